@@ -1,0 +1,216 @@
+"""Prototxt files in and out, and files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from google.protobuf import text_format
+from google.protobuf.message import Message
+
+from .caffe_pb2 import TEST, TRAIN, NetParameter, NetState, SolverParameter
+from .errors import CaffeCompatError, ParseError
+from .prototxt import Skipped, parse_tolerantly
+
+_SOLVER_ONLY = set(SolverParameter.DESCRIPTOR.fields_by_name) - set(
+    NetParameter.DESCRIPTOR.fields_by_name
+)
+
+# The first bytes of what people have saved under a model's name, and what to call it.
+_MAGIC = (
+    (b"\x89PNG", "a PNG picture"),
+    (b"\xff\xd8\xff", "a JPEG picture"),
+    (b"GIF8", "a GIF picture"),
+    (b"PK\x03\x04", "a zip archive"),
+    (b"\x1f\x8b", "a gzip archive"),
+    (b"\x89HDF", "an HDF5 file"),
+    (b"%PDF", "a PDF document"),
+    (b"<!DOCTYPE", "an HTML page"),
+    (b"<html", "an HTML page"),
+    (b"<?xml", "an XML document"),
+    (b"version https://git-lfs", "a Git LFS pointer; fetch the file itself with `git lfs pull`"),
+)
+
+
+def foreign_format(head: bytes) -> str | None:
+    """What a file is that is no Caffe file at all, by its first bytes; None if not known."""
+    start = head.lstrip()[:64].lower()
+    for magic, name in _MAGIC:
+        if head.startswith(magic) or start.startswith(magic.lower()):
+            return name
+    return None
+
+
+def read_net(
+    path: str | os.PathLike[str], phase: int = TEST
+) -> tuple[NetParameter, list[Skipped]]:
+    """Reads a net's prototxt of any era, as it stands: not upgraded, nothing selected.
+
+    A solver's file is read for the net that it contains. No other file is opened: a solver
+    that names its net by path is refused, with that path.
+
+    Args:
+        path: the file.
+        phase: TRAIN or TEST: which net of a solver's file, where it has one for each.
+
+    Returns:
+        The net, and the fields that the schema does not know.
+
+    Raises:
+        ParseError: the file is missing, is not a prototxt, or says something impossible.
+    """
+    text = _read_text(path)
+    net, skipped = parse_tolerantly(text, NetParameter, str(path))
+    outermost = {skip.field for skip in skipped if not skip.path}
+    if not (net.layer or net.layers or net.input) and outermost & _SOLVER_ONLY:
+        solver, skipped = parse_tolerantly(text, SolverParameter, str(path))
+        net, skipped = _inline_net(solver, skipped, phase, path)
+    elif not net.ListFields():
+        names = ", ".join(sorted(outermost)[:5])
+        raise ParseError(f"{path}: not a Caffe net: a net has no field {names}")
+    return net, [_named(skip, net) for skip in skipped]
+
+
+def read_solver(path: str | os.PathLike[str]) -> tuple[SolverParameter, list[Skipped]]:
+    """Reads a solver's prototxt as it stands, and no file that it names.
+
+    Raises:
+        ParseError: the file is missing, is not a prototxt, or says something impossible.
+    """
+    return parse_tolerantly(_read_text(path), SolverParameter, str(path))
+
+
+def write_text(message: Message, path: str | os.PathLike[str]) -> None:
+    """Writes a message as prototxt: floats in the fewest digits that read back the same.
+
+    Raises:
+        CaffeCompatError: the file cannot be written; what stood there before is untouched.
+    """
+    text = text_format.MessageToString(message, as_utf8=True)
+    text = re.sub(r"^(\s*\w+: -?\d+)\.0$", r"\1", text, flags=re.MULTILINE)  # 1 for 1.0
+    with atomic(path) as target:
+        target.write_text(text, encoding="utf-8", newline="\n")
+
+
+@contextmanager
+def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Gives a path beside the target to write to, and renames it when the block succeeds.
+
+    When the block fails nothing stays behind and the old file, if any, is untouched. The new
+    file has the old one's permissions, or those that a new file gets. A target that is not a
+    file, as /dev/stdout, is given as it is.
+
+    Args:
+        path: where the file is wanted; a link is followed.
+
+    Yields:
+        The temporary path, with the target's suffix.
+
+    Raises:
+        CaffeCompatError: the target is a directory, or cannot be written.
+    """
+    target = Path(os.path.realpath(path))
+    if target.is_dir():
+        raise CaffeCompatError(f"{path}: is a directory; name a file in it")
+    if not target.parent.is_dir():
+        raise CaffeCompatError(f"{path}: there is no directory {target.parent}")
+    if target.exists() and not target.is_file():
+        yield target
+        return
+    if target.exists() and not os.access(target, os.W_OK):
+        raise CaffeCompatError(f"{path}: cannot be written: it is read-only")
+    temporary = target.with_name(f".{secrets.token_hex(8)}{target.suffix[:32]}")
+    try:
+        # Made here and not by mkstemp, so that the umask rules; "x": never another's file.
+        with temporary.open("xb"):
+            if target.exists():
+                temporary.chmod(stat.S_IMODE(target.stat().st_mode))
+    except OSError as error:
+        raise CaffeCompatError(f"{path}: cannot be written: {error.strerror}") from None
+    try:
+        yield temporary
+        temporary.replace(target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _read_text(path: str | os.PathLike[str]) -> str:
+    try:
+        data = Path(path).read_bytes()
+    except FileNotFoundError:
+        raise ParseError(f"{path}: no such file") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ParseError(f"{path}: cannot be read: {reason}") from None
+    if not data.strip():
+        raise ParseError(f"{path}: the file is empty")
+    foreign = foreign_format(data)
+    if foreign:
+        raise ParseError(f"{path}: not a prototxt but {foreign}")
+    text = _decode(data, path)
+    if not re.sub(r"#[^\n]*", "", text).strip():
+        raise ParseError(f"{path}: nothing but comments in it")
+    return text
+
+
+def _decode(data: bytes, path: str | os.PathLike[str]) -> str:
+    """Bytes to text with Unix line ends. Caffe reads bytes, so every encoding has been used."""
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):  # what a Windows shell redirects to a file
+        text = data.decode("utf-16", errors="replace")
+    else:
+        # More than a stray byte: a caffemodel, or something compressed.
+        if b"\0" in data or len(re.findall(rb"[\x01-\x08\x0e-\x1f]", data[:4096])) > 8:
+            raise ParseError(f"{path}: a binary file; a prototxt is text")
+        try:
+            text = data.decode("utf-8-sig")
+        except UnicodeDecodeError:
+            text = data.decode("latin-1")  # one character a byte: names stay distinct
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _inline_net(
+    solver: SolverParameter, skipped: list[Skipped], phase: int, path: str | os.PathLike[str]
+) -> tuple[NetParameter, list[Skipped]]:
+    """The net inside a solver's file, in the order in which Caffe's Solver looks for it."""
+    inline = {"net_param": solver.net_param} if solver.HasField("net_param") else {}
+    state = solver.train_state if phase == TRAIN else NetState()
+    if phase == TRAIN:
+        if solver.HasField("train_net_param"):
+            inline = {"train_net_param": solver.train_net_param}
+    else:
+        if solver.test_net_param:
+            inline = {"test_net_param[0]": solver.test_net_param[0]}
+        if solver.test_state:
+            state = solver.test_state[0]
+    if not inline:
+        named = [solver.net, solver.train_net, *solver.test_net]
+        files = ", ".join(repr(name) for name in named if name) or "no file"
+        raise ParseError(f"{path}: a solver without a net of this phase; it names {files}")
+    ((where, found),) = inline.items()
+    net = NetParameter()
+    net.CopyFrom(found)
+    if state.ListFields():
+        net.state.MergeFrom(state)
+    own = [
+        replace(skip, path=skip.path[len(where) + 1 :])
+        for skip in skipped
+        if skip.path == where or skip.path.startswith(f"{where}.")
+    ]
+    return net, own
+
+
+def _named(skip: Skipped, net: NetParameter) -> Skipped:
+    """The same with its layer's name, which may stand after the field that was skipped."""
+    if skip.layer is None:
+        return skip
+    if skip.path.startswith("layers"):
+        old = net.layers[skip.layer]
+        return replace(skip, layer_name=old.name or old.layer.name)
+    return replace(skip, layer_name=net.layer[skip.layer].name)
