@@ -1,0 +1,98 @@
+"""HDF5 weights as Caffe writes them: `/data/<layer>/<i>`, float32.
+
+What Caffe writes lies in one piece in the file, so it is looked at there as in a caffemodel.
+Links and data sets that lead out of the file are refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import WeightsError
+from .mapped import Mapped
+from .trained import BlobData, LayerWeights, Weights
+
+_MAX_RATIO = 1100  # deflate's best is 1032 to 1: what declares more was never stored
+
+
+def read(file: Mapped) -> Weights:
+    """Reads the layers of a mapped HDF5 file, in its order (by name).
+
+    Args:
+        file: written by Caffe's ToHDF5, or alike.
+
+    Returns:
+        The layers; blobs that another layer owns are not in the file, so not here.
+
+    Raises:
+        WeightsError: damaged, not Caffe's, or with links that lead out of the file.
+    """
+    with _plain_errors(f"{file.path}: damaged, or not HDF5"), h5py.File(file.path, "r") as opened:
+        data = _child(opened, "data", h5py.Group, f"{file.path}: ")
+        layers = tuple(_layer(file, data, name) for name in data)
+    return Weights(file.path, "", "HDF5", layers, file)
+
+
+def _layer(file: Mapped, data: Any, name: str) -> LayerWeights:
+    where = f"{file.path}: /data/"
+    group = _child(data, name, h5py.Group, where)
+    blobs = []
+    for key in group:
+        if not (key.isascii() and key.isdecimal() and key == str(int(key))):
+            raise WeightsError(f"{where}{name}/{key}: not the number of a blob")
+        dataset = _child(group, key, h5py.Dataset, f"{where}{name}/")
+        blobs.append(BlobData(_array(file, dataset, f"{where}{name}/{key}"), int(key)))
+    return LayerWeights(name, "", tuple(sorted(blobs, key=lambda blob: blob.index)))
+
+
+def _child(group: Any, name: str, kind: type, where: str) -> Any:
+    """Follows a link within the file, and no other: a soft or external one could lead anywhere."""
+    link = group.get(name, getlink=True)
+    if link is None:
+        raise WeightsError(f"{where}no /{name} in it: not weights as Caffe writes them")
+    if not isinstance(link, h5py.HardLink):
+        raise WeightsError(f"{where}{name}: a link that leads elsewhere, which Caffe never writes")
+    child = group[name]
+    if not isinstance(child, kind):
+        wanted = kind.__name__.lower()
+        raise WeightsError(f"{where}{name}: not a {wanted}: not weights as Caffe writes them")
+    return child
+
+
+def _array(file: Mapped, dataset: Any, where: str) -> NDArray[np.float32]:
+    if dataset.is_virtual or dataset.external:
+        raise WeightsError(f"{where}: its data lies outside the file")
+    if dataset.shape is None or dataset.dtype.kind not in "fiu":
+        raise WeightsError(f"{where}: neither float nor integer data ({dataset.dtype})")
+    shape, count = dataset.shape, dataset.size
+    length = count * dataset.dtype.itemsize
+    offset = dataset.id.get_offset()  # None unless in one piece
+    if offset is not None and offset + length > len(file):
+        raise WeightsError(f"{where}: byte {offset}: {length} bytes run past the end of the file")
+    if offset is not None and dataset.dtype == np.dtype("<f4"):
+        return file.view(offset, count, "<f4").reshape(shape)
+    stored = dataset.id.get_storage_size()
+    if length > _MAX_RATIO * stored:
+        raise WeightsError(f"{where}: declares {length} bytes, of which {stored} are stored")
+    out = np.empty(shape, "<f4")
+    if count:
+        dataset.read_direct(out)
+    out.flags.writeable = False
+    return out
+
+
+@contextmanager
+def _plain_errors(message: str) -> Iterator[None]:
+    """h5py raises whatever type the C library's message suggests."""
+    try:
+        yield
+    except WeightsError:
+        raise
+    except (OSError, RuntimeError, LookupError, ValueError, TypeError, MemoryError) as error:
+        raise WeightsError(f"{message}: {error}") from None

@@ -1,0 +1,136 @@
+"""Files looked at where they lie: a read-only memory map that knows its path and notices change."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .errors import WeightsError
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+class Mapped(mmap.mmap):
+    """A file mapped read-only; numpy arrays over it are views, and `location` finds them again.
+
+    Nothing is read until it is looked at. Reading a mapped page that the file no longer has ends
+    the process (SIGBUS), which no Python code can catch: call `check` before use.
+    """
+
+    path: Path
+    _fd: int
+    _state: tuple[int, int]  # size and mtime in ns, at the time of mapping
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> Mapped:
+        """Maps the whole of a file.
+
+        Args:
+            path: an ordinary file, not empty.
+
+        Raises:
+            WeightsError: it cannot be opened, is no ordinary file, or is empty.
+        """
+        fd = _open(path)
+        try:
+            found = os.fstat(fd)
+            self = cls(fd, found.st_size, access=mmap.ACCESS_READ) if found.st_size else None
+        except BaseException:
+            os.close(fd)
+            raise
+        if self is None:
+            os.close(fd)
+            raise WeightsError(f"{path}: the file is empty")
+        self.path, self._fd = Path(path), fd
+        self._state = found.st_size, found.st_mtime_ns
+        return self
+
+    def __del__(self) -> None:
+        if hasattr(self, "_fd"):
+            os.close(self._fd)
+
+    def check(self) -> None:
+        """Makes sure that the file is still as it was when mapped.
+
+        Raises:
+            WeightsError: its size or its time of last change differ.
+        """
+        now = os.fstat(self._fd)
+        if (now.st_size, now.st_mtime_ns) != self._state:
+            raise WeightsError(
+                f"{self.path} was changed since it was opened ({self._state[0]} bytes then, "
+                f"{now.st_size} now): read it anew"
+            )
+
+    def check_path(self) -> None:
+        """As `check`, and that the path still leads to this file and not to a successor of it.
+
+        Raises:
+            WeightsError: the file was changed, replaced or removed.
+        """
+        self.check()
+        try:
+            same = os.path.samestat(self.path.stat(), os.fstat(self._fd))
+        except OSError:
+            same = False
+        if not same:
+            raise WeightsError(f"{self.path} was replaced or removed since it was opened")
+
+    def view(self, offset: int, count: int, dtype: str, stride: int = 0) -> Array:
+        """Looks at `count` numbers from `offset` on, without reading them.
+
+        Args:
+            offset: in bytes; need not be aligned.
+            count: of numbers; the caller has made sure that the file holds them.
+            dtype: with its byte order, such as `<f4`.
+            stride: bytes from one number to the next; 0 when they lie side by side.
+
+        Returns:
+            A read-only array of shape (count,) over the map.
+        """
+        if not count:
+            return np.empty(0, dtype)
+        strides = (stride,) if stride else None
+        return np.ndarray((count,), dtype, buffer=self, offset=offset, strides=strides)
+
+
+def _open(path: str | os.PathLike[str]) -> int:
+    try:
+        ordinary = stat.S_ISREG(Path(path).stat().st_mode)  # to open a FIFO would wait for ever
+        fd = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0)) if ordinary else None
+    except (OSError, ValueError) as error:  # ValueError: a null character in the name
+        reason = getattr(error, "strerror", None) or error
+        raise WeightsError(f"Could not open file {path}: {reason}") from None
+    if fd is None:
+        raise WeightsError(f"{path}: not an ordinary file")
+    return fd
+
+
+def location(array: Array) -> tuple[Path, int, int] | None:
+    """Finds where an array's bytes lie in a mapped file.
+
+    Args:
+        array: any array; views of views and reshaped ones are followed to their map.
+
+    Returns:
+        The path, the offset and the length in bytes, where the array is contiguous little-endian
+        float32 in a file; otherwise None.
+
+    Raises:
+        WeightsError: the file was changed, replaced or removed since.
+    """
+    if array.dtype != np.dtype("<f4") or not array.flags.c_contiguous or not array.size:
+        return None
+    owner: Any = array
+    while isinstance(owner, np.ndarray | memoryview):
+        owner = owner.base if isinstance(owner, np.ndarray) else owner.obj
+    if not isinstance(owner, Mapped):
+        return None
+    owner.check_path()
+    start = np.ndarray((1,), np.uint8, buffer=owner).__array_interface__["data"][0]
+    return owner.path, array.__array_interface__["data"][0] - start, array.nbytes

@@ -1,0 +1,170 @@
+"""Weights saved as Caffe saves them: `.caffemodel` (Net::ToProto) and `.caffemodel.h5` (ToHDF5).
+
+Both go out blob by blob, straight from the arrays, and appear whole or not at all.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import numpy as np
+from google.protobuf.message import Message
+from numpy.typing import NDArray
+
+from .caffe_pb2 import BlobProto, BlobShape, LayerParameter, NetParameter
+from .errors import WeightsError
+from .files import atomic
+
+Array = NDArray[np.float32]
+M = TypeVar("M", bound=Message)
+
+_MAX_PROTO = 2**31 - 1  # io.cpp: kProtoReadBytesLimit is INT_MAX
+_LENGTH = 2  # the wire type
+
+
+def write_caffemodel(
+    path: str | os.PathLike[str], net: NetParameter, params: Sequence[Sequence[Array]]
+) -> None:
+    """Writes a caffemodel (V2; packed float32 with `shape`), byte for byte as protobuf would.
+
+    Args:
+        path: of the file; replaced only when all is written.
+        net: what to save beside the data; blobs in it are ignored.
+        params: for each layer of the net, its parameter blobs, float32.
+
+    Raises:
+        WeightsError: the number of layers differs, or the file would pass 2 GiB, which no
+            protobuf reader takes.
+        CaffeCompatError: the path cannot be written, or the disk is full.
+    """
+    if len(params) != len(net.layer):
+        raise WeightsError(f"{len(params)} lists of blobs for {len(net.layer)} layers")
+    outer = NetParameter()
+    outer.CopyFrom(net)
+    outer.ClearField("layer")
+    before, after = _split(outer, NetParameter.LAYER_FIELD_NUMBER)
+    pieces: list[bytes | Array] = [before]
+    for layer, blobs in zip(net.layer, params, strict=True):
+        inner = _layer(layer, blobs)
+        pieces += [_head(NetParameter.LAYER_FIELD_NUMBER, _size(inner)), *inner]
+    pieces.append(after)
+    if _size(pieces) > _MAX_PROTO:
+        raise WeightsError(
+            f"{path}: {_size(pieces)} bytes, and protobuf takes at most {_MAX_PROTO}: "
+            "write a .caffemodel.h5 instead"
+        )
+    with _plain_errors(path), atomic(path) as target, target.open("wb") as file:
+        for piece in pieces:
+            file.write(piece if isinstance(piece, bytes) else _little_endian(piece).data)
+
+
+def write_hdf5(
+    path: str | os.PathLike[str],
+    names: Sequence[str],
+    params: Sequence[Sequence[Array]],
+    shared: Collection[tuple[int, int]] = (),
+) -> None:
+    """Writes HDF5 weights: a group `/data/<layer>` for every layer, in it a data set per blob.
+
+    Args:
+        path: of the file; replaced only when all is written.
+        names: of the layers.
+        params: for each layer, its parameter blobs, float32.
+        shared: (layer index, blob index) of those that another layer owns: left out.
+
+    Raises:
+        WeightsError: a layer's name cannot be the name of a group (where Caffe aborts), or is
+            used twice.
+        CaffeCompatError: the path cannot be written, or the disk is full.
+    """
+    import h5py  # only here: it takes longer to import than all else
+
+    _check_names(path, names)
+    with _plain_errors(path), atomic(path) as target, h5py.File(target, "w") as file:
+        data = file.create_group("data")
+        for i, (name, blobs) in enumerate(zip(names, params, strict=True)):
+            group = data.create_group(name)
+            for j, blob in enumerate(blobs):
+                if (i, j) not in shared:
+                    group.create_dataset(str(j), data=blob, dtype="<f4")
+
+
+@contextmanager
+def _plain_errors(path: str | os.PathLike[str]) -> Iterator[None]:
+    """A full disk, in words; h5py raises RuntimeError for it when it closes the file."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise WeightsError(f"{path}: cannot be written: {reason}") from None
+
+
+def _check_names(path: str | os.PathLike[str], names: Sequence[str]) -> None:
+    seen = set()
+    for name in names:
+        if name in seen or name in ("", ".") or "/" in name or "\0" in name:
+            why = "is used by two layers" if name in seen else "cannot be the name of an HDF5 group"
+            raise WeightsError(f"Error saving weights to {path}: the layer name '{name}' {why}")
+        seen.add(name)
+
+
+def _layer(layer: LayerParameter, blobs: Sequence[Array]) -> list[bytes | Array]:
+    """The pieces of one layer's message, its blobs among the other fields in the order of numbers.
+
+    An array among the pieces is its bytes.
+    """
+    bare = LayerParameter()
+    bare.CopyFrom(layer)
+    bare.ClearField("blobs")
+    before, after = _split(bare, LayerParameter.BLOBS_FIELD_NUMBER)
+    pieces: list[bytes | Array] = [before]
+    for blob in blobs:
+        inner = list(_blob(blob))
+        pieces += [_head(LayerParameter.BLOBS_FIELD_NUMBER, _size(inner)), *inner]
+    pieces.append(after)
+    return pieces
+
+
+def _blob(blob: Array) -> Iterator[bytes | Array]:
+    if blob.size:  # protobuf leaves out an empty packed field
+        yield _head(BlobProto.DATA_FIELD_NUMBER, 4 * blob.size)
+        yield blob
+    if blob.ndim:  # Caffe adds no dim to a 0-D blob, so no shape either
+        shape = BlobShape(dim=blob.shape).SerializeToString()
+        yield _head(BlobProto.SHAPE_FIELD_NUMBER, len(shape)) + shape
+
+
+def _split(message: M, number: int) -> tuple[bytes, bytes]:
+    """Serialises the fields before and after a number; protobuf's order is that of the numbers."""
+    before, after = type(message)(), type(message)()
+    before.CopyFrom(message)
+    after.CopyFrom(message)
+    for field, _ in message.ListFields():
+        (before if field.number > number else after).ClearField(field.name)
+    before.DiscardUnknownFields()  # they come last, in `after`
+    return before.SerializeToString(), after.SerializeToString()
+
+
+def _head(number: int, length: int) -> bytes:
+    return _varint(number << 3 | _LENGTH) + _varint(length)
+
+
+def _varint(value: int) -> bytes:
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def _size(pieces: Sequence[bytes | Array]) -> int:
+    return sum(len(p) if isinstance(p, bytes) else 4 * p.size for p in pieces)
+
+
+def _little_endian(array: Array) -> NDArray[Any]:
+    """The array's bytes; a copy only where they do not lie side by side already."""
+    return np.ascontiguousarray(array, "<f4").reshape(-1).view(np.uint8)

@@ -1,0 +1,178 @@
+"""Trained layers: what a weights file holds, and how it goes into a net by name, as in Caffe."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import WeightsError
+from .mapped import Mapped
+
+Shape: TypeAlias = tuple[int, ...]
+Target: TypeAlias = tuple[str, Sequence[tuple[str, Shape]]]
+
+
+@dataclass(frozen=True, eq=False)
+class BlobData:
+    """One stored parameter blob.
+
+    Attributes:
+        array: float32, read-only; where the format allows, a view of the file itself.
+        index: its place among its layer's blobs.
+        legacy: whether the file gives num, channels, height and width (a bias is 1 x 1 x 1 x N,
+            a matrix 1 x 1 x N x K) instead of a shape; the array then has these 4 dimensions.
+    """
+
+    array: NDArray[np.float32]
+    index: int
+    legacy: bool = False
+
+    def fits(self, shape: Shape) -> bool:
+        """Whether it goes into a blob of this shape (Caffe's Blob::ShapeEquals)."""
+        if not self.legacy:
+            return self.array.shape == tuple(shape)
+        return len(shape) <= 4 and self.array.shape == (1,) * (4 - len(shape)) + tuple(shape)
+
+
+@dataclass(frozen=True, eq=False)
+class LayerWeights:
+    """One layer of a weights file.
+
+    Attributes:
+        name: as stored; layers are found by it.
+        type: as the file's own generation calls it: `Convolution` (V2), `CONVOLUTION` (V1),
+            `conv` (V0), or empty (HDF5).
+        blobs: by index; HDF5 files leave out those whose data another layer owns.
+    """
+
+    name: str
+    type: str
+    blobs: tuple[BlobData, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Weights:
+    """A weights file, opened.
+
+    Attributes:
+        path: of the file.
+        name: of the net; empty where the file has none.
+        format: `V2`, `V1` or `V0` (the generations of caffemodel) or `HDF5`.
+        layers: in the file's order.
+        file: the map that the blobs are views of.
+    """
+
+    path: Path
+    name: str
+    format: str
+    layers: tuple[LayerWeights, ...]
+    file: Mapped = field(repr=False)
+
+    def check(self) -> None:
+        """Makes sure that the file is still as it was when opened; call it before use.
+
+        Raises:
+            WeightsError: it was changed or cut since. To read on would end the process.
+        """
+        self.file.check()
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """What `match` found.
+
+    Attributes:
+        copied: for each target's index that takes its blobs from the file, the arrays in the
+            target's own shapes, views of the file; None for a shared blob that an HDF5 file
+            leaves to its owner. In the order of Caffe's copying: where two targets share a
+            blob, the last stands.
+        left: names of the targets with blobs that stay as their fillers made them.
+        unused: names of the file's layers with blobs that the net has no layer for.
+    """
+
+    copied: dict[int, tuple[NDArray[np.float32] | None, ...]]
+    left: tuple[str, ...]
+    unused: tuple[str, ...]
+
+
+def match(
+    weights: Weights, targets: Sequence[Target], shared: Collection[tuple[int, int]] = ()
+) -> Report:
+    """Finds for each layer of a net its trained blobs, by name, as Caffe's copying does.
+
+    From net.cpp: CopyTrainedLayersFrom gives a source layer to the first target of its name, and
+    CopyTrainedLayersFromHDF5 to the last. Later sources of the same name overwrite earlier ones.
+
+    Args:
+        weights: the opened file.
+        targets: for each layer of the net in order, its name and its blobs' names and shapes.
+        shared: (target index, blob index) of the blobs that share another layer's data.
+
+    Returns:
+        What goes where. Nothing is copied yet: the arrays are views.
+
+    Raises:
+        WeightsError: a blob's shape or a layer's number of blobs does not fit, or the file was
+            changed since it was opened.
+    """
+    weights.check()
+    hdf5 = weights.format == "HDF5"
+    index: dict[str, int] = {}
+    for i, (name, _) in enumerate(targets):
+        if hdf5 or name not in index:
+            index[name] = i
+    copied: dict[int, tuple[NDArray[np.float32] | None, ...]] = {}
+    unused = []
+    for layer in weights.layers:
+        if layer.name not in index:
+            unused += [layer.name] if layer.blobs else []
+            continue
+        target = index[layer.name]
+        absent_ok = {j for i, j in shared if i == target} if hdf5 else set()
+        arrays = _fit(weights.path, layer, targets[target][1], absent_ok)
+        if arrays:
+            copied.pop(target, None)  # so that the order is that of the last copying
+            copied[target] = arrays
+    left = tuple(name for i, (name, blobs) in enumerate(targets) if blobs and i not in copied)
+    return Report(copied, left, tuple(unused))
+
+
+def _fit(
+    path: Path, layer: LayerWeights, blobs: Sequence[tuple[str, Shape]], absent_ok: set[int]
+) -> tuple[NDArray[np.float32] | None, ...]:
+    stored = {blob.index: blob for blob in layer.blobs}
+    wanted = set(range(len(blobs)))
+    if not stored.keys() <= wanted or not wanted - stored.keys() <= absent_ok:
+        raise WeightsError(
+            f"{path}: Incompatible number of blobs for layer {layer.name}: the net has "
+            f"{len(blobs)} ({', '.join(name for name, _ in blobs) or 'none'}), the file "
+            f"{len(stored)}. {_ADVICE}"
+        )
+    arrays: list[NDArray[np.float32] | None] = []
+    for j, (_, shape) in enumerate(blobs):
+        blob = stored.get(j)
+        if blob is not None and not blob.fits(shape):
+            raise WeightsError(
+                f"{path}: Cannot copy param {j} weights from layer '{layer.name}'; shape "
+                f"mismatch.  Source param shape is {describe(blob.array.shape)}; target param "
+                f"shape is {describe(shape)}. {_ADVICE}"
+            )
+        arrays.append(None if blob is None else blob.array.reshape(shape))
+    return tuple(arrays)
+
+
+_ADVICE = (
+    "To learn this layer's parameters from scratch rather than copying from a saved net, "
+    "rename the layer."
+)
+
+
+def describe(shape: Shape) -> str:
+    """Words a shape as Caffe's shape_string: `3 150 (450)`."""
+    return "".join(f"{d} " for d in shape) + f"({math.prod(shape)})"

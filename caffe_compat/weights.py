@@ -1,0 +1,94 @@
+"""Weights files: caffemodel, HDF5 and binaryproto, in and out, without copying.
+
+A caffemodel is a protobuf whose data fields are already little-endian float32 in the file. So it is
+mapped, its tags and lengths are scanned, and every blob is a view of the file.
+"""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import caffemodel
+from .errors import WeightsError
+from .files import foreign_format
+from .mapped import Mapped, location
+from .snapshot import write_caffemodel, write_hdf5
+from .trained import BlobData, LayerWeights, Report, Weights, match
+
+__all__ = [
+    "BlobData",
+    "LayerWeights",
+    "Report",
+    "Weights",
+    "location",
+    "match",
+    "read",
+    "read_mean",
+    "write_caffemodel",
+    "write_hdf5",
+]
+
+_HDF5 = b"\x89HDF\r\n\x1a\n"
+
+
+def read(path: str | os.PathLike[str]) -> Weights:
+    """Opens a weights file.
+
+    Args:
+        path: a caffemodel of any generation (also NVCaffe's), or HDF5 as Caffe writes it.
+
+    Returns:
+        Its layers, with blobs that are read-only float32 views of the file where it holds
+        float32 in one piece. A file of any size takes milliseconds and little memory.
+
+    Raises:
+        WeightsError: it cannot be opened, is damaged (with the byte and the path within it), or
+            is not a weights file.
+    """
+    file = Mapped.open(path)
+    if file[: len(_HDF5)] == _HDF5:
+        from . import hdf5  # only here: h5py takes longer to import than most files to read
+
+        return hdf5.read(file)
+    _refuse_foreign(file, "caffemodel")
+    return caffemodel.read(file)
+
+
+def read_mean(path: str | os.PathLike[str]) -> NDArray[np.float32]:
+    """Reads a mean image, a binaryproto.
+
+    Args:
+        path: a file that holds one BlobProto.
+
+    Returns:
+        Its values, read-only float32, commonly of shape (1, C, H, W).
+
+    Raises:
+        WeightsError: it cannot be opened, is damaged, or is not a binaryproto.
+    """
+    file = Mapped.open(path)
+    _refuse_foreign(file, "binaryproto")
+    return caffemodel.read_mean(file)
+
+
+def _refuse_foreign(file: Mapped, wanted: str) -> None:
+    """Says what a file is that is plainly something else; protobuf would accept some as empty."""
+    begin = file[:1024]
+    foreign = foreign_format(begin)
+    if not foreign and _is_text(begin):
+        foreign = "text (a prototxt?)"
+    if foreign:
+        raise WeightsError(f"{file.path}: not a {wanted} but {foreign}")
+
+
+def _is_text(begin: bytes) -> bool:
+    if any(byte < 32 and byte not in b"\t\n\f\r" for byte in begin):
+        return False
+    try:
+        begin.decode()
+    except UnicodeDecodeError as error:
+        return error.start >= 1021  # a character that the limit of 1024 cut in two
+    return True
