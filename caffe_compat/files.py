@@ -74,7 +74,7 @@ def read_net(
     elif not net.ListFields():
         names = ", ".join(sorted(outermost)[:5])
         raise ParseError(f"{path}: not a Caffe net: a net has no field {names}")
-    return net, [_named(skip, net) for skip in skipped]
+    return net, skipped
 
 
 def read_solver(path: str | os.PathLike[str]) -> tuple[SolverParameter, list[Skipped]]:
@@ -204,13 +204,3 @@ def _inline_net(
         if skip.path == where or skip.path.startswith(f"{where}.")
     ]
     return net, own
-
-
-def _named(skip: Skipped, net: NetParameter) -> Skipped:
-    """The same with its layer's name, which may stand after the field that was skipped."""
-    if skip.layer is None:
-        return skip
-    if skip.path.startswith("layers"):
-        old = net.layers[skip.layer]
-        return replace(skip, layer_name=old.name or old.layer.name)
-    return replace(skip, layer_name=net.layer[skip.layer].name)

@@ -11,7 +11,7 @@ import bisect
 import re
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar, cast
 
 from google.protobuf import text_format
@@ -28,6 +28,10 @@ _TOKEN = re.compile(
     | (?P<word> [\w.+-]+ )
     | (?P<mark> . )""",
     re.VERBOSE | re.DOTALL,
+)
+# Where a backslash means nothing C++ stops; Python's parser only warns.
+_ESCAPE = re.compile(
+    r"""\\(?:[abfnrtvxuU\\'"]|[0-3][0-7]{2}|[0-7]{1,2}(?![0-7])|(?P<bad>.?))"""
 )
 _CLOSER = {"{": "}", "<": ">", "[": "]"}
 
@@ -71,12 +75,12 @@ def parse(text: str, kind: type[M], file: str = "<text>") -> M:
     """Reads text strictly.
 
     Args:
-        text: a prototxt's text.
-        kind: the message to read, as NetParameter.
+        text: as for `parse_tolerantly`, like the others.
+        kind: the message to read.
         file: what errors call it.
 
     Raises:
-        ParseError: a syntax error, an unknown field, or a value that does not fit its field.
+        ParseError: as there, and for an unknown field.
     """
     message, skipped = parse_tolerantly(text, kind, file)
     if skipped:
@@ -109,7 +113,19 @@ def parse_tolerantly(text: str, kind: type[M], file: str = "<text>") -> tuple[M,
     if not message.IsInitialized():
         missing = cast(Any, message).FindInitializationErrors()
         raise ParseError(f"{file}: required but absent: {', '.join(missing)}")
-    return message, walk.skipped
+    return message, [_named(skip, message) for skip in walk.skipped]
+
+
+def _named(skip: Skipped, message: Message) -> Skipped:
+    """The same with its layer's name, which may stand after the field that was skipped."""
+    owner: Any = message
+    for step in skip.path.split(".") if skip.layer is not None else []:
+        field, _, index = step.partition("[")
+        owner = getattr(owner, field)[int(index[:-1])] if index else getattr(owner, field)
+        if index and field != "test_net_param":
+            v0 = owner.layer.name if field == "layers" else ""
+            return replace(skip, layer_name=owner.name or v0)
+    return skip
 
 
 @dataclass(frozen=True)
@@ -124,6 +140,12 @@ def _tokens(text: str) -> Iterator[_Token]:
     for match in _TOKEN.finditer(text):
         if match.lastgroup:
             yield _Token(match.lastgroup, match.group(), *match.span())
+
+
+def _has_value(field: Any, text: str) -> bool:
+    if re.fullmatch(r"-?\d{1,10}", text):
+        return int(text) in field.enum_type.values_by_number
+    return text in field.enum_type.values_by_name
 
 
 @dataclass
@@ -224,14 +246,14 @@ class _Walk:
         first = self.at
         if not self._pass_value(name):
             return False
-        if field.enum_type is not None:
-            known = field.enum_type.values_by_name
-            numbers = field.enum_type.values_by_number
-            for token in self.tokens[first : self.at]:
-                number = int(token.text) if re.fullmatch(r"-?\d{1,10}", token.text) else None
-                if token.kind == "word" and token.text not in known and number not in numbers:
-                    self._report(frame, name, token.text)
-                    break
+        for token in self.tokens[first : self.at]:
+            if token.kind == "word" and field.enum_type and not _has_value(field, token.text):
+                self._report(frame, name, token.text)
+                break
+            for escape in _ESCAPE.finditer(token.text) if token.kind == "string" else ():
+                if escape["bad"] is not None:
+                    at = token.start + escape.start()
+                    raise self._error(at, name, f"no such escape: {escape[0]}")
         return True
 
     def _skip(self, frame: _Frame, name: _Token) -> bool:
@@ -253,9 +275,7 @@ class _Walk:
         end = self.tokens[self.at - 1].end
         self.spans.append((name.start, end))
         field = name.text if name.text != "[" else self.text[name.start : end].split("]")[0] + "]"
-        line = bisect.bisect(self.lines, name.start)
-        column = name.start - self.lines[line - 1] + 1
-        place = (self.file, line, column, frame.path, frame.message.name)
+        place = (self.file, *self._place(name.start), frame.path, frame.message.name)
         self.skipped.append(Skipped(*place, field[:100], value[:100], frame.layer))
 
     def _pass_value(self, name: _Token) -> bool:
@@ -287,6 +307,12 @@ class _Walk:
                     return
             elif token.text in _CLOSER.values():
                 break
-        line = bisect.bisect(self.lines, name.start)
-        column = name.start - self.lines[line - 1] + 1
-        raise ParseError(f"{self.file}:{line}:{column}: field '{name.text}': never closed")
+        raise self._error(name.start, name, "never closed")
+
+    def _place(self, at: int) -> tuple[int, int]:
+        line = bisect.bisect(self.lines, at)
+        return line, at - self.lines[line - 1] + 1
+
+    def _error(self, at: int, name: _Token, reason: str) -> ParseError:
+        line, column = self._place(at)
+        return ParseError(f"{self.file}:{line}:{column}: field '{name.text}': {reason}")

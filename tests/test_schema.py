@@ -1,0 +1,73 @@
+"""proto/caffe.proto: the facts of Caffe's format, and that it lives beside other registrations."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from google.protobuf import descriptor_pb2
+
+from caffe_compat import caffe_pb2
+from caffe_compat.caffe_pb2 import BlobProto, FillerParameter
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def facts(container, prefix=""):
+    """Each field as 'Message.field number label type default packed', each enum value likewise."""
+    for enum in container.enum_type:
+        for value in enum.value:
+            yield f"{prefix}{enum.name}.{value.name} {value.number}"
+    for message in container.nested_type if prefix else container.message_type:
+        name = f"{prefix}{message.name}."
+        for field in message.field:
+            kind = ".".join(field.type_name.split(".")[2:]) or field.type
+            default = field.default_value
+            if default and field.type == 2:  # float: each runtime prints its own digits
+                default = np.float32(default).item().hex()
+            packed = " packed" if field.options.packed else ""
+            yield f"{name}{field.name} {field.number} {field.label} {kind} {default!r}{packed}"
+        yield from facts(message, name)
+
+
+@pytest.fixture(scope="module")
+def ours():
+    file = descriptor_pb2.FileDescriptorProto()
+    caffe_pb2.DESCRIPTOR.CopyToProto(file)
+    return set(facts(file))
+
+
+def test_every_fact_of_bvlc_is_here(ours):
+    # Listed by facts() from the descriptor of BVLC's own file at 9b891540.
+    bvlc = set((GOLDEN / "schema_bvlc.txt").read_text().splitlines())
+    assert len(bvlc) > 500
+    assert bvlc - ours == set()
+
+
+def test_additions_keep_clear_of_bvlc():
+    assert FillerParameter().a == 0
+    assert FillerParameter.DESCRIPTOR.fields_by_name["a"].number == 1701
+    fields = BlobProto.DESCRIPTOR.fields_by_name
+    nvcaffe = ("raw_data_type", "raw_diff_type", "raw_data", "raw_diff")
+    assert [fields[name].number for name in nvcaffe] == [10, 11, 12, 13]
+    assert BlobProto.FLOAT16 == 2
+
+
+def test_beside_another_caffe_proto():
+    """A pool that holds pycaffe's caffe.proto takes ours too, and bytes cross over."""
+    code = """
+from google.protobuf import descriptor_pb2, descriptor_pool
+from google.protobuf.message_factory import GetMessageClass
+file = descriptor_pb2.FileDescriptorProto(name="caffe.proto", package="caffe", syntax="proto2")
+message = file.message_type.add(name="NetParameter")
+message.field.add(name="name", number=1, type=9, label=1)
+message.field.add(name="input", number=3, type=9, label=3)
+pool = descriptor_pool.Default()
+pool.AddSerializedFile(file.SerializeToString())
+theirs = GetMessageClass(pool.FindMessageTypeByName("caffe.NetParameter"))
+from caffe_compat import caffe_pb2 as ours
+net = ours.NetParameter.FromString(theirs(name="x", input=["data"]).SerializeToString())
+assert (net.name, list(net.input)) == ("x", ["data"])
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
