@@ -95,4 +95,4 @@ def _plain_errors(message: str) -> Iterator[None]:
     except WeightsError:
         raise
     except (OSError, RuntimeError, LookupError, ValueError, TypeError, MemoryError) as error:
-        raise WeightsError(f"{message}: {error}") from None
+        raise WeightsError(f"{message}: {error.args[0] if error.args else error}") from None
