@@ -1,0 +1,63 @@
+"""Caffe models without Caffe.
+
+    net = caffe_compat.load("net.prototxt", "net.caffemodel")
+    caffe_compat.to_onnx(net, "net.onnx")
+    outputs = caffe_compat.Session("net.onnx").run({"data": array})
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .errors import (
+        CaffeCompatError,
+        DeviceError,
+        ParseError,
+        ShapeError,
+        UnsupportedError,
+        WeightsError,
+    )
+    from .layer import Layer, layer
+    from .net import Net
+    from .pipeline import convert, load, read, save, to_onnx
+    from .session import Session
+    from .verify import verify
+
+__version__ = "0.1.0"
+__all__ = [
+    "CaffeCompatError",
+    "DeviceError",
+    "Layer",
+    "Net",
+    "ParseError",
+    "Session",
+    "ShapeError",
+    "UnsupportedError",
+    "WeightsError",
+    "convert",
+    "layer",
+    "load",
+    "read",
+    "save",
+    "to_onnx",
+    "verify",
+]
+# Names are imported when first used, so that the command line answers at once.
+_HOMES = {
+    "errors": ("CaffeCompatError", "DeviceError", "ParseError", "ShapeError", "UnsupportedError",
+               "WeightsError"),
+    "layer": ("Layer", "layer"),
+    "net": ("Net",),
+    "pipeline": ("convert", "load", "read", "save", "to_onnx"),
+    "session": ("Session",),
+    "verify": ("verify",),
+}  # fmt: skip
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'caffe_compat' has no attribute {name!r}")
+    return getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)

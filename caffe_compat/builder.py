@@ -1,0 +1,241 @@
+"""Writes ONNX nodes: `g.Op(...)` adds one and returns the name of what it makes.
+
+A lowering sees names only. The builder keeps what they stand for: the shapes of Caffe's
+blobs, the arrays of the parameters, and which tensor ends up carrying a blob's name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from .errors import UnsupportedError
+
+Dims = tuple[int | None, ...]
+AnyArray = NDArray[Any]
+
+
+class Builder:
+    """Collects the nodes and initializers of one ONNX graph.
+
+    Attributes:
+        opset: the version of ONNX's default domain that the nodes are written for.
+        nodes: the nodes so far, in order.
+        arrays: initializers by name; parameters are added when first used.
+        changed: parameters that ONNX needs in another form than Caffe stores them in.
+        aliases: tensors that stand for another (a Dropout's top in TEST), by name.
+    """
+
+    def __init__(self, opset: int) -> None:
+        self.opset = opset
+        self.nodes: list[onnx.NodeProto] = []
+        self.arrays: dict[str, AnyArray] = {}
+        self.changed: list[str] = []
+        self.aliases: dict[str, str] = {}
+        self._params: dict[str, AnyArray] = {}
+        self._dims: dict[str, Dims] = {}
+        self._constants: dict[tuple[Any, ...], str] = {}
+        self._names: set[str] = set()
+        self._layer = ""
+        self._begin = 0
+
+    # -- what a lowering calls ---------------------------------------------------------------
+
+    def __getattr__(self, op: str) -> Callable[..., Any]:
+        """`g.Conv(x, w, None, strides=[2, 2])`: a node of that ONNX operator.
+
+        Positional arguments are input names (None: absent) or numpy arrays (constants);
+        keywords are attributes, left out where None; `outputs=n` gives n names back.
+        """
+        if not op[0].isupper():
+            raise AttributeError(op)
+
+        def add(*inputs: str | AnyArray | None, outputs: int = 1, **attributes: Any) -> Any:
+            return self._add(op, inputs, outputs, attributes)
+
+        return add
+
+    def constant(self, value: Any, dtype: Any = None) -> str:
+        """The name of an initializer that holds `value`; equal small ones are shared."""
+        array = np.asarray(value, dtype)
+        key = (array.dtype.str, array.shape, array.tobytes()) if array.nbytes <= 4096 else None
+        if key is not None and key in self._constants:
+            return self._constants[key]
+        name = self._unique(f"{self._layer}/constant")
+        self.arrays[name] = array
+        if key is not None:
+            self._constants[key] = name
+        return name
+
+    def data(self, parameter: str) -> AnyArray:
+        """The array of a parameter, for a lowering that must compute with it."""
+        return self._params[parameter]
+
+    def view(self, parameter: str, shape: Sequence[int]) -> str:
+        """The parameter's bytes under another shape, so that they stay where they lie."""
+        array = self._params[parameter].reshape(shape)
+        if array.shape == self._params[parameter].shape:
+            return parameter
+        name = f"{parameter}:{'x'.join(map(str, array.shape))}"
+        self.arrays[name] = array
+        return name
+
+    def change(self, parameter: str, array: AnyArray) -> str:
+        """What ONNX needs in the parameter's place, where its bytes cannot serve as they are."""
+        name = self._unique(f"{parameter}:changed")
+        self.arrays[name] = np.ascontiguousarray(array)
+        self.changed.append(parameter)
+        return name
+
+    def known(self, x: str) -> AnyArray | None:
+        """The value of a tensor that is the same in every run; None of one that may change."""
+        name = self.resolve(x)
+        if name in self.arrays and name not in self._params:
+            return self.arrays[name]
+        for node in self.nodes:
+            if node.op_type == "Concat" and name in node.output:
+                parts = [self.known(part) for part in node.input]
+                held = [part for part in parts if part is not None]
+                if len(held) == len(parts):
+                    return np.concatenate(held, axis=node.attribute[0].i)
+        return None
+
+    def graph(self, step: Callable[..., Sequence[str]], inputs: int) -> onnx.GraphProto:
+        """A subgraph of float tensors, for an attribute such as Scan's body.
+
+        `step` gets the names of the inputs, adds nodes by `g.Op(...)` and returns the names of
+        the outputs, each made by a node. From outside it may read parameters and constants.
+        """
+        outer, self.nodes = self.nodes, []
+        names = [self._unique(f"{self._layer}/in") for _ in range(inputs)]
+        try:
+            made = step(*names)
+            body = self.nodes
+        finally:
+            self.nodes = outer
+        for node in body:
+            node.name = self._unique_node(f"{self._layer}/{node.op_type}")
+        infos = [
+            [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in ends]
+            for ends in (names, made)
+        ]
+        return onnx.helper.make_graph(body, f"{self._layer}/body", *infos)
+
+    def dims(self, x: str) -> Dims:
+        """A bottom's shape, None where the size may vary from run to run."""
+        return self._dims[x]
+
+    def shape(self, x: str) -> tuple[int, ...]:
+        """A bottom's shape, where all of it must be fixed.
+
+        Raises:
+            UnsupportedError: an axis of it was asked to vary.
+        """
+        return tuple(self.fixed(x, axis) for axis in range(len(self._dims[x])))
+
+    def fixed(self, x: str, axis: int) -> int:
+        """One dimension of a bottom, which must be fixed.
+
+        Raises:
+            UnsupportedError: it was asked to vary.
+        """
+        size = self._dims[x][axis]
+        if size is None:
+            raise UnsupportedError(
+                f"needs axis {axis} of its bottom at a fixed size; give the inputs fixed shapes"
+            )
+        return size
+
+    # -- what the walk over the layers calls -------------------------------------------------
+
+    def parameter(self, name: str, array: AnyArray) -> None:
+        """Make a parameter known; it becomes an initializer when a node reads it."""
+        self._params[name] = array
+        self._names.add(name)
+
+    def value(self, name: str, dims: Dims) -> None:
+        """Make a blob's tensor known, with its shape."""
+        self._dims[name] = dims
+        self._names.add(name)
+
+    def begin(self, layer: str) -> None:
+        """Start a layer: its nodes will carry its name."""
+        self._layer, self._begin = layer, len(self.nodes)
+
+    def end(self, made: Sequence[str], tops: Sequence[str], inplace: bool) -> None:
+        """Give the tensors that a layer made the names of its tops, and its nodes their names."""
+        own = self.nodes[self._begin :]
+        produced = {name for node in own for name in node.output}
+        for tensor, top in zip(made, tops, strict=True):
+            carrier = self.resolve(tensor)
+            if carrier in produced:
+                produced.remove(carrier)
+                self._rename(own, carrier, top)
+            elif inplace and any(carrier in node.output for node in self.nodes):
+                self._rename(self.nodes, carrier, top)
+            else:
+                self.aliases[top] = carrier
+        for node in own:
+            last = bool(tops) and tops[0] in node.output
+            node.name = self._unique_node(self._layer if last else f"{self._layer}/{node.op_type}")
+
+    def resolve(self, name: str) -> str:
+        """The tensor that carries a blob's values, behind any alias."""
+        while name in self.aliases:
+            name = self.aliases[name]
+        return name
+
+    def read(self) -> set[str]:
+        """The names of every tensor that a node reads, those in subgraphs among them."""
+        names: set[str] = set()
+        nodes = list(self.nodes)
+        while nodes:
+            node = nodes.pop()
+            names.update(node.input)
+            nodes.extend(inner for attribute in node.attribute for inner in attribute.g.node)
+        return names
+
+    # -- inside ------------------------------------------------------------------------------
+
+    def _add(
+        self,
+        op: str,
+        inputs: Sequence[str | AnyArray | None],
+        outputs: int,
+        attributes: dict[str, Any],
+    ) -> Any:
+        names = []
+        for x in inputs:
+            name = "" if x is None else self.resolve(x) if isinstance(x, str) else self.constant(x)
+            if name in self._params:
+                self.arrays[name] = self._params[name]
+            names.append(name)
+        while names and not names[-1]:
+            names.pop()
+        made = [self._unique(f"{self._layer}/{op}") for _ in range(outputs)]
+        given = {key: value for key, value in attributes.items() if value is not None}
+        self.nodes.append(onnx.helper.make_node(op, names, made, **given))
+        return made[0] if outputs == 1 else tuple(made)
+
+    def _rename(self, nodes: Sequence[onnx.NodeProto], old: str, new: str) -> None:
+        for node in nodes:
+            for names in (node.input, node.output):
+                for i, name in enumerate(names):
+                    if name == old:
+                        names[i] = new
+        self.aliases[old] = new
+
+    def _unique(self, name: str) -> str:
+        unique, k = name, 1
+        while unique in self._names:
+            k += 1
+            unique = f"{name}_{k}"
+        self._names.add(unique)
+        return unique
+
+    def _unique_node(self, name: str) -> str:
+        return self._unique(f"node:{name}").removeprefix("node:")

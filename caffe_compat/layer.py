@@ -1,0 +1,221 @@
+"""What a layer is, and the registry of layer types.
+
+A layer type states one fact three times, side by side: the shapes it makes, what it
+computes (numpy), and how ONNX says the same (`lower`).
+"""
+
+from __future__ import annotations
+
+import builtins
+import importlib
+import pkgutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, TypeAlias, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import fillers
+from .caffe_pb2 import TRAIN, FillerParameter, LayerParameter
+from .errors import CaffeCompatError, ShapeError, UnsupportedError
+
+Shape: TypeAlias = tuple[int, ...]
+Array: TypeAlias = NDArray[np.float32]
+Arity: TypeAlias = int | tuple[int, int | None]
+
+
+@dataclass(frozen=True)
+class Blob:
+    """A parameter blob as a layer asks for it.
+
+    Attributes:
+        name: the keyword under which forward, backward and lower receive it.
+        shape: Caffe's N-D shape; () is one value.
+        filler: what it starts from; None is zeros.
+    """
+
+    name: str
+    shape: Shape
+    filler: FillerParameter | None = None
+
+
+class Layer:
+    """One layer of a net, made from its LayerParameter; it holds no shapes and no data.
+
+    Bottoms arrive as positional arguments and parameter blobs as keywords named by
+    `Blob.name`, alike in `forward` (arrays), `backward` (arrays) and `lower` (ONNX names).
+
+    Attributes:
+        type: Caffe's type string, the registry's key.
+        param: the field of LayerParameter that configures this type; `self.p` reads it.
+        bottoms: how many bottoms it takes: a number, or (least, most or None).
+        tops: likewise for tops.
+        inplace: whether a top may overwrite its bottom.
+        varies: axes of the tops whose size only the data decide, run by run (Filter's rows).
+        loss: whether the first top has loss weight 1 unless the prototxt says otherwise,
+            and is made when the prototxt names none (Caffe's LossLayer).
+    """
+
+    type: ClassVar[str]
+    types: ClassVar[tuple[str, ...]]
+    param: ClassVar[str | None] = None
+    bottoms: ClassVar[Arity] = 1
+    tops: ClassVar[Arity] = 1
+    inplace: ClassVar[bool] = False
+    varies: ClassVar[tuple[int, ...]] = ()
+    loss: ClassVar[bool] = False
+
+    def __init__(self, proto: LayerParameter) -> None:
+        self.proto = proto
+        self.name: str = proto.name
+        self.p: Any = getattr(proto, self.param) if self.param else None
+        self.train: bool = proto.phase == TRAIN
+
+    def blobs(self, *x: Shape) -> list[Blob]:
+        """The parameter blobs for bottoms of these shapes, in Caffe's order."""
+        return []
+
+    def shapes(self, *x: Shape) -> list[Shape | None]:
+        """The tops' shapes; None where only the caller can say (a data layer's channels)."""
+        return [x[0]]
+
+    def feeds(self) -> tuple[int, ...]:
+        """Which tops the caller feeds: none but for layers that read data."""
+        return ()
+
+    def classes(self, *x: Shape) -> dict[int, int]:
+        """The bottoms that hold class indices, as {bottom: how many classes}."""
+        return {}
+
+    def fill(self, rng: fillers.Rng, *x: Shape) -> list[Array]:
+        """The parameter blobs as Caffe's LayerSetUp leaves them, drawing from `rng` as it does."""
+        return [fillers.fill(blob.shape, blob.filler, rng) for blob in self.blobs(*x)]
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """What Caffe computes: an array, or a tuple with one array a top."""
+        raise UnsupportedError("has no numpy forward pass")
+
+    def backward(self, *args: Any, **kwargs: Any) -> Any:
+        """The gradients to the bottoms and then to the parameter blobs, in order.
+
+        Called as backward(dy, *bottoms, **blobs), `dy` the gradient at the top (a tuple where
+        the layer has several tops); returns an array, or a tuple with None where none flows.
+        """
+        raise UnsupportedError("has no backward pass")
+
+    def lower(self, *args: Any, **kwargs: Any) -> Any:
+        """The same in ONNX: lower(g, *bottoms, **blobs) -> the name of each top's tensor."""
+        raise UnsupportedError("has no ONNX form")
+
+    def named(self) -> AbstractContextManager[None]:
+        """Put the layer in front of any error raised inside."""
+        return named(self.proto)
+
+
+@contextmanager
+def named(proto: LayerParameter) -> Iterator[None]:
+    """Put the layer in front of any error raised inside: the one place that does."""
+    try:
+        yield
+    except CaffeCompatError as error:
+        raise type(error)(f"layer '{proto.name}' ({proto.type}): {error}") from error
+
+
+_types: dict[str, type[Layer]] = {}
+_python: dict[tuple[str, str], type[Layer]] = {}
+_L = TypeVar("_L", bound=type[Layer])
+
+
+def layer(
+    *also: str,
+    param: str | None = None,
+    bottoms: Arity = 1,
+    tops: Arity = 1,
+    inplace: bool = False,
+    loss: bool = False,
+) -> Callable[[_L], _L]:
+    """Register a Layer class under its own name, and under the further names in `also`."""
+
+    def register(cls: _L) -> _L:
+        cls.type, cls.types = cls.__name__, (cls.__name__, *also)
+        cls.param, cls.bottoms, cls.tops = param, bottoms, tops
+        cls.inplace, cls.loss = inplace, loss
+        for name in cls.types:
+            if name in _types:
+                raise ValueError(f"layer type {name} is registered twice")
+            _types[name] = cls
+        return cls
+
+    return register
+
+
+def register(
+    type: Literal["Python"],
+    *,
+    module: str,
+    layer: str,
+    bottoms: Arity = (0, None),
+    tops: Arity = (0, None),
+    inplace: bool = False,
+) -> Callable[[_L], _L]:
+    """Register a Layer of the caller's for the Python layers that name this module and class.
+
+    A decorator: `@register("Python", module="rpn.proposal_layer", layer="ProposalLayer")` above
+    a subclass of Layer, which finds param_str and the rest of python_param in `self.p`. The
+    module itself is never imported. A later registration takes the place of an earlier one.
+
+    Raises:
+        ValueError: `type` is not Python; a type of its own is registered with `layer`.
+        TypeError: what is decorated is no subclass of Layer.
+    """
+    if type != "Python":
+        raise ValueError(f"register is for Python layers; {type!r} has no module and layer")
+
+    def add(cls: _L) -> _L:
+        if not (isinstance(cls, builtins.type) and issubclass(cls, Layer)):
+            raise TypeError(f"{cls!r} is no subclass of caffe_compat.layer.Layer")
+        cls.type, cls.types = type, (type,)
+        cls.param, cls.bottoms, cls.tops, cls.inplace = "python_param", bottoms, tops, inplace
+        _python[module, layer] = cls
+        return cls
+
+    return add
+
+
+def find(proto: LayerParameter, types: Mapping[str, type[Layer]]) -> type[Layer] | None:
+    """The class of a layer: among `types`, or what the caller registered for a Python layer."""
+    named = proto.python_param
+    custom = _python.get((named.module, named.layer)) if proto.type == "Python" else None
+    return custom or types.get(proto.type)
+
+
+def registry() -> dict[str, type[Layer]]:
+    """Every known layer type by Caffe's type string."""
+    from . import layers
+
+    for module in pkgutil.iter_modules(layers.__path__):
+        importlib.import_module(f"{layers.__name__}.{module.name}")
+    return _types
+
+
+def check_arity(what: str, count: int, arity: Arity) -> None:
+    """Raise ShapeError unless `count` bottoms or tops fit `arity`."""
+    least, most = arity if isinstance(arity, tuple) else (arity, arity)
+    if count < least or (most is not None and count > most):
+        wants = f"{least}" if least == most else f"at least {least}"
+        if most is not None and most != least:
+            wants = f"{least} to {most}"
+        raise ShapeError(f"takes {wants} {what} blob(s), and has {count}")
+
+
+def canonical_axis(axis: int, rank: int) -> int:
+    """Caffe's CanonicalAxisIndex: negative axes count from the end.
+
+    Raises:
+        ShapeError: the axis is outside -rank..rank-1.
+    """
+    if not -rank <= axis < rank:
+        raise ShapeError(f"axis {axis} out of range for a {rank}-D blob")
+    return axis % rank

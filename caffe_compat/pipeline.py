@@ -1,0 +1,246 @@
+"""The straight line: from a prototxt and its weights to a net, an ONNX file, a session."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+from . import files, graph, onnx_files, rules, snapshot, upgrade, weights
+from .caffe_pb2 import TEST, TRAIN, NetParameter, ParamSpec
+from .errors import CaffeCompatError, ParseError
+from .layer import registry
+from .lowering import OPSET, lower
+from .net import Net, fill, trained
+from .prototxt import Skipped
+from .rng import make_rng
+from .splits import insert_splits
+
+log = logging.getLogger("caffe_compat")
+
+Phase = Literal["TEST", "TRAIN"]
+Inputs = Mapping[str, Sequence[int | None]]
+PathLike = str | Path
+SEED = 1701
+
+
+def read(
+    prototxt: PathLike,
+    *,
+    phase: Phase = "TEST",
+    level: int = 0,
+    stages: Iterable[str] = (),
+    inputs: Inputs | None = None,
+    batch: int | None | Literal["dynamic"] = None,
+    ignore_unknown: bool = False,
+) -> graph.Graph:
+    """Read a net's prototxt of any era: its layers in that phase, with their shapes.
+
+    Args:
+        prototxt: the file.
+        phase: TEST or TRAIN; with `level` and `stages` it selects the layers, as Caffe does.
+        level: NetState's level.
+        stages: NetState's stages, beside those that the file gives.
+        inputs: shapes that override or supply those of the inputs; None for an axis of any size.
+        batch: the size of every input's first axis, `dynamic` for any.
+        ignore_unknown: accept fields that only a fork knows, without their meaning.
+
+    Raises:
+        ParseError: the file is no prototxt, or a layer that runs has a field that is not known.
+        UnsupportedError: the net's unsupported layer types, all at once.
+        ShapeError: what Caffe's CHECKs refuse.
+    """
+    number = {"TEST": TEST, "TRAIN": TRAIN}[phase]
+    stages = tuple(stages)
+    net, skipped = files.read_net(prototxt, number)
+    kept = [skip for skip in skipped if _runs(skip, net, number, level, stages)]
+    if kept and not ignore_unknown:
+        raise ParseError(f"{_list(kept)}; --ignore-unknown (ignore_unknown=True) reads on "
+                         "without their meaning")
+    for skip in skipped:
+        log.warning("skipped: %s", skip)
+    selected = rules.select(upgrade.upgrade(net), number, level, stages)
+    built = graph.build(selected, inputs)
+    if batch is None:
+        return built
+    size = None if batch == "dynamic" else batch
+    every = {v.blob: (size, *v.dims[1:]) for v in built.inputs if v.dims}
+    return graph.build(selected, every)
+
+
+def load(
+    prototxt: PathLike,
+    weights_file: PathLike | None = None,
+    *,
+    seed: int = SEED,
+    rng: str = "boost-1.64",
+    phase: Phase = "TEST",
+    level: int = 0,
+    stages: Iterable[str] = (),
+    inputs: Inputs | None = None,
+    batch: int | None | Literal["dynamic"] = None,
+    ignore_unknown: bool = False,
+) -> Net:
+    """Read a net with its weights: those of a file, and what the file lacks from the fillers.
+
+    Args:
+        prototxt: the net.
+        weights_file: a caffemodel or Caffe's HDF5; layers are found by name. None: the fillers
+            draw all of it.
+        seed: of the fillers' random numbers; 0 to 2**32 - 1.
+        rng: whose random numbers: `boost-1.64` (Caffe built with Boost 1.64 or later),
+            `boost-1.56`, `boost-1.55`, or `fast` (numpy's, not Caffe's).
+        phase: as for `read`, as are the others.
+        level: NetState's level.
+        stages: NetState's stages.
+        inputs: shapes that override or supply the inputs'.
+        batch: the size of every input's first axis, `dynamic` for any.
+        ignore_unknown: accept fields that only a fork knows.
+
+    Raises:
+        WeightsError: the file is damaged, is not one, or does not fit the net.
+        CaffeCompatError: as for `read`.
+    """
+    built = read(
+        prototxt, phase=phase, level=level, stages=stages, inputs=inputs, batch=batch,
+        ignore_unknown=ignore_unknown,
+    )  # fmt: skip
+    stream = make_rng(rng, seed)
+    if weights_file is None:
+        net = fill(built, stream)
+        left = {node.layer.name for node in built.nodes}
+    else:
+        net, report = trained(built, weights.read(weights_file), stream)
+        left = set(report.left)
+        if left:
+            log.warning("left at their fillers, since %s does not have them: %s",
+                        weights_file, ", ".join(report.left))
+        if report.unused:
+            log.info("in %s and not in the net: %s", weights_file, ", ".join(report.unused))
+    _warn_of_zeros(built, left)
+    return net
+
+
+def to_onnx(
+    net: Net,
+    path: PathLike,
+    *,
+    opset: int = OPSET,
+    weights_as: onnx_files.WeightsAs | None = None,
+    blobs: Sequence[str] = (),
+) -> onnx_files.Saved:
+    """Write a net as an ONNX file.
+
+    Args:
+        net: the net with its weights.
+        path: the file to write; what was there stays if this fails.
+        opset: the version of ONNX's operators.
+        weights_as: `inline`, `external` (PATH.data beside it) or `in-place` (the caffemodel
+            itself); by default inline below 1.5 GB, external above.
+        blobs: blobs to give as outputs beside the net's own.
+
+    Raises:
+        UnsupportedError: the layers that have no exact ONNX form, all at once.
+    """
+    extra = [net.graph.blob(name) for name in blobs]
+    return onnx_files.save(lower(net, opset, extra), path, weights_as)
+
+
+def save(net: Net, path: PathLike) -> None:
+    """Write a net's weights: a `.caffemodel`, Caffe's HDF5 (`.h5`), or an `.onnx` file.
+
+    Raises:
+        CaffeCompatError: the suffix is none of these, or the file cannot be written.
+    """
+    name = Path(path).name
+    if name.endswith(".onnx"):
+        to_onnx(net, path)
+        return
+    message, places = _with_splits(net)
+    params = [net.params[index] if index is not None else () for index in places]
+    if name.endswith(".h5"):
+        snapshot.write_hdf5(path, [layer.name for layer in message.layer], params, [
+            (at, i)
+            for at, index in enumerate(places)
+            if index is not None
+            for i, owner in enumerate(net.graph.nodes[index].owners)
+            if owner != (index, i)
+        ])  # fmt: skip
+    elif name.endswith(".caffemodel"):
+        snapshot.write_caffemodel(path, message, params)
+    else:
+        raise CaffeCompatError(f"{path}: ends in none of .caffemodel, .caffemodel.h5, .onnx")
+
+
+def _with_splits(net: Net) -> tuple[NetParameter, list[int | None]]:
+    """The layers as Caffe saves them, its Split layers included, and each one's node (or None)."""
+    message = NetParameter(name=net.graph.net.name)
+    places: list[int | None] = []
+    for layer in insert_splits(net.graph.net).layer:
+        done = len(places) - places.count(None)
+        own = done < len(net.graph.nodes) and layer.name == net.graph.nodes[done].layer.name
+        places.append(done if own else None)
+        saved = message.layer.add()
+        saved.CopyFrom(layer)
+        if layer.type == "BatchNorm":
+            del saved.param[:]
+            saved.param.extend([ParamSpec(lr_mult=0)] * 3)
+    return message, places
+
+
+def convert(
+    prototxt: PathLike,
+    weights_file: PathLike | None,
+    path: PathLike,
+    *,
+    opset: int = OPSET,
+    weights_as: onnx_files.WeightsAs | None = None,
+    phase: Phase = "TEST",
+    inputs: Inputs | None = None,
+    batch: int | None | Literal["dynamic"] = None,
+) -> onnx_files.Saved:
+    """From a prototxt and a caffemodel to an ONNX file; `load` and `to_onnx` in one."""
+    net = load(prototxt, weights_file, phase=phase, inputs=inputs, batch=batch)
+    return to_onnx(net, path, opset=opset, weights_as=weights_as)
+
+
+def _runs(
+    skip: Skipped, net: NetParameter, phase: int, level: int, stages: tuple[str, ...]
+) -> bool:
+    """Whether a skipped field belongs to a layer that will run, so that its meaning matters.
+
+    Those of unknown layer types are left to the error that names all such layers.
+    """
+    if skip.layer is None:
+        return False
+    held = net.layer if net.layer else net.layers
+    one = NetParameter()
+    one.CopyFrom(net)
+    del one.layer[:], one.layers[:]
+    (one.layer if net.layer else one.layers).append(held[skip.layer])
+    one.ClearField("input")
+    selected = rules.select(upgrade.upgrade(one), phase, level, stages)
+    return any(layer.type in registry() for layer in selected.layer)
+
+
+def _list(skipped: Sequence[Skipped]) -> str:
+    most = "; ".join(str(skip) for skip in skipped[:5])
+    return most + (f"; and {len(skipped) - 5} more" if len(skipped) > 5 else "")
+
+
+def _warn_of_zeros(built: graph.Graph, left: set[str]) -> None:
+    """Name the layers whose weights are all zero because the prototxt gives no filler."""
+    zero = [
+        node.layer.name
+        for node in built.nodes
+        if node.layer.name in left and not node.layer.proto.blobs
+        for blob in node.blobs
+        if blob.name.startswith("weight")
+        and blob.filler is not None
+        and (blob.filler.type, blob.filler.value) == ("constant", 0)
+    ]
+    if zero:
+        log.warning("weights are all 0, for want of a weight_filler: %s",
+                    ", ".join(dict.fromkeys(zero)))
+

@@ -1,0 +1,1 @@
+"""The command line of caffe_compat; nothing in the package imports it."""

@@ -1,0 +1,44 @@
+"""The command `caffe-compat`: one app, one subcommand for each sibling module."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from . import convert, init, run, show, upgrade
+from .terminal import bar, report_notes
+
+app = typer.Typer(
+    name="caffe-compat",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+for module in (convert, init, run, show, upgrade):
+    app.command(module.__name__.rpartition(".")[2])(module.command)
+
+
+@app.callback()
+def options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show where an error was raised.")] = False,
+) -> None:
+    """Caffe models without Caffe: convert, initialise, run and look at them."""
+
+
+def main() -> None:
+    """Run the command line; what cannot be done becomes one `error:` line and exit status 1."""
+    from caffe_compat.errors import CaffeCompatError
+    from caffe_compat.progress import watching
+
+    report_notes()
+    try:
+        with watching(bar):
+            app()
+    except (CaffeCompatError, OSError, MemoryError) as error:
+        if "--debug" in sys.argv:
+            raise
+        sys.stderr.write(f"error: {' '.join(str(error).split()) or type(error).__name__}\n")
+        sys.exit(1)

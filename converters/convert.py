@@ -1,0 +1,61 @@
+"""`caffe-compat convert`: a prototxt and its weights to an ONNX file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from . import options
+
+
+def command(
+    net: options.Prototxt,
+    weights: Annotated[
+        Path | None, typer.Argument(metavar="[WEIGHTS]", show_default=False)
+    ] = None,
+    *,
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="OUT.onnx", help="The file to write.")
+    ],
+    phase: options.PhaseOption = options.Phase.TEST,
+    stage: options.Stages = None,
+    level: options.Level = 0,
+    input: options.Inputs = None,  # noqa: A002  the option's name
+    batch: options.BatchOption = None,
+    opset: options.Opset = 18,
+    weights_as: Annotated[
+        options.WeightsAs | None,
+        typer.Option(
+            "--weights-as",
+            help="Weights in the file (default below 1.5 GB), in OUT.onnx.data beside it, or "
+            "where the caffemodel has them.",
+        ),
+    ] = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Compare numpy with onnxruntime, layer by layer.")
+    ] = False,
+    seed: options.Seed = 1701,
+    rng: options.Rng = "boost-1.64",
+    ignore_unknown: options.IgnoreUnknown = False,
+) -> None:
+    """Convert a Caffe net to ONNX.
+
+    Without WEIGHTS the net is initialised by its fillers.
+    """
+    from caffe_compat import pipeline
+    from caffe_compat.verify import verify as compare
+
+    loaded = pipeline.load(
+        net, weights, seed=seed, rng=rng, phase=phase.value, level=level, stages=stage or (),
+        inputs=dict(input or ()), batch=batch, ignore_unknown=ignore_unknown,
+    )  # fmt: skip
+    kind = weights_as.value if weights_as else None
+    saved = pipeline.to_onnx(loaded, output, opset=opset, weights_as=kind)
+    for path in saved.files:
+        typer.echo(f"{path}  {path.stat().st_size:,} bytes")
+    if saved.stored:
+        typer.echo(f"stored in {output} itself, in another form: {', '.join(saved.stored)}")
+    if verify:
+        typer.echo(compare(loaded, opset=opset))

@@ -1,0 +1,28 @@
+"""`caffe-compat upgrade`: a prototxt of any era in today's form."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from . import options
+
+
+def command(
+    net: options.Prototxt,
+    *,
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="OUT.prototxt", help="The file to write.")
+    ],
+) -> None:
+    """Rewrite a prototxt of any era in Caffe's current form."""
+    from caffe_compat import files
+    from caffe_compat.errors import ParseError
+    from caffe_compat.upgrade import upgrade
+
+    message, skipped = files.read_net(net)
+    if skipped:
+        raise ParseError(f"{skipped[0]}; nothing is written, since it would be lost")
+    files.write_text(upgrade(message), output)
