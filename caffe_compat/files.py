@@ -93,6 +93,8 @@ def write_text(message: Message, path: str | os.PathLike[str]) -> None:
         CaffeCompatError: the file cannot be written; what stood there before is untouched.
     """
     text = text_format.MessageToString(message, as_utf8=True)
+    if re.search(r"[^\n -\uffff]", text):  # before protobuf 5 this leaves control codes as they are
+        text = text_format.MessageToString(message, as_utf8=False)
     text = re.sub(r"^(\s*\w+: -?\d+)\.0$", r"\1", text, flags=re.MULTILINE)  # 1 for 1.0
     with atomic(path) as target:
         target.write_text(text, encoding="utf-8", newline="\n")

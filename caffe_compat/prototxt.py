@@ -198,9 +198,8 @@ class _Walk:
         name = f"field '{self.fields[before - 1][1]}': " if before else ""
         return ParseError(f"{self.file}:{line}:{column}: {name}{words[:300]}")
 
-    def _peek(self, ahead: int = 0) -> str:
-        at = self.at + ahead
-        return self.tokens[at].text if at < len(self.tokens) else ""
+    def _peek(self) -> str:
+        return self.tokens[self.at].text if self.at < len(self.tokens) else ""
 
     def _step(self) -> bool:
         """Takes one field, or one closing bracket; False where the text makes no sense."""
@@ -280,12 +279,12 @@ class _Walk:
 
     def _pass_value(self, name: _Token) -> bool:
         """Passes over a value: words, strings one after another, or brackets."""
-        if self.at >= len(self.tokens):
-            return False
-        token = self.tokens[self.at]
-        if token.text in _CLOSER and token.kind == "mark":
+        if self._peek() in _CLOSER:
             self._pass_brackets(name)
             return True
+        if not self._peek():
+            return False
+        token = self.tokens[self.at]
         self.at += 1
         if token.kind == "string":
             while self.at < len(self.tokens) and self.tokens[self.at].kind == "string":
