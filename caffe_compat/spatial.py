@@ -86,7 +86,7 @@ def _per_axis(
 ) -> Shape:
     """A repeated field (none, one for all, or one an axis) or its _h/_w pair."""
     values = [int(v) for v in getattr(p, field)]
-    if any(p.HasField(name) for name in pair):  # type: ignore[arg-type]  # a name at run time
+    if any(p.HasField(name) for name in pair):
         if rank != 2:
             raise ShapeError(f"{pair[0]} and {pair[1]} are for 2 spatial axes; this has {rank}")
         if values:
