@@ -87,7 +87,7 @@ class Builder:
     def change(self, parameter: str, array: AnyArray) -> str:
         """What ONNX needs in the parameter's place, where its bytes cannot serve as they are."""
         name = self._unique(f"{parameter}:changed")
-        self.arrays[name] = np.ascontiguousarray(array)
+        self.arrays[name] = np.asarray(array, order="C")
         self.changed.append(parameter)
         return name
 
@@ -119,11 +119,12 @@ class Builder:
             self.nodes = outer
         for node in body:
             node.name = self._unique_node(f"{self._layer}/{node.op_type}")
-        infos = [
-            [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in ends]
-            for ends in (names, made)
-        ]
-        return onnx.helper.make_graph(body, f"{self._layer}/body", *infos)
+
+        def infos(ends: Sequence[str]) -> list[onnx.ValueInfoProto]:
+            float32 = onnx.TensorProto.FLOAT
+            return [onnx.helper.make_tensor_value_info(name, float32, None) for name in ends]
+
+        return onnx.helper.make_graph(body, f"{self._layer}/body", infos(names), infos(made))
 
     def dims(self, x: str) -> Dims:
         """A bottom's shape, None where the size may vary from run to run."""

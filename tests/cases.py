@@ -56,7 +56,7 @@ def inline(lowered: Lowered):
     model = onnx.ModelProto()
     model.CopyFrom(lowered.model)
     for name, array in lowered.arrays.items():
-        model.graph.initializer.append(onnx.numpy_helper.from_array(np.ascontiguousarray(array), name))
+        model.graph.initializer.append(onnx.numpy_helper.from_array(np.asarray(array, order="C"), name))
     onnx.checker.check_model(model, full_check=True)
     assert {node.domain for node in model.graph.node} <= {""}
     return model
