@@ -204,7 +204,8 @@ class TanH(Layer):
         return np.tanh(x)
 
     def backward(self, dy: Array, x: Array) -> Array:
-        return dy * (1 - np.tanh(x) ** 2)
+        y: Array = np.tanh(x)
+        return dy * (1 - y * y)
 
     def lower(self, g: Builder, x: str) -> Any:
         return g.Tanh(x)
