@@ -6,7 +6,8 @@ blobs, the arrays of the parameters, and which tensor ends up carrying a blob's 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,7 @@ class Builder:
         self._dims: dict[str, Dims] = {}
         self._constants: dict[tuple[Any, ...], str] = {}
         self._names: set[str] = set()
+        self._readers: Counter[str] = Counter()
         self._layer = ""
         self._begin = 0
 
@@ -81,7 +83,7 @@ class Builder:
         if array.shape == self._params[parameter].shape:
             return parameter
         name = f"{parameter}:{'x'.join(map(str, array.shape))}"
-        self.arrays[name] = array
+        self._params[name] = array
         return name
 
     def change(self, parameter: str, array: AnyArray) -> str:
@@ -96,13 +98,28 @@ class Builder:
         name = self.resolve(x)
         if name in self.arrays and name not in self._params:
             return self.arrays[name]
-        for node in self.nodes:
-            if node.op_type == "Concat" and name in node.output:
-                parts = [self.known(part) for part in node.input]
-                held = [part for part in parts if part is not None]
-                if len(held) == len(parts):
-                    return np.concatenate(held, axis=node.attribute[0].i)
+        makers = [node for node in self.nodes if name in node.output]
+        parts = [self.known(part) for node in makers for part in node.input]
+        held = [part for part in parts if part is not None]
+        if not makers or len(held) < len(parts):
+            return None
+        attribute = makers[0].attribute
+        if makers[0].op_type == "ConstantOfShape" and attribute:
+            return np.broadcast_to(onnx.numpy_helper.to_array(attribute[0].t), held[0])
+        if makers[0].op_type == "Concat":
+            return np.concatenate(held, axis=attribute[0].i)
         return None
+
+    def maker(self, x: str) -> onnx.NodeProto | None:
+        """The node that made a bottom, where the layer being lowered is its only reader."""
+        if self._readers[x] != 1 or x in self.aliases:
+            return None
+        return next((node for node in reversed(self.nodes) if x in node.output), None)
+
+    def remove(self, node: onnx.NodeProto) -> None:
+        """Take out a node of an earlier layer, which `maker` gave, to say its part otherwise."""
+        self.nodes.remove(node)
+        self._begin -= 1
 
     def graph(self, step: Callable[..., Sequence[str]], inputs: int) -> onnx.GraphProto:
         """A subgraph of float tensors, for an attribute such as Scan's body.
@@ -162,6 +179,10 @@ class Builder:
         """Make a blob's tensor known, with its shape."""
         self._dims[name] = dims
         self._names.add(name)
+
+    def read_by(self, names: Iterable[str]) -> None:
+        """Count readers of blobs: a layer for each bottom, and the caller of the net."""
+        self._readers.update(names)
 
     def begin(self, layer: str) -> None:
         """Start a layer: its nodes will carry its name."""

@@ -49,6 +49,8 @@ def lower(net: Net, opset: int = OPSET, extra: Sequence[Value] = ()) -> Lowered:
     if opset not in OPSETS:
         raise UnsupportedError(f"opset {opset}: this writes {OPSETS[0]} to {OPSETS[-1]}")
     g = Builder(opset)
+    g.read_by(value.name for node in net.graph.nodes for value in node.bottoms)
+    g.read_by(value.name for value in (*net.graph.outputs, *extra))
     for value in net.graph.inputs:
         g.value(value.name, value.dims)
     refused: list[str] = []
@@ -97,6 +99,8 @@ def parameter_names(net: Net) -> dict[Place, str]:
 
 
 def _model(g: Builder, net: Net, outputs: Sequence[Value]) -> Lowered:
+    if not outputs:
+        raise UnsupportedError("the net has no output, and ONNX wants one; ask for a blob by name")
     for value in outputs:
         carrier = g.resolve(value.name)
         if carrier != value.name:

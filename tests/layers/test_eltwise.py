@@ -100,7 +100,7 @@ def test_others_may_not(operation):
     [
         ("", [SHAPE, (2, 3, 5, 1)],
          r"'sum' \(Eltwise\): bottom 0 is \(2, 3, 5, 4\), and bottom 1 is \(2, 3, 5, 1\)"),
-        ("coeff: 1", [SHAPE, SHAPE], "one coeff per bottom: 1 for 2 bottoms"),
+        ("coeff: 1", [SHAPE, SHAPE], r"'sum' \(Eltwise\): takes one coeff per .*: 1 for 2"),
         ("operation: PROD coeff: 1 coeff: 2", [SHAPE, SHAPE], "coeff only with operation SUM"),
         ("", [SHAPE], "at least 2 bottom"),
     ],
