@@ -79,6 +79,9 @@ _V2_TYPES = {
     "NONE": "", "ABSVAL": "AbsVal", "ARGMAX": "ArgMax", "BNLL": "BNLL", "HDF5_DATA": "HDF5Data",
     "HDF5_OUTPUT": "HDF5Output", "LRN": "LRN", "MVN": "MVN", "RELU": "ReLU",
     "SOFTMAX_LOSS": "SoftmaxWithLoss", "TANH": "TanH",
+    # of forks
+    "BN": "BN", "CONVOLUTION3D": "Convolution3D", "POOLING3D": "Pooling3D", "PRELU": "PReLU",
+    "ROIPOOLING": "ROIPooling",
 }  # fmt: skip
 
 # V1 fields copied as they are: everything that V2 has under the same name and type.

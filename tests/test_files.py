@@ -140,7 +140,7 @@ def test_strict_reading_refuses_the_first():
 @pytest.mark.parametrize(
     "text, name",
     [
-        ("layers { name: 'b' type: BN }", "b"),
+        ("layers { name: 'b' type: NOVEL }", "b"),
         ("layers { layer { name: 'b' new: 1 } }", "b"),
         ("layers { layer { new: 1 name: 'b' type: 'conv' } }", "b"),
     ],

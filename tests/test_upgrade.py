@@ -37,12 +37,13 @@ V2_NAMES = """AbsVal Accuracy ArgMax BNLL Concat ContrastiveLoss Convolution Dat
 Dropout DummyData EuclideanLoss Eltwise Exp Flatten HDF5Data HDF5Output HingeLoss Im2col ImageData
 InfogainLoss InnerProduct LRN MemoryData MultinomialLogisticLoss MVN Pooling Power ReLU Sigmoid
 SigmoidCrossEntropyLoss Silence Softmax SoftmaxWithLoss Split Slice TanH WindowData Threshold"""
+FORKS = "BN Convolution3D Insanity Pooling3D PReLU ROIPooling Unpooling"
 
 
 def test_every_v1_type():
     names = V1LayerParameter.LayerType.keys()
     old = NetParameter(layers=[V1LayerParameter(name=n, type=n) for n in names if n != "NONE"])
-    assert {layer.type for layer in upgrade(old).layer} == set(V2_NAMES.split())
+    assert {layer.type for layer in upgrade(old).layer} == set(V2_NAMES.split() + FORKS.split())
     by_name = {layer.name: layer.type for layer in upgrade(old).layer}
     assert by_name["SOFTMAX_LOSS"] == "SoftmaxWithLoss"
     assert by_name["HDF5_OUTPUT"] == "HDF5Output"
