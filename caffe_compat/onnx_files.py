@@ -87,6 +87,21 @@ def to_bytes(lowered: Lowered) -> bytes:
     return file.getvalue()
 
 
+def shell(lowered: Lowered) -> tuple[bytes, dict[str, NDArray[Any]]]:
+    """One ONNX file's bytes without the large weights, and these by name.
+
+    They are marked as lying elsewhere, for onnxruntime's add_external_initializers: so they go
+    from where they lie into the session, and never through a protobuf.
+    """
+    large = {n: np.asarray(a, order="C") for n, a in lowered.arrays.items() if a.nbytes >= _ALIGN}
+    file = io.BytesIO()
+    _write(file, lowered.model, [
+        _external(name, array, "memory", 0) if name in large else _inline(name, array)
+        for name, array in lowered.arrays.items()
+    ])  # fmt: skip
+    return file.getvalue(), large
+
+
 Entry = tuple[onnx.TensorProto, "NDArray[Any] | None"]
 
 

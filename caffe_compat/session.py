@@ -3,34 +3,34 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
+import onnx
 from numpy.typing import ArrayLike, NDArray
 
 from . import onnx_files
+from .binding import Bindings
+from .devices import Device, devices, runtime, say_once
 from .errors import CaffeCompatError, DeviceError, ShapeError
 from .lowering import Lowered, lower
 from .net import Net
 
-log = logging.getLogger("caffe_compat")
-
-_PROVIDERS = {
-    "cpu": ("CPUExecutionProvider", "pip install caffe_compat"),
-    "cuda": ("CUDAExecutionProvider", "pip install caffe_compat[gpu]"),
-    "tensorrt": ("TensorrtExecutionProvider", "pip install caffe_compat[gpu]"),
-}
-_DTYPES = {
+Dims = tuple[int | None, ...]
+_DTYPES: dict[str, Any] = {
     "tensor(float)": np.float32,
     "tensor(float16)": np.float16,
+    "tensor(double)": np.float64,
     "tensor(uint8)": np.uint8,
+    "tensor(int8)": np.int8,
+    "tensor(int32)": np.int32,
     "tensor(int64)": np.int64,
+    "tensor(bool)": np.bool_,
 }
+_FOLDER = "session.model_external_initializers_file_folder_path"
 
 
 class Session:
@@ -40,16 +40,20 @@ class Session:
         model: a Net, a lowered net, an ONNX file's path, or its bytes.
         device: `cpu`, `cuda[:N]`, `tensorrt[:N]`, or `auto`: the first of CUDA and the CPU that
             this machine has.
-        blobs: for a Net, blobs to make available beside its outputs.
+        blobs: blobs to give as outputs beside the net's own, by Caffe's name.
         threads: how many threads one operator may use; 0 leaves it to onnxruntime.
+        cuda_graph: on a GPU, record the first run and replay it at later ones, which saves the
+            launches; for nets whose inputs and outputs have no open axis.
 
     Attributes:
         inputs: each input's shape by name; None on an axis of any size.
         outputs: likewise for the outputs.
+        dtypes: each input's dtype by name.
         device: where it runs: `cpu`, `cuda:0`, ...
 
     Raises:
-        DeviceError: onnxruntime here cannot run on that device.
+        DeviceError: onnxruntime is missing, or cannot run on that device.
+        ShapeError: the net has no such blob, or `cuda_graph` meets an open axis.
         CaffeCompatError: onnxruntime cannot load the model.
     """
 
@@ -60,31 +64,28 @@ class Session:
         *,
         blobs: Sequence[str] = (),
         threads: int = 0,
+        cuda_graph: bool = False,
     ) -> None:
-        if isinstance(model, Net):
-            model = lower(model, extra=[model.graph.blob(name) for name in blobs])
-        if isinstance(model, Lowered):
-            model = onnx_files.to_bytes(model)
-        self.device, providers = _providers(device)
-        options = ort.SessionOptions()
+        choices = devices(device, cuda_graph=cuda_graph)
+        options = runtime().SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
-        source = model if isinstance(model, bytes) else str(model)
-        if isinstance(source, str) and not Path(source).is_file():
-            raise CaffeCompatError(f"{source}: no such file")
-        try:
-            self._session = ort.InferenceSession(source, options, providers=providers)
-        except Exception as error:  # onnxruntime raises a dozen types of its own
-            what = "the model" if isinstance(source, bytes) else source
-            raise CaffeCompatError(f"{what}: onnxruntime cannot load it: {error}") from error
-        if self.device != "cpu" and providers[0][0] not in self._session.get_providers():
-            raise DeviceError(f"device '{self.device}': onnxruntime could not start "
-                              f"{providers[0][0]} and fell back; are its driver and libraries there?")
+        source = _source(model, blobs, options)
+        self._session, chosen = _open(source, options, choices)
+        self.device = chosen.name
         self.inputs = {i.name: _dims(i.shape) for i in self._session.get_inputs()}
         self.outputs = {o.name: _dims(o.shape) for o in self._session.get_outputs()}
-        self._dtypes = {i.name: _DTYPES[i.type] for i in self._session.get_inputs()}
-        props = self._session.get_modelmeta().custom_metadata_map
-        self._aliases: dict[str, str] = json.loads(props.get("caffe_compat.aliases", "{}"))
+        self.dtypes = {i.name: _dtype(i) for i in self._session.get_inputs()}
+        self._bindings: Bindings | None = None
+        if cuda_graph:
+            _check_fixed({**self.inputs, **self.outputs})
+        if chosen.on_gpu:
+            self._bind("cuda", chosen.index, single=cuda_graph)
+
+    def _bind(self, memory: str, index: int, *, single: bool = False) -> None:
+        """Keep inputs and outputs in that memory from run to run."""
+        made = {o.name: (self.outputs[o.name], _dtype(o)) for o in self._session.get_outputs()}
+        self._bindings = Bindings(self._session, memory, index, made, single=single)
 
     def __enter__(self) -> Session:
         return self
@@ -95,7 +96,11 @@ class Session:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        del self._session
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the model and its memory; runs that are under way still end well."""
+        self._session = self._bindings = None
 
     def run(self, feeds: Mapping[str, ArrayLike]) -> dict[str, NDArray[Any]]:
         """Run the net once.
@@ -109,11 +114,15 @@ class Session:
 
         Raises:
             ShapeError: an input is missing, unknown, or of another rank, size or type.
+            CaffeCompatError: onnxruntime failed, or the session is closed.
         """
+        session, bindings = self._session, self._bindings
+        if session is None:
+            raise CaffeCompatError("the session is closed")
         checked = self._check(feeds)
         names = list(self.outputs)
         try:
-            made = self._session.run(names, checked)
+            made = session.run(names, checked) if bindings is None else bindings.run(checked)
         except Exception as error:  # onnxruntime raises a dozen types of its own
             raise CaffeCompatError(f"onnxruntime: {error}") from error
         return dict(zip(names, made, strict=True))
@@ -133,7 +142,10 @@ class Session:
         for name, dims in self.inputs.items():
             if name not in feeds:
                 raise ShapeError(f"input '{name}' is not fed; the net's inputs: {have}")
-            array, dtype = np.asarray(feeds[name]), self._dtypes[name]
+            try:
+                array, dtype = np.asarray(feeds[name]), self.dtypes[name]
+            except ValueError as error:
+                raise ShapeError(f"input '{name}' was fed what is no array: {error}") from None
             if not np.can_cast(array.dtype, dtype, "same_kind"):
                 raise ShapeError(f"input '{name}' is {np.dtype(dtype)}, and was fed {array.dtype}")
             if len(array.shape) != len(dims) or any(
@@ -144,42 +156,103 @@ class Session:
         return checked
 
 
-def _dims(shape: Sequence[Any]) -> tuple[int | None, ...]:
+def _source(
+    model: Net | Lowered | str | Path | bytes, blobs: Sequence[str], options: Any
+) -> str | bytes:
+    """What InferenceSession opens; weights in memory go to it through `options`."""
+    if isinstance(model, Net):
+        model = lower(model, extra=[model.graph.blob(name) for name in blobs])
+    if isinstance(model, Lowered):
+        model = Lowered(_with_outputs(model.model, blobs), model.arrays, model.changed)
+        shell, large = onnx_files.shell(model)
+        values = [runtime().OrtValue.ortvalue_from_numpy(array) for array in large.values()]
+        options.add_external_initializers(list(large), values)
+        return shell
+    if isinstance(model, bytes):
+        if not blobs:
+            return model
+        return _with_outputs(onnx.load_from_string(model), blobs).SerializeToString()
+    path = Path(model)
+    if not path.is_file():
+        raise CaffeCompatError(f"{path}: no such file")
+    if not blobs:
+        return str(path)
+    options.add_session_config_entry(_FOLDER, str(path.resolve().parent))
+    try:
+        message = onnx.load(path, load_external_data=False)
+    except Exception as error:  # protobuf's own error type depends on its implementation
+        raise CaffeCompatError(f"{path}: not an ONNX file: {error}") from error
+    return _with_outputs(message, blobs).SerializeToString()
+
+
+def _with_outputs(model: onnx.ModelProto, blobs: Sequence[str]) -> onnx.ModelProto:
+    """The model with these blobs among its outputs, under Caffe's names."""
+    have = {value.name for value in model.graph.output}
+    made = {name for node in model.graph.node for name in node.output if name}
+    made |= {value.name for value in model.graph.input}
+    props = {prop.key: prop.value for prop in model.metadata_props}
+    aliases: dict[str, str] = json.loads(props.get("caffe_compat.aliases", "{}"))
+    wider = onnx.ModelProto()
+    wider.CopyFrom(model)
+    for blob in dict.fromkeys(blobs):
+        if blob in have:
+            continue
+        tensor = aliases.get(blob, blob)
+        while tensor in aliases and tensor not in made:
+            tensor = aliases[tensor]
+        if tensor not in made:
+            named = [*sorted(made - _inner(made)), *aliases]
+            raise ShapeError(f"the net has no blob '{blob}'; its blobs: {', '.join(named)}")
+        if tensor != blob:
+            wider.graph.node.append(onnx.helper.make_node("Identity", [tensor], [blob]))
+        wider.graph.output.append(onnx.ValueInfoProto(name=blob))
+    return wider
+
+
+def _inner(names: set[str]) -> set[str]:
+    """The tensors that stand inside a layer: those under another's name."""
+    return {name for name in names if name.partition("/")[1]}
+
+
+def _open(source: str | bytes, options: Any, choices: Sequence[Device]) -> tuple[Any, Device]:
+    """A session on the first of the devices that starts."""
+    what = "the model" if isinstance(source, bytes) else source
+    for choice in choices:
+        try:
+            session = runtime().InferenceSession(
+                source, options, providers=list(choice.providers)
+            )
+        except Exception as error:  # onnxruntime raises a dozen types of its own
+            if choice is not choices[-1]:
+                say_once(f"device auto: {choice.name} failed; running on the CPU: {error}")
+                continue
+            raise CaffeCompatError(f"{what}: onnxruntime cannot load it: {error}") from error
+        if choice.provider in session.get_providers():
+            return session, choice
+        if choice is not choices[-1]:
+            say_once(f"device auto: {choice.provider} did not start; running on the CPU")
+    raise DeviceError(
+        f"device '{choices[-1].name}': onnxruntime could not start {choices[-1].provider}, and "
+        f"fell back to {', '.join(session.get_providers())}; are its driver and libraries there?"
+    )
+
+
+def _check_fixed(shapes: Mapping[str, Dims]) -> None:
+    for name, dims in shapes.items():
+        if None in dims:
+            raise ShapeError(f"a CUDA graph needs fixed shapes, and '{name}' is {_say(dims)}; "
+                             "convert with --input or --batch")
+
+
+def _dims(shape: Sequence[Any]) -> Dims:
     return tuple(n if isinstance(n, int) else None for n in shape)
+
+
+def _dtype(value: Any) -> Any:
+    if value.type not in _DTYPES:
+        raise CaffeCompatError(f"'{value.name}' is a {value.type}, which this does not handle")
+    return _DTYPES[value.type]
 
 
 def _say(dims: Sequence[int | None]) -> str:
     return "x".join("?" if n is None else str(n) for n in dims) or "a scalar"
-
-
-def _providers(device: str) -> tuple[str, list[Any]]:
-    """The device by its full name, and onnxruntime's providers for it.
-
-    Raises:
-        DeviceError: the name is none, or this onnxruntime lacks the provider.
-    """
-    available = ort.get_available_providers()
-    if device == "auto":
-        if "CUDAExecutionProvider" in available:
-            try:
-                return _providers("cuda")
-            except DeviceError:
-                pass
-        log.info("device auto: this onnxruntime has no CUDA; running on the CPU")
-        return _providers("cpu")
-    name, _, index = device.partition(":")
-    if name not in _PROVIDERS or (index and not index.isdecimal()) or (name == "cpu" and index):
-        raise DeviceError(f"device '{device}': one of auto, cpu, cuda, cuda:N, tensorrt, tensorrt:N")
-    provider, install = _PROVIDERS[name]
-    if provider not in available:
-        raise DeviceError(
-            f"device '{device}': this onnxruntime has no {provider}, only "
-            f"{', '.join(available)}; to get it: {install}"
-        )
-    if name == "cpu":
-        return "cpu", [provider]
-    number = int(index or 0)
-    chain: list[Any] = [(provider, {"device_id": number})]
-    if name == "tensorrt":
-        chain.append(("CUDAExecutionProvider", {"device_id": number}))
-    return f"{name}:{number}", [*chain, "CPUExecutionProvider"]
