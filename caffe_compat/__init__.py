@@ -19,7 +19,7 @@ if TYPE_CHECKING:
         UnsupportedError,
         WeightsError,
     )
-    from .layer import Layer, layer
+    from .layer import Layer, layer, register
     from .net import Net
     from .pipeline import convert, load, read, save, to_onnx
     from .session import Session
@@ -40,6 +40,7 @@ __all__ = [
     "layer",
     "load",
     "read",
+    "register",
     "save",
     "to_onnx",
     "verify",
@@ -48,7 +49,7 @@ __all__ = [
 _HOMES = {
     "errors": ("CaffeCompatError", "DeviceError", "ParseError", "ShapeError", "UnsupportedError",
                "WeightsError"),
-    "layer": ("Layer", "layer"),
+    "layer": ("Layer", "layer", "register"),
     "net": ("Net",),
     "pipeline": ("convert", "load", "read", "save", "to_onnx"),
     "session": ("Session",),

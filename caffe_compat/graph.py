@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -135,9 +136,12 @@ def _create(protos: Sequence[LayerParameter]) -> list[Layer]:
 
 
 def _connect(
-    net: NetParameter, layers: Sequence[Layer], inputs: Mapping[str, Dims]
+    net: NetParameter, layers: Sequence[Layer], inputs: Mapping[str, Dims], times: int = 1
 ) -> Graph:
-    """Walk the layers in order, giving every top its shape."""
+    """Walk the layers in order, giving every top its shape.
+
+    The sizes that only data decide (`Layer.varies`) are taken `times` what the layers state.
+    """
     writers = Counter(top for layer in layers for top in layer.proto.top)
     current: dict[str, Value] = {}
     unread: set[str] = set()
@@ -152,7 +156,7 @@ def _connect(
             for value in bottoms:
                 unread.discard(value.blob)
                 readers[value.name] += 1
-            shapes = _shapes(layer, bottoms, inputs)
+            shapes = _shapes(layer, bottoms, inputs, times)
             feeds = layer.feeds()
             tops: list[Value] = []
             for i, (blob, shape) in enumerate(zip(_tops(layer), shapes, strict=True)):
@@ -194,7 +198,9 @@ def _tops(layer: Layer) -> list[str]:
     return tops
 
 
-def _shapes(layer: Layer, bottoms: Sequence[Value], inputs: Mapping[str, Dims]) -> list[Shape]:
+def _shapes(
+    layer: Layer, bottoms: Sequence[Value], inputs: Mapping[str, Dims], times: int
+) -> list[Shape]:
     stated = layer.shapes(*(value.shape for value in bottoms))
     shapes: list[Shape] = []
     names = _tops(layer)
@@ -206,6 +212,7 @@ def _shapes(layer: Layer, bottoms: Sequence[Value], inputs: Mapping[str, Dims]) 
         if shape is None:
             raise ShapeError(f"the shape of '{blob}' is not in the prototxt; give it as an input "
                              f"shape, as in --input {blob}=1x3x224x224")
+        shape = tuple(n * times if axis in layer.varies else n for axis, n in enumerate(shape))
         if any(n < 0 for n in shape):
             raise ShapeError(f"'{blob}' would have the shape {shape}")
         shapes.append(shape)
@@ -301,7 +308,7 @@ def _count(shape: Shape) -> int:
 
 
 def _vary(graph: Graph, layers: Sequence[Layer], inputs: Mapping[str, Dims]) -> Graph:
-    """Mark the dimensions that vary with the open axes of the inputs.
+    """Mark the dimensions that vary with the open axes of the inputs, or with the data.
 
     They are found by walking the net again at other sizes: a dimension that never changes is
     fixed. Open axes of the same place and size vary together (a batch of several inputs).
@@ -313,8 +320,6 @@ def _vary(graph: Graph, layers: Sequence[Layer], inputs: Mapping[str, Dims]) -> 
         for axis, size in enumerate(dims)
         if size is None
     }
-    if not open_axes:
-        return graph
     varying: dict[str, set[int]] = {}
     for axis, size in sorted(open_axes):
         for probe, must in ((2 * size, True), (3 * size, True), (size + 1, False)):
@@ -323,15 +328,33 @@ def _vary(graph: Graph, layers: Sequence[Layer], inputs: Mapping[str, Dims]) -> 
                 for blob, dims in inputs.items()
             }
             try:
-                other = _connect(graph.net, layers, sizes)
+                _compare(graph, _connect(graph.net, layers, sizes), varying)
             except ShapeError as error:
                 if must:
                     raise ShapeError(f"axis {axis} of the input cannot vary: {error}") from error
-                continue
-            for here, there in zip(graph.values, other.values, strict=True):
-                changed = {i for i, n in enumerate(there.shape) if n != here.shape[i]}
-                varying.setdefault(here.name, set()).update(changed)
-    return _mark(graph, varying)
+    _vary_with_data(graph, layers, {blob: shapes[blob] for blob in inputs}, varying)
+    return _mark(graph, varying) if varying else graph
+
+
+def _vary_with_data(
+    graph: Graph, layers: Sequence[Layer], sizes: Mapping[str, Dims], varying: dict[str, set[int]]
+) -> None:
+    """Add the dimensions that vary with what a layer finds in the data (Filter's rows)."""
+    found = [node for node in graph.nodes if node.layer.varies]
+    for node in found:
+        for value in node.tops:
+            varying.setdefault(value.name, set()).update(node.layer.varies)
+    for times in (2, 3) if found else ():
+        # A net may fit only if all rows are chosen; Caffe too finds that out when it runs.
+        with suppress(ShapeError):
+            _compare(graph, _connect(graph.net, layers, sizes, times), varying)
+
+
+def _compare(graph: Graph, other: Graph, varying: dict[str, set[int]]) -> None:
+    """Note the dimensions that are of another size in `other`."""
+    for here, there in zip(graph.values, other.values, strict=True):
+        changed = {i for i, n in enumerate(there.shape) if n != here.shape[i]}
+        varying.setdefault(here.name, set()).update(changed)
 
 
 def _probe(dims: Dims, shape: Shape, axis: int, size: int, probe: int) -> Dims:

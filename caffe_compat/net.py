@@ -89,7 +89,7 @@ class Net:
         Returns:
             The gradient at every value that one reached, by `Value.name`, and the gradients
             of the parameter blobs, as `params` has them (None: none reached it); those of a
-            shared blob are summed at its owner.
+            shared blob are summed, and the sum stands at every place that uses it.
         """
         grads = {self.graph.blob(blob).name: array for blob, array in diffs.items()}
         params: list[list[Array | None]] = [[None] * len(held) for held in self.params]
@@ -111,6 +111,11 @@ class Net:
                     held = params[layer][i]
                     grad = grad.reshape(self.params[layer][i].shape)
                     params[layer][i] = grad if held is None else held + grad
+        for index, node in enumerate(self.graph.nodes):
+            for i, (layer, place) in enumerate(node.owners):
+                shared = params[layer][place]
+                if shared is not None:
+                    params[index][i] = shared.reshape(self.params[index][i].shape)
         return grads, params
 
     def _seed(

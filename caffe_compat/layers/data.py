@@ -37,16 +37,22 @@ class Input(_Fed):
 
 @layer(param="dummy_data_param", bottoms=0, tops=(1, None))
 class DummyData(Layer):
-    """A constant for each top with a constant filler (dummy_data_layer.cpp); the caller feeds
-    the tops that Caffe draws anew at every pass.
+    """A constant for each top whose filler is one (dummy_data_layer.cpp).
+
+    The caller feeds the others, which Caffe draws anew at every pass.
     """
 
     def shapes(self) -> list[Shape | None]:
+        stated = self._stated()
+        for i, shape in enumerate(stated):
+            fillers.check(shape, self._filler(i))
+        return [*stated]
+
+    def _stated(self) -> list[Shape]:
         tops, legacy = len(self.proto.top), ("num", "channels", "height", "width")
-        self._filler(0)
         if not any(len(getattr(self.p, field)) for field in legacy):
             self._check_count("shape", self.p.shape)
-            given: list[Shape | None] = [tuple(shape.dim) for shape in self.p.shape]
+            given = [tuple(shape.dim) for shape in self.p.shape]
             return given * tops if len(given) == 1 else given
         if self.p.shape:
             raise ShapeError("gives both shape and num, channels, height, width; one of them")
@@ -78,13 +84,13 @@ class DummyData(Layer):
         """A view of one value for each constant top, None for those that are fed."""
         fed = self.feeds()
         return tuple(
-            None if i in fed else np.broadcast_to(np.float32(self._filler(i).value), shape or ())
-            for i, shape in enumerate(self.shapes())
+            None if i in fed else np.broadcast_to(np.float32(self._filler(i).value), shape)
+            for i, shape in enumerate(self._stated())
         )
 
     def lower(self, g: Builder) -> tuple[str | None, ...]:
         made: list[str | None] = []
-        for i, shape in enumerate(self.shapes()):
+        for i, shape in enumerate(self._stated()):
             value = onnx.helper.make_tensor("", onnx.TensorProto.FLOAT, [1],
                                             [self._filler(i).value])  # fmt: skip
             size = np.array(shape, np.int64)
@@ -119,7 +125,8 @@ class _Reader(_Fed):
                 raise ShapeError(f"crop_size {self.crop} exceeds {height} x {width}")
             height = width = self.crop
         images = (n, channels or (self.means if self.means > 1 else 0), height, width)
-        return [None if 0 in images else images, (n,)][: len(self.proto.top)]
+        stated: list[Shape | None] = [None if 0 in images else images, (n,)]
+        return stated[: len(self.proto.top)]
 
     def draws(self) -> int:
         """How many 32-bit words Caffe's LayerSetUp takes from its generator."""
@@ -192,7 +199,7 @@ class MemoryData(_Reader):
 
 @layer(param="hdf5_data_param", bottoms=0, tops=(1, None))
 class HDF5Data(_Fed):
-    """Batches of HDF5 data sets, fed by the caller, who states their shapes (hdf5_data_layer.cpp)."""
+    """Batches of HDF5 data sets, whose shapes the caller states (hdf5_data_layer.cpp)."""
 
     def shapes(self) -> list[Shape | None]:
         if self.proto.HasField("transform_param"):
@@ -240,7 +247,7 @@ class Silence(_Sink):
 
 @layer(param="hdf5_output_param", bottoms=2, tops=0)
 class HDF5Output(_Sink):
-    """Nothing: Caffe writes its bottoms to a file, this package does not (hdf5_output_layer.cpp)."""
+    """Nothing: Caffe writes its bottoms to a file, which we never do (hdf5_output_layer.cpp)."""
 
     def shapes(self, *x: Shape) -> list[Shape | None]:
         rows = [shape[0] if shape else 1 for shape in x]
