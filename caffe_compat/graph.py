@@ -201,9 +201,9 @@ def _tops(layer: Layer) -> list[str]:
 def _shapes(
     layer: Layer, bottoms: Sequence[Value], inputs: Mapping[str, Dims], times: int
 ) -> list[Shape]:
+    names = _tops(layer)
     stated = layer.shapes(*(value.shape for value in bottoms))
     shapes: list[Shape] = []
-    names = _tops(layer)
     if len(stated) != len(names):
         raise ShapeError(f"makes {len(stated)} top blob(s), and the prototxt names {len(names)}")
     for i, (blob, shape) in enumerate(zip(names, stated, strict=True)):
