@@ -122,3 +122,20 @@ def check_gradients(text, *, integers=(), feeds=None, blobs=None, seed=3, step=1
         want = (ahead - behind) / (2 * step)
         got = float(np.sum(grads[net.graph.blob(name).name].astype(np.float64) * direction))
         assert abs(got - want) <= tolerance * max(1.0, abs(want)), f"{name}: {got} for {want}"
+
+
+def check_varying(text, inputs, others, **options):
+    """One model whose open sizes are the None of `inputs` agrees with numpy at every other size.
+
+    `others`: for each run the inputs' shapes, as `inputs` has them but without None.
+    """
+    model = inline(lower(make(text, inputs=inputs), **options))
+    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    for shapes in others:
+        net = make(text, inputs=shapes)
+        feeds = feed(net)
+        wanted = {value.name: value.blob for value in net.graph.outputs}
+        names = [output.name for output in session.get_outputs()]
+        blobs = net.forward(feeds)
+        for name, array in zip(names, session.run(names, feeds), strict=True):
+            assert_close(array, blobs[wanted[name]], 1e-5, f"{name} at {shapes}")

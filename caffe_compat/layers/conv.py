@@ -13,8 +13,8 @@ from ..errors import ShapeError
 from ..layer import Array, Blob, Layer, Shape, canonical_axis, layer
 from ..spatial import Window, conv_size, conv_window, deconv_size
 
-# How many elements of columns to hold at once (256 MB): as many images as fit.
-_COLUMNS = 1 << 26
+# How many elements of columns to hold at once (4 MB, so that they stay in the cache).
+_COLUMNS = 1 << 20
 
 
 @layer(param="convolution_param", bottoms=(1, None), tops=(1, None))
@@ -22,6 +22,7 @@ class Convolution(Layer):
     """y = W * x + b over any number of spatial axes, by groups of channels (conv_layer.cpp).
 
     Refused: dilation 0.
+    Refused: a kernel larger than the padded input, even where Caffe's division makes one window.
     Refused: axis > 1 where a spatial size, or two sizes before the channels, vary.
     """
 
@@ -153,6 +154,7 @@ class Im2col(Layer):
     """What each window of a convolution sees, as channels (im2col_layer.cpp).
 
     Refused: dilation 0.
+    Refused: a kernel larger than the padded input, even where Caffe's division makes one window.
     Refused: axis > 1 where a spatial size, or two sizes before the channels, vary.
     """
 
@@ -293,7 +295,7 @@ def _fold(columns: Array, window: Window, size: Shape) -> Array:
     x = np.zeros((*columns.shape[:2], *padded), np.float32)
     for i, tap in enumerate(window.taps(columns.shape[3:])):
         x[tap] += columns[:, :, i]
-    inside = (slice(p, p + n) for n, p in zip(size, window.pad, strict=True))
+    inside: list[Any] = [slice(p, p + n) for n, p in zip(size, window.pad, strict=True)]
     return x[(..., *inside)]
 
 

@@ -23,15 +23,16 @@ _LOWEST = float(np.finfo(np.float32).min)
 
 @layer(param="pooling_param", tops=(1, 2))
 class Pooling(Layer):
-    """MAX, AVE (divided by the window clipped to the padded image) or STOCHASTIC, in TEST
-    sum(x^2) / sum(x), of each window; a second top of MAX is the first maximum's place
-    h * width + w (pooling_layer.cpp and .cu).
+    """MAX, AVE or STOCHASTIC of each window (pooling_layer.cpp, pooling_layer.cu).
+
+    AVE divides by the window's size within the padded image. STOCHASTIC is sum(x^2) / sum(x) in
+    TEST. A second top of MAX is the place h * width + w of the maximum, the first of equal ones.
 
     Refused: STOCHASTIC in TRAIN, which draws at random.
     Refused: a varying height or width with round_mode CEIL where ONNX rounds otherwise:
-        MAX with stride > kernel and no pad; AVE with stride > kernel - pad.
+        MAX with stride > kernel and no pad; AVE and STOCHASTIC with stride > kernel - pad.
     Refused: a varying height or width with the second top.
-    """  # noqa: D205  # one sentence
+    """
 
     def shapes(self, x: Shape) -> list[Shape | None]:
         if len(x) != 4:
