@@ -50,6 +50,7 @@ class Session:
         outputs: likewise for the outputs.
         dtypes: each input's dtype by name.
         device: where it runs: `cpu`, `cuda:0`, ...
+        properties: the model's own metadata.
 
     Raises:
         DeviceError: onnxruntime is missing, or cannot run on that device.
@@ -73,9 +74,10 @@ class Session:
         source = _source(model, blobs, options)
         self._session, chosen = _open(source, options, choices)
         self.device = chosen.name
-        self.inputs = {i.name: _dims(i.shape) for i in self._session.get_inputs()}
-        self.outputs = {o.name: _dims(o.shape) for o in self._session.get_outputs()}
-        self.dtypes = {i.name: _dtype(i) for i in self._session.get_inputs()}
+        self.inputs: dict[str, Dims] = {i.name: _dims(i.shape) for i in self._session.get_inputs()}
+        self.outputs: dict[str, Dims] = {o.name: _dims(o.shape) for o in self._session.get_outputs()}
+        self.dtypes: dict[str, Any] = {i.name: _dtype(i) for i in self._session.get_inputs()}
+        self.properties: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
         self._bindings: Bindings | None = None
         if cuda_graph:
             _check_fixed({**self.inputs, **self.outputs})

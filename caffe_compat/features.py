@@ -1,0 +1,117 @@
+"""Blobs of many pictures to files, as Caffe's extract_features: npy, npz or HDF5."""
+
+from __future__ import annotations
+
+import shutil
+import zipfile
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import TracebackType
+from typing import IO, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import CaffeCompatError, ShapeError
+from .files import atomic
+
+Format = Literal["npy", "npz", "h5"]
+
+
+class Features:
+    """Writes a row for each picture and blob; the files appear when it closes without an error.
+
+    `npy`: DIR/BLOB.npy each (a / in the name becomes _); `npz` and `h5`: DIR/features.npz or .h5
+    with one array for each blob. DIR/pictures.txt names the pictures, a line for each row.
+
+    Args:
+        folder: where the files go; made if it is not there.
+        form: the format.
+        blobs: the blobs to write.
+    """
+
+    def __init__(self, folder: str | Path, form: Format, blobs: Sequence[str]) -> None:
+        self._folder, self._form, self._blobs = Path(folder), form, tuple(blobs)
+        self._rows: list[str] = []
+        self._open: dict[str, IO[bytes]] = {}
+        self._like: dict[str, tuple[tuple[int, ...], np.dtype[Any]]] = {}
+        self.files: list[Path] = []
+
+    def __enter__(self) -> Features:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._stack = ExitStack()
+        self._parts = Path(self._stack.enter_context(TemporaryDirectory(dir=self._folder)))
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        with self._stack:
+            for at, (name, file) in enumerate(self._open.items()):
+                self._head(file, at, len(self._rows), name)
+                file.close()
+            if kind is None and self._rows:
+                self._finish()
+
+    def add(self, picture: str, blobs: Mapping[str, NDArray[Any]]) -> None:
+        """Write one picture's row.
+
+        Raises:
+            ShapeError: a blob is of another size than at the pictures before.
+        """
+        for name in self._blobs:
+            array = np.ascontiguousarray(blobs[name])
+            shape, dtype = self._like.setdefault(name, (array.shape, array.dtype))
+            if array.shape != shape:
+                raise ShapeError(f"blob '{name}' of {picture} is {array.shape}, and was {shape} of "
+                                 "those before it; --resize makes all pictures one size")
+            if name not in self._open:
+                path = self._parts / f"{len(self._open)}.npy"
+                self._open[name] = path.open("wb+")
+                self._head(self._open[name], len(self._open) - 1, 0, name)
+            self._open[name].write(array.astype(dtype, copy=False).tobytes())
+        self._rows.append(picture)
+
+    def _head(self, file: IO[bytes], at: int, rows: int, name: str) -> None:
+        """The npy header; numpy leaves room in it for the first axis to grow."""
+        shape, dtype = self._like[name]
+        descr = np.lib.format.dtype_to_descr(dtype)
+        file.seek(0)
+        head = {"shape": (rows, *shape), "fortran_order": False, "descr": descr}
+        np.lib.format.write_array_header_1_0(file, head)
+        if rows:
+            file.seek(0, 2)
+
+    def _finish(self) -> None:
+        parts = {name: self._parts / f"{at}.npy" for at, name in enumerate(self._open)}
+        if self._form == "npy":
+            targets = [self._folder / f"{name.replace('/', '_')}.npy" for name in parts]
+            if len(set(targets)) < len(targets):
+                raise CaffeCompatError("two blobs would be written to one file; use npz or h5")
+            for target, part in zip(targets, parts.values(), strict=True):
+                with atomic(target) as place:
+                    shutil.move(part, place)
+                self.files.append(target)
+        elif self._form == "npz":
+            with atomic(self._target("npz")) as place, zipfile.ZipFile(place, "w") as archive:
+                for name, part in parts.items():
+                    archive.write(part, f"{name}.npy")
+        else:
+            import h5py
+
+            with atomic(self._target("h5")) as place, h5py.File(place, "w") as file:
+                for name, part in parts.items():
+                    file.create_dataset(name, data=np.load(part, mmap_mode="r"))
+        names = self._folder / "pictures.txt"
+        with atomic(names) as place:
+            place.write_text("".join(f"{row}\n" for row in self._rows), encoding="utf-8")
+        self.files.append(names)
+
+    def _target(self, suffix: str) -> Path:
+        self.files.append(self._folder / f"features.{suffix}")
+        return self.files[-1]
