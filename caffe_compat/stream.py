@@ -19,7 +19,7 @@ Floats = npt.NDArray[np.float32]
 Flags = npt.NDArray[np.bool_]
 
 BLOCK = 1 << 20  # values drawn and transformed at once; even, since some come in pairs
-PIECE = 1 << 15  # of these, how many at a time: the arrays of a piece stay in the L2 cache
+PIECE = 1 << 16  # of these, how many at a time: the arrays of a piece stay in the L2 cache
 TO_UNIT = np.float32(2.0**-32)
 
 

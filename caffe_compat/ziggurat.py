@@ -101,49 +101,64 @@ class Ziggurat:
         edge, low = table.edge.take(layer), table.low.take(layer)
         x: Floats = across * edge
         y = low + u * table.height.take(layer)
-        under = y < libm.exp(-(x * x / np.float32(2)))
         if self._early:
-            return ends, under
+            return ends, y < libm.exp(-(x * x / np.float32(2)))
         chord = table.width.take(layer) * u - (edge - x) < 0
         tangent = y - (low + (edge - x) * low * edge) < 0
-        upper = np.where((table.x < 1).take(layer), tangent, chord)
-        return ends, (chord & tangent) | (upper & under)
+        accepted = chord & tangent
+        unsure = np.flatnonzero(np.where((table.x < 1).take(layer), tangent, chord) & ~accepted)
+        x = x[unsure]
+        accepted[unsure] = y[unsure] < libm.exp(-(x * x / np.float32(2)))
+        return ends, accepted
 
     def _tail(self, words: Words, starts: Index) -> tuple[Index, Floats]:
-        """Where each tail's reading ends, and its distance from 0."""
+        """Where each tail's reading ends, and its distance from 0.
+
+        A tail tries pairs of exponentials, x and y, until 2 y > x². All tails of the block advance
+        together, an attempt at one exponential each time.
+        """
         first = self._normal.edge[1]
-        ends, value = starts + 1, np.empty(starts.size, np.float32)
-        todo = np.arange(starts.size)
+        ends, value = np.empty_like(starts), np.empty(starts.size, np.float32)
+        todo, at = np.arange(starts.size), starts + 1
+        x = np.full(starts.size, np.nan, np.float32)  # NaN: it is x that is being drawn
+        shift = np.zeros(starts.size, np.float32)
         while todo.size:
-            x, ends[todo] = self._unit_exponential(words, ends[todo])
-            y, ends[todo] = self._unit_exponential(words, ends[todo])
-            x /= first
-            done = 2 * y > x * x
+            drawn, got, at = self._unit_exponential(words, at, shift)
+            is_y = ~np.isnan(x)
+            done = got & is_y & (2 * drawn > x * x)
+            ends[todo[done]] = at[done]
             value[todo[done]] = x[done] + first
-            todo = todo[~done]
+            x = np.where(got, np.where(is_y, np.float32(np.nan), drawn / first), x)
+            left = ~done
+            todo, at, x, shift = todo[left], at[left], x[left], shift[left]
         return ends, value
 
-    def _unit_exponential(self, words: Words, at: Index) -> tuple[Floats, Index]:
-        """An exponential variate read at each of `at`, and where its reading ends."""
+    def _unit_exponential(
+        self, words: Words, at: Index, shift: Floats
+    ) -> tuple[Floats, Flags, Index]:
+        """Attempt an exponential variate at each of `at`.
+
+        Returns:
+            The variates, which of them came about, and where the reading ended. An attempt past
+            the last layer moves `shift`, in place: the tail of an exponential is one itself.
+        """
         if self._early:
-            u, ends = _uniform_01(words, at)
-            return -libm.log(1 - u), ends
-        table, ends = self._exponential, at.copy()
-        value, shift = np.empty(at.size, np.float32), np.zeros(at.size, np.float32)
-        todo = np.arange(at.size)
-        while todo.size:
-            word = words[ends[todo]]
-            ends[todo] += 1
-            layer = (word & 255).astype(np.intp)
-            x = _across(word) * table.edge[layer]
-            done = x < table.edge[layer + 1]
-            shift[todo[~done & (layer == 0)]] += table.edge[1]  # past the end all repeats, shifted
-            wedge = np.flatnonzero(~done & (layer > 0))
-            u, ends[todo[wedge]] = _uniform_01(words, ends[todo[wedge]])
-            done[wedge] = _under_exponential(table, layer[wedge], x[wedge], u)
-            value[todo[done]] = shift[todo[done]] + x[done]
-            todo = todo[~done]
-        return value, ends
+            u, at = _uniform_01(words, at)
+            return -libm.log(1 - u), np.ones(at.size, bool), at
+        table, word, at = self._exponential, words.take(at), at + 1
+        layer = (word & 255).astype(np.intp)
+        x = _across(word) * table.edge.take(layer)
+        got = x < table.edge.take(layer + 1)
+        if not got.all():
+            past, wedge = ~got & (layer == 0), np.flatnonzero(~got & (layer > 0))
+            u, at[wedge] = _uniform_01(words, at[wedge])
+            got[wedge] = _under_exponential(table, layer[wedge], x[wedge], u)
+            x += shift
+            shift[past] += table.edge[1]
+        else:
+            x += shift
+        shift[got] = 0
+        return x, got, at
 
 
 def _under_exponential(table: Table, layer: Index, x: Floats, u: Floats) -> Flags:
