@@ -6,9 +6,8 @@ from math import prod
 from typing import Any
 
 import numpy as np
-from onnx import TensorProto
 
-from ..builder import Builder
+from ..builder import FLOAT, Builder
 from ..errors import ShapeError
 from ..layer import Array, Layer, Shape, canonical_axis, layer
 from . import labels
@@ -48,22 +47,22 @@ class Accuracy(Layer):
         axis = canonical_axis(self.p.axis, rank)
         label, counts = labels.lower(g, y, x, axis, labels.ignored(self.p))
         reach = g.GreaterOrEqual(x, g.GatherElements(x, label, axis=axis))
-        number = g.ReduceSum(g.Cast(reach, to=TensorProto.FLOAT), np.array([axis]), keepdims=1)
+        number = g.ReduceSum(g.Cast(reach, to=FLOAT), np.array([axis]), keepdims=1)
         right = g.LessOrEqual(number, g.constant(self.p.top_k, np.float32))
         one = g.constant(1, np.float32)
         if counts is None:
-            accuracy = g.ReduceMean(g.Cast(right, to=TensorProto.FLOAT), keepdims=0)
+            accuracy = g.ReduceMean(g.Cast(right, to=FLOAT), keepdims=0)
         else:
             right = g.And(right, counts)
-            hits = g.ReduceSum(g.Cast(right, to=TensorProto.FLOAT), keepdims=0)
-            seen = g.ReduceSum(g.Cast(counts, to=TensorProto.FLOAT), keepdims=0)
+            hits = g.ReduceSum(g.Cast(right, to=FLOAT), keepdims=0)
+            seen = g.ReduceSum(g.Cast(counts, to=FLOAT), keepdims=0)
             accuracy = g.Div(hits, g.Max(seen, one))
         if len(self.proto.top) == 1:
             return accuracy
         classes = np.arange(g.fixed(x, axis)).reshape(-1, *(1,) * (rank - 1 - axis))
         mine = g.Equal(label, classes)
-        mine = g.Cast(mine if counts is None else g.And(mine, counts), to=TensorProto.FLOAT)
+        mine = g.Cast(mine if counts is None else g.And(mine, counts), to=FLOAT)
         others = np.array([i for i in range(rank) if i != axis])
-        hits = g.ReduceSum(g.Mul(mine, g.Cast(right, to=TensorProto.FLOAT)), others, keepdims=0)
+        hits = g.ReduceSum(g.Mul(mine, g.Cast(right, to=FLOAT)), others, keepdims=0)
         seen = g.ReduceSum(mine, others, keepdims=0)
         return accuracy, g.Div(hits, g.Max(seen, one))

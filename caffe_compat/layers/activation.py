@@ -9,9 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import onnx
 
-from ..builder import Builder
+from ..builder import FLOAT, Builder
 from ..caffe_pb2 import FillerParameter
 from ..errors import ShapeError, UnsupportedError
 from ..layer import Array, Blob, Layer, Shape, layer
@@ -220,4 +219,4 @@ class Threshold(Layer):
         return above
 
     def lower(self, g: Builder, x: str) -> Any:
-        return g.Cast(g.Greater(x, np.float32(self.p.threshold)), to=onnx.TensorProto.FLOAT)
+        return g.Cast(g.Greater(x, np.float32(self.p.threshold)), to=FLOAT)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import onnx
 
 from .. import fillers
 from ..builder import Builder
@@ -91,8 +90,7 @@ class DummyData(Layer):
     def lower(self, g: Builder) -> tuple[str | None, ...]:
         made: list[str | None] = []
         for i, shape in enumerate(self._stated()):
-            value = onnx.helper.make_tensor("", onnx.TensorProto.FLOAT, [1],
-                                            [self._filler(i).value])  # fmt: skip
+            value = np.array([self._filler(i).value], np.float32)
             size = np.array(shape, np.int64)
             made.append(None if i in self.feeds() else g.ConstantOfShape(size, value=value))
         return tuple(made)

@@ -6,7 +6,7 @@ from math import prod
 
 import numpy as np
 
-from ..builder import Builder
+from ..builder import INT64, Builder
 from ..errors import ShapeError
 from ..layer import Array, Blob, Layer, Shape, canonical_axis, layer
 
@@ -105,5 +105,5 @@ class Embed(Layer):
         return (None, dw) if bias is None else (None, dw, dy.sum(axis=tuple(range(x.ndim))))
 
     def lower(self, g: Builder, x: str, weight: str, bias: str | None = None) -> str:
-        y = g.Gather(weight, g.Cast(x, to=7))
+        y = g.Gather(weight, g.Cast(x, to=INT64))
         return str(y if bias is None else g.Add(y, bias))

@@ -6,9 +6,8 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-import onnx
 
-from ..builder import AnyArray, Builder
+from ..builder import BOOL, INT64, AnyArray, Builder
 from ..errors import ShapeError
 from ..layer import Array, Layer, Shape, canonical_axis, layer
 
@@ -103,7 +102,7 @@ class Filter(Layer):
     def lower(self, g: Builder, *x: str) -> tuple[str, ...]:
         *bottoms, selector = x
         rows = selector if len(g.dims(selector)) == 1 else g.Reshape(selector, _int64([-1]))
-        chosen = g.Cast(rows, to=onnx.TensorProto.BOOL)
+        chosen = g.Cast(rows, to=BOOL)
         return tuple(g.Compress(a, chosen, axis=0) for a in bottoms)
 
 
@@ -130,7 +129,7 @@ class BatchReindex(Layer):
         return dx, None
 
     def lower(self, g: Builder, x: str, rows: str) -> str:
-        return g.Gather(x, g.Cast(rows, to=onnx.TensorProto.INT64), axis=0)
+        return g.Gather(x, g.Cast(rows, to=INT64), axis=0)
 
 
 def _int64(values: Iterable[int]) -> AnyArray:

@@ -10,9 +10,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import TensorProto
 
-from ..builder import Builder, Dims
+from ..builder import FLOAT, INT64, Builder, Dims
 from ..caffe_pb2 import LossParameter
 from ..errors import ShapeError
 from ..layer import Array, Shape
@@ -64,7 +63,7 @@ def read(y: Array, scores: Shape, axis: int, ignore: int | None) -> tuple[Index,
 
 def lower(g: Builder, y: str, x: str, axis: int, ignore: int | None) -> tuple[str, str | None]:
     """The same in ONNX: int64 labels with 1 on the class axis; the mask is None if all count."""
-    labels = g.Cast(beside(g, y, x, axis), to=TensorProto.INT64)
+    labels = g.Cast(beside(g, y, x, axis), to=INT64)
     if ignore is None:
         return labels, None
     counts = g.Not(g.Equal(labels, g.constant(ignore, np.int64)))
@@ -136,7 +135,7 @@ def lower_mean(
     if counts is not None:
         loss = g.Where(counts, loss, g.constant(0, np.float32))
     if how == LossParameter.VALID and counts is not None:
-        number = g.ReduceSum(g.Cast(counts, to=TensorProto.FLOAT), keepdims=0)
+        number = g.ReduceSum(g.Cast(counts, to=FLOAT), keepdims=0)
         total = g.ReduceSum(loss, keepdims=0)
         return str(g.Div(total, g.Max(number, g.constant(1, np.float32))))
     if how == LossParameter.NONE or (how == LossParameter.BATCH_SIZE and outer == 0):

@@ -6,9 +6,8 @@ from math import prod
 from typing import Any
 
 import numpy as np
-from onnx import TensorProto
 
-from ..builder import Builder
+from ..builder import BOOL, INT32, INT64, Builder
 from ..caffe_pb2 import HingeLossParameter, LossParameter
 from ..errors import ShapeError
 from ..layer import Array, Layer, Shape, layer
@@ -78,7 +77,7 @@ class HingeLoss(Layer):
 
     def lower(self, g: Builder, x: str, y: str) -> Any:
         classes = prod(g.fixed(x, axis) for axis in range(1, len(g.dims(x))))
-        label = g.Cast(labels.first(g, y, x), to=TensorProto.INT64)
+        label = g.Cast(labels.first(g, y, x), to=INT64)
         sign = g.OneHot(label, np.array(classes), np.array([1, -1], np.float32), axis=1)
         scores = x if len(g.dims(x)) == 2 else g.Flatten(x, axis=1)
         margin = g.Relu(g.Add(g.Mul(scores, sign), g.constant(1, np.float32)))
@@ -115,7 +114,7 @@ class MultinomialLogisticLoss(Layer):
     def lower(self, g: Builder, x: str, y: str) -> Any:
         flat = x if len(g.dims(x)) == 2 else g.Flatten(x, axis=1)
         column = y if len(g.dims(y)) == 2 else g.Flatten(y, axis=1)
-        picked = g.GatherElements(flat, g.Cast(column, to=TensorProto.INT64), axis=1)
+        picked = g.GatherElements(flat, g.Cast(column, to=INT64), axis=1)
         logs = g.Log(g.Max(picked, g.constant(1e-20, np.float32)))
         return g.Neg(g.ReduceMean(logs, keepdims=0))
 
@@ -169,7 +168,7 @@ class ContrastiveLoss(Layer):
         pairs = labels.first(g, y, a)
         if g.dims(y)[0] != g.dims(a)[0]:
             pairs = g.Slice(pairs, np.array([0]), np.array([g.fixed(a, 0)]))
-        similar = g.Cast(g.Cast(pairs, to=TensorProto.INT32), to=TensorProto.BOOL)
+        similar = g.Cast(g.Cast(pairs, to=INT32), to=BOOL)
         margin = g.constant(self.p.margin, np.float32)
         if self.p.legacy_version:
             apart = g.Relu(g.Sub(margin, squares))
@@ -223,6 +222,6 @@ class SigmoidCrossEntropyLoss(Layer):
         losses = g.Add(g.Sub(g.Relu(x), g.Mul(x, t)), tail)
         ignore, counts = labels.ignored(self.p), None
         if ignore is not None:
-            label = g.Cast(t, to=TensorProto.INT64)
+            label = g.Cast(t, to=INT64)
             counts = g.Not(g.Equal(label, g.constant(ignore, np.int64)))
         return labels.lower_mean(g, losses, counts, self.mode, dims, 1)

@@ -6,7 +6,6 @@ import math
 from typing import Any
 
 import numpy as np
-import onnx
 
 from ..builder import Builder
 from ..caffe_pb2 import LayerParameter
@@ -100,7 +99,7 @@ class Power(Layer):
             dims = g.dims(x)
             size = g.Shape(x) if None in dims else np.array(dims, np.int64)
             value = np.power(self._shift, self._power).reshape(1)
-            return g.ConstantOfShape(size, value=onnx.numpy_helper.from_array(value))
+            return g.ConstantOfShape(size, value=value)
         y = _scaled(g, x, self._scale, self._shift)
         return y if self._power == 1 else g.Pow(y, self._power)
 

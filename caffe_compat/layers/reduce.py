@@ -6,9 +6,8 @@ from collections.abc import Iterable
 from math import prod
 
 import numpy as np
-import onnx
 
-from ..builder import AnyArray, Builder
+from ..builder import FLOAT, AnyArray, Builder
 from ..caffe_pb2 import ReductionParameter
 from ..errors import ShapeError
 from ..layer import Array, Layer, Shape, canonical_axis, layer
@@ -79,7 +78,7 @@ class ArgMax(Layer):
             last = _int64(prod(g.fixed(bottom, i) for i in of) - 1)
             back = g.Slice(x, _int64(-1), _int64(_BEGIN), _int64(axis), _int64(-1))
             found = g.Sub(last, g.TopK(back, _int64(self.p.top_k), axis=axis, outputs=2)[1])
-        return g.Cast(found, to=onnx.TensorProto.FLOAT)
+        return g.Cast(found, to=FLOAT)
 
 
 @layer(param="reduction_param")

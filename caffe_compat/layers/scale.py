@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import onnx
 
 from ..builder import Builder
 from ..caffe_pb2 import FillerParameter
 from ..errors import ShapeError
 from ..layer import Array, Blob, Layer, Shape, canonical_axis, layer
+
+if TYPE_CHECKING:
+    import onnx
 
 _ONE = FillerParameter(type="constant", value=1)
 
