@@ -1,8 +1,8 @@
 """Caffe models without Caffe.
 
-    net = caffe_compat.load("net.prototxt", "net.caffemodel")
-    caffe_compat.to_onnx(net, "net.onnx")
-    outputs = caffe_compat.Session("net.onnx").run({"data": array})
+>>> net = caffe_compat.load("net.prototxt", "net.caffemodel")
+>>> caffe_compat.to_onnx(net, "net.onnx")
+>>> outputs = caffe_compat.Session("net.onnx").run({"data": array})
 """
 
 from __future__ import annotations

@@ -8,16 +8,22 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 
 from .errors import UnsupportedError
 
+if TYPE_CHECKING:
+    import onnx
+
 Dims = tuple[int | None, ...]
 AnyArray = NDArray[Any]
+
+# onnx.TensorProto's. Methods here import onnx when they need it, and layers not at all: whoever
+# only fills a net or computes in numpy, as a plugin of Caffe's does, goes without it.
+FLOAT, INT32, INT64, BOOL = 1, 6, 7, 9
 
 
 class Builder:
@@ -51,7 +57,8 @@ class Builder:
         """`g.Conv(x, w, None, strides=[2, 2])`: a node of that ONNX operator.
 
         Positional arguments are input names (None: absent) or numpy arrays (constants);
-        keywords are attributes, left out where None; `outputs=n` gives n names back.
+        keywords are attributes, left out where None, a tensor where an array; `outputs=n` gives n
+        names back.
         """
         if not op[0].isupper():
             raise AttributeError(op)
@@ -105,7 +112,9 @@ class Builder:
             return None
         attribute = makers[0].attribute
         if makers[0].op_type == "ConstantOfShape" and attribute:
-            return np.broadcast_to(onnx.numpy_helper.to_array(attribute[0].t), held[0])
+            from onnx import numpy_helper
+
+            return np.broadcast_to(numpy_helper.to_array(attribute[0].t), held[0])
         if makers[0].op_type == "Concat":
             return np.concatenate(held, axis=attribute[0].i)
         return None
@@ -127,6 +136,8 @@ class Builder:
         `step` gets the names of the inputs, adds nodes by `g.Op(...)` and returns the names of
         the outputs, each made by a node. From outside it may read parameters and constants.
         """
+        from onnx import helper
+
         outer, self.nodes = self.nodes, []
         names = [self._unique(f"{self._layer}/in") for _ in range(inputs)]
         try:
@@ -138,10 +149,9 @@ class Builder:
             node.name = self._unique_node(f"{self._layer}/{node.op_type}")
 
         def infos(ends: Sequence[str]) -> list[onnx.ValueInfoProto]:
-            float32 = onnx.TensorProto.FLOAT
-            return [onnx.helper.make_tensor_value_info(name, float32, None) for name in ends]
+            return [helper.make_tensor_value_info(name, FLOAT, None) for name in ends]
 
-        return onnx.helper.make_graph(body, f"{self._layer}/body", infos(names), infos(made))
+        return helper.make_graph(body, f"{self._layer}/body", infos(names), infos(made))
 
     def dims(self, x: str) -> Dims:
         """A bottom's shape, None where the size may vary from run to run."""
@@ -174,6 +184,10 @@ class Builder:
         """Make a parameter known; it becomes an initializer when a node reads it."""
         self._params[name] = array
         self._names.add(name)
+
+    def is_parameter(self, name: str) -> bool:
+        """Whether an initializer is a parameter as Caffe stores it, perhaps under another shape."""
+        return name in self._params
 
     def value(self, name: str, dims: Dims) -> None:
         """Make a blob's tensor known, with its shape."""
@@ -211,15 +225,16 @@ class Builder:
             name = self.aliases[name]
         return name
 
-    def read(self) -> set[str]:
-        """The names of every tensor that a node reads, those in subgraphs among them."""
-        names: set[str] = set()
-        nodes = list(self.nodes)
-        while nodes:
-            node = nodes.pop()
-            names.update(node.input)
-            nodes.extend(inner for attribute in node.attribute for inner in attribute.g.node)
-        return names
+    def prune(self, outputs: Iterable[str]) -> set[str]:
+        """Drop the nodes that nothing needs; the names of every tensor that is still read."""
+        needed = set(outputs)
+        kept: list[onnx.NodeProto] = []
+        for node in reversed(self.nodes):
+            if not needed.isdisjoint(node.output):
+                kept.append(node)
+                needed.update(_reads(node))
+        self.nodes = kept[::-1]
+        return needed
 
     # -- inside ------------------------------------------------------------------------------
 
@@ -230,6 +245,8 @@ class Builder:
         outputs: int,
         attributes: dict[str, Any],
     ) -> Any:
+        from onnx import helper, numpy_helper
+
         names = []
         for x in inputs:
             name = "" if x is None else self.resolve(x) if isinstance(x, str) else self.constant(x)
@@ -239,8 +256,12 @@ class Builder:
         while names and not names[-1]:
             names.pop()
         made = [self._unique(f"{self._layer}/{op}") for _ in range(outputs)]
-        given = {key: value for key, value in attributes.items() if value is not None}
-        self.nodes.append(onnx.helper.make_node(op, names, made, **given))
+        given = {
+            key: numpy_helper.from_array(value) if isinstance(value, np.ndarray) else value
+            for key, value in attributes.items()
+            if value is not None
+        }
+        self.nodes.append(helper.make_node(op, names, made, **given))
         return made[0] if outputs == 1 else tuple(made)
 
     def _rename(self, nodes: Sequence[onnx.NodeProto], old: str, new: str) -> None:
@@ -261,3 +282,9 @@ class Builder:
 
     def _unique_node(self, name: str) -> str:
         return self._unique(f"node:{name}").removeprefix("node:")
+
+
+def _reads(node: onnx.NodeProto) -> set[str]:
+    """What a node reads, and the nodes of its subgraphs."""
+    inner = (_reads(part) for attribute in node.attribute for part in attribute.g.node)
+    return set(node.input).union(*inner)

@@ -106,14 +106,14 @@ def build(net: NetParameter, inputs: Mapping[str, Sequence[int | None]] | None =
         UnsupportedError: every layer type that is unknown or refused, all at once.
         ShapeError: what Caffe's CHECKs refuse, with the layer's name.
     """
-    inputs = {name: tuple(dims) for name, dims in (inputs or {}).items()}
+    given = {name: tuple(dims) for name, dims in (inputs or {}).items()}
     layers = _create(net.layer)
-    graph = _connect(net, layers, inputs)
-    unknown = set(inputs) - {value.blob for value in graph.inputs}
+    graph = _connect(net, layers, given)
+    unknown = set(given) - {value.blob for value in graph.inputs}
     if unknown:
         have = ", ".join(value.blob for value in graph.inputs) or "none"
         raise ShapeError(f"the net has no input '{sorted(unknown)[0]}'; its inputs: {have}")
-    return _vary(graph, layers, inputs)
+    return _vary(graph, layers, given)
 
 
 def _create(protos: Sequence[LayerParameter]) -> list[Layer]:

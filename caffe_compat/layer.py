@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from . import fillers
 from .caffe_pb2 import TRAIN, FillerParameter, LayerParameter
 from .errors import CaffeCompatError, ShapeError, UnsupportedError
+from .stream import Rng
 
 Shape: TypeAlias = tuple[int, ...]
 Array: TypeAlias = NDArray[np.float32]
@@ -89,7 +90,7 @@ class Layer:
         """The bottoms that hold class indices, as {bottom: how many classes}."""
         return {}
 
-    def fill(self, rng: fillers.Rng, *x: Shape) -> list[Array]:
+    def fill(self, rng: Rng, *x: Shape) -> list[Array]:
         """The parameter blobs as Caffe's LayerSetUp leaves them, drawing from `rng` as it does."""
         return [fillers.fill(blob.shape, blob.filler, rng) for blob in self.blobs(*x)]
 
@@ -106,7 +107,10 @@ class Layer:
         raise UnsupportedError("has no backward pass")
 
     def lower(self, *args: Any, **kwargs: Any) -> Any:
-        """The same in ONNX: lower(g, *bottoms, **blobs) -> the name of each top's tensor."""
+        """The same in ONNX; from a Builder and tensor names to the name of each top's tensor.
+
+        Called as lower(g, *bottoms, **blobs).
+        """
         raise UnsupportedError("has no ONNX form")
 
     def named(self) -> AbstractContextManager[None]:

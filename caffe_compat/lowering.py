@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from .builder import Builder
 from .errors import UnsupportedError
-from .graph import Place, Value
+from .graph import Graph, Place, Value
 from .net import Net
 
 OPSET = 18
@@ -28,11 +28,13 @@ class Lowered:
         model: all but the initializers.
         arrays: the initializers by name; weights that need no change are Caffe's own arrays.
         changed: the names of the parameters that ONNX needs in another form.
+        params: the initializers that are parameters as Caffe stores them.
     """
 
     model: onnx.ModelProto
     arrays: dict[str, NDArray[Any]]
     changed: tuple[str, ...]
+    params: frozenset[str] = frozenset()
 
 
 def lower(net: Net, opset: int = OPSET, extra: Sequence[Value] = ()) -> Lowered:
@@ -45,9 +47,11 @@ def lower(net: Net, opset: int = OPSET, extra: Sequence[Value] = ()) -> Lowered:
 
     Raises:
         UnsupportedError: the layers that have no exact ONNX form, all at once.
+        WeightsError: the file that the weights are views of was changed.
     """
     if opset not in OPSETS:
         raise UnsupportedError(f"opset {opset}: this writes {OPSETS[0]} to {OPSETS[-1]}")
+    net.check()
     g = Builder(opset)
     g.read_by(value.name for node in net.graph.nodes for value in node.bottoms)
     g.read_by(value.name for value in (*net.graph.outputs, *extra))
@@ -64,9 +68,16 @@ def lower(net: Net, opset: int = OPSET, extra: Sequence[Value] = ()) -> Lowered:
             refused.append(str(error))
     if refused:
         raise UnsupportedError("; ".join(dict.fromkeys(refused)))
-    known = {value.name for value in (*net.graph.outputs, *net.graph.inputs)}
-    outputs = [*net.graph.outputs, *(v for v in extra if v.name not in known)]
-    return _model(g, net, outputs)
+    return _model(g, net, _outputs(net.graph, extra))
+
+
+def _outputs(graph: Graph, extra: Sequence[Value]) -> list[Value]:
+    """The net's outputs and the extra ones; of a net without any, its unnamed losses."""
+    outputs = list(graph.outputs)
+    if not outputs:
+        outputs = [top for node in graph.nodes for top in node.tops if not node.layer.proto.top]
+    known = {value.name for value in (*outputs, *graph.inputs)}
+    return [*outputs, *(value for value in extra if value.name not in known)]
 
 
 def _lower(g: Builder, net: Net, index: int, names: dict[Place, str]) -> None:
@@ -108,7 +119,7 @@ def _model(g: Builder, net: Net, outputs: Sequence[Value]) -> Lowered:
             g.begin(value.name)
             g.end([g.Identity(carrier)], [value.name], False)
     axes = _open_axes(net.graph.inputs)
-    used = g.read()
+    used = g.prune(value.name for value in outputs)
     arrays = {name: array for name, array in g.arrays.items() if name in used}
     graph = onnx.helper.make_graph(
         g.nodes,
@@ -126,7 +137,8 @@ def _model(g: Builder, net: Net, outputs: Sequence[Value]) -> Lowered:
     aliases = {blob: tensor for blob, tensor in g.aliases.items() if "/" not in blob}
     if aliases:
         onnx.helper.set_model_props(model, {"caffe_compat.aliases": json.dumps(aliases)})
-    return Lowered(model, arrays, tuple(dict.fromkeys(g.changed)))
+    unchanged = frozenset(filter(g.is_parameter, arrays))
+    return Lowered(model, arrays, tuple(dict.fromkeys(g.changed)), unchanged)
 
 
 def _open_axes(inputs: Sequence[Value]) -> dict[Place, str]:

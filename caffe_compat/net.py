@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from . import fillers
+from . import mapped
 from .errors import ShapeError, WeightsError
 from .graph import Graph, Node, Place
 from .layer import Array
 from .progress import track
+from .stream import Rng
 from .trained import Report, Weights, match
 
 
@@ -30,8 +31,16 @@ class Net:
 
     def blobs(self, index: int) -> dict[str, Array]:
         """The parameter blobs of a node by the names that its layer gives them."""
-        node = self.graph.nodes[index]
-        return {blob.name: array for blob, array in zip(node.blobs, self.params[index], strict=True)}
+        names = (blob.name for blob in self.graph.nodes[index].blobs)
+        return dict(zip(names, self.params[index], strict=True))
+
+    def check(self) -> None:
+        """Makes sure that the files that parameters are views of are as they were.
+
+        Raises:
+            WeightsError: one was changed since. To read on would end the process.
+        """
+        mapped.check(array for held in self.params for array in held)
 
     def forward(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """Run every layer in numpy.
@@ -47,6 +56,7 @@ class Net:
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """Like `forward`, with every version of every blob, by `Value.name`."""
+        self.check()
         values = self._fed(feeds)
         for index, node in enumerate(self.graph.nodes):
             if len(node.layer.feeds()) == len(node.tops) and node.tops:
@@ -91,6 +101,7 @@ class Net:
             of the parameter blobs, as `params` has them (None: none reached it); those of a
             shared blob are summed, and the sum stands at every place that uses it.
         """
+        self.check()
         grads = {self.graph.blob(blob).name: array for blob, array in diffs.items()}
         params: list[list[Array | None]] = [[None] * len(held) for held in self.params]
         for index, node in reversed(list(enumerate(self.graph.nodes))):
@@ -137,7 +148,7 @@ def _add(grads: dict[str, Array], name: str, grad: Array | None) -> None:
         grads[name] = grads[name] + grad if name in grads else grad
 
 
-def fill(graph: Graph, rng: fillers.Rng) -> Net:
+def fill(graph: Graph, rng: Rng) -> Net:
     """The net with the weights that its fillers draw, layer by layer, as Net::Init does.
 
     A layer whose prototxt carries its blobs keeps those and draws nothing; a shared blob is
@@ -146,18 +157,16 @@ def fill(graph: Graph, rng: fillers.Rng) -> Net:
     params: list[tuple[Array, ...]] = []
     for node in track(graph.nodes, "filling"):
         with node.layer.named():
-            drawn = _carried(node) or tuple(
-                node.layer.fill(rng, *(value.shape for value in node.bottoms))
-            )
-        for (layer, i), blob in zip(node.owners, node.blobs, strict=True):
-            if layer < len(params):
-                own = params[layer][i].reshape(blob.shape)
-                drawn = (*drawn[: node.blobs.index(blob)], own, *drawn[node.blobs.index(blob) + 1 :])
-        params.append(drawn)
+            shapes = [value.shape for value in node.bottoms]
+            drawn = _carried(node) or node.layer.fill(rng, *shapes)
+        for i, (owner, place) in enumerate(node.owners):
+            held = drawn if owner == len(params) else params[owner]
+            drawn[i] = held[place].reshape(node.blobs[i].shape)
+        params.append(tuple(drawn))
     return Net(graph, tuple(params))
 
 
-def trained(graph: Graph, weights: Weights, rng: fillers.Rng) -> tuple[Net, Report]:
+def trained(graph: Graph, weights: Weights, rng: Rng) -> tuple[Net, Report]:
     """The net with a weights file's blobs, and what the file lacks from the fillers.
 
     Layers are found by name, as Caffe's CopyTrainedLayersFrom does. Nothing is copied: arrays
@@ -194,11 +203,11 @@ def trained(graph: Graph, weights: Weights, rng: fillers.Rng) -> tuple[Net, Repo
     return Net(graph, params), report
 
 
-def _carried(node: Node) -> tuple[Array, ...]:
+def _carried(node: Node) -> list[Array]:
     """The blobs that the prototxt itself gives a layer."""
     carried = node.layer.proto.blobs
     if not carried:
-        return ()
+        return []
     if len(carried) != len(node.blobs):
         raise WeightsError(f"the prototxt gives {len(carried)} blobs, the layer has "
                            f"{len(node.blobs)}")
@@ -208,7 +217,7 @@ def _carried(node: Node) -> tuple[Array, ...]:
         if data.size != int(np.prod(blob.shape)):
             raise WeightsError(f"the prototxt's blob has {data.size} values for {blob.shape}")
         arrays.append(data.reshape(blob.shape))
-    return tuple(arrays)
+    return arrays
 
 
 def parameters(net: Net) -> Iterator[tuple[str, Array]]:

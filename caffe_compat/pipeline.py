@@ -9,8 +9,7 @@ from typing import Literal
 
 from . import files, graph, onnx_files, rules, snapshot, upgrade, weights
 from .caffe_pb2 import TEST, TRAIN, NetParameter, ParamSpec
-from .errors import CaffeCompatError, ParseError
-from .layer import registry
+from .errors import CaffeCompatError, ParseError, UnsupportedError
 from .lowering import OPSET, lower
 from .net import Net, fill, trained
 from .prototxt import Skipped
@@ -32,7 +31,7 @@ def read(
     level: int = 0,
     stages: Iterable[str] = (),
     inputs: Inputs | None = None,
-    batch: int | None | Literal["dynamic"] = None,
+    batch: int | Literal["dynamic"] | None = None,
     ignore_unknown: bool = False,
 ) -> graph.Graph:
     """Read a net's prototxt of any era: its layers in that phase, with their shapes.
@@ -54,14 +53,19 @@ def read(
     number = {"TEST": TEST, "TRAIN": TRAIN}[phase]
     stages = tuple(stages)
     net, skipped = files.read_net(prototxt, number)
-    kept = [skip for skip in skipped if _runs(skip, net, number, level, stages)]
+    kept = rules.select_skipped(skipped, net, number, level, stages)
+    untyped = [skip for skip in kept if skip.field == "type"]  # V1's enum lacks the value
+    if untyped:
+        raise UnsupportedError("; ".join(
+            f"layer '{skip.layer_name}' ({skip.value}): unknown layer type" for skip in untyped
+        ))  # fmt: skip
+    selected = rules.select(upgrade.upgrade(net), number, level, stages)
+    built = graph.build(selected, inputs)
     if kept and not ignore_unknown:
         raise ParseError(f"{_list(kept)}; --ignore-unknown (ignore_unknown=True) reads on "
                          "without their meaning")
     for skip in skipped:
         log.warning("skipped: %s", skip)
-    selected = rules.select(upgrade.upgrade(net), number, level, stages)
-    built = graph.build(selected, inputs)
     if batch is None:
         return built
     size = None if batch == "dynamic" else batch
@@ -79,7 +83,7 @@ def load(
     level: int = 0,
     stages: Iterable[str] = (),
     inputs: Inputs | None = None,
-    batch: int | None | Literal["dynamic"] = None,
+    batch: int | Literal["dynamic"] | None = None,
     ignore_unknown: bool = False,
 ) -> Net:
     """Read a net with its weights: those of a file, and what the file lacks from the fillers.
@@ -198,30 +202,11 @@ def convert(
     weights_as: onnx_files.WeightsAs | None = None,
     phase: Phase = "TEST",
     inputs: Inputs | None = None,
-    batch: int | None | Literal["dynamic"] = None,
+    batch: int | Literal["dynamic"] | None = None,
 ) -> onnx_files.Saved:
     """From a prototxt and a caffemodel to an ONNX file; `load` and `to_onnx` in one."""
     net = load(prototxt, weights_file, phase=phase, inputs=inputs, batch=batch)
     return to_onnx(net, path, opset=opset, weights_as=weights_as)
-
-
-def _runs(
-    skip: Skipped, net: NetParameter, phase: int, level: int, stages: tuple[str, ...]
-) -> bool:
-    """Whether a skipped field belongs to a layer that will run, so that its meaning matters.
-
-    Those of unknown layer types are left to the error that names all such layers.
-    """
-    if skip.layer is None:
-        return False
-    held = net.layer if net.layer else net.layers
-    one = NetParameter()
-    one.CopyFrom(net)
-    del one.layer[:], one.layers[:]
-    (one.layer if net.layer else one.layers).append(held[skip.layer])
-    one.ClearField("input")
-    selected = rules.select(upgrade.upgrade(one), phase, level, stages)
-    return any(layer.type in registry() for layer in selected.layer)
 
 
 def _list(skipped: Sequence[Skipped]) -> str:

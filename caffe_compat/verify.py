@@ -12,6 +12,7 @@ from .net import Net
 from .session import Session
 
 TOLERANCE = 1e-4
+_HAND_ON = ("Split", "Reshape", "Flatten")  # the layers that leave class indices what they are
 
 
 @dataclass(frozen=True)
@@ -108,14 +109,10 @@ def _classes(net: Net) -> dict[str, int]:
         shapes = [value.shape for value in node.bottoms]
         for bottom, classes in node.layer.classes(*shapes).items():
             found[node.bottoms[bottom].name] = classes
-        if len(node.bottoms) == 1:  # what a Split or a Reshape hands on
-            found |= {node.bottoms[0].name: found[top.name]
-                      for top in node.tops if top.name in found and _hands_on(node.layer.type)}
+        for top in node.tops:
+            if top.name in found and node.layer.type in _HAND_ON:
+                found[node.bottoms[0].name] = found[top.name]
     return found
-
-
-def _hands_on(kind: str) -> bool:
-    return kind in ("Split", "Reshape", "Flatten")
 
 
 def _largest(got: Array, want: Array) -> float:

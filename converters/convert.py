@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -22,7 +22,7 @@ def command(
     phase: options.PhaseOption = options.Phase.TEST,
     stage: options.Stages = None,
     level: options.Level = 0,
-    input: options.Inputs = None,  # noqa: A002  the option's name
+    input: options.Inputs = None,
     batch: options.BatchOption = None,
     opset: options.Opset = 18,
     weights_as: Annotated[
@@ -51,7 +51,7 @@ def command(
         net, weights, seed=seed, rng=rng, phase=phase.value, level=level, stages=stage or (),
         inputs=dict(input or ()), batch=batch, ignore_unknown=ignore_unknown,
     )  # fmt: skip
-    kind = weights_as.value if weights_as else None
+    kind: Any = weights_as.value if weights_as else None
     saved = pipeline.to_onnx(loaded, output, opset=opset, weights_as=kind)
     for path in saved.files:
         typer.echo(f"{path}  {path.stat().st_size:,} bytes")

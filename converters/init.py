@@ -30,7 +30,7 @@ def command(
     phase: options.PhaseOption = options.Phase.TEST,
     stage: options.Stages = None,
     level: options.Level = 0,
-    input: options.Inputs = None,  # noqa: A002  the option's name
+    input: options.Inputs = None,
     batch: options.BatchOption = None,
     ignore_unknown: options.IgnoreUnknown = False,
 ) -> None:
