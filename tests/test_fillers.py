@@ -53,7 +53,7 @@ def nets():
         yield pytest.param(folder, id=folder.name, marks=marks)
 
 
-@pytest.mark.parametrize("folder", nets())
+@pytest.mark.parametrize("folder", list(nets()))
 def test_every_weight_that_caffe_drew(folder):
     net = text_format.Parse((folder / "net.prototxt").read_text(), caffe_pb2.NetParameter())
     want = json.loads((folder / "net.json").read_text())
