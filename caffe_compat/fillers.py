@@ -108,7 +108,7 @@ def sigma(shape: Sequence[int], p: FillerParameter) -> np.float32:
     """The std of an msra filler, 2 / ((1 + a²) n) (He et al. 2015, eq. 15); Caffe's has a = 0."""
     slope = np.float32(p.a)
     with np.errstate(over="ignore"):  # a std of 0 is refused where it is used
-        share: np.float32 = (1 + slope * slope) * fan(shape, p.variance_norm)
+        share: np.float32 = (np.float32(1) + slope * slope) * fan(shape, p.variance_norm)
     return np.float32(np.sqrt(np.float32(2) / share))
 
 

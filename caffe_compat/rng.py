@@ -202,7 +202,8 @@ class _Interval:
         top = np.nextafter(b, np.finfo(np.float32).max)
         # Where the span would overflow, Boost draws from half the interval and doubles.
         self._twice = bool(float(top) - float(a) > float(np.finfo(np.float32).max))
-        self._a, self._top = (a / 2, top / 2) if self._twice else (a, top)
+        half = np.float32(0.5 if self._twice else 1)
+        self._a, self._top = a * half, top * half
         self._span = self._top - self._a
 
     def _place(self, words: Words, x: Floats) -> None:
