@@ -5,14 +5,17 @@ from __future__ import annotations
 import mmap
 import os
 import stat
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from .errors import WeightsError
 
 Array = np.ndarray[Any, np.dtype[Any]]
+
+_CHUNK = 1 << 23  # bytes copied at once: enough to hide the calls, too few to weigh in memory
 
 
 class Mapped(mmap.mmap):
@@ -98,6 +101,54 @@ class Mapped(mmap.mmap):
         strides = (stride,) if stride else None
         return np.ndarray((count,), dtype, buffer=self, offset=offset, strides=strides)
 
+    def copy(self, out: BinaryIO, offset: int, count: int) -> None:
+        """Copies bytes to another file, without their passing through the map.
+
+        A page of the map that was looked at counts as memory of the process until it is closed,
+        and would end the process if the file had lost it; a read of it just comes back short.
+
+        Args:
+            out: written from its present position on.
+            offset: in bytes.
+            count: of bytes; the caller has made sure that the file holds them.
+
+        Raises:
+            WeightsError: the file was changed since it was mapped.
+            OSError: `out` cannot be written.
+        """
+        self.check()
+        done = self._copy_range(out, offset, count)
+        while done < count:
+            piece = self._read(offset + done, min(count - done, _CHUNK))
+            if not piece:
+                break
+            out.write(piece)
+            done += len(piece)
+        self.check()
+
+    def _copy_range(self, out: BinaryIO, offset: int, count: int) -> int:
+        """Has the kernel copy what it can; returns how many bytes that were."""
+        done = 0
+        try:
+            target, start = out.fileno(), out.tell()
+            out.flush()
+            while done < count:
+                size = min(count - done, _CHUNK)
+                moved = os.copy_file_range(self._fd, target, size, offset + done, start + done)
+                if not moved:
+                    break
+                done += moved
+            out.seek(start + done)
+        except (OSError, AttributeError):  # not these two files, not on this system
+            if done:
+                out.seek(start + done)
+        return done
+
+    def _read(self, offset: int, size: int) -> bytes:
+        if hasattr(os, "pread"):
+            return os.pread(self._fd, size, offset)
+        return self[offset : offset + size]  # Windows, where no mapped file can be cut
+
 
 def _open(path: str | os.PathLike[str]) -> int:
     try:
@@ -126,11 +177,51 @@ def location(array: Array) -> tuple[Path, int, int] | None:
     """
     if array.dtype != np.dtype("<f4") or not array.flags.c_contiguous or not array.size:
         return None
+    file = _file(array)
+    if file is None:
+        return None
+    file.check_path()
+    return file.path, _offset(file, array), array.nbytes
+
+
+def write(out: BinaryIO, array: Array) -> None:
+    """Writes an array's numbers, row by row and little-endian; from file to file where mapped.
+
+    Raises:
+        WeightsError: the file that it lies in was changed since.
+        OSError: `out` cannot be written.
+    """
+    array = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
+    file = _file(array)
+    if file is not None and array.size:
+        file.copy(out, _offset(file, array), array.nbytes)
+    else:
+        out.write(array.reshape(-1).view(np.uint8).data)
+
+
+def files(arrays: Iterable[Array]) -> list[Mapped]:
+    """The mapped files that some of these arrays are views of, each once."""
+    return list({id(f): f for f in map(_file, arrays) if f is not None}.values())
+
+
+def check(arrays: Iterable[Array]) -> None:
+    """Makes sure that the files in which arrays lie are as they were; call it before use.
+
+    Raises:
+        WeightsError: one was changed since it was mapped. To read on would end the process.
+    """
+    for file in files(arrays):
+        file.check()
+
+
+def _file(array: Array) -> Mapped | None:
+    """The mapped file that an array is a view of, if any."""
     owner: Any = array
     while isinstance(owner, np.ndarray | memoryview):
         owner = owner.base if isinstance(owner, np.ndarray) else owner.obj
-    if not isinstance(owner, Mapped):
-        return None
-    owner.check_path()
-    start = np.ndarray((1,), np.uint8, buffer=owner).__array_interface__["data"][0]
-    return owner.path, array.__array_interface__["data"][0] - start, array.nbytes
+    return owner if isinstance(owner, Mapped) else None
+
+
+def _offset(file: Mapped, array: Array) -> int:
+    start: int = np.ndarray((1,), np.uint8, buffer=file).__array_interface__["data"][0]
+    return int(array.__array_interface__["data"][0]) - start

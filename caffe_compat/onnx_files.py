@@ -2,13 +2,14 @@
 
 The weights never pass through protobuf: an ONNX file is a protobuf whose initializers may
 stand anywhere in the graph, so they are appended as bytes, straight from the file they lie in.
+Format: onnx.proto and docs/ExternalData.md of ONNX.
 """
 
 from __future__ import annotations
 
 import io
-import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
@@ -17,15 +18,16 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from . import mapped
 from .errors import CaffeCompatError, WeightsError
 from .files import atomic
 from .lowering import Lowered
-from .weights import location
+from .wire import head
 
 WeightsAs = Literal["inline", "external", "in-place"]
-INLINE_LIMIT = 1_500_000_000  # a protobuf ends at 2 GiB; above this, weights go to a file beside
+INLINE_LIMIT = 1_500_000_000  # bytes of weights above which they go to a file beside by default
+_PROTOBUF_LIMIT = 2**31 - 1   # bytes that any reader of a protobuf takes
 _ALIGN = 4096                 # a page, so that a reader can map each tensor by itself
-_CHUNK = 1 << 23
 _GRAPH, _INITIALIZER, _RAW_DATA = (
     onnx.ModelProto.DESCRIPTOR.fields_by_name["graph"].number,
     onnx.GraphProto.DESCRIPTOR.fields_by_name["initializer"].number,
@@ -40,7 +42,8 @@ class Saved:
     Attributes:
         weights_as: how the weights were stored.
         files: the files written, the ONNX file first.
-        stored: with `in-place`, the initializers that had to be stored in the ONNX file.
+        stored: with `in-place`, the parameters that had to be stored in the ONNX file: those
+            that ONNX needs in another form, and those that no file holds as float32 in one piece.
     """
 
     weights_as: WeightsAs
@@ -55,36 +58,44 @@ def save(lowered: Lowered, path: str | Path, weights_as: WeightsAs | None = None
         lowered: the model.
         path: the ONNX file to write.
         weights_as: `inline` (the default below 1.5 GB), `external` (PATH.data, the default
-            above), or `in-place`: the ONNX file names the byte ranges of the caffemodel that
+            above), or `in-place`: the ONNX file names the byte ranges of the weights file that
             the weights were read from, which must lie in its folder or below.
 
     Raises:
-        CaffeCompatError: the file cannot be written.
-        WeightsError: `in-place` without such a caffemodel.
+        CaffeCompatError: the file cannot be written, or would pass protobuf's 2 GiB.
+        WeightsError: `in-place` without such a file; the weights file was changed since it was
+            read; the output would take its place.
     """
     path = Path(path)
-    total = sum(array.nbytes for array in lowered.arrays.values())
     if weights_as is None:
+        total = sum(array.nbytes for array in lowered.arrays.values())
         weights_as = "inline" if total < INLINE_LIMIT else "external"
-    if weights_as == "inline" and total >= INLINE_LIMIT:
-        raise CaffeCompatError(
-            f"{path}: {total / 1e9:.1f} GB of weights do not fit into one ONNX file, whose limit "
-            "is 2 GiB; use --weights-as external or in-place"
-        )
-    if weights_as == "external":
-        return _save_external(lowered, path)
-    if weights_as == "in-place":
-        return _save_in_place(lowered, path)
-    with atomic(path) as target, target.open("wb") as file:
-        _write(file, lowered.model, [_inline(name, a) for name, a in lowered.arrays.items()])
-    return Saved("inline", (path,))
+    beside = path.with_name(path.name + ".data")
+    _check_sources(lowered, (path, beside) if weights_as == "external" else (path,))
+    with _plain_errors(path):
+        if weights_as == "external":
+            return _save_external(lowered, path, beside)
+        if weights_as == "in-place":
+            return _save_in_place(lowered, path)
+        with atomic(path) as target, target.open("wb") as file:
+            _write(file, lowered.model, [_inline(name, a) for name, a in lowered.arrays.items()])
+        return Saved("inline", (path,))
 
 
-def to_bytes(lowered: Lowered) -> bytes:
-    """The model as one ONNX file's bytes, weights inline."""
-    file = io.BytesIO()
-    _write(file, lowered.model, [_inline(name, a) for name, a in lowered.arrays.items()])
-    return file.getvalue()
+@contextmanager
+def _plain_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise CaffeCompatError(f"{path}: cannot be written: {error.strerror or error}") from None
+
+
+def _check_sources(lowered: Lowered, outputs: Sequence[Path]) -> None:
+    for file in mapped.files(lowered.arrays.values()):
+        file.check()
+        for output in outputs:
+            if output.exists() and file.path.exists() and output.samefile(file.path):
+                raise WeightsError(f"{output}: is the weights file itself; name another output")
 
 
 def shell(lowered: Lowered) -> tuple[bytes, dict[str, NDArray[Any]]]:
@@ -92,7 +103,11 @@ def shell(lowered: Lowered) -> tuple[bytes, dict[str, NDArray[Any]]]:
 
     They are marked as lying elsewhere, for onnxruntime's add_external_initializers: so they go
     from where they lie into the session, and never through a protobuf.
+
+    Raises:
+        WeightsError: the file that they lie in was changed since it was read.
     """
+    mapped.check(lowered.arrays.values())
     large = {n: np.asarray(a, order="C") for n, a in lowered.arrays.items() if a.nbytes >= _ALIGN}
     file = io.BytesIO()
     _write(file, lowered.model, [
@@ -122,8 +137,7 @@ def _external(name: str, array: NDArray[Any], where: str, offset: int) -> Entry:
     return tensor, None
 
 
-def _save_external(lowered: Lowered, path: Path) -> Saved:
-    beside = path.with_name(path.name + ".data")
+def _save_external(lowered: Lowered, path: Path, beside: Path) -> Saved:
     entries: list[Entry] = []
     with (
         atomic(path) as model_target,
@@ -137,7 +151,7 @@ def _save_external(lowered: Lowered, path: Path) -> Saved:
                 continue
             offset = -(-data.tell() // _ALIGN) * _ALIGN
             data.seek(offset)
-            _copy(data, array)
+            mapped.write(data, array)
             entries.append(_external(name, array, beside.name, offset))
         _write(model, lowered.model, entries)
     return Saved("external", (path, beside))
@@ -145,30 +159,36 @@ def _save_external(lowered: Lowered, path: Path) -> Saved:
 
 def _save_in_place(lowered: Lowered, path: Path) -> Saved:
     entries: list[Entry] = []
-    stored: list[str] = []
-    folder = path.resolve().parent
+    stored = list(lowered.changed)
     for name, array in lowered.arrays.items():
-        place = location(array)
+        place = mapped.location(array)
         if place is None:
             entries.append(_inline(name, array))
-            if array.nbytes > 64:
-                stored.append(name)
-            continue
-        source, offset, _ = place
-        source = source.resolve()
-        if not source.is_relative_to(folder):
-            raise WeightsError(
-                f"{path}: in-place weights must lie in the ONNX file's own folder or below, as "
-                f"ONNX requires; {source} does not"
-            )
-        entries.append(_external(name, array, source.relative_to(folder).as_posix(), offset))
-    if len(stored) == len(lowered.arrays) and stored:
+            stored += [name] if name in lowered.params else []
+        else:
+            source, offset, _ = place
+            entries.append(_external(name, array, _relative(source, path), offset))
+    if stored and all(array is not None for _, array in entries):
         raise WeightsError(
-            f"{path}: in-place needs a .caffemodel whose float32 weights it can point at"
+            f"{path}: in-place needs a weights file that holds float32 in one piece, to point at"
         )
     with atomic(path) as target, target.open("wb") as file:
         _write(file, lowered.model, entries)
     return Saved("in-place", (path,), tuple(stored))
+
+
+def _relative(source: Path, path: Path) -> str:
+    """The location of a weights file as an ONNX file names it; links are followed first."""
+    source, folder = source.resolve(), path.resolve().parent
+    if not source.is_relative_to(folder):
+        raise WeightsError(
+            f"{path}: in-place weights must lie in the ONNX file's own folder or below, as "
+            f"ONNX requires; {source} does not"
+        )
+    where = source.relative_to(folder).as_posix()
+    if not where.isprintable():  # so also bytes that are no text, which protobuf cannot hold
+        raise WeightsError(f"{path}: an ONNX file cannot name {where!r}; rename it")
+    return where
 
 
 def _write(file: BinaryIO, model: onnx.ModelProto, entries: Sequence[Entry]) -> None:
@@ -176,73 +196,29 @@ def _write(file: BinaryIO, model: onnx.ModelProto, entries: Sequence[Entry]) -> 
     shell = onnx.ModelProto()
     shell.CopyFrom(model)
     shell.ClearField("graph")
-    graph = model.graph.SerializeToString()
+    begin, graph = shell.SerializeToString(), model.graph.SerializeToString()
     heads = [_entry_head(tensor, array) for tensor, array in entries]
     size = len(graph) + sum(
-        len(head) + (0 if array is None else array.nbytes)
-        for head, (_, array) in zip(heads, entries, strict=True)
+        len(before) + (0 if array is None else array.nbytes)
+        for before, (_, array) in zip(heads, entries, strict=True)
     )
-    file.write(shell.SerializeToString())
-    file.write(_tag(_GRAPH) + _varint(size))
-    file.write(graph)
-    for head, (_, array) in zip(heads, entries, strict=True):
-        file.write(head)
+    if len(begin) + size > _PROTOBUF_LIMIT:
+        raise CaffeCompatError(
+            f"{size / 1e9:.1f} GB do not fit into one ONNX file, whose limit is 2 GiB; "
+            "use --weights-as external or in-place"
+        )
+    file.write(begin + head(_GRAPH, size) + graph)
+    for before, (_, array) in zip(heads, entries, strict=True):
+        file.write(before)
         if array is not None:
-            _copy(file, array)
+            mapped.write(file, array)
 
 
 def _entry_head(tensor: onnx.TensorProto, array: NDArray[Any] | None) -> bytes:
     """What precedes an initializer's raw bytes: its tag and length, its fields, theirs."""
     fields = tensor.SerializeToString()
-    if array is None:
-        return _tag(_INITIALIZER) + _varint(len(fields)) + fields
-    fields += _tag(_RAW_DATA) + _varint(array.nbytes)
-    return _tag(_INITIALIZER) + _varint(len(fields) + array.nbytes) + fields
-
-
-def _tag(field: int) -> bytes:
-    return _varint(field << 3 | 2)
-
-
-def _varint(n: int) -> bytes:
-    out = bytearray()
-    while n > 0x7F:
-        out.append(n & 0x7F | 0x80)
-        n >>= 7
-    out.append(n)
-    return bytes(out)
-
-
-def _copy(out: BinaryIO, array: NDArray[Any]) -> None:
-    """An array's bytes, little-endian; from file to file where it lies in one."""
-    place = location(array)
-    if place is not None and hasattr(os, "copy_file_range"):
-        try:
-            _copy_range(out, *place)
-        except OSError:  # not between these two file systems
-            pass
-        else:
-            return
-    flat = np.ascontiguousarray(array).reshape(-1)
-    if flat.dtype.byteorder == ">":
-        flat = flat.astype(flat.dtype.newbyteorder("<"))
-    if flat.nbytes:
-        out.write(memoryview(flat).cast("B"))
-
-
-def _copy_range(out: BinaryIO, source: Path, offset: int, count: int) -> None:
-    try:
-        target = out.fileno()
-    except io.UnsupportedOperation as error:
-        raise OSError("not a file") from error
-    out.flush()
-    start = out.tell()
-    with source.open("rb") as file:
-        done = 0
-        while done < count:
-            size = min(count - done, _CHUNK)
-            moved = os.copy_file_range(file.fileno(), target, size, offset + done, start + done)
-            if moved == 0:
-                raise WeightsError(f"{source}: was cut short while it was read")
-            done += moved
-    out.seek(start + count)
+    size = 0
+    if array is not None:
+        fields += head(_RAW_DATA, array.nbytes)
+        size = array.nbytes
+    return head(_INITIALIZER, len(fields) + size) + fields

@@ -8,21 +8,22 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from google.protobuf.message import Message
 from numpy.typing import NDArray
 
+from . import mapped
 from .caffe_pb2 import BlobProto, BlobShape, LayerParameter, NetParameter
 from .errors import WeightsError
 from .files import atomic
+from .wire import head
 
 Array = NDArray[np.float32]
 M = TypeVar("M", bound=Message)
 
 _MAX_PROTO = 2**31 - 1  # io.cpp: kProtoReadBytesLimit is INT_MAX
-_LENGTH = 2  # the wire type
 
 
 def write_caffemodel(
@@ -49,7 +50,7 @@ def write_caffemodel(
     pieces: list[bytes | Array] = [before]
     for layer, blobs in zip(net.layer, params, strict=True):
         inner = _layer(layer, blobs)
-        pieces += [_head(NetParameter.LAYER_FIELD_NUMBER, _size(inner)), *inner]
+        pieces += [head(NetParameter.LAYER_FIELD_NUMBER, _size(inner)), *inner]
     pieces.append(after)
     if _size(pieces) > _MAX_PROTO:
         raise WeightsError(
@@ -58,7 +59,10 @@ def write_caffemodel(
         )
     with _plain_errors(path), atomic(path) as target, target.open("wb") as file:
         for piece in pieces:
-            file.write(piece if isinstance(piece, bytes) else _little_endian(piece).data)
+            if isinstance(piece, bytes):
+                file.write(piece)
+            else:
+                mapped.write(file, piece.astype("<f4", copy=False))
 
 
 def write_hdf5(
@@ -123,18 +127,18 @@ def _layer(layer: LayerParameter, blobs: Sequence[Array]) -> list[bytes | Array]
     pieces: list[bytes | Array] = [before]
     for blob in blobs:
         inner = list(_blob(blob))
-        pieces += [_head(LayerParameter.BLOBS_FIELD_NUMBER, _size(inner)), *inner]
+        pieces += [head(LayerParameter.BLOBS_FIELD_NUMBER, _size(inner)), *inner]
     pieces.append(after)
     return pieces
 
 
 def _blob(blob: Array) -> Iterator[bytes | Array]:
     if blob.size:  # protobuf leaves out an empty packed field
-        yield _head(BlobProto.DATA_FIELD_NUMBER, 4 * blob.size)
+        yield head(BlobProto.DATA_FIELD_NUMBER, 4 * blob.size)
         yield blob
     if blob.ndim:  # Caffe adds no dim to a 0-D blob, so no shape either
         shape = BlobShape(dim=blob.shape).SerializeToString()
-        yield _head(BlobProto.SHAPE_FIELD_NUMBER, len(shape)) + shape
+        yield head(BlobProto.SHAPE_FIELD_NUMBER, len(shape)) + shape
 
 
 def _split(message: M, number: int) -> tuple[bytes, bytes]:
@@ -148,23 +152,5 @@ def _split(message: M, number: int) -> tuple[bytes, bytes]:
     return before.SerializeToString(), after.SerializeToString()
 
 
-def _head(number: int, length: int) -> bytes:
-    return _varint(number << 3 | _LENGTH) + _varint(length)
-
-
-def _varint(value: int) -> bytes:
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
-
-
 def _size(pieces: Sequence[bytes | Array]) -> int:
     return sum(len(p) if isinstance(p, bytes) else 4 * p.size for p in pieces)
-
-
-def _little_endian(array: Array) -> NDArray[Any]:
-    """The array's bytes; a copy only where they do not lie side by side already."""
-    return np.ascontiguousarray(array, "<f4").reshape(-1).view(np.uint8)

@@ -2,6 +2,7 @@
 
 Safe on any bytes: every step moves forward, every length is checked against what encloses it
 before it is used, and nothing is allocated. Format: protobuf.dev/programming-guides/encoding.
+What is written piece by piece, so that no message need be in memory, gets its tags here too.
 """
 
 from __future__ import annotations
@@ -162,3 +163,18 @@ class Scan:
                 return count + int(np.argmin(same))
             count += piece
         return count
+
+
+def varint(value: int) -> bytes:
+    """Writes a number from 0 on in protobuf's variable length."""
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def head(number: int, length: int) -> bytes:
+    """Writes what precedes the contents of field `number` where they have `length` bytes."""
+    return varint(number << 3 | LENGTH) + varint(length)

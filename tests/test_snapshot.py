@@ -6,7 +6,7 @@ import h5py
 import numpy as np
 import pytest
 
-from caffe_compat import snapshot, weights
+from caffe_compat import mapped, weights
 from caffe_compat.caffe_pb2 import LayerParameter, NetParameter
 from caffe_compat.errors import CaffeCompatError, WeightsError
 
@@ -125,10 +125,10 @@ def test_an_old_file_outlives_a_failure(tmp_path, monkeypatch):
     path = tmp_path / "w.caffemodel"
     path.write_bytes(b"old")
 
-    def fail(array):
+    def fail(out, array):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(snapshot, "_little_endian", fail)
+    monkeypatch.setattr(mapped, "write", fail)
     net = NetParameter(layer=[LayerParameter()])
     with pytest.raises(WeightsError, match="cannot be written: No space left on device"):
         weights.write_caffemodel(path, net, [[np.zeros(3, "f4")]])

@@ -24,7 +24,7 @@ class BatchNorm(Layer):
     def __init__(self, proto: LayerParameter) -> None:
         super().__init__(proto)
         given = self.p.HasField("use_global_stats")
-        self._stored: bool = self.p.use_global_stats if given else not self.train
+        self.stored: bool = self.p.use_global_stats if given else not self.train
         self._eps = np.float32(self.p.eps)
 
     def blobs(self, x: Shape) -> list[Blob]:
@@ -45,7 +45,7 @@ class BatchNorm(Layer):
     ) -> tuple[Array, None, None, None]:
         centre, spread = self._moments(x, mean, variance, factor)
         scale = np.sqrt(spread + self._eps)
-        if self._stored:
+        if self.stored:
             return dy / scale, None, None, None
         y = (x - centre) / scale
         axes = _all_but(1, x.ndim)
@@ -53,7 +53,7 @@ class BatchNorm(Layer):
         return (dy - np.mean(dy, axis=axes, keepdims=True) - along) / scale, None, None, None
 
     def lower(self, g: Builder, x: str, mean: str, variance: str, factor: str) -> Any:
-        if not self._stored:
+        if not self.stored:
             axes = np.array(_all_but(1, len(g.dims(x))), np.int64)
             centred = g.Sub(x, g.ReduceMean(x, axes))
             spread = g.ReduceMean(g.Mul(centred, centred), axes)
@@ -69,7 +69,7 @@ class BatchNorm(Layer):
         self, x: Array, mean: Array, variance: Array, factor: Array
     ) -> tuple[Array, Array]:
         """The mean and the variance to normalise by, in a form that broadcasts against x."""
-        if not self._stored:
+        if not self.stored:
             axes = _all_but(1, x.ndim)
             return np.mean(x, axis=axes, keepdims=True), np.var(x, axis=axes, keepdims=True)
         rate, shape = _inverse(factor), (-1,) + (1,) * (x.ndim - 2)
