@@ -18,6 +18,7 @@ from .errors import CaffeCompatError, ShapeError
 from .files import atomic
 
 Format = Literal["npy", "npz", "h5"]
+_SMALL = 1 << 24  # below this a file is read, not mapped: numpy maps nothing of no size
 
 
 class Features:
@@ -29,7 +30,10 @@ class Features:
     Args:
         folder: where the files go; made if it is not there.
         form: the format.
-        blobs: the blobs to write.
+        blobs: the blobs to write; none: all that the first picture has.
+
+    Attributes:
+        files: what was written.
     """
 
     def __init__(self, folder: str | Path, form: Format, blobs: Sequence[str]) -> None:
@@ -64,6 +68,7 @@ class Features:
         Raises:
             ShapeError: a blob is of another size than at the pictures before.
         """
+        self._blobs = self._blobs or tuple(blobs)
         for name in self._blobs:
             array = np.ascontiguousarray(blobs[name])
             shape, dtype = self._like.setdefault(name, (array.shape, array.dtype))
@@ -89,29 +94,45 @@ class Features:
 
     def _finish(self) -> None:
         parts = {name: self._parts / f"{at}.npy" for at, name in enumerate(self._open)}
-        if self._form == "npy":
-            targets = [self._folder / f"{name.replace('/', '_')}.npy" for name in parts]
-            if len(set(targets)) < len(targets):
-                raise CaffeCompatError("two blobs would be written to one file; use npz or h5")
-            for target, part in zip(targets, parts.values(), strict=True):
-                with atomic(target) as place:
-                    shutil.move(part, place)
-                self.files.append(target)
-        elif self._form == "npz":
-            with atomic(self._target("npz")) as place, zipfile.ZipFile(place, "w") as archive:
-                for name, part in parts.items():
-                    archive.write(part, f"{name}.npy")
-        else:
-            import h5py
-
-            with atomic(self._target("h5")) as place, h5py.File(place, "w") as file:
-                for name, part in parts.items():
-                    file.create_dataset(name, data=np.load(part, mmap_mode="r"))
+        self.files += _write(self._folder, self._form, parts, "features")
         names = self._folder / "pictures.txt"
         with atomic(names) as place:
             place.write_text("".join(f"{row}\n" for row in self._rows), encoding="utf-8")
         self.files.append(names)
 
-    def _target(self, suffix: str) -> Path:
-        self.files.append(self._folder / f"features.{suffix}")
-        return self.files[-1]
+
+def write_arrays(
+    folder: str | Path, form: Format, arrays: Mapping[str, NDArray[Any]]
+) -> list[Path]:
+    """Write arrays to FOLDER/NAME.npy each, or all to FOLDER/outputs.npz or .h5."""
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=folder) as parts:
+        paths = {name: Path(parts) / f"{at}.npy" for at, name in enumerate(arrays)}
+        for name, path in paths.items():
+            np.save(path, arrays[name])
+        return _write(Path(folder), form, paths, "outputs")
+
+
+def _write(folder: Path, form: Format, parts: Mapping[str, Path], stem: str) -> list[Path]:
+    """Bring .npy files, by the names of what they hold, into the format's form."""
+    if form == "npy":
+        targets = [folder / f"{name.replace('/', '_')}.npy" for name in parts]
+        if len(set(targets)) < len(targets):
+            raise CaffeCompatError("two blobs would be written to one file; use npz or h5")
+        for target, part in zip(targets, parts.values(), strict=True):
+            with atomic(target) as place:
+                shutil.copyfile(part, place)
+        return targets
+    target = folder / f"{stem}.{form}"
+    if form == "npz":
+        with atomic(target) as place, zipfile.ZipFile(place, "w") as archive:
+            for name, part in parts.items():
+                archive.write(part, f"{name}.npy")
+    else:
+        import h5py
+
+        with atomic(target) as place, h5py.File(place, "w") as file:
+            for name, part in parts.items():
+                array = np.load(part, mmap_mode="r" if part.stat().st_size > _SMALL else None)
+                file.create_dataset(name, data=array)
+    return [target]

@@ -29,6 +29,7 @@ class Result:
         window: the part of it that the net saw, as (top, left, height, width) in shares of it.
         outputs: the net's outputs by name, without the batch axis; detections, [1, 1, N, 7] in
             Caffe, are the picture's own rows of them, [N, 7].
+        detections: which of the outputs are detections.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Result:
     size: Size = (0, 0)
     window: tuple[float, float, float, float] = (0, 0, 1, 1)
     outputs: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    detections: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,7 @@ class Predictor:
         if not self.baked:
             self._preprocess.fits(self._dims)
         self.batch = self._dims[0]
+        self._detections = frozenset(n for n, d in session.outputs.items() if is_detection(d))
 
     def __call__(self, batch: Sequence[tuple[str, bytes | None]]) -> list[Result]:
         """Run one batch.
@@ -108,9 +111,20 @@ class Predictor:
         for group in groups.values():
             for part in chunks(group, self.batch or len(group)):
                 for ready, outputs in zip(part, self._run(part), strict=True):
-                    name = batch[ready.at][0]
-                    results[ready.at] = Result(name, None, ready.size, ready.window, outputs)
+                    results[ready.at] = Result(
+                        batch[ready.at][0], None, ready.size, ready.window, outputs,
+                        self._detections,
+                    )  # fmt: skip
         return results
+
+    def feeds(self, names: Sequence[str]) -> Iterator[dict[str, NDArray[Any]]]:
+        """What the session is fed for these picture files, batch by batch.
+
+        Raises:
+            ParseError: a picture cannot be read.
+        """
+        for part in chunks(names, self.batch or 1):
+            yield self._fed([self._ready(0, pictures.read(name)) for name in part])
 
     def _ready(self, at: int, picture: pictures.Picture) -> _Ready:
         size: Size = (picture.shape[0], picture.shape[1])
@@ -126,13 +140,21 @@ class Predictor:
         fed = picture if self.baked else self._preprocess(picture, self._dims)
         return _Ready(at, size, window, fed)
 
+    def _fed(self, part: Sequence[_Ready]) -> dict[str, NDArray[Any]]:
+        """The session's inputs; a batch that is not full ends in copies of its last picture."""
+        fed = [ready.fed for ready in part]
+        fed += fed[-1:] * ((self.batch or len(fed)) - len(fed))
+        return {**self._feeds, self.input: np.stack(fed)}
+
     def _run(self, part: Sequence[_Ready]) -> Iterator[dict[str, NDArray[Any]]]:
-        fed = np.stack([ready.fed for ready in part])
-        if self.batch is not None and len(part) < self.batch:
-            fed = np.concatenate([fed, np.repeat(fed[-1:], self.batch - len(part), axis=0)])
-        made = self._session.run({**self._feeds, self.input: fed})
+        feeds = self._fed(part)
+        made = self._session.run(feeds)
         for i in range(len(part)):
-            yield {name: _rows(name, array, i, len(fed)) for name, array in made.items()}
+            yield {
+                name: _detected(array, i) if name in self._detections
+                else _row(name, array, i, len(feeds[self.input]))
+                for name, array in made.items()
+            }  # fmt: skip
 
 
 def chunks(items: Sequence[T], size: int) -> list[Sequence[T]]:
@@ -145,18 +167,13 @@ def is_detection(shape: Sequence[int | None]) -> bool:
     return len(shape) == 4 and tuple(shape[:2]) == (1, 1) and shape[3] == 7
 
 
-def predict(
-    predictor: Predictor, names: Sequence[str], batch: int = 16
-) -> Iterator[list[Result]]:
-    """Run pictures from files, batch by batch."""
-    for part in chunks(names, predictor.batch or batch):
-        yield predictor([(name, None) for name in part])
+def _detected(array: NDArray[Any], i: int) -> NDArray[Any]:
+    """A picture's rows; where nothing is found in any, Caffe says so by a row of class -1."""
+    rows = array[0, 0]
+    return np.asarray(rows[(rows[:, 0] == i) & (rows[:, 1] >= 0)])
 
 
-def _rows(name: str, array: NDArray[Any], i: int, batch: int) -> NDArray[Any]:
-    if is_detection(array.shape):
-        rows = array[0, 0]
-        return np.asarray(rows[(rows[:, 0] == i) & (rows[:, 1] >= 0)])
+def _row(name: str, array: NDArray[Any], i: int, batch: int) -> NDArray[Any]:
     if array.ndim and array.shape[0] == batch:
         return np.asarray(array[i])
     if batch == 1:

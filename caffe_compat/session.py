@@ -48,7 +48,7 @@ class Session:
     Attributes:
         inputs: each input's shape by name; None on an axis of any size.
         outputs: likewise for the outputs.
-        dtypes: each input's dtype by name.
+        dtypes: the dtype of each input and output by name.
         device: where it runs: `cpu`, `cuda:0`, ...
         properties: the model's own metadata.
 
@@ -74,9 +74,10 @@ class Session:
         source = _source(model, blobs, options)
         self._session, chosen = _open(source, options, choices)
         self.device = chosen.name
-        self.inputs: dict[str, Dims] = {i.name: _dims(i.shape) for i in self._session.get_inputs()}
-        self.outputs: dict[str, Dims] = {o.name: _dims(o.shape) for o in self._session.get_outputs()}
-        self.dtypes: dict[str, Any] = {i.name: _dtype(i) for i in self._session.get_inputs()}
+        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+        self.inputs: dict[str, Dims] = {i.name: _dims(i.shape) for i in inputs}
+        self.outputs: dict[str, Dims] = {o.name: _dims(o.shape) for o in outputs}
+        self.dtypes: dict[str, Any] = {v.name: _dtype(v) for v in (*inputs, *outputs)}
         self.properties: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
         self._bindings: Bindings | None = None
         if cuda_graph:
@@ -86,7 +87,7 @@ class Session:
 
     def _bind(self, memory: str, index: int, *, single: bool = False) -> None:
         """Keep inputs and outputs in that memory from run to run."""
-        made = {o.name: (self.outputs[o.name], _dtype(o)) for o in self._session.get_outputs()}
+        made = {name: (dims, self.dtypes[name]) for name, dims in self.outputs.items()}
         self._bindings = Bindings(self._session, memory, index, made, single=single)
 
     def __enter__(self) -> Session:

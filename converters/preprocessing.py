@@ -1,0 +1,114 @@
+"""The options that say how a picture becomes a net's input, and what they say together."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from caffe_compat.preprocess import Preprocess
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(n) for n in text.split(","))
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not numbers with commas, as 104,117,123") from None
+
+
+def _size(text: str) -> tuple[int, int]:
+    sides = text.split("x")
+    if len(sides) not in (1, 2) or not all(n.isdecimal() and int(n) for n in sides):
+        raise typer.BadParameter(f"{text!r} is neither a size, as 256, nor HEIGHTxWIDTH")
+    return int(sides[0]), int(sides[-1])
+
+
+PANEL = "Preprocessing"
+Preset = Annotated[
+    str | None,
+    typer.Option(
+        "--preset",
+        metavar="NAME",
+        help="Preprocessing by name: imagenet-bgr, mtcnn, ssd-300 or unit; the options below "
+        "change it.",
+    ),
+]
+Mean = Annotated[
+    Any,
+    typer.Option(
+        "--mean",
+        parser=_numbers,
+        metavar="104,117,123",
+        help="Subtract this: one value, or one a channel in the net's order.",
+    ),
+]
+MeanFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--mean-file", metavar="FILE", help="Subtract this picture: a binaryproto or .npy."
+    ),
+]
+Scale = Annotated[
+    float | None,
+    typer.Option("--scale", metavar="F", help="Multiply by this after the mean is subtracted."),
+]
+RawScale = Annotated[
+    float | None,
+    typer.Option("--raw-scale", metavar="F", help="Multiply the pixels, 0 to 255, before that."),
+]
+Order = Annotated[
+    bool | None,
+    typer.Option("--bgr/--rgb", help="The order of the net's channels (default BGR)."),
+]
+Resize = Annotated[
+    Any,
+    typer.Option(
+        "--resize", parser=_size, metavar="N|HxW", help="Resize the picture to this first."
+    ),
+]
+Crop = Annotated[
+    Any,
+    typer.Option(
+        "--crop", parser=_size, metavar="N|HxW", help="Cut out the middle (default the net's size)."
+    ),
+]
+
+
+def stated(
+    base: Preprocess | None,
+    *,
+    preset: str | None,
+    mean: tuple[float, ...] | None,
+    mean_file: Path | None,
+    scale: float | None,
+    raw_scale: float | None,
+    bgr: bool | None,
+    resize: tuple[int, int] | None,
+    crop: tuple[int, int] | None,
+) -> Preprocess | None:
+    """What the options say, over the preset, over the prototxt's; None if none says anything."""
+    from caffe_compat.preprocess import PRESETS, Preprocess, mean_array
+
+    if preset is not None and preset not in PRESETS:
+        raise typer.BadParameter(
+            f"{preset!r} is none of {', '.join(PRESETS)}", param_hint="--preset"
+        )
+    if mean is not None and mean_file is not None:
+        raise typer.BadParameter("--mean and --mean-file are one or the other")
+    changes: dict[str, Any] = {
+        "mean": mean_array(mean_file) if mean_file is not None else mean,
+        "scale": scale,
+        "raw_scale": raw_scale,
+        "order": None if bgr is None else "bgr" if bgr else "rgb",
+        "resize": resize,
+        "crop": crop,
+    }
+    changes = {name: value for name, value in changes.items() if value is not None}
+    if preset is not None:
+        base = PRESETS[preset]
+    if base is None and not changes:
+        return None
+    return replace(base or Preprocess(), **changes)
