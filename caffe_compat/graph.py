@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from .caffe_pb2 import LayerParameter, NetParameter, ParamSpec
+from .caffe_pb2 import LayerParameter, NetParameter
 from .errors import ShapeError, UnsupportedError
 from .layer import Blob, Layer, Shape, check_arity, find, named, registry
+from .sharing import Place, Sharing
+from .varying import find_varying
 
 Dims: TypeAlias = tuple[int | None, ...]
-Place: TypeAlias = tuple[int, int]
+_MOST_AXES, _MOST_VALUES = 32, 2**31 - 1  # blob.hpp: kMaxBlobAxes, and INT_MAX in Reshape
 
 
 @dataclass(frozen=True)
@@ -94,39 +96,56 @@ class Graph:
         return found[-1]
 
 
-def build(net: NetParameter, inputs: Mapping[str, Sequence[int | None]] | None = None) -> Graph:
+def build(
+    net: NetParameter,
+    inputs: Mapping[str, Sequence[int | None]] | None = None,
+    fork: str | None = None,
+    stored: Mapping[str, Sequence[Shape]] | None = None,
+) -> Graph:
     """The graph of an upgraded net whose layers are already selected (Net::Init).
 
     Args:
         net: V2 layers only, each with its phase.
         inputs: shapes that override or supply those of the blobs that the caller feeds; None
             for an axis that may vary from run to run, at its own size here.
+        fork: whose layers those are that forks of Caffe define differently under one name.
+        stored: by layer name the shapes of the blobs in the weights file, which tell some such
+            layers apart; None where there is no file.
 
     Raises:
-        UnsupportedError: every layer type that is unknown or refused, all at once.
+        UnsupportedError: every layer type that is unknown or refused, all at once; or nobody
+            knows the fork.
         ShapeError: what Caffe's CHECKs refuse, with the layer's name.
     """
     given = {name: tuple(dims) for name, dims in (inputs or {}).items()}
-    layers = _create(net.layer)
-    graph = _connect(net, layers, given)
+    layers = _create(net.layer, fork, stored)
+    walk = _Walk(layers, given)
+    graph = Graph(net, tuple(walk.nodes), tuple(walk.fed), walk.outputs)
     unknown = set(given) - {value.blob for value in graph.inputs}
     if unknown:
         have = ", ".join(value.blob for value in graph.inputs) or "none"
         raise ShapeError(f"the net has no input '{sorted(unknown)[0]}'; its inputs: {have}")
-    return _vary(graph, layers, given)
+    return _open(graph, layers, given)
 
 
-def _create(protos: Sequence[LayerParameter]) -> list[Layer]:
+def _create(
+    protos: Sequence[LayerParameter],
+    fork: str | None,
+    stored: Mapping[str, Sequence[Shape]] | None,
+) -> list[Layer]:
     types = registry()
+    forks = sorted({cls.fork for known in types.values() for cls in known if cls.fork})
+    if fork and fork not in forks:
+        raise UnsupportedError(f"no fork '{fork}' is known; these are: {', '.join(forks)}")
     layers: list[Layer] = []
     refused: list[str] = []
     for proto in protos:
-        cls = find(proto, types)
-        if cls is None:
-            refused.append(f"layer '{proto.name}' ({proto.type}): unknown layer type")
-            continue
         try:
             with named(proto):
+                held = (stored or {}).get(proto.name) or None
+                cls = find(proto, types, fork, held)
+                if cls is None:
+                    raise UnsupportedError("unknown layer type")
                 layers.append(cls(proto))
         except UnsupportedError as error:
             refused.append(str(error))
@@ -135,88 +154,110 @@ def _create(protos: Sequence[LayerParameter]) -> list[Layer]:
     return layers
 
 
-def _connect(
-    net: NetParameter, layers: Sequence[Layer], inputs: Mapping[str, Dims], times: int = 1
-) -> Graph:
-    """Walk the layers in order, giving every top its shape.
+class _Walk:
+    """One walk over the layers in order, which gives every top its name and its shape.
 
-    The sizes that only data decide (`Layer.varies`) are taken `times` what the layers state.
+    Args:
+        layers: the layers.
+        inputs: the shapes that the caller gives for some of the blobs that it feeds.
+        times: what the sizes that only data decide (`Layer.varies`) are multiplied by.
     """
-    writers = Counter(top for layer in layers for top in layer.proto.top)
-    current: dict[str, Value] = {}
-    unread: set[str] = set()
-    readers: Counter[str] = Counter()
-    names: set[str] = set()
-    shared: dict[str, Place] = {}
-    nodes: list[Node] = []
-    fed: list[Value] = []
-    for layer in layers:
-        with layer.named():
-            bottoms = _bottoms(layer, current)
-            for value in bottoms:
-                unread.discard(value.blob)
-                readers[value.name] += 1
-            shapes = _shapes(layer, bottoms, inputs, times)
-            feeds = layer.feeds()
-            tops: list[Value] = []
-            for i, (blob, shape) in enumerate(zip(_tops(layer), shapes, strict=True)):
-                writers[blob] -= 1
-                _check_top(layer, i, blob, current, readers)
-                plain = i in feeds or (writers[blob] <= 0 and not _is_fed(blob, fed))
-                name = _unique(blob if plain else f"{blob}/{layer.name}", names)
-                tops.append(Value(name, blob, shape, shape))
-                if i in feeds:
-                    fed.append(tops[-1])
-            for value in tops[: len(layer.proto.top)]:
-                current[value.blob] = value
-                unread.add(value.blob)
-            bottom_shapes = [value.shape for value in bottoms]
-            blobs = layer.blobs(*bottom_shapes)
-            owners = _share(layer, len(nodes), blobs, shared, nodes)
-            weights = _loss_weights(layer, len(tops))
-            nodes.append(
-                Node(layer, bottoms, tuple(tops), tuple(blobs), owners, weights)
-            )
-    outputs = tuple(current[blob] for blob in sorted(unread))
-    return Graph(net, tuple(nodes), tuple(fed), outputs)
+
+    def __init__(
+        self, layers: Sequence[Layer], inputs: Mapping[str, Dims], times: int = 1
+    ) -> None:
+        self.nodes: list[Node] = []
+        self.fed: list[Value] = []
+        self._inputs, self._times = inputs, times
+        self._current: dict[str, Value] = {}  # each blob's last version so far
+        self._readers: Counter[str] = Counter()
+        self._writers = Counter(top for layer in layers for top in layer.proto.top)
+        self._names: set[str] = set()
+        self._sharing = Sharing()
+        for layer in layers:
+            with layer.named():
+                self.nodes.append(self._node(layer))
+
+    @property
+    def outputs(self) -> tuple[Value, ...]:
+        """The blobs that no layer reads, sorted by name as Caffe does."""
+        last = sorted(self._current.items())
+        return tuple(value for _, value in last if not self._readers[value.name])
+
+    def _node(self, layer: Layer) -> Node:
+        bottoms = self._bottoms(layer)
+        names = _top_names(layer)
+        given = [value.shape for value in bottoms]
+        shapes = layer.shapes(*given)
+        if len(shapes) != len(names):
+            raise ShapeError(f"makes {len(shapes)} top blob(s), the prototxt names {len(names)}")
+        tops = tuple(
+            self._top(layer, i, blob, shape)
+            for i, (blob, shape) in enumerate(zip(names, shapes, strict=True))
+        )
+        self._current.update({value.blob: value for value in tops[: len(layer.proto.top)]})
+        blobs = tuple(layer.blobs(*given))
+        owners = self._sharing.owners(layer, len(self.nodes), blobs)
+        return Node(layer, bottoms, tops, blobs, owners, _loss_weights(layer, len(tops)))
+
+    def _bottoms(self, layer: Layer) -> tuple[Value, ...]:
+        bottoms = layer.proto.bottom
+        for i, blob in enumerate(bottoms):
+            if blob not in self._current:
+                raise ShapeError(f"unknown bottom blob '{blob}' (bottom index {i})")
+        check_arity("bottom", len(bottoms), layer.bottoms)
+        if len(layer.proto.propagate_down) not in (0, len(bottoms)):
+            raise ShapeError(f"propagate_down is given {len(layer.proto.propagate_down)} times "
+                             f"for {len(bottoms)} bottom blob(s)")
+        found = tuple(self._current[blob] for blob in bottoms)
+        self._readers.update(value.name for value in found)
+        return found
+
+    def _top(self, layer: Layer, i: int, blob: str, shape: Shape | None) -> Value:
+        self._check_overwritten(layer, i, blob)
+        fed = i in layer.feeds()
+        if fed and blob in self._inputs:
+            shape = _override(blob, shape, self._inputs[blob])
+        if shape is None:
+            raise ShapeError(f"the shape of '{blob}' is not in the prototxt; give it as an input "
+                             f"shape, as in --input {blob}=1x3x224x224")
+        shape = tuple(n * self._times if i in layer.varies else n for i, n in enumerate(shape))
+        _check_size(blob, shape)
+        self._writers[blob] -= 1
+        # What the caller feeds keeps its name; else the last writer has it.
+        last = self._writers[blob] <= 0 and all(value.blob != blob for value in self.fed)
+        value = Value(self._unique(blob if fed or last else f"{blob}/{layer.name}"), blob, shape,
+                      shape)
+        if fed:
+            self.fed.append(value)
+        return value
+
+    def _check_overwritten(self, layer: Layer, i: int, blob: str) -> None:
+        if blob not in self._current:
+            return
+        bottoms = layer.proto.bottom
+        shared = self._readers[self._current[blob].name] > 1
+        if i >= len(bottoms) or bottoms[i] != blob or shared:
+            raise ShapeError(f"top blob '{blob}' produced by multiple sources")
+        if not layer.inplace:
+            raise ShapeError(f"cannot run in place: its top is its own bottom '{blob}'")
+
+    def _unique(self, name: str) -> str:
+        unique, k = name, 1
+        while unique in self._names:
+            k += 1
+            unique = f"{name}_{k}"
+        self._names.add(unique)
+        return unique
 
 
-def _bottoms(layer: Layer, current: Mapping[str, Value]) -> tuple[Value, ...]:
-    for i, blob in enumerate(layer.proto.bottom):
-        if blob not in current:
-            raise ShapeError(f"unknown bottom blob '{blob}' (bottom index {i})")
-    check_arity("bottom", len(layer.proto.bottom), layer.bottoms)
-    return tuple(current[blob] for blob in layer.proto.bottom)
-
-
-def _tops(layer: Layer) -> list[str]:
+def _top_names(layer: Layer) -> list[str]:
     """The names of a layer's tops; a loss that the prototxt does not name gets one."""
     tops = list(layer.proto.top)
     if layer.loss and not tops:
         return [f"{layer.name}/loss"]
     check_arity("top", len(tops), layer.tops)
     return tops
-
-
-def _shapes(
-    layer: Layer, bottoms: Sequence[Value], inputs: Mapping[str, Dims], times: int
-) -> list[Shape]:
-    names = _tops(layer)
-    stated = layer.shapes(*(value.shape for value in bottoms))
-    shapes: list[Shape] = []
-    if len(stated) != len(names):
-        raise ShapeError(f"makes {len(stated)} top blob(s), and the prototxt names {len(names)}")
-    for i, (blob, shape) in enumerate(zip(names, stated, strict=True)):
-        if i in layer.feeds() and blob in inputs:
-            shape = _override(blob, shape, inputs[blob])
-        if shape is None:
-            raise ShapeError(f"the shape of '{blob}' is not in the prototxt; give it as an input "
-                             f"shape, as in --input {blob}=1x3x224x224")
-        shape = tuple(n * times if axis in layer.varies else n for axis, n in enumerate(shape))
-        if any(n < 0 for n in shape):
-            raise ShapeError(f"'{blob}' would have the shape {shape}")
-        shapes.append(shape)
-    return shapes
 
 
 def _override(blob: str, shape: Shape | None, dims: Dims) -> Shape:
@@ -228,33 +269,13 @@ def _override(blob: str, shape: Shape | None, dims: Dims) -> Shape:
     return tuple(d for d in dims if d is not None)
 
 
-def _check_top(
-    layer: Layer,
-    i: int,
-    blob: str,
-    current: Mapping[str, Value],
-    readers: Counter[str],
-) -> None:
-    if blob not in current:
-        return
-    bottoms = layer.proto.bottom
-    if i >= len(bottoms) or bottoms[i] != blob or readers[current[blob].name] > 1:
-        raise ShapeError(f"top blob '{blob}' produced by multiple sources")
-    if not layer.inplace:
-        raise ShapeError(f"cannot run in place: its top is its own bottom '{blob}'")
-
-
-def _is_fed(blob: str, fed: Sequence[Value]) -> bool:
-    return any(value.blob == blob for value in fed)
-
-
-def _unique(name: str, names: set[str]) -> str:
-    unique, k = name, 1
-    while unique in names:
-        k += 1
-        unique = f"{name}_{k}"
-    names.add(unique)
-    return unique
+def _check_size(blob: str, shape: Shape) -> None:
+    """What Blob::Reshape refuses."""
+    if any(n < 0 for n in shape):
+        raise ShapeError(f"'{blob}' would have the shape {shape}")
+    if len(shape) > _MOST_AXES or math.prod(shape) > _MOST_VALUES:
+        raise ShapeError(f"'{blob}' would have the shape {shape}; a blob has at most {_MOST_AXES} "
+                         f"axes and {_MOST_VALUES} values")
 
 
 def _loss_weights(layer: Layer, tops: int) -> tuple[float, ...]:
@@ -266,112 +287,30 @@ def _loss_weights(layer: Layer, tops: int) -> tuple[float, ...]:
     return weights
 
 
-def _share(
-    layer: Layer,
-    index: int,
-    blobs: Sequence[Blob],
-    shared: dict[str, Place],
-    nodes: Sequence[Node],
-) -> tuple[Place, ...]:
-    """Who owns each parameter blob: the first layer that uses its ParamSpec's name."""
-    specs = layer.proto.param
-    if len(specs) > len(blobs):
-        raise ShapeError(f"too many params: {len(specs)} for {len(blobs)} parameter blob(s)")
-    owners: list[Place] = []
-    for i, blob in enumerate(blobs):
-        spec = specs[i] if i < len(specs) else ParamSpec()
-        place = (index, i)
-        if spec.name and spec.name in shared:
-            place = shared[spec.name]
-            owner = nodes[place[0]] if place[0] < index else None
-            held = owner.blobs[place[1]].shape if owner else blobs[place[1]].shape
-            _check_shared(spec, blob.shape, held, owner.layer.name if owner else layer.name)
-        elif spec.name:
-            shared[spec.name] = place
-        owners.append(place)
-    return tuple(owners)
-
-
-def _check_shared(spec: ParamSpec, shape: Shape, held: Shape, owner: str) -> None:
-    permissive = spec.share_mode == ParamSpec.PERMISSIVE
-    if _count(shape) != _count(held) if permissive else shape != held:
-        raise ShapeError(
-            f"cannot share param '{spec.name}' owned by layer '{owner}': {held} there, {shape} here"
-        )
-
-
-def _count(shape: Shape) -> int:
-    n = 1
-    for size in shape:
-        n *= size
-    return n
-
-
-def _vary(graph: Graph, layers: Sequence[Layer], inputs: Mapping[str, Dims]) -> Graph:
-    """Mark the dimensions that vary with the open axes of the inputs, or with the data.
-
-    They are found by walking the net again at other sizes: a dimension that never changes is
-    fixed. Open axes of the same place and size vary together (a batch of several inputs).
-    """
-    shapes = {value.blob: value.shape for value in graph.inputs}
-    open_axes = {
-        (axis, shapes[blob][axis])
-        for blob, dims in inputs.items()
-        for axis, size in enumerate(dims)
-        if size is None
-    }
-    varying: dict[str, set[int]] = {}
-    for axis, size in sorted(open_axes):
-        for probe, must in ((2 * size, True), (3 * size, True), (size + 1, False)):
-            sizes = {
-                blob: _probe(dims, shapes[blob], axis, size, probe)
-                for blob, dims in inputs.items()
-            }
-            try:
-                _compare(graph, _connect(graph.net, layers, sizes), varying)
-            except ShapeError as error:
-                if must:
-                    raise ShapeError(f"axis {axis} of the input cannot vary: {error}") from error
-    _vary_with_data(graph, layers, {blob: shapes[blob] for blob in inputs}, varying)
-    return _mark(graph, varying) if varying else graph
-
-
-def _vary_with_data(
-    graph: Graph, layers: Sequence[Layer], sizes: Mapping[str, Dims], varying: dict[str, set[int]]
-) -> None:
-    """Add the dimensions that vary with what a layer finds in the data (Filter's rows)."""
-    found = [node for node in graph.nodes if node.layer.varies]
-    for node in found:
-        for value in node.tops:
-            varying.setdefault(value.name, set()).update(node.layer.varies)
-    for times in (2, 3) if found else ():
-        # A net may fit only if all rows are chosen; Caffe too finds that out when it runs.
-        with suppress(ShapeError):
-            _compare(graph, _connect(graph.net, layers, sizes, times), varying)
-
-
-def _compare(graph: Graph, other: Graph, varying: dict[str, set[int]]) -> None:
-    """Note the dimensions that are of another size in `other`."""
-    for here, there in zip(graph.values, other.values, strict=True):
-        changed = {i for i, n in enumerate(there.shape) if n != here.shape[i]}
-        varying.setdefault(here.name, set()).update(changed)
-
-
-def _probe(dims: Dims, shape: Shape, axis: int, size: int, probe: int) -> Dims:
-    return tuple(
-        probe if i == axis and d is None and shape[i] == size else shape[i]
-        for i, d in enumerate(dims)
+def _open(graph: Graph, layers: Sequence[Layer], inputs: Mapping[str, Dims]) -> Graph:
+    """The graph with None in its values' dims on the axes that vary."""
+    if not any(layer.varies for layer in layers) and all(None not in d for d in inputs.values()):
+        return graph
+    values = list(graph.values)
+    axes = find_varying(
+        lambda dims, times: [v.shape for n in _Walk(layers, dims, times).nodes for v in n.tops],
+        [value.shape for value in values],
+        inputs,
+        {value.blob: value.shape for value in graph.inputs},
     )
+    found = {top.name: node.layer.varies for node in graph.nodes for top in node.tops}
+    dims = {
+        value.name: tuple(
+            None if i in open_ or i in found[value.name] else n
+            for i, n in enumerate(value.shape)
+        )
+        for value, open_ in zip(values, axes, strict=True)
+    }
 
-
-def _mark(graph: Graph, varying: Mapping[str, set[int]]) -> Graph:
-    def mark(value: Value) -> Value:
-        axes = varying.get(value.name, set())
-        dims = tuple(None if i in axes else n for i, n in enumerate(value.shape))
-        return replace(value, dims=dims)
+    def mark(marked: Iterable[Value]) -> tuple[Value, ...]:
+        return tuple(replace(value, dims=dims[value.name]) for value in marked)
 
     nodes = tuple(
-        replace(node, bottoms=tuple(map(mark, node.bottoms)), tops=tuple(map(mark, node.tops)))
-        for node in graph.nodes
+        replace(node, bottoms=mark(node.bottoms), tops=mark(node.tops)) for node in graph.nodes
     )
-    return Graph(graph.net, nodes, tuple(map(mark, graph.inputs)), tuple(map(mark, graph.outputs)))
+    return Graph(graph.net, nodes, mark(graph.inputs), mark(graph.outputs))

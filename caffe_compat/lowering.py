@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from .builder import Builder
 from .errors import UnsupportedError
-from .graph import Graph, Place, Value
+from .graph import Graph, Value
 from .net import Net
+from .sharing import Place
 
 OPSET = 18
 OPSETS = range(18, 24)

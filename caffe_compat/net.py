@@ -9,9 +9,10 @@ import numpy as np
 
 from . import mapped
 from .errors import ShapeError, WeightsError
-from .graph import Graph, Node, Place
+from .graph import Graph, Node
 from .layer import Array
 from .progress import track
+from .sharing import Place
 from .stream import Rng
 from .trained import Report, Weights, match
 
