@@ -1,0 +1,48 @@
+"""`caffe-compat fold`: BatchNorm and Scale folded into the layers before them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from . import options
+
+
+def command(
+    net: options.Prototxt,
+    weights: Annotated[Path, typer.Argument(metavar="WEIGHTS", show_default=False)],
+    *,
+    output: Annotated[
+        tuple[Path, Path],
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="NET2.prototxt WEIGHTS2.caffemodel",
+            help="The two files to write; the second may be a .caffemodel.h5.",
+        ),
+    ],
+    phase: options.PhaseOption = options.Phase.TEST,
+    stage: options.Stages = None,
+    level: options.Level = 0,
+    input: options.Inputs = None,
+) -> None:
+    """Write a net without the BatchNorm and Scale layers that the layer before can take in.
+
+    The layers written are those of the phase, in Caffe's current form.
+    """
+    from caffe_compat import files, pipeline
+    from caffe_compat.fold import fold_batchnorm
+
+    loaded = pipeline.load(
+        net, weights, phase=phase.value, level=level, stages=stage or (), inputs=dict(input or ())
+    )
+    folded, report = fold_batchnorm(loaded)
+    prototxt, caffemodel = output
+    pipeline.save(folded, caffemodel)
+    files.write_text(folded.graph.net, prototxt)
+    for line in report.lines():
+        typer.echo(line)
+    for path in output:
+        typer.echo(f"{path}  {path.stat().st_size:,} bytes")
