@@ -60,10 +60,7 @@ def to_half(source: Path, target: Path) -> None:
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
     with _quietly(source, "float16"):
-        # The preprocessing works on pixels, whose places and values float16 does not tell apart.
-        model = onnx.load(source)
-        own = [node.name for node in model.graph.node if node.name.startswith("preprocess/")]
-        half = convert_float_to_float16(model, keep_io_types=True, node_block_list=own)
+        half = convert_float_to_float16(onnx.load(source), keep_io_types=True)
         with atomic(target) as place:
             onnx.save(half, place)
 
@@ -83,8 +80,6 @@ def to_int8(source: Path, target: Path, feeds: Sequence[Feeds]) -> None:
     from onnxruntime.quantization import QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    model = onnx.load(source, load_external_data=False)
-    own = [node.name for node in model.graph.node if node.name.startswith("preprocess/")]
     with TemporaryDirectory(dir=target.parent) as folder, atomic(target) as place:
         ready = Path(folder) / "ready.onnx"
         with _quietly(source, "int8"):
@@ -93,7 +88,6 @@ def to_int8(source: Path, target: Path, feeds: Sequence[Feeds]) -> None:
             quantize_static(
                 str(ready), str(place), _Calibration(feeds), per_channel=True,
                 activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
-                nodes_to_exclude=own,
             )  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -26,7 +26,6 @@ def _size(text: str) -> tuple[int, int]:
     return int(sides[0]), int(sides[-1])
 
 
-PANEL = "Preprocessing"
 Preset = Annotated[
     str | None,
     typer.Option(
@@ -77,38 +76,45 @@ Crop = Annotated[
 ]
 
 
-def stated(
-    base: Preprocess | None,
-    *,
-    preset: str | None,
-    mean: tuple[float, ...] | None,
-    mean_file: Path | None,
-    scale: float | None,
-    raw_scale: float | None,
-    bgr: bool | None,
-    resize: tuple[int, int] | None,
-    crop: tuple[int, int] | None,
-) -> Preprocess | None:
-    """What the options say, over the preset, over the prototxt's; None if none says anything."""
-    from caffe_compat.preprocess import PRESETS, Preprocess, mean_array
+@dataclass(frozen=True)
+class Options:
+    """The values of the options above, in that order; None where not given."""
 
-    if preset is not None and preset not in PRESETS:
-        raise typer.BadParameter(
-            f"{preset!r} is none of {', '.join(PRESETS)}", param_hint="--preset"
-        )
-    if mean is not None and mean_file is not None:
-        raise typer.BadParameter("--mean and --mean-file are one or the other")
-    changes: dict[str, Any] = {
-        "mean": mean_array(mean_file) if mean_file is not None else mean,
-        "scale": scale,
-        "raw_scale": raw_scale,
-        "order": None if bgr is None else "bgr" if bgr else "rgb",
-        "resize": resize,
-        "crop": crop,
-    }
-    changes = {name: value for name, value in changes.items() if value is not None}
-    if preset is not None:
-        base = PRESETS[preset]
-    if base is None and not changes:
-        return None
-    return replace(base or Preprocess(), **changes)
+    preset: str | None
+    mean: tuple[float, ...] | None
+    mean_file: Path | None
+    scale: float | None
+    raw_scale: float | None
+    bgr: bool | None
+    resize: tuple[int, int] | None
+    crop: tuple[int, int] | None
+
+    @property
+    def given(self) -> bool:
+        """Whether any of them is."""
+        return any(value is not None for value in vars(self).values())
+
+    def __call__(self, base: Preprocess | None) -> Preprocess | None:
+        """What they say over the preset, over `base`, the prototxt's; None if nothing does."""
+        from caffe_compat.preprocess import PRESETS, Preprocess, mean_array
+
+        if self.preset is not None and self.preset not in PRESETS:
+            raise typer.BadParameter(
+                f"{self.preset!r} is none of {', '.join(PRESETS)}", param_hint="--preset"
+            )
+        if self.mean is not None and self.mean_file is not None:
+            raise typer.BadParameter("--mean and --mean-file are one or the other")
+        changes: dict[str, Any] = {
+            "mean": mean_array(self.mean_file) if self.mean_file is not None else self.mean,
+            "scale": self.scale,
+            "raw_scale": self.raw_scale,
+            "order": None if self.bgr is None else "bgr" if self.bgr else "rgb",
+            "resize": self.resize,
+            "crop": self.crop,
+        }
+        changes = {name: value for name, value in changes.items() if value is not None}
+        if self.preset is not None:
+            base = PRESETS[self.preset]
+        if base is None and not changes:
+            return None
+        return replace(base or Preprocess(), **changes)

@@ -123,10 +123,7 @@ def command(
         ),
         run_pictures.View(labels, top, draw, threshold, as_json, out, form.value),
         image,
-        lambda base: preprocessing.stated(
-            base, preset=preset, mean=mean, mean_file=mean_file, scale=scale,
-            raw_scale=raw_scale, bgr=bgr, resize=resize, crop=crop,
-        ),
+        preprocessing.Options(preset, mean, mean_file, scale, raw_scale, bgr, resize, crop),
     )  # fmt: skip
 
 

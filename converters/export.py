@@ -1,0 +1,80 @@
+"""`caffe-compat export`: a net for a server."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from . import options
+
+
+def command(
+    model: Annotated[
+        Path,
+        typer.Argument(metavar="MODEL", show_default=False, help="An .onnx or .prototxt file."),
+    ],
+    *,
+    triton: Annotated[
+        Path, typer.Option("--triton", metavar="DIR", help="The Triton model repository to write.")
+    ],
+    weights: Annotated[
+        Path | None, typer.Option("--weights", metavar="FILE", help="A prototxt's weights.")
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option("--name", metavar="NAME", help="The model's name (default: the file's)."),
+    ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option("--labels", metavar="FILE", help="The classes' names, one a line."),
+    ] = None,
+    max_batch: Annotated[
+        int, typer.Option("--max-batch", metavar="N", min=1, help="Largest batch of requests.")
+    ] = 16,
+    delay: Annotated[
+        int,
+        typer.Option(
+            "--delay", metavar="US", min=0, help="How long a batch may wait, in microseconds."
+        ),
+    ] = 1000,
+    opset: options.Opset = 18,
+    input: options.Inputs = None,
+    batch: options.BatchOption = None,
+) -> None:
+    """Write a model repository for NVIDIA's Triton: model, configuration, labels.
+
+    A prototxt is converted with an open batch axis unless --batch says otherwise.
+    """
+    from caffe_compat import answers
+    from caffe_compat import triton as repository
+
+    from .run import open_model
+
+    names = answers.read_labels(labels) if labels is not None else None
+    given = batch if batch is not None or input else "dynamic"
+    opened, _ = open_model(model, weights, dict(input or ()), given)
+    written = repository.export(
+        lambda path: _write(opened, path, opset), triton, name or model.stem,
+        labels=names, max_batch=max_batch, delay=delay,
+    )  # fmt: skip
+    for path in written.files:
+        typer.echo(f"{path}  {path.stat().st_size:,} bytes")
+    if written.batching is not None:
+        typer.echo(f"note: no dynamic batching, since {written.batching}", err=True)
+
+
+def _write(model: Any, path: Path, opset: int) -> Sequence[Path]:
+    """Convert a net, or copy an ONNX file with its weights inside."""
+    from caffe_compat import pipeline
+
+    if not isinstance(model, Path):
+        return pipeline.to_onnx(model, path, opset=opset).files
+    from caffe_compat.cluster import model_bytes
+    from caffe_compat.files import atomic
+
+    with atomic(path) as place:
+        place.write_bytes(model_bytes(model))
+    return (path,)
