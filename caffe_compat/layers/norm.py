@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..builder import Builder
-from ..caffe_pb2 import LayerParameter, LRNParameter
+from ..caffe_pb2 import FillerParameter, LayerParameter, LRNParameter
 from ..errors import ShapeError
 from ..layer import Array, Blob, Layer, Shape, layer
 
@@ -204,3 +204,47 @@ class MVN(Layer):
             return centred
         deviation = g.Sqrt(g.ReduceMean(g.Mul(centred, centred), axes))
         return g.Div(centred, g.Add(deviation, np.float32(self.p.eps)))
+
+
+@layer(param="norm_param", inplace=True)
+class Normalize(Layer):
+    """scale x / sqrt(eps + sum of squares) (Liu et al. 2016, 3.1; normalize_layer.cpp, SSD branch).
+
+    The sum is over each image, or with across_spatial: false over the channels of each pixel; one
+    scale, or with channel_shared: false one a channel.
+    """
+
+    def blobs(self, x: Shape) -> list[Blob]:
+        if not 2 <= len(x) <= 4:
+            raise ShapeError(f"needs a bottom of 2 to 4 axes, and has {x}")
+        one = FillerParameter(type="constant", value=1)
+        filler = self.p.scale_filler if self.p.HasField("scale_filler") else one
+        return [Blob("scale", () if self.p.channel_shared else (x[1],), filler)]
+
+    def forward(self, x: Array, scale: Array) -> Array:
+        return x / self._norm(x) * self._spread(scale, x.ndim)
+
+    def backward(self, dy: Array, x: Array, scale: Array) -> tuple[Array, Array]:
+        norm, spread = self._norm(x), self._spread(scale, x.ndim)
+        axes = self._axes(x.ndim)
+        along = x * np.sum(x * dy, axis=axes, keepdims=True) / (norm * norm)
+        summed = None if self.p.channel_shared else _all_but(1, x.ndim)
+        dscale = np.sum(dy * x / norm, axis=summed)
+        return (dy - along) / norm * spread, np.asarray(dscale, np.float32)
+
+    def _axes(self, rank: int) -> tuple[int, ...]:
+        return tuple(range(1, rank)) if self.p.across_spatial else (1,)
+
+    def _norm(self, x: Array) -> Array:
+        squares: Array = np.sum(x * x, axis=self._axes(x.ndim), keepdims=True)
+        return np.sqrt(squares + np.float32(self.p.eps))
+
+    def _spread(self, scale: Array, rank: int) -> Array:
+        return scale.reshape(() if self.p.channel_shared else (-1,) + (1,) * (rank - 2))
+
+    def lower(self, g: Builder, x: str, scale: str) -> Any:
+        rank = len(g.dims(x))
+        squares = g.ReduceSumSquare(x, np.array(self._axes(rank), np.int64))
+        norm = g.Sqrt(g.Add(squares, np.array(self.p.eps, np.float32)))
+        shape = () if self.p.channel_shared else (g.fixed(x, 1),) + (1,) * (rank - 2)
+        return g.Mul(g.Div(x, norm), g.view(scale, shape))

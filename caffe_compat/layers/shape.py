@@ -246,6 +246,31 @@ class Tile(Layer):
         return g.Tile(x, repeats)
 
 
+@layer(param="permute_param")
+class Permute(Layer):
+    """The axes in the order of `order`, then the others (permute_layer.cpp, SSD branch)."""
+
+    def order(self, rank: int) -> list[int]:
+        """The bottom's axis behind each of the top's."""
+        given = list(self.p.order)
+        if any(axis >= rank for axis in given) or len(set(given)) < len(given):
+            raise ShapeError(f"order {given} must name axes of a {rank}-D blob, each once")
+        return [*given, *(axis for axis in range(rank) if axis not in given)]
+
+    def shapes(self, x: Shape) -> list[Shape | None]:
+        return [tuple(x[axis] for axis in self.order(len(x)))]
+
+    def forward(self, x: Array) -> Array:
+        return np.ascontiguousarray(x.transpose(self.order(x.ndim)))
+
+    def backward(self, dy: Array, x: Array) -> Array:
+        return dy.transpose(np.argsort(self.order(x.ndim)))
+
+    def lower(self, g: Builder, x: str) -> str:
+        order = self.order(len(g.dims(x)))
+        return x if order == sorted(order) else g.Transpose(x, perm=order)
+
+
 def _one_name(p: Any, legacy: str) -> None:
     if p.HasField("axis") and p.HasField(legacy):
         raise ShapeError(f"gives both axis {p.axis} and {legacy} {getattr(p, legacy)}; one of them")

@@ -1,0 +1,174 @@
+"""Boxes as SSD's layers know them: decoded from predictions, compared, suppressed (bbox_util.cpp).
+
+A box is xmin, ymin, xmax, ymax along the last axis.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import TensorProto
+
+from ..builder import Builder
+from ..caffe_pb2 import PriorBoxParameter
+from ..errors import ShapeError
+from ..layer import Array
+
+Index = NDArray[np.int64]
+
+
+def check_priors(priors: Array, code: int) -> None:
+    """Raise ShapeError where a prior has no extent by which to scale a prediction."""
+    extent = priors[:, 2:] - priors[:, :2]
+    if code != PriorBoxParameter.CORNER and not np.all(extent > 0):
+        bad = int(np.argmin(np.all(extent > 0, axis=1)))
+        raise ShapeError(f"prior {bad} has no width or height: {priors[bad].tolist()}")
+
+
+def decode(predictions: Array, priors: Array, variances: Array | None, code: int) -> Array:
+    """The boxes that predictions (..., 4) relative to priors (4 along the last axis) stand for.
+
+    Args:
+        predictions: what the net says.
+        priors: the boxes that it is relative to.
+        variances: what scales the predictions, None where they need none.
+        code: CORNER, CENTER_SIZE or CORNER_SIZE.
+    """
+    scaled = predictions if variances is None else variances * predictions
+    if code == PriorBoxParameter.CORNER:
+        return priors + scaled
+    least, most = priors[..., :2], priors[..., 2:]
+    extent = most - least
+    if code == PriorBoxParameter.CORNER_SIZE:
+        return priors + scaled * np.concatenate([extent, extent], axis=-1)
+    centre = scaled[..., :2] * extent + (least + most) / np.float32(2)
+    # As C++'s exp for floats has it: rounded once.
+    half = _exp(scaled[..., 2:]) * extent / np.float32(2)
+    return np.concatenate([centre - half, centre + half], axis=-1)
+
+
+def _exp(x: Array) -> Array:
+    with np.errstate(over="ignore"):
+        return np.exp(x.astype(np.float64)).astype(np.float32)
+
+
+def lower_decode(
+    g: Builder, predictions: str, priors: str | Array, variances: str | Array | None, code: int
+) -> str:
+    """`decode` in ONNX; what the priors alone decide is folded where they are known."""
+    scaled = predictions if variances is None else g.Mul(predictions, variances)
+    if code == PriorBoxParameter.CORNER:
+        return str(g.Add(scaled, priors))
+    least, most = _halve(g, priors)
+    fold = isinstance(priors, np.ndarray)
+    extent: Any = most - least if fold else g.Sub(most, least)
+    if code == PriorBoxParameter.CORNER_SIZE:
+        both = np.concatenate([extent] * 2, axis=-1) if fold else g.Concat(extent, extent, axis=-1)
+        return str(g.Add(g.Mul(scaled, both), priors))
+    two, half = np.array(2, np.float32), np.array(0.5, np.float32)
+    middle = (least + most) / two if fold else g.Mul(g.Add(least, most), half)
+    place, size = g.Split(scaled, axis=-1, num_outputs=2, outputs=2)
+    centre = g.Add(g.Mul(place, extent), middle)
+    reach = g.Mul(g.Mul(g.Exp(size), extent), half)
+    return str(g.Concat(g.Sub(centre, reach), g.Add(centre, reach), axis=-1))
+
+
+def _halve(g: Builder, boxes: str | Array) -> Any:
+    """The least and the greatest corners."""
+    if isinstance(boxes, np.ndarray):
+        return boxes[..., :2], boxes[..., 2:]
+    return g.Split(boxes, axis=-1, num_outputs=2, outputs=2)
+
+
+def overlaps(box: Array, boxes: Array) -> Array:
+    """Intersection over union of a box with each of several; 0 where either is inside out."""
+    extent = np.maximum(np.minimum(box[2:], boxes[:, 2:]) - np.maximum(box[:2], boxes[:, :2]), 0)
+    shared = extent[:, 0] * extent[:, 1]
+    union = _area(box) + _area(boxes) - shared
+    return np.divide(shared, union, out=np.zeros_like(shared), where=shared > 0)
+
+
+def _area(boxes: Array) -> Array:
+    extent = np.maximum(boxes[..., 2:] - boxes[..., :2], 0)
+    area: Array = extent[..., 0] * extent[..., 1]
+    return area
+
+
+def suppress(boxes: Array, scores: Array, least: float, p: Any) -> Index:
+    """The boxes that stay, best first: none overlaps a better one by more than the threshold.
+
+    Args:
+        boxes: (N, 4).
+        scores: (N,); boxes of equal score stand in their order.
+        least: a box must score more.
+        p: NonMaximumSuppressionParameter.
+    """
+    order = np.argsort(-scores, kind="stable")
+    order = order[scores[order] > np.float32(least)]
+    if p.HasField("top_k") and p.top_k > -1:
+        order = order[: p.top_k]
+    threshold, eta = np.float32(p.nms_threshold), np.float32(p.eta)
+    kept: list[int] = []
+    for index in order:
+        if np.all(overlaps(boxes[index], boxes[kept]) <= threshold):
+            kept.append(index)
+            if eta < 1 and threshold > 0.5:
+                threshold *= eta
+    return np.array(kept, np.int64)
+
+
+def lower_flat(g: Builder, boxes: str) -> str:
+    """Boxes that are inside out made flat, so that like Caffe's they overlap nothing."""
+    least, most = _halve(g, boxes)
+    return str(g.Concat(least, g.Max(least, most), axis=-1))
+
+
+def lower_suppress_adaptively(g: Builder, boxes: str, scores: str, least: float, p: Any) -> str:
+    """`suppress` with eta in ONNX, whose own NonMaxSuppression has one threshold: a Scan.
+
+    Args:
+        g: the builder.
+        boxes: (images, labels, candidates, 4), by falling score and none inside out.
+        scores: (images, labels, candidates).
+        least: a box must score more.
+        p: NonMaximumSuppressionParameter.
+
+    Returns:
+        The mask of the candidates that stay.
+    """
+    last, pair = np.array([2], np.int64), np.array([3], np.int64)
+    areas = _lower_area(g, boxes)
+    threshold, half, zero, one, eta = (
+        np.array(n, np.float32) for n in (p.nms_threshold, 0.5, 0, 1, p.eta)
+    )
+    bound = np.array(least, np.float32)
+    start = g.ConstantOfShape(g.Shape(scores))
+    count = g.Squeeze(g.Cast(g.Shape(scores, start=2), to=TensorProto.FLOAT))
+    places = g.Range(zero, count, one)
+
+    def step(limit: str, kept: str, box: str, score: str, place: str) -> tuple[str, str]:
+        low, high = _halve(g, boxes)
+        own_low, own_high = _halve(g, g.Unsqueeze(box, last))
+        extent = g.Relu(g.Sub(g.Min(own_high, high), g.Max(own_low, low)))
+        shared = g.ReduceProd(extent, pair, keepdims=0)
+        own = g.Unsqueeze(_lower_area(g, box), last)
+        overlap = g.Div(shared, g.Sub(g.Add(own, areas), shared))
+        overlap = g.Where(g.Greater(shared, zero), overlap, zero)
+        near = g.ReduceMax(g.Mul(kept, overlap), last)
+        stays = g.And(g.LessOrEqual(near, limit), g.Greater(g.Unsqueeze(score, last), bound))
+        here = g.And(stays, g.Equal(places, place))
+        lower = g.And(stays, g.Greater(limit, half))
+        return (g.Where(lower, g.Mul(limit, eta), limit), g.Where(here, one, kept))
+
+    limits = g.Add(g.ReduceMax(start, last), threshold)
+    body = g.graph(step, 5)
+    _, kept = g.Scan(limits, start, boxes, scores, places, body=body, num_scan_inputs=3,
+                     scan_input_axes=[2, 2, 0], outputs=2)  # fmt: skip
+    return str(g.Cast(kept, to=TensorProto.BOOL))
+
+
+def _lower_area(g: Builder, boxes: str) -> str:
+    low, high = _halve(g, boxes)
+    return str(g.ReduceProd(g.Sub(high, low), np.array([-1], np.int64), keepdims=0))

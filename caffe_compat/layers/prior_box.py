@@ -1,0 +1,180 @@
+"""PriorBox: the default boxes of a feature map, which SSD's predictions are relative to."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import TensorProto
+
+from ..builder import Builder, Dims
+from ..caffe_pb2 import LayerParameter
+from ..errors import ShapeError, UnsupportedError
+from ..layer import Array, Layer, Shape, layer
+
+Size: TypeAlias = tuple[int, int]
+Double: TypeAlias = NDArray[np.float64]
+
+
+@layer(param="prior_box_param", bottoms=(1, 2))
+class PriorBox(Layer):
+    """Boxes around every cell of the first bottom's map (Liu et al. 2016; prior_box_layer.cpp).
+
+    Row 0 has the corners as fractions of the picture, row 1 a variance for each. Sizes in pixels
+    are cut to whole ones, as Caffe does. In ONNX a constant, unless height or width vary.
+    """
+
+    def __init__(self, proto: LayerParameter) -> None:
+        super().__init__(proto)
+        self._boxes = _boxes(self.p)
+        self._variance = _variance(self.p)
+        self._image = _extent(self.p, "img", "img_size")
+        self._step = _extent(self.p, "step", "step")
+
+    def shapes(self, *x: Shape) -> list[Shape | None]:
+        (height, width), _ = self._sizes(*x)
+        if height * width < 1:
+            raise ShapeError(f"needs a map of one cell or more, and has {x[0]}")
+        return [(1, 2, height * width * len(self._boxes) * 4)]
+
+    def _sizes(self, *x: Shape) -> tuple[Size, Size]:
+        """Height and width of the map, and of the picture."""
+        if self._image is None and len(x) < 2:
+            raise ShapeError("needs the picture as a second bottom, or img_size")
+        return _plane(x[0]), self._image or _plane(x[1])
+
+    def forward(self, *x: Array) -> Array:
+        return self._priors(*self._sizes(*(a.shape for a in x)))
+
+    def _priors(self, cells: Size, image: Size) -> Array:
+        offset = np.float32(self.p.offset)
+        steps = self._step or np.divide(image, cells, dtype=np.float32)
+        ys, xs = ((np.arange(n, dtype=np.float32) + offset) * np.float32(step)
+                  for n, step in zip(cells, steps, strict=True))  # fmt: skip
+        boxes = np.empty((*cells, len(self._boxes), 4), np.float64)
+        boxes[..., 0::2] = xs[None, :, None, None]
+        boxes[..., 1::2] = ys[:, None, None, None]
+        boxes = (boxes + _halves(self._boxes)) / np.array([*image[::-1], *image[::-1]])
+        coordinates = boxes.astype(np.float32)
+        if self.p.clip:
+            coordinates = np.clip(coordinates, 0, 1)
+        variances = np.broadcast_to(self._variance, boxes.shape)
+        return np.stack([coordinates.ravel(), variances.ravel()])[None]
+
+    def lower(self, g: Builder, *x: str) -> str:
+        dims = [g.dims(name) for name in x]
+        known = [self._image or _fixed_plane(d) for d in dims]
+        cells, image = _fixed_plane(dims[0]), known[-1]
+        if cells and image:
+            return g.constant(self._priors(cells, image))
+        size = _lower_plane(g, x[0])
+        picture = g.constant(self._image, np.float32) if self._image else _lower_plane(g, x[-1])
+        step = g.constant(self._step, np.float32) if self._step else g.Div(picture, size)
+        boxes = g.Add(self._centres(g, size, step), _halves(self._boxes))
+        picture = g.Gather(g.Cast(picture, to=TensorProto.DOUBLE), np.array([1, 0, 1, 0]))
+        boxes = g.Cast(g.Div(boxes, picture), to=TensorProto.FLOAT)
+        if self.p.clip:
+            boxes = g.Clip(boxes, *(np.array(edge, np.float32) for edge in (0, 1)))
+        row = np.array([1, 1, -1])
+        variances = g.Reshape(g.Expand(self._variance, g.Shape(boxes)), row)
+        return str(g.Concat(g.Reshape(boxes, row), variances, axis=1))
+
+    def _centres(self, g: Builder, size: str, step: str) -> str:
+        """The cells' centres twice over, double, (height, width, 1, 4)."""
+        axes = []
+        for i, shape in enumerate(((-1, 1, 1, 1), (1, -1, 1, 1))):
+            place = np.array([i])
+            zero, one = (np.array(n, np.float32) for n in (0, 1))
+            cells = g.Range(zero, g.Squeeze(g.Gather(size, place)), one)
+            centres = g.Mul(g.Add(cells, np.float32(self.p.offset)), g.Gather(step, place))
+            centres = g.Reshape(centres, np.array(shape))
+            turns = np.array([0, 1, 0, 1] if i == 0 else [1, 0, 1, 0], np.float32)
+            axes.append(g.Mul(centres, turns))
+        return str(g.Cast(g.Add(*axes), to=TensorProto.DOUBLE))
+
+
+def _boxes(p: Any) -> Array:
+    """Width and height in pixels of the boxes that stand at every cell."""
+    ratios = _ratios(p)
+    if not p.min_size:
+        raise ShapeError("must provide min_size")
+    if p.max_size and len(p.max_size) != len(p.min_size):
+        raise ShapeError(f"gives {len(p.min_size)} min_size and {len(p.max_size)} max_size; one "
+                         "max_size each, or none")  # fmt: skip
+    boxes = []
+    for i, least in enumerate(p.min_size):
+        if least <= 0:
+            raise ShapeError(f"min_size must be positive, and is {least:g}")
+        side = np.float32(int(least))
+        boxes.append((side, side))
+        if p.max_size:
+            most = p.max_size[i]
+            if most <= least:
+                raise ShapeError(f"max_size {most:g} must be greater than min_size {least:g}")
+            boxes.append((np.float32(np.sqrt(int(least) * int(most))),) * 2)
+        boxes += [(side * root, side / root) for root in map(np.sqrt, ratios)]
+    return np.array(boxes, np.float32)
+
+
+def _ratios(p: Any) -> list[np.float32]:
+    """The aspect ratios beside 1, each once."""
+    ratios = [np.float32(1)]
+    for given in map(np.float32, p.aspect_ratio):
+        if given <= 0:
+            raise ShapeError(f"aspect_ratio must be positive, and is {given:g}")
+        if not any(abs(given - ratio) < 1e-6 for ratio in ratios):
+            ratios += [given, np.float32(1 / float(given))] if p.flip else [given]
+    return ratios[1:]
+
+
+def _halves(boxes: Array) -> Double:
+    """From a centre to the corners; halves are exact, and Caffe adds them in double."""
+    return np.concatenate([-boxes, boxes], axis=1).astype(np.float64) / 2
+
+
+def _variance(p: Any) -> Array:
+    given = list(p.variance) or [0.1]
+    if len(given) not in (1, 4):
+        raise ShapeError(f"variance is given {len(given)} times; once or 4 times")
+    if min(given) <= 0:
+        raise ShapeError(f"variance must be positive, and is {min(given):g}")
+    return np.array(given * 4 if len(given) == 1 else given, np.float32)
+
+
+def _extent(p: Any, name: str, both: str) -> Any:
+    """Height and width from NAME_h and NAME_w or from one field for both; None: not given."""
+    if p.HasField(f"{name}_h") or p.HasField(f"{name}_w"):
+        if p.HasField(both):
+            raise ShapeError(f"gives both {both} and {name}_h or {name}_w; one of them")
+        extent = getattr(p, f"{name}_h"), getattr(p, f"{name}_w")
+    elif p.HasField(both):
+        extent = (getattr(p, both),) * 2
+    else:
+        return None
+    if min(extent) <= 0:
+        raise ShapeError(f"{both} must be positive in height and width, and is {extent}")
+    return extent
+
+
+def _plane(shape: Shape) -> Size:
+    """Caffe's height() and width(): axes 2 and 3 of at most 4, 1 where there is none."""
+    if len(shape) > 4:
+        raise ShapeError(f"takes blobs of 4 axes at most, and has {shape}")
+    height, width = (*shape, 1, 1, 1, 1)[2:4]
+    return height, width
+
+
+def _fixed_plane(dims: Dims) -> Size | None:
+    height, width = (*dims, 1, 1, 1, 1)[2:4]
+    return None if height is None or width is None else (height, width)
+
+
+def _lower_plane(g: Builder, x: str) -> str:
+    """Height and width of a blob as the run finds them, float32."""
+    fixed = _fixed_plane(g.dims(x))
+    if fixed:
+        return g.constant(fixed, np.float32)
+    if len(g.dims(x)) != 4:
+        raise UnsupportedError(f"needs 4 axes where they vary, and has {g.dims(x)}")
+    return str(g.Cast(g.Shape(x, start=2), to=TensorProto.FLOAT))

@@ -1,0 +1,51 @@
+"""Real trained models: what real Caffe computed with them, by numpy and by onnxruntime."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+
+import caffe_compat
+
+from .cases import GOLDEN, assert_close
+
+MTCNN = Path(__file__).parents[1] / "examples" / "mtcnn" / "models"
+MODELS = sorted(path.name for path in (GOLDEN / "models").iterdir())
+RECORDS = [(name, file.name) for name in MODELS
+           for file in sorted((GOLDEN / "models" / name).glob("*io.npz"))]  # fmt: skip
+
+
+def files_of(name):
+    """The prototxt and the weights of a model."""
+    mtcnn = name.startswith("mtcnn_")
+    folder = MTCNN / name.removeprefix("mtcnn_") if mtcnn else GOLDEN / "models" / name
+    return folder / "net.prototxt", next(folder.glob("weights.*"))
+
+
+def test_all_are_here():
+    assert MODELS == ["cifar10_quick", "hyperlpr_finemapping", "hyperlpr_ssd", "lenet",
+                      "mtcnn_det1", "mtcnn_det2", "mtcnn_det3", "ultraface_rfb320"]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "record"), RECORDS)
+def test_outputs(name, record, tmp_path):
+    with np.load(GOLDEN / "models" / name / record) as io:
+        feeds = {key[3:]: io[key] for key in io if key.startswith("in:")}
+        wanted = {key[4:]: io[key] for key in io if key.startswith("out:")}
+    assert feeds and wanted
+    inputs = {blob: array.shape for blob, array in feeds.items()}
+    net = caffe_compat.load(*files_of(name), inputs=inputs)
+    if name == "hyperlpr_finemapping":  # recorded with OpenCV, which says the layer's name
+        tops = {node.layer.name: node.tops[0].blob for node in net.graph.nodes}
+        wanted = {tops[layer]: array for layer, array in wanted.items()}
+    caffe_compat.to_onnx(net, tmp_path / "net.onnx")
+    session = ort.InferenceSession(tmp_path / "net.onnx", providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    assert set(names) == set(wanted)
+    blobs = net.forward(feeds)
+    for blob, array in zip(names, session.run(names, feeds), strict=True):
+        assert_close(blobs[blob], wanted[blob], 1e-5, f"numpy {blob}")
+        assert_close(array, wanted[blob], 1e-5, f"onnxruntime {blob}")
