@@ -143,10 +143,7 @@ def _create(
         try:
             with named(proto):
                 held = (stored or {}).get(proto.name) or None
-                cls = find(proto, types, fork, held)
-                if cls is None:
-                    raise UnsupportedError("unknown layer type")
-                layers.append(cls(proto))
+                layers.append(find(proto, types, fork, held)(proto))
         except UnsupportedError as error:
             refused.append(str(error))
     if refused:

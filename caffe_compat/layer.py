@@ -9,7 +9,7 @@ from __future__ import annotations
 import builtins
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, TypeAlias, TypeVar
@@ -50,6 +50,8 @@ class Layer:
 
     Attributes:
         type: Caffe's type string, the registry's key.
+        fork: whose definition of the type this is, where forks of Caffe differ; None: the only one
+            or, beside theirs, the one to take unless a fork is named.
         param: the field of LayerParameter that configures this type; `self.p` reads it.
         bottoms: how many bottoms it takes: a number, or (least, most or None).
         tops: likewise for tops.
@@ -61,6 +63,7 @@ class Layer:
 
     type: ClassVar[str]
     types: ClassVar[tuple[str, ...]]
+    fork: ClassVar[str | None] = None
     param: ClassVar[str | None] = None
     bottoms: ClassVar[Arity] = 1
     tops: ClassVar[Arity] = 1
@@ -73,6 +76,16 @@ class Layer:
         self.name: str = proto.name
         self.p: Any = getattr(proto, self.param) if self.param else None
         self.train: bool = proto.phase == TRAIN
+
+    @classmethod
+    def fits(cls, proto: LayerParameter, stored: Sequence[Shape] | None) -> bool:
+        """Whether a layer can be this fork's; asked where no fork is named.
+
+        Args:
+            proto: the layer.
+            stored: the shapes of its blobs in the weights file; None where there is no file.
+        """
+        return True
 
     def blobs(self, *x: Shape) -> list[Blob]:
         """The parameter blobs for bottoms of these shapes, in Caffe's order."""
@@ -127,7 +140,7 @@ def named(proto: LayerParameter) -> Iterator[None]:
         raise type(error)(f"layer '{proto.name}' ({proto.type}): {error}") from error
 
 
-_types: dict[str, type[Layer]] = {}
+_types: dict[str, tuple[type[Layer], ...]] = {}
 _python: dict[tuple[str, str], type[Layer]] = {}
 _L = TypeVar("_L", bound=type[Layer])
 
@@ -139,17 +152,22 @@ def layer(
     tops: Arity = 1,
     inplace: bool = False,
     loss: bool = False,
+    fork: str | None = None,
 ) -> Callable[[_L], _L]:
-    """Register a Layer class under its own name, and under the further names in `also`."""
+    """Register a Layer class under its own name, and under the further names in `also`.
+
+    With `fork` it is that fork's definition of the types in `also`, and of those alone.
+    """
 
     def register(cls: _L) -> _L:
-        cls.type, cls.types = cls.__name__, (cls.__name__, *also)
+        cls.types = also if fork else (cls.__name__, *also)
+        cls.type, cls.fork = cls.types[0], fork
         cls.param, cls.bottoms, cls.tops = param, bottoms, tops
         cls.inplace, cls.loss = inplace, loss
         for name in cls.types:
-            if name in _types:
+            if any(other.fork == fork for other in _types.get(name, ())):
                 raise ValueError(f"layer type {name} is registered twice")
-            _types[name] = cls
+            _types[name] = (*_types.get(name, ()), cls)
         return cls
 
     return register
@@ -188,15 +206,43 @@ def register(
     return add
 
 
-def find(proto: LayerParameter, types: Mapping[str, type[Layer]]) -> type[Layer] | None:
-    """The class of a layer: among `types`, or what the caller registered for a Python layer."""
+def find(
+    proto: LayerParameter,
+    types: Mapping[str, Sequence[type[Layer]]],
+    fork: str | None = None,
+    stored: Sequence[Shape] | None = None,
+) -> type[Layer]:
+    """The class of a layer: among `types`, or what the caller registered for a Python layer.
+
+    Args:
+        proto: the layer.
+        types: from `registry`.
+        fork: whose definition to take where forks differ.
+        stored: the shapes of the layer's blobs in the weights file; None where there is no file.
+
+    Raises:
+        UnsupportedError: the type is unknown; or forks differ in it, and nothing tells whose it is.
+    """
     named = proto.python_param
     custom = _python.get((named.module, named.layer)) if proto.type == "Python" else None
-    return custom or types.get(proto.type)
+    known = types.get(proto.type, ())
+    if custom:
+        return custom
+    if not known:
+        raise UnsupportedError("unknown layer type")
+    chosen = [cls for cls in known if fork and cls.fork == fork]
+    chosen = chosen or [cls for cls in known if cls.fits(proto, stored)]
+    if len(chosen) != 1:
+        forks = "; ".join(
+            f"{cls.fork}: {(cls.__doc__ or '').splitlines()[0]}" for cls in known if cls.fork
+        )
+        raise UnsupportedError(f"is not the same layer in every fork of Caffe, and nothing here "
+                               f"tells whose it is; name the fork (--fork). {forks}")
+    return chosen[0]
 
 
-def registry() -> dict[str, type[Layer]]:
-    """Every known layer type by Caffe's type string."""
+def registry() -> dict[str, tuple[type[Layer], ...]]:
+    """Every known layer type by Caffe's type string: one class, or one for each fork."""
     from . import layers
 
     for module in pkgutil.iter_modules(layers.__path__):

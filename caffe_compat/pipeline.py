@@ -10,6 +10,7 @@ from typing import Literal
 from . import files, graph, onnx_files, rules, snapshot, upgrade, weights
 from .caffe_pb2 import TEST, TRAIN, NetParameter, ParamSpec
 from .errors import CaffeCompatError, ParseError, UnsupportedError
+from .layer import Shape
 from .lowering import OPSET, lower
 from .net import Net, fill, trained
 from .prototxt import Skipped
@@ -33,6 +34,8 @@ def read(
     inputs: Inputs | None = None,
     batch: int | Literal["dynamic"] | None = None,
     ignore_unknown: bool = False,
+    fork: str | None = None,
+    stored: Mapping[str, Sequence[Shape]] | None = None,
 ) -> graph.Graph:
     """Read a net's prototxt of any era: its layers in that phase, with their shapes.
 
@@ -44,6 +47,8 @@ def read(
         inputs: shapes that override or supply those of the inputs; None for an axis of any size.
         batch: the size of every input's first axis, `dynamic` for any.
         ignore_unknown: accept fields that only a fork knows, without their meaning.
+        fork: whose layers those are that forks of Caffe define differently under one name.
+        stored: by layer name the shapes of the blobs in the weights file, where there is one.
 
     Raises:
         ParseError: the file is no prototxt, or a layer that runs has a field that is not known.
@@ -60,7 +65,7 @@ def read(
             f"layer '{skip.layer_name}' ({skip.value}): unknown layer type" for skip in untyped
         ))  # fmt: skip
     selected = rules.select(upgrade.upgrade(net), number, level, stages)
-    built = graph.build(selected, inputs)
+    built = graph.build(selected, inputs, fork, stored)
     if kept and not ignore_unknown:
         raise ParseError(f"{_list(kept)}; --ignore-unknown (ignore_unknown=True) reads on "
                          "without their meaning")
@@ -70,7 +75,7 @@ def read(
         return built
     size = None if batch == "dynamic" else batch
     every = {v.blob: (size, *v.dims[1:]) for v in built.inputs if v.dims}
-    return graph.build(selected, every)
+    return graph.build(selected, every, fork, stored)
 
 
 def load(
@@ -85,6 +90,7 @@ def load(
     inputs: Inputs | None = None,
     batch: int | Literal["dynamic"] | None = None,
     ignore_unknown: bool = False,
+    fork: str | None = None,
 ) -> Net:
     """Read a net with its weights: those of a file, and what the file lacks from the fillers.
 
@@ -101,21 +107,26 @@ def load(
         inputs: shapes that override or supply the inputs'.
         batch: the size of every input's first axis, `dynamic` for any.
         ignore_unknown: accept fields that only a fork knows.
+        fork: whose layers those are that forks define differently; the number and the shapes of a
+            layer's blobs in the file may tell, too.
 
     Raises:
         WeightsError: the file is damaged, is not one, or does not fit the net.
         CaffeCompatError: as for `read`.
     """
+    held = None if weights_file is None else weights.read(weights_file)
+    layers = held.layers if held else ()
+    shapes = {layer.name: [blob.array.shape for blob in layer.blobs] for layer in layers}
     built = read(
         prototxt, phase=phase, level=level, stages=stages, inputs=inputs, batch=batch,
-        ignore_unknown=ignore_unknown,
+        ignore_unknown=ignore_unknown, fork=fork, stored=shapes,
     )  # fmt: skip
     stream = make_rng(rng, seed)
-    if weights_file is None:
+    if held is None:
         net = fill(built, stream)
         left = {node.layer.name for node in built.nodes}
     else:
-        net, report = trained(built, weights.read(weights_file), stream)
+        net, report = trained(built, held, stream)
         left = set(report.left)
         if left:
             log.warning("left at their fillers, since %s does not have them: %s",
@@ -203,9 +214,10 @@ def convert(
     phase: Phase = "TEST",
     inputs: Inputs | None = None,
     batch: int | Literal["dynamic"] | None = None,
+    fork: str | None = None,
 ) -> onnx_files.Saved:
     """From a prototxt and a caffemodel to an ONNX file; `load` and `to_onnx` in one."""
-    net = load(prototxt, weights_file, phase=phase, inputs=inputs, batch=batch)
+    net = load(prototxt, weights_file, phase=phase, inputs=inputs, batch=batch, fork=fork)
     return to_onnx(net, path, opset=opset, weights_as=weights_as)
 
 

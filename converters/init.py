@@ -33,13 +33,14 @@ def command(
     input: options.Inputs = None,
     batch: options.BatchOption = None,
     ignore_unknown: options.IgnoreUnknown = False,
+    fork: options.Fork = None,
 ) -> None:
     """Initialise a net's weights, as Caffe would at that seed."""
     from caffe_compat import pipeline
 
     loaded = pipeline.load(
         net, weights, seed=seed, rng=rng, phase=phase.value, level=level, stages=stage or (),
-        inputs=dict(input or ()), batch=batch, ignore_unknown=ignore_unknown,
+        inputs=dict(input or ()), batch=batch, ignore_unknown=ignore_unknown, fork=fork,
     )  # fmt: skip
     pipeline.save(loaded, output)
     typer.echo(f"{output}  {output.stat().st_size:,} bytes")

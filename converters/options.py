@@ -72,6 +72,14 @@ IgnoreUnknown = Annotated[
     bool,
     typer.Option("--ignore-unknown", help="Accept fields that are not known, without effect."),
 ]
+Fork = Annotated[
+    str | None,
+    typer.Option(
+        "--fork",
+        metavar="NAME",
+        help="Whose layers: for those that forks of Caffe define differently under one name.",
+    ),
+]
 Seed = Annotated[
     int, typer.Option("--seed", metavar="N", help="Seed of the fillers' random numbers.")
 ]

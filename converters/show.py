@@ -28,6 +28,7 @@ def command(
     input: options.Inputs = None,
     batch: options.BatchOption = None,
     ignore_unknown: options.IgnoreUnknown = False,
+    fork: options.Fork = None,
 ) -> None:
     """Show a net's layers, shapes and parameters, or what a weights file holds."""
     if file.suffix in (".caffemodel", ".h5"):
@@ -39,7 +40,7 @@ def command(
 
         lines = show_net(pipeline.read(
             file, phase=phase.value, level=level, stages=stage or (), inputs=dict(input or ()),
-            batch=batch, ignore_unknown=ignore_unknown,
+            batch=batch, ignore_unknown=ignore_unknown, fork=fork,
         ))  # fmt: skip
     for line in lines:
         typer.echo(line)

@@ -66,10 +66,11 @@ class Clip(Layer):
         return g.Clip(x, low, high)
 
 
-@layer(param="dropout_param", inplace=True)
+@layer("SpatialDropout", param="dropout_param", inplace=True)
 class Dropout(Layer):
     """x in TEST: TRAIN already scales what it keeps by 1 / (1 - ratio) (dropout_layer.cpp).
 
+    SpatialDropout, which drops whole channels (intel/caffe, spatial_dropout_layer.cpp), likewise.
     Refused: TRAIN, whose result is random.
     """
 
