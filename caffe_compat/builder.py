@@ -23,7 +23,7 @@ AnyArray = NDArray[Any]
 
 # onnx.TensorProto's. Methods here import onnx when they need it, and layers not at all: whoever
 # only fills a net or computes in numpy, as a plugin of Caffe's does, goes without it.
-FLOAT, INT32, INT64, BOOL = 1, 6, 7, 9
+FLOAT, INT32, INT64, BOOL, DOUBLE = 1, 6, 7, 9, 11
 
 
 class Builder:
@@ -256,7 +256,7 @@ class Builder:
         while names and not names[-1]:
             names.pop()
         made = [self._unique(f"{self._layer}/{op}") for _ in range(outputs)]
-        given = {
+        given: dict[str, Any] = {
             key: numpy_helper.from_array(value) if isinstance(value, np.ndarray) else value
             for key, value in attributes.items()
             if value is not None

@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import TensorProto
 
-from ..builder import Builder
+from ..builder import BOOL, FLOAT, Builder
 from ..caffe_pb2 import PriorBoxParameter
 from ..errors import ShapeError
 from ..layer import Array
@@ -145,7 +144,7 @@ def lower_suppress_adaptively(g: Builder, boxes: str, scores: str, least: float,
     )
     bound = np.array(least, np.float32)
     start = g.ConstantOfShape(g.Shape(scores))
-    count = g.Squeeze(g.Cast(g.Shape(scores, start=2), to=TensorProto.FLOAT))
+    count = g.Squeeze(g.Cast(g.Shape(scores, start=2), to=FLOAT))
     places = g.Range(zero, count, one)
 
     def step(limit: str, kept: str, box: str, score: str, place: str) -> tuple[str, str]:
@@ -166,7 +165,7 @@ def lower_suppress_adaptively(g: Builder, boxes: str, scores: str, least: float,
     body = g.graph(step, 5)
     _, kept = g.Scan(limits, start, boxes, scores, places, body=body, num_scan_inputs=3,
                      scan_input_axes=[2, 2, 0], outputs=2)  # fmt: skip
-    return str(g.Cast(kept, to=TensorProto.BOOL))
+    return str(g.Cast(kept, to=BOOL))
 
 
 def _lower_area(g: Builder, boxes: str) -> str:

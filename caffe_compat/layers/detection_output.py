@@ -6,9 +6,8 @@ from math import prod
 from typing import TypeAlias
 
 import numpy as np
-from onnx import TensorProto, helper
 
-from ..builder import AnyArray, Builder
+from ..builder import FLOAT, AnyArray, Builder
 from ..caffe_pb2 import LayerParameter, PriorBoxParameter
 from ..errors import ShapeError
 from ..layer import Array, Layer, Shape, layer
@@ -190,7 +189,7 @@ class DetectionOutput(Layer):
         """A row for everything in the mask, (rows, 7)."""
         places = g.Transpose(g.NonZero(kept), perm=[1, 0])
         image, label, _ = g.Split(places, axis=1, num_outputs=3, outputs=3)
-        image = g.Cast(image, to=TensorProto.FLOAT)
+        image = g.Cast(image, to=FLOAT)
         label = g.Gather(np.array(self._labels, np.float32), label)
         score = g.Unsqueeze(g.GatherND(scores, places), _int64(1))
         return str(g.Concat(image, label, score, g.GatherND(found, places), axis=1))
@@ -207,15 +206,14 @@ def _lower_nothing(g: Builder, conf: str) -> str:
     images = g.dims(conf)[0]
     if images is not None:
         return g.constant(_nothing(images))
-    count = g.Squeeze(g.Cast(g.Shape(conf, end=1), to=TensorProto.FLOAT))
+    count = g.Squeeze(g.Cast(g.Shape(conf, end=1), to=FLOAT))
     numbers = g.Unsqueeze(g.Range(_float(0), count, _float(1)), _int64(1))
     return str(g.Pad(numbers, _int64(0, 0, 0, 6), _float(-1)))
 
 
 def _all(g: Builder, like: str, value: bool, end: int | None = None) -> str:
     """A mask of one value, of the shape that another tensor has up to axis `end`."""
-    filled = helper.make_tensor("", TensorProto.BOOL, [1], [value])
-    return str(g.ConstantOfShape(g.Shape(like, end=end), value=filled))
+    return str(g.ConstantOfShape(g.Shape(like, end=end), value=np.array([value])))
 
 
 def _vector(g: Builder, *sizes: Size) -> AnyArray | str:

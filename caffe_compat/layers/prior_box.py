@@ -6,9 +6,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import TensorProto
 
-from ..builder import Builder, Dims
+from ..builder import DOUBLE, FLOAT, Builder, Dims
 from ..caffe_pb2 import LayerParameter
 from ..errors import ShapeError, UnsupportedError
 from ..layer import Array, Layer, Shape, layer
@@ -72,8 +71,8 @@ class PriorBox(Layer):
         picture = g.constant(self._image, np.float32) if self._image else _lower_plane(g, x[-1])
         step = g.constant(self._step, np.float32) if self._step else g.Div(picture, size)
         boxes = g.Add(self._centres(g, size, step), _halves(self._boxes))
-        picture = g.Gather(g.Cast(picture, to=TensorProto.DOUBLE), np.array([1, 0, 1, 0]))
-        boxes = g.Cast(g.Div(boxes, picture), to=TensorProto.FLOAT)
+        picture = g.Gather(g.Cast(picture, to=DOUBLE), np.array([1, 0, 1, 0]))
+        boxes = g.Cast(g.Div(boxes, picture), to=FLOAT)
         if self.p.clip:
             boxes = g.Clip(boxes, *(np.array(edge, np.float32) for edge in (0, 1)))
         row = np.array([1, 1, -1])
@@ -91,7 +90,7 @@ class PriorBox(Layer):
             centres = g.Reshape(centres, np.array(shape))
             turns = np.array([0, 1, 0, 1] if i == 0 else [1, 0, 1, 0], np.float32)
             axes.append(g.Mul(centres, turns))
-        return str(g.Cast(g.Add(*axes), to=TensorProto.DOUBLE))
+        return str(g.Cast(g.Add(*axes), to=DOUBLE))
 
 
 def _boxes(p: Any) -> Array:
@@ -177,4 +176,4 @@ def _lower_plane(g: Builder, x: str) -> str:
         return g.constant(fixed, np.float32)
     if len(g.dims(x)) != 4:
         raise UnsupportedError(f"needs 4 axes where they vary, and has {g.dims(x)}")
-    return str(g.Cast(g.Shape(x, start=2), to=TensorProto.FLOAT))
+    return str(g.Cast(g.Shape(x, start=2), to=FLOAT))

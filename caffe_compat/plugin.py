@@ -1,0 +1,258 @@
+"""What this package adds to a live Caffe: a Python layer, and fillers for a net that is built.
+
+    layer {
+      name: "relu1" type: "Python" bottom: "conv1" top: "conv1"
+      param { decay_mult: 0 }
+      python_param {
+        module: "caffe_compat.plugin" layer: "PReLULayer"
+        param_str: "channel_shared: false, filler: {type: constant, value: 0.25}"
+      }
+    }
+
+Caffe must have been built WITH_PYTHON_LAYER. Of other packages this needs numpy and protobuf alone;
+its messages stand beside pycaffe's own, under another name.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from math import prod
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import numpy as np
+from google.protobuf import text_format
+
+from . import files, graph, rules, upgrade
+from .caffe_pb2 import TEST, TRAIN, FillerParameter, LayerParameter, NetParameter, PythonParameter
+from .errors import CaffeCompatError, ShapeError, UnsupportedError, WeightsError
+from .layer import Array, Layer, Shape, find, named, registry
+from .layers import plugin as layers
+from .net import fill as draw
+from .rng import BoostRng, make_rng
+
+if TYPE_CHECKING:
+
+    class _LiveLayer:
+        """What Caffe gives a Python layer."""
+
+        blobs: Any
+        param_str: str
+
+else:
+    try:
+        from caffe import Layer as _LiveLayer
+    except ImportError:  # no Caffe here: whoever drives the layer provides what it would
+        _LiveLayer = object
+
+
+def resolve(g):
+    return g
+
+
+class PReLULayer(_LiveLayer):
+    """Caffe's PReLU as a Python layer, its slopes a parameter blob that the solver trains.
+
+    `param_str` takes PReLUParameter's fields, `channel_shared` and `filler` (0.25 everywhere unless
+    given), and `seed`, that of a random filler.
+    """
+
+    def setup(self, bottom: Sequence[Any], top: Sequence[Any]) -> None:
+        """Make the slopes, unless the prototxt carried them here.
+
+        Raises:
+            ParseError: `param_str` says what cannot be read.
+            ShapeError: there is not one bottom and one top, of 2 to 4 axes, or the slopes that are
+                there do not fit it.
+        """
+        with _named():
+            if (len(bottom), len(top)) != (1, 1):
+                raise ShapeError(f"takes one bottom and one top, and has {len(bottom)}, {len(top)}")
+            proto = LayerParameter(python_param=PythonParameter(param_str=self.param_str))
+            self._layer = layers.PReLULayer(proto)
+            shape = bottom[0].data.shape
+            (slope,) = self._layer.blobs(shape)
+            self._shape = slope.shape
+            if not len(self.blobs):
+                (values,) = self._layer.fill(BoostRng(self._layer.seed), shape)
+                self.blobs.add_blob(*slope.shape)
+                self.blobs[0].data[...] = values
+            elif len(self.blobs) != 1 or self.blobs[0].data.size != prod(slope.shape):
+                held = [tuple(blob.data.shape) for blob in self.blobs]
+                raise ShapeError(f"has the blobs {held} where one of {slope.shape} is due")
+
+    def reshape(self, bottom: Sequence[Any], top: Sequence[Any]) -> None:
+        """Give the top the bottom's shape."""
+        shape = bottom[0].data.shape
+        with _named():
+            (slope,) = self._layer.blobs(shape)
+            if slope.shape != self._shape:
+                raise ShapeError(f"the bottom is {shape} now, and the slopes are {self._shape}")
+        top[0].reshape(*shape)
+
+    def forward(self, bottom: Sequence[Any], top: Sequence[Any]) -> None:
+        """Compute the top."""
+        x, y = bottom[0].data, top[0].data
+        self._kept = x.copy() if x.ctypes.data == y.ctypes.data else None  # backward needs it
+        y[...] = self._layer.forward(x, self._slope())
+
+    def backward(
+        self, top: Sequence[Any], propagate_down: Sequence[bool], bottom: Sequence[Any]
+    ) -> None:
+        """Add to the slopes' gradient, and compute the bottom's."""
+        x = bottom[0].data if self._kept is None else self._kept
+        dx, dslope = self._layer.backward(top[0].diff, x, self._slope())
+        diff = self.blobs[0].diff
+        np.add(diff, dslope.reshape(diff.shape), out=diff)  # Caffe sums over iter_size passes
+        if propagate_down[0]:
+            bottom[0].diff[...] = dx
+
+    def _slope(self) -> Array:
+        slope: Array = self.blobs[0].data.reshape(self._shape)
+        return slope
+
+
+@contextmanager
+def _named() -> Iterator[None]:
+    """Say whose error it is; a Python layer in Caffe is not told the layer's name."""
+    try:
+        yield
+    except CaffeCompatError as error:
+        raise type(error)(f"PReLULayer: {error}") from error
+
+
+class Filled(NamedTuple):
+    """A parameter blob that `fill` filled.
+
+    Attributes:
+        layer: the layer's name.
+        place: which of its blobs.
+        shape: the blob's.
+        filler: what filled it, as `type: "msra" a: 0.25`; empty for zeros that no filler
+            makes.
+    """
+
+    layer: str
+    place: int
+    shape: Shape
+    filler: str
+
+
+def fill(
+    net: Any,
+    prototxt: str | Path,
+    seed: int = 1701,
+    slopes: Literal["auto", "stated"] = "auto",
+    *,
+    rng: str = "boost-1.64",
+    phase: Literal["TRAIN", "TEST"] = "TRAIN",
+    level: int = 0,
+    stages: Iterable[str] = (),
+) -> list[Filled]:
+    """Fill a live net's parameters anew, in place.
+
+    Args:
+        net: a `caffe.Net`, as `solver.net`; anything with `params[name][i].data`. Where it has
+            `blobs` too, they give the shapes that the prototxt leaves open.
+        prototxt: what it was built from; weight fillers may have `a` here, unknown to Caffe.
+        seed: of the random numbers. With `slopes="stated"` and no `a`, the weights are those of a
+            net that Caffe builds after `caffe.set_random_seed(seed)`.
+        slopes: "auto" finds each msra filler's `a` in the net; "stated" takes it as written.
+        rng: whose random numbers, as `caffe_compat.load` takes it.
+        phase: the one that the net was built for.
+        level: likewise.
+        stages: likewise.
+
+    Returns:
+        What was filled, in the order of the layers; a shared blob once.
+
+    Raises:
+        WeightsError: the net's parameters are not those of the prototxt; nothing was changed.
+        CaffeCompatError: the prototxt cannot be read, or is refused.
+    """
+    number = {"TEST": TEST, "TRAIN": TRAIN}[phase]
+    message, _ = files.read_net(prototxt, number)
+    selected = rules.select(upgrade.upgrade(message), number, level, tuple(stages))
+    shapes = {name: tuple(blob.data.shape) for name, blob in getattr(net, "blobs", {}).items()}
+    known = _without_strangers(selected, net.params, shapes)
+    built = graph.build(known, _inputs(known, shapes))
+    if slopes == "auto":
+        built = resolve(built)
+    drawn = draw(built, make_rng(rng, seed))
+    live = _live(net.params, built, phase)
+    done = []
+    for index, node in enumerate(built.nodes):
+        for i, blob in enumerate(node.blobs):
+            if node.owners[i] == (index, i):
+                live[node.layer.name][i][...] = drawn.params[index][i]
+                done.append(Filled(node.layer.name, i, blob.shape, _say(blob.filler)))
+    return done
+
+
+def _without_strangers(
+    selected: NetParameter, params: Mapping[str, Any], shapes: Mapping[str, Shape]
+) -> NetParameter:
+    """The net with what Python layers make as inputs, where only the live net knows of it."""
+    made: set[str] = set()
+    net = NetParameter()
+    net.CopyFrom(selected)
+    del net.layer[:]
+    for layer in selected.layer:
+        new = [top for top in layer.top if top not in made]
+        made.update(new)
+        if layer.type != "Python" or _known(layer) or layer.name in params or not shapes.keys() >= set(new):
+            net.layer.add().CopyFrom(layer)
+        elif new:
+            fed = net.layer.add(name=layer.name, type="Input", top=new)
+            for top in new:
+                fed.input_param.shape.add(dim=shapes[top])
+    return net
+
+
+def _inputs(net: NetParameter, shapes: Mapping[str, Shape]) -> dict[str, Shape]:
+    """The live net's shapes of what data layers make."""
+    fed: dict[str, Shape] = {}
+    for proto in net.layer:
+        layer = _known(proto)
+        tops = [proto.top[i] for i in layer.feeds()] if layer else []
+        fed |= {top: shapes[top] for top in tops if top in shapes}
+    return fed
+
+
+def _known(proto: LayerParameter) -> Layer | None:
+    """The layer, if this package has it; where it matters that it has not, `build` says so."""
+    try:
+        with named(proto):
+            return find(proto, registry())(proto)
+    except UnsupportedError:
+        return None
+
+
+def _say(filler: FillerParameter | None) -> str:
+    """A filler in one line, its type first even where it is the default."""
+    if filler is None:
+        return ""
+    stated = FillerParameter(type=filler.type)
+    stated.MergeFrom(filler)
+    return str(text_format.MessageToString(stated, as_one_line=True))
+
+
+def _live(params: Mapping[str, Any], built: graph.Graph, phase: str) -> dict[str, list[Array]]:
+    """The live net's arrays by layer, once they are known to be those that the fillers make."""
+    counts = Counter(node.layer.name for node in built.nodes if node.blobs)
+    for name, count in counts.items():
+        if count > 1:
+            raise WeightsError(f"{count} layers with parameters are named '{name}', and pycaffe "
+                               "gives the last one's alone")
+    wanted = {n.layer.name: [blob.shape for blob in n.blobs] for n in built.nodes if n.blobs}
+    live = {name: [blob.data for blob in params[name]] for name in params}
+    for name in [*wanted, *live]:
+        want, have = wanted.get(name), [tuple(array.shape) for array in live.get(name, [])]
+        if want != have:
+            raise WeightsError(
+                f"layer '{name}' has the blobs {want or 'none'} by the prototxt in {phase}, and "
+                f"{have or 'none'} in the net; is it the prototxt and the phase it was built from?"
+            )
+    return live
