@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from .caffe_pb2 import LayerParameter, NetParameter
+from .caffe_pb2 import NetParameter
 from .errors import ShapeError, UnsupportedError
 from .layer import Blob, Layer, Shape, check_arity, find, named, registry
 from .sharing import Place, Sharing
@@ -117,8 +117,49 @@ def build(
             knows the fork.
         ShapeError: what Caffe's CHECKs refuse, with the layer's name.
     """
+    return connect(net, create(net, fork, stored), inputs)
+
+
+def create(
+    net: NetParameter,
+    fork: str | None = None,
+    stored: Mapping[str, Sequence[Shape]] | None = None,
+) -> list[Layer]:
+    """A net's layers, each by itself; the arguments are those of `build`.
+
+    Raises:
+        UnsupportedError: every layer type that is unknown or refused, all at once; or nobody
+            knows the fork.
+    """
+    types = registry()
+    forks = sorted({cls.fork for known in types.values() for cls in known if cls.fork})
+    if fork and fork not in forks:
+        raise UnsupportedError(f"no fork '{fork}' is known; these are: {', '.join(forks)}")
+    layers: list[Layer] = []
+    refused: list[str] = []
+    for proto in net.layer:
+        held = (stored or {}).get(proto.name) or None
+        try:
+            with named(proto):
+                layers.append(find(proto, types, fork, held)(proto))
+        except UnsupportedError as error:
+            refused.append(str(error))
+    if refused:
+        raise UnsupportedError("; ".join(refused))
+    return layers
+
+
+def connect(
+    net: NetParameter,
+    layers: Sequence[Layer],
+    inputs: Mapping[str, Sequence[int | None]] | None = None,
+) -> Graph:
+    """The graph of a net's layers; the arguments are those of `build`.
+
+    Raises:
+        ShapeError: what Caffe's CHECKs refuse, with the layer's name.
+    """
     given = {name: tuple(dims) for name, dims in (inputs or {}).items()}
-    layers = _create(net.layer, fork, stored)
     walk = _Walk(layers, given)
     graph = Graph(net, tuple(walk.nodes), tuple(walk.fed), walk.outputs)
     unknown = set(given) - {value.blob for value in graph.inputs}
@@ -126,29 +167,6 @@ def build(
         have = ", ".join(value.blob for value in graph.inputs) or "none"
         raise ShapeError(f"the net has no input '{sorted(unknown)[0]}'; its inputs: {have}")
     return _open(graph, layers, given)
-
-
-def _create(
-    protos: Sequence[LayerParameter],
-    fork: str | None,
-    stored: Mapping[str, Sequence[Shape]] | None,
-) -> list[Layer]:
-    types = registry()
-    forks = sorted({cls.fork for known in types.values() for cls in known if cls.fork})
-    if fork and fork not in forks:
-        raise UnsupportedError(f"no fork '{fork}' is known; these are: {', '.join(forks)}")
-    layers: list[Layer] = []
-    refused: list[str] = []
-    for proto in protos:
-        try:
-            with named(proto):
-                held = (stored or {}).get(proto.name) or None
-                layers.append(find(proto, types, fork, held)(proto))
-        except UnsupportedError as error:
-            refused.append(str(error))
-    if refused:
-        raise UnsupportedError("; ".join(refused))
-    return layers
 
 
 class _Walk:

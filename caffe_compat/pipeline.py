@@ -65,17 +65,18 @@ def read(
             f"layer '{skip.layer_name}' ({skip.value}): unknown layer type" for skip in untyped
         ))  # fmt: skip
     selected = rules.select(upgrade.upgrade(net), number, level, stages)
-    built = graph.build(selected, inputs, fork, stored)
+    layers = graph.create(selected, fork, stored)
     if kept and not ignore_unknown:
         raise ParseError(f"{_list(kept)}; --ignore-unknown (ignore_unknown=True) reads on "
                          "without their meaning")
     for skip in skipped:
         log.warning("skipped: %s", skip)
+    built = graph.connect(selected, layers, inputs)
     if batch is None:
         return built
     size = None if batch == "dynamic" else batch
     every = {v.blob: (size, *v.dims[1:]) for v in built.inputs if v.dims}
-    return graph.build(selected, every, fork, stored)
+    return graph.connect(selected, layers, every)
 
 
 def load(

@@ -30,7 +30,8 @@ def test_convert_and_run(net, tmp_path):
         recorded = dict(io)
     np.save(tmp_path / "data.npy", recorded["in:data"])
     convert = ["convert", *files_of(net), "-o", tmp_path / "net.onnx", "--verify"]
-    run = ["run", tmp_path / "net.onnx", "--feed", f"data={tmp_path / 'data.npy'}", "--out", tmp_path]
+    feed = f"data={tmp_path / 'data.npy'}"
+    run = ["run", tmp_path / "net.onnx", "--feed", feed, "--out", tmp_path]
     for arguments in (convert, run):
         subprocess.run([*COMMAND, *map(str, arguments)], check=True, capture_output=True)
     for key, want in recorded.items():

@@ -1,0 +1,156 @@
+"""Writes docs/layers.md from the registry; run as `python docs/make_layers.py`.
+
+What a type reads and writes is taken from its source, so that the page cannot drift from the code.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+from caffe_compat.layer import Layer, registry
+from caffe_compat.lowering import OPSETS
+
+PAGE = Path(__file__).with_name("layers.md")
+HEAD = f"""# Layers
+
+<!-- Made by `python docs/make_layers.py`; a test holds it to the code. -->
+
+Every layer type that caffe_compat knows, with its formula and source, the fields that configure it,
+the ONNX operators that its lowering may use (one case needs only some of them), and what is refused.
+All ONNX forms are of the default domain and hold for opsets {OPSETS[0]} to {OPSETS[-1]}. "-" under
+ONNX: the layer vanishes, is an input of the net, or becomes a constant. "backward": numpy computes
+the gradients too. A type that is not here is refused by name.
+
+"""
+
+
+def main() -> None:
+    """Write the page."""
+    PAGE.write_text(page(), encoding="utf-8")
+    sys.stdout.write(f"{PAGE}\n")
+
+
+def page() -> str:
+    """The page's text."""
+    classes = {cls: None for known in registry().values() for cls in known}
+    bvlc = sorted((c for c in classes if not _origins(c)), key=lambda c: c.type)
+    forks = sorted((c for c in classes if _origins(c)), key=lambda c: (c.type, c.fork or ""))
+    parts = [HEAD, "## BVLC Caffe\n\n", *map(_entry, bvlc), "## Forks\n\n", *map(_entry, forks)]
+    return "".join(parts).rstrip() + "\n"
+
+
+def _origins(cls: type[Layer]) -> list[str]:
+    """The forks that a type comes from; none for BVLC's own."""
+    return _lines(cls, "From")
+
+
+def _summary(cls: type[Layer]) -> str:
+    text = inspect.cleandoc(cls.__doc__ or "").split("\n\n")[0]
+    return " ".join(text.split())
+
+
+def _entry(cls: type[Layer]) -> str:
+    lines = [f"### {', '.join(cls.types)}{f' ({cls.fork})' if cls.fork else ''}", "", _summary(cls)]
+    fields = sorted(set(_fields(cls)))
+    lines.append("")
+    lines += [f"- from: {text}" for text in _origins(cls)]
+    lines.append(f"- parameters: {_param(cls, fields)}")
+    operators = sorted(set(_operators(cls)))
+    lines.append(f"- ONNX: {', '.join(operators) or '-'}")
+    if cls.backward is not Layer.backward:
+        lines.append("- backward")
+    lines += [f"- refused: {text}" for text in _lines(cls, "Refused")]
+    return "\n".join(lines) + "\n\n"
+
+
+def _param(cls: type[Layer], fields: list[str]) -> str:
+    if cls.param is None:
+        return "none"
+    return f"`{cls.param}` {{ {', '.join(fields)} }}" if fields else f"`{cls.param}`"
+
+
+def _lines(cls: type[Layer], key: str) -> list[str]:
+    """What stands behind `key: ` in the docstring, each with its indented further lines."""
+    doc = inspect.cleandoc(cls.__doc__ or "")
+    found = re.finditer(rf"^{key}: (.*(?:\n[ \t]+.*)*)", doc, re.MULTILINE)
+    return [" ".join(one[1].split()) for one in found]
+
+
+def _fields(cls: type[Layer]) -> Iterator[str]:
+    """The fields of its parameter message that a class's source names."""
+    from caffe_compat.caffe_pb2 import LayerParameter
+
+    if cls.param is None:
+        return
+    known = set(LayerParameter.DESCRIPTOR.fields_by_name[cls.param].message_type.fields_by_name)
+    for tree in _reached(cls, [name for name in dir(cls) if callable(getattr(cls, name))]):
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Attribute) and node.attr in known:
+                yield node.attr
+            elif isinstance(node, ast.Constant) and node.value in known:
+                yield str(node.value)
+
+
+def _operators(cls: type[Layer]) -> Iterator[str]:
+    """The ONNX operators that a class's lowering may add, by its source."""
+    for tree in _reached(cls, ["lower"]):
+        for node in ast.walk(tree):
+            if not isinstance(node, ast.Call):
+                continue
+            called = node.func
+            if (
+                isinstance(called, ast.Attribute)
+                and isinstance(called.value, ast.Name)
+                and called.value.id == "g"
+                and called.attr[0].isupper()
+            ):
+                yield called.attr
+            elif isinstance(called, ast.Call) and ast.unparse(called).startswith("getattr(g, "):
+                yield from _named(cls, called.args[1])
+
+
+def _named(cls: type[Layer], expression: ast.expr) -> Iterator[str]:
+    """The operators behind getattr(g, ...): a class attribute, or the texts in the expression."""
+    if isinstance(expression, ast.Attribute):
+        yield str(getattr(cls, expression.attr))
+    for node in ast.walk(expression):
+        text = node.value if isinstance(node, ast.Constant) else None
+        if isinstance(text, str) and text[:1].isupper():
+            yield text
+
+
+def _reached(cls: type[Layer], methods: list[str]) -> Iterator[ast.AST]:
+    """The source of those methods and of all in the package that they call, each once."""
+    todo = [getattr(cls, name) for name in methods]
+    seen: set[object] = set()
+    while todo:
+        function = inspect.unwrap(todo.pop())
+        module = inspect.getmodule(function)
+        if function in seen or not inspect.isfunction(function) or module is None:
+            continue
+        if not module.__name__.startswith(("caffe_compat.layers", "caffe_compat.spatial")):
+            continue
+        seen.add(function)
+        tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
+        yield tree
+        todo += _called(cls, module, tree)
+
+
+def _called(cls: type[Layer], module: ModuleType, tree: ast.AST) -> Iterator[object]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and callable(getattr(module, node.id, None)):
+            yield getattr(module, node.id)
+        elif isinstance(node, ast.Attribute) and ast.unparse(node.value) in ("self", "super()"):
+            found = inspect.getattr_static(cls, node.attr, None)
+            yield found.fget if isinstance(found, property) else found
+
+
+if __name__ == "__main__":
+    main()
