@@ -202,7 +202,8 @@ def _without_strangers(
     for layer in selected.layer:
         new = [top for top in layer.top if top not in made]
         made.update(new)
-        if layer.type != "Python" or _known(layer) or layer.name in params or not shapes.keys() >= set(new):
+        known = layer.type != "Python" or layer.name in params or _known(layer)
+        if known or not shapes.keys() >= set(new):
             net.layer.add().CopyFrom(layer)
         elif new:
             fed = net.layer.add(name=layer.name, type="Input", top=new)
