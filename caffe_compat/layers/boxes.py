@@ -144,8 +144,7 @@ def lower_suppress_adaptively(g: Builder, boxes: str, scores: str, least: float,
     )
     bound = np.array(least, np.float32)
     start = g.ConstantOfShape(g.Shape(scores))
-    count = g.Squeeze(g.Cast(g.Shape(scores, start=2), to=FLOAT))
-    places = g.Range(zero, count, one)
+    places = g.Cast(lower_range(g, g.Shape(scores, start=2)), to=FLOAT)
 
     def step(limit: str, kept: str, box: str, score: str, place: str) -> tuple[str, str]:
         low, high = _halve(g, boxes)
@@ -171,3 +170,9 @@ def lower_suppress_adaptively(g: Builder, boxes: str, scores: str, least: float,
 def _lower_area(g: Builder, boxes: str) -> str:
     low, high = _halve(g, boxes)
     return str(g.ReduceProd(g.Sub(high, low), np.array([-1], np.int64), keepdims=0))
+
+
+def lower_range(g: Builder, count: str) -> str:
+    """0 to count - 1, int64; onnxruntime takes a count that comes of a shape in no other type."""
+    zero, one = (np.array(n, np.int64) for n in (0, 1))
+    return str(g.Range(zero, g.Squeeze(count), one))

@@ -77,7 +77,7 @@ class DetectionOutput(Layer):
             for label, index in (kept[i] for i in sorted(best)):
                 box = found[image, index, self._place(label)]
                 rows.append(np.array([image, label, score[index, label], *box], np.float32))
-        return np.array(rows if rows else _nothing(len(conf)), np.float32)[None, None]
+        return np.array([[rows]]) if rows else _nothing(len(conf))
 
     def _place(self, label: int) -> int:
         return 0 if self.p.share_location else label
@@ -95,7 +95,7 @@ class DetectionOutput(Layer):
     def lower(self, g: Builder, loc: str, conf: str, prior: str, *drawn_on: str) -> str:
         none = _lower_nothing(g, conf)
         if not self._labels or 0 in (self.p.keep_top_k, self._top_k):
-            return str(g.Unsqueeze(none, _int64(0, 1)))
+            return none
         scores = g.Transpose(g.Reshape(conf, _int64(0, -1, self.p.num_classes)), perm=[0, 2, 1])
         scores = self._of_labels(g, scores)
         # From here on (images, labels, candidates): the best of each label, by falling score.
@@ -107,10 +107,9 @@ class DetectionOutput(Layer):
         kept = self._lower_suppressed(g, found, scores, count)
         kept = self._lower_best(g, kept, scores, count)
         rows = self._lower_rows(g, kept, found, scores)
-        empty = g.Equal(g.Shape(rows, end=1), _int64(0))
-        fill = g.Where(empty, g.Shape(none, end=1), _int64(0))
-        rows = g.Concat(rows, g.Slice(none, _int64(0), fill), axis=0)
-        return str(g.Unsqueeze(rows, _int64(0, 1)))
+        empty = g.Equal(g.Shape(rows, start=2, end=3), _int64(0))
+        fill = g.Where(empty, g.Shape(conf, end=1), _int64(0))
+        return str(g.Concat(rows, g.Slice(none, _int64(0), fill, _int64(2)), axis=2))
 
     @property
     def _top_k(self) -> int | None:
@@ -186,19 +185,20 @@ class DetectionOutput(Layer):
         return str(g.Reshape(best, _vector(g, -1, labels, count)))
 
     def _lower_rows(self, g: Builder, kept: str, found: str, scores: str) -> str:
-        """A row for everything in the mask, (rows, 7)."""
+        """A row for everything in the mask, (1, 1, rows, 7)."""
         places = g.Transpose(g.NonZero(kept), perm=[1, 0])
         image, label, _ = g.Split(places, axis=1, num_outputs=3, outputs=3)
         image = g.Cast(image, to=FLOAT)
         label = g.Gather(np.array(self._labels, np.float32), label)
         score = g.Unsqueeze(g.GatherND(scores, places), _int64(1))
-        return str(g.Concat(image, label, score, g.GatherND(found, places), axis=1))
+        rows = g.Concat(image, label, score, g.GatherND(found, places), axis=1)
+        return str(g.Unsqueeze(rows, _int64(0, 1)))
 
 
 def _nothing(images: int) -> Array:
     """What Caffe says where no image has anything."""
-    rows = np.full((images, 7), -1, np.float32)
-    rows[:, 0] = np.arange(images)
+    rows = np.full((1, 1, images, 7), -1, np.float32)
+    rows[..., 0] = np.arange(images)
     return rows
 
 
@@ -206,9 +206,9 @@ def _lower_nothing(g: Builder, conf: str) -> str:
     images = g.dims(conf)[0]
     if images is not None:
         return g.constant(_nothing(images))
-    count = g.Squeeze(g.Cast(g.Shape(conf, end=1), to=FLOAT))
-    numbers = g.Unsqueeze(g.Range(_float(0), count, _float(1)), _int64(1))
-    return str(g.Pad(numbers, _int64(0, 0, 0, 6), _float(-1)))
+    numbers = g.Cast(bx.lower_range(g, g.Shape(conf, end=1)), to=FLOAT)
+    numbers = g.Unsqueeze(numbers, _int64(0, 1, 3))
+    return str(g.Pad(numbers, _int64(0, 0, 0, 0, 0, 0, 0, 6), _float(-1)))
 
 
 def _all(g: Builder, like: str, value: bool, end: int | None = None) -> str:

@@ -37,45 +37,37 @@ class EuclideanLoss(Layer):
         return g.Mul(g.ReduceMean(_distance(g, a, b), keepdims=0), g.constant(0.5, np.float32))
 
 
-@layer(bottoms=(2, 3), loss=True)
+@layer(bottoms=2, loss=True)
 class SmoothL1Loss(Layer):
-    """sum f(w (a - b)) / N, f(d) = d^2 / 2 below 1, |d| - 1/2 above (smooth_L1_loss_layer.cpp).
+    """sum f(a - b) / N, f(d) = d^2 / 2 where |d| < 1, else |d| - 1/2 (smooth_L1_loss_layer.cpp).
 
-    Girshick 2015, eq. 3, as the SSD branch has it; a third bottom gives the weights w, by which
-    Caffe does not multiply the gradient again.
+    Girshick 2015, eq. 3, as the SSD branch has it.
     """
 
-    def shapes(self, *x: Shape) -> list[Shape | None]:
-        labels.check_same_batch(x[0], x[1])
-        labels.check_legacy(*x)
-        sizes = [(*shape, 1, 1, 1)[1:4] for shape in x]
-        if any(size != sizes[0] for size in sizes) or prod(x[-1]) != prod(x[0]):
-            raise ShapeError(f"inputs must have the same dimension: {', '.join(map(str, x))}")
+    def shapes(self, a: Shape, b: Shape) -> list[Shape | None]:
+        labels.check_same_batch(a, b)
+        labels.check_legacy(a, b)
+        if (*a, 1, 1, 1)[1:4] != (*b, 1, 1, 1)[1:4]:
+            raise ShapeError(f"inputs must have the same dimension: {a} and {b}")
         return [()]
 
-    def forward(self, *x: Array) -> Array:
-        d = np.abs(self._difference(*x))
-        return np.asarray(np.sum(np.where(d < 1, d * d / 2, d - 0.5)) / len(d), np.float32)
+    def forward(self, a: Array, b: Array) -> Array:
+        d = np.abs(a - b.reshape(a.shape))
+        return np.asarray(np.sum(np.where(d < 1, d * d / 2, d - 0.5)) / len(a), np.float32)
 
-    def backward(self, dy: Array, *x: Array) -> tuple[Array | None, ...]:
-        d = np.clip(self._difference(*x), -1, 1) * np.float32(dy / len(x[0]))
-        return d, -d.reshape(x[1].shape), *(None for _ in x[2:])
+    def backward(self, dy: Array, a: Array, b: Array) -> tuple[Array, Array]:
+        d = np.clip(a - b.reshape(a.shape), -1, 1) * np.float32(dy / len(a))
+        return d, -d.reshape(b.shape)
 
-    def _difference(self, a: Array, b: Array, *w: Array) -> Array:
-        d = a - b.reshape(a.shape)
-        return w[0].reshape(a.shape) * d if w else d
-
-    def lower(self, g: Builder, *x: str) -> Any:
-        same = all(g.dims(other) == g.dims(x[0]) for other in x)
-        a, b, *w = x if same and len(g.dims(x[0])) > 1 else (g.Flatten(n, axis=1) for n in x)
-        d = g.Sub(a, b)
-        d = g.Abs(g.Mul(w[0], d) if w else d)
+    def lower(self, g: Builder, a: str, b: str) -> Any:
+        same = g.dims(a) == g.dims(b) and len(g.dims(a)) > 1
+        if not same:
+            a, b = g.Flatten(a, axis=1), g.Flatten(b, axis=1)
+        d = g.Abs(g.Sub(a, b))
         half, one = (g.constant(n, np.float32) for n in (0.5, 1))
-        near = g.Mul(g.Mul(d, d), half)
-        losses = g.Where(g.Less(d, one), near, g.Sub(d, half))
-        rank = len(g.dims(x[0])) if same else 2
-        each = g.ReduceSum(losses, np.arange(1, max(2, rank)), keepdims=0)
-        return g.ReduceMean(each, keepdims=0)
+        losses = g.Where(g.Less(d, one), g.Mul(g.Mul(d, d), half), g.Sub(d, half))
+        rank = len(g.dims(a)) if same else 2
+        return g.ReduceMean(g.ReduceSum(losses, np.arange(1, rank), keepdims=0), keepdims=0)
 
 
 def _distance(g: Builder, a: str, b: str) -> str:

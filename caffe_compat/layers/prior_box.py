@@ -11,6 +11,7 @@ from ..builder import DOUBLE, FLOAT, Builder, Dims
 from ..caffe_pb2 import LayerParameter
 from ..errors import ShapeError, UnsupportedError
 from ..layer import Array, Layer, Shape, layer
+from .boxes import lower_range
 
 Size: TypeAlias = tuple[int, int]
 Double: TypeAlias = NDArray[np.float64]
@@ -68,8 +69,10 @@ class PriorBox(Layer):
         if cells and image:
             return g.constant(self._priors(cells, image))
         size = _lower_plane(g, x[0])
-        picture = g.constant(self._image, np.float32) if self._image else _lower_plane(g, x[-1])
-        step = g.constant(self._step, np.float32) if self._step else g.Div(picture, size)
+        picture = g.constant(self._image, np.int64) if self._image else _lower_plane(g, x[-1])
+        step = g.constant(self._step, np.float32) if self._step else g.Div(
+            *(g.Cast(extent, to=FLOAT) for extent in (picture, size))
+        )
         boxes = g.Add(self._centres(g, size, step), _halves(self._boxes))
         picture = g.Gather(g.Cast(picture, to=DOUBLE), np.array([1, 0, 1, 0]))
         boxes = g.Cast(g.Div(boxes, picture), to=FLOAT)
@@ -84,8 +87,8 @@ class PriorBox(Layer):
         axes = []
         for i, shape in enumerate(((-1, 1, 1, 1), (1, -1, 1, 1))):
             place = np.array([i])
-            zero, one = (np.array(n, np.float32) for n in (0, 1))
-            cells = g.Range(zero, g.Squeeze(g.Gather(size, place)), one)
+            cells = lower_range(g, g.Gather(size, place))
+            cells = g.Cast(cells, to=FLOAT)
             centres = g.Mul(g.Add(cells, np.float32(self.p.offset)), g.Gather(step, place))
             centres = g.Reshape(centres, np.array(shape))
             turns = np.array([0, 1, 0, 1] if i == 0 else [1, 0, 1, 0], np.float32)
@@ -170,10 +173,10 @@ def _fixed_plane(dims: Dims) -> Size | None:
 
 
 def _lower_plane(g: Builder, x: str) -> str:
-    """Height and width of a blob as the run finds them, float32."""
+    """Height and width of a blob as the run finds them, int64."""
     fixed = _fixed_plane(g.dims(x))
     if fixed:
-        return g.constant(fixed, np.float32)
+        return g.constant(fixed, np.int64)
     if len(g.dims(x)) != 4:
         raise UnsupportedError(f"needs 4 axes where they vary, and has {g.dims(x)}")
     return str(g.Cast(g.Shape(x, start=2), to=FLOAT))
