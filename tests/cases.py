@@ -19,15 +19,16 @@ from caffe_compat.rng import BoostRng
 GOLDEN = Path(__file__).parent / "golden"
 
 
-def make(text, *, inputs=None, phase="TEST", seed=1701):
+def make(text, *, inputs=None, phase="TEST", seed=1701, fork=None):
     """The net of a prototxt's text, its weights drawn from its fillers."""
-    return fill(graph_of(text, inputs=inputs, phase=phase), BoostRng(seed))
+    return fill(graph_of(text, inputs=inputs, phase=phase, fork=fork), BoostRng(seed))
 
 
-def graph_of(text, *, inputs=None, phase="TEST"):
+def graph_of(text, *, inputs=None, phase="TEST", fork=None):
     """The graph of a prototxt's text."""
-    net = text_format.Parse(text, NetParameter())
-    return build(rules.select(upgrade.upgrade(net), TRAIN if phase == "TRAIN" else TEST), inputs)
+    net = rules.select(upgrade.upgrade(text_format.Parse(text, NetParameter())),
+                       TRAIN if phase == "TRAIN" else TEST)  # fmt: skip
+    return build(net, inputs, fork=fork)
 
 
 def load(folder):
@@ -86,9 +87,11 @@ def assert_close(got, want, tolerance=1e-5, what=""):
     assert worst <= tolerance, f"{what}: off by {worst:.2e} of the largest"
 
 
-def check_both(text, *, integers=(), tolerance=1e-5, feeds=None, inputs=None, **options):
+def check_both(
+    text, *, integers=(), tolerance=1e-5, feeds=None, inputs=None, fork=None, **options
+):
     """numpy's forward pass and onnxruntime's agree on random input; returns numpy's outputs."""
-    net = make(text, inputs=inputs)
+    net = make(text, inputs=inputs, fork=fork)
     feeds = feed(net, integers=integers) if feeds is None else feeds
     blobs = net.forward(feeds)
     outputs = run_onnx(net, feeds, **options)
