@@ -43,6 +43,7 @@ def command(
     opset: options.Opset = 18,
     input: options.Inputs = None,
     batch: options.BatchOption = None,
+    fork: options.Fork = None,
 ) -> None:
     """Write a model repository for NVIDIA's Triton: model, configuration, labels.
 
@@ -55,7 +56,7 @@ def command(
 
     names = answers.read_labels(labels) if labels is not None else None
     given = batch if batch is not None or input else "dynamic"
-    opened, _ = open_model(model, weights, dict(input or ()), given)
+    opened, _ = open_model(model, weights, dict(input or ()), given, fork)
     written = repository.export(
         lambda path: _write(opened, path, opset), triton, name or model.stem,
         labels=names, max_batch=max_batch, delay=delay,

@@ -26,6 +26,7 @@ def command(
     phase: options.PhaseOption = options.Phase.TEST,
     stage: options.Stages = None,
     level: options.Level = 0,
+    fork: options.Fork = None,
     input: options.Inputs = None,
 ) -> None:
     """Write a net without the BatchNorm and Scale layers that the layer before can take in.
@@ -36,8 +37,9 @@ def command(
     from caffe_compat.fold import fold_batchnorm
 
     loaded = pipeline.load(
-        net, weights, phase=phase.value, level=level, stages=stage or (), inputs=dict(input or ())
-    )
+        net, weights, phase=phase.value, level=level, stages=stage or (),
+        inputs=dict(input or ()), fork=fork,
+    )  # fmt: skip
     folded, report = fold_batchnorm(loaded)
     prototxt, caffemodel = output
     pipeline.save(folded, caffemodel)

@@ -98,6 +98,7 @@ def command(
     crop: preprocessing.Crop = None,
     input: options.Inputs = None,
     batch: options.BatchOption = None,
+    fork: options.Fork = None,
 ) -> None:
     """Run a net on arrays or pictures, and show or write what it says."""
     feeds = {name: _read(path) for name, path in map(_split, feed or ())}
@@ -108,7 +109,7 @@ def command(
             raise typer.BadParameter("works on pictures; give --image",
                                      param_hint="--draw" if draw else "--engine")  # fmt: skip
         shapes = {name: array.shape for name, array in feeds.items()} | shapes
-        opened, _ = open_model(model, weights, shapes, batch)
+        opened, _ = open_model(model, weights, shapes, batch, fork)
         _run_arrays(opened, feeds, blobs, out, form.value, device, threads)
         return
     if blobs and out is None:
@@ -119,7 +120,7 @@ def command(
         run_pictures.Job(
             model=model, weights=weights, shapes=shapes, batch=batch, feeds=feeds, blobs=blobs,
             device=device, threads=threads, cuda_graph=cuda_graph, workers=workers,
-            on_ray=engine is Engine.RAY,
+            on_ray=engine is Engine.RAY, fork=fork,
         ),
         run_pictures.View(labels, top, draw, threshold, as_json, out, form.value),
         image,
@@ -128,7 +129,7 @@ def command(
 
 
 def open_model(
-    model: Path, weights: Path | None, shapes: dict[str, Any], batch: Any
+    model: Path, weights: Path | None, shapes: dict[str, Any], batch: Any, fork: str | None
 ) -> tuple[Any, Any]:
     """What a Session takes, and the preprocessing that a prototxt states."""
     from caffe_compat import pipeline
@@ -138,7 +139,7 @@ def open_model(
         if weights is not None:
             raise typer.BadParameter("an .onnx file has its own weights", param_hint="--weights")
         return model, None
-    net = pipeline.load(model, weights, inputs=shapes, batch=batch)
+    net = pipeline.load(model, weights, inputs=shapes, batch=batch, fork=fork)
     return net, from_prototxt(net.graph.net, model.parent)
 
 

@@ -37,6 +37,7 @@ class Job:
     cuda_graph: bool
     workers: int | None
     on_ray: bool
+    fork: str | None
 
 
 @dataclass(frozen=True)
@@ -88,10 +89,10 @@ def _open(job: Job, count: int) -> tuple[Any, Any]:
 
     if job.model.suffix != ".onnx" and job.batch is None and not job.shapes:
         try:
-            return open_model(job.model, job.weights, job.shapes, min(count, BATCH))
+            return open_model(job.model, job.weights, job.shapes, min(count, BATCH), job.fork)
         except (ShapeError, UnsupportedError):
             pass  # a Reshape may say the batch in numbers: then it is the prototxt's
-    return open_model(job.model, job.weights, job.shapes, job.batch)
+    return open_model(job.model, job.weights, job.shapes, job.batch, job.fork)
 
 
 def _engine(

@@ -66,11 +66,10 @@ class Clip(Layer):
         return g.Clip(x, low, high)
 
 
-@layer("SpatialDropout", param="dropout_param", inplace=True)
+@layer(param="dropout_param", inplace=True)
 class Dropout(Layer):
     """x in TEST: TRAIN already scales what it keeps by 1 / (1 - ratio) (dropout_layer.cpp).
 
-    SpatialDropout, which drops whole channels (intel/caffe, spatial_dropout_layer.cpp), likewise.
     Refused: TRAIN, whose result is random.
     """
 
@@ -92,6 +91,15 @@ class Dropout(Layer):
                 f"drops at random in TRAIN (dropout_ratio {self.p.dropout_ratio:g}); "
                 "select the TEST phase"
             )
+
+
+@layer(param="dropout_param", inplace=True)
+class SpatialDropout(Dropout):
+    """x in TEST: TRAIN, which drops whole channels, already scales what it keeps.
+
+    From: intel/caffe, src/caffe/layers/spatial_dropout_layer.cpp
+    Refused: TRAIN, whose result is random.
+    """
 
 
 @layer(param="elu_param", inplace=True)

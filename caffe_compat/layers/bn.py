@@ -69,10 +69,14 @@ def _lower_moments(g: Builder, x: str, eps: np.float32) -> Any:
 
 @layer("BN", param="bn_param", inplace=True, fork="segnet")
 class SegNetBN(Layer):
-    """scale x + shift in bn_mode INFERENCE; 2 blobs (alexgkendall/caffe-segnet, bn_layer.cpp).
+    """scale x + shift in bn_mode INFERENCE, and 2 blobs: SegNet's, DeconvNet's and ENet's.
 
     In bn_mode LEARN, the default, x is normalised first by its own batch's moments with 1e-9 added
-    to the variance, in TEST too. HyeonwooNoh's caffe (DeconvNet, V1's BN) and ENet have it as well.
+    to the variance, in TEST too.
+
+    From: alexgkendall/caffe-segnet, src/caffe/layers/bn_layer.cpp
+    From: HyeonwooNoh/caffe, src/caffe/layers/bn_layer.cpp (V1's BN)
+    From: TimoSaemann/caffe-enet, src/caffe/layers/bn_layer.cpp
     """
 
     _eps = np.float32(1e-9)
@@ -119,10 +123,12 @@ class SegNetBN(Layer):
 
 @layer("BN", param="bn_param", inplace=True, fork="pspnet")
 class PSPNetBN(Layer):
-    """slope (x - mean) / sqrt(variance + eps) + bias; 4 blobs 1 x C x 1 x 1 (hszhao/PSPNet, ICNet).
+    """slope (x - mean) / sqrt(variance + eps) + bias, 4 blobs 1 x C x 1 x 1: PSPNet's and ICNet's.
 
-    bn_layer.cpp. The moments are the blobs in TEST and where `frozen`, else the batch's own; the
-    moving averages, which Caffe updates as it goes, stay as they are.
+    The moments are the blobs in TEST and where `frozen`, else the batch's own; the moving averages,
+    which Caffe updates as it goes, stay as they are.
+
+    From: hszhao/PSPNet, src/caffe/layers/bn_layer.cpp
     """
 
     @classmethod
@@ -182,7 +188,10 @@ class PSPNetBN(Layer):
 
 @layer("BN", param="bn_param", inplace=True, fork="yjxiong")
 class YjxiongBN(PSPNetBN):
-    """PSPNet's, its 4 blobs 1 x C (yjxiong/caffe since April 2016, bn_layer.cpp; TSN's models)."""
+    """PSPNet's with 4 blobs 1 x C, as TSN's models have it.
+
+    From: yjxiong/caffe, src/caffe/layers/bn_layer.cpp (since April 2016)
+    """
 
     @classmethod
     def fits(cls, proto: LayerParameter, stored: Sequence[Shape] | None) -> bool:
@@ -195,9 +204,10 @@ class YjxiongBN(PSPNetBN):
 
 @layer("BN", param="bn_param", inplace=True, fork="caffe-windows")
 class CaffeWindowsBN(YjxiongBN):
-    """slope (x - mean) inverse + bias, the fourth blob 1 / deviation (happynear/caffe-windows).
+    """slope (x - mean) inverse + bias, 4 blobs 1 x C, the last of them 1 / deviation.
 
-    bn_layer.cpp, as its CPU code has it; so had yjxiong/caffe from December 2015 to April 2016.
+    From: happynear/caffe-windows, src/caffe/layers/bn_layer.cpp (its CPU code)
+    From: yjxiong/caffe, src/caffe/layers/bn_layer.cpp (from December 2015 to April 2016)
     """
 
     def blobs(self, x: Shape) -> list[Blob]:
@@ -234,9 +244,11 @@ class CaffeWindowsBN(YjxiongBN):
 
 @layer(param="batch_norm_param", inplace=True)
 class BatchNormScale(BatchNorm):
-    """BatchNorm, then a Scale with a bias, in one layer of 5 blobs (yuqj1991/caffe_train).
+    """BatchNorm, then a Scale with a bias, in one layer of 5 blobs.
 
-    batch_norm_scale_layer.cpp. The gradient is the true one, which the fork's own is not.
+    The gradient is the true one, which the fork's own is not.
+
+    From: yuqj1991/caffe_train, src/caffe/layers/batch_norm_scale_layer.cpp
     Refused: a top that is another blob than the bottom: the fork then scales x as it was.
     Refused: scale_param with another axis than 1 or num_axes than 1.
     """

@@ -20,9 +20,11 @@ def _widen(g: Builder, part: str, rank: int) -> str:
 
 @layer(bottoms=3)
 class Axpy(Layer):
-    """a x + y, a with one factor for each channel of each image (hujie-frank/SENet).
+    """a x + y, a with one factor for each channel of each image (Hu et al. 2018, eq. 4).
 
-    axpy_layer.cpp; bottoms: a (N x C, or N x C x 1 x 1), x and y.
+    Bottoms: a (N x C, or N x C x 1 x 1), x and y.
+
+    From: hujie-frank/SENet, src/caffe/layers/axpy_layer.cpp
     """
 
     def shapes(self, a: Shape, x: Shape, y: Shape) -> list[Shape | None]:
@@ -51,14 +53,17 @@ class Axpy(Layer):
 class BroadcastMul(Layer):
     """The larger bottom times the smaller, which has one factor for each channel of each image.
 
-    yurikorolov/caffe, broadcast_mul_layer.cpp; either may come first.
+    Either may come first.
+
+    From: yurikorolov/caffe, src/caffe/layers/broadcast_mul_layer.cpp
     """
 
     def shapes(self, a: Shape, b: Shape) -> list[Shape | None]:
         x, part = (a, b) if np.prod(a) > np.prod(b) else (b, a)
-        if not 2 <= len(x) <= 4 or part[:2] != x[:2] or any(n != 1 for n in part[2:]):
-            raise ShapeError(f"of {a} and {b}, one must be N x C and 1 on any further axis, and "
-                             "the other begin with the same N x C")  # fmt: skip
+        factor = len(part) <= len(x) and part[:2] == x[:2] and all(n == 1 for n in part[2:])
+        if not 2 <= len(x) <= 4 or not factor:
+            raise ShapeError(f"of {a} and {b}, the smaller must be N x C and 1 on further axes, "
+                             "and the larger begin with the same N x C")  # fmt: skip
         return [x]
 
     def _parts(self, a: Array, b: Array) -> tuple[Array, Array]:
@@ -69,8 +74,7 @@ class BroadcastMul(Layer):
 
     def forward(self, a: Array, b: Array) -> Array:
         first, second = self._parts(a, b)
-        (shape,) = self.shapes(a.shape, b.shape)
-        return (first * second).reshape(shape)
+        return first * second
 
     def backward(self, dy: Array, a: Array, b: Array) -> tuple[Array, Array]:
         first, second = self._parts(a, b)
@@ -90,10 +94,11 @@ class BroadcastMul(Layer):
 class ChannelScale(Layer):
     """x times one factor for each position of each image, alike in all its channels.
 
-    happynear/caffe-windows, channel_scale_layer.cpp; do_forward: false hands x on. The gradient
-    follows do_backward_feature and do_backward_scale.
+    do_forward: false hands x on; the gradient follows do_backward_feature and do_backward_scale.
+
+    From: happynear/caffe-windows, src/caffe/layers/channel_scale_layer.cpp
     Refused: global_scale, one factor that training keeps, and that TEST takes otherwise on the CPU
-    than on the GPU.
+        than on the GPU.
     """
 
     def __init__(self, proto: LayerParameter) -> None:

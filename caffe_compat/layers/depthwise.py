@@ -12,9 +12,11 @@ from .conv import Convolution
 
 @layer(param="convolution_param", bottoms=(1, None), tops=(1, None))
 class DepthwiseConvolution(Convolution):
-    """A Convolution of group and num_output as many as channels (yonghenglh6/DepthwiseConvolution).
+    """A Convolution whose group and num_output are the number of channels.
 
-    depthwise_conv_layer.cpp; the weights are num_output x 1 x kernel.
+    The weights are num_output x 1 x kernel.
+
+    From: yonghenglh6/DepthwiseConvolution, caffe/src/caffe/layers/depthwise_conv_layer.cpp
     Refused: another group or num_output, or none: the fork's CPU and GPU code then differ.
     """
 
@@ -31,10 +33,13 @@ class DepthwiseConvolution(Convolution):
 
 @layer(param="convolution_param")
 class ConvolutionDepthwise(Convolution):
-    """A Convolution of one filter for each channel (BVLC/caffe pull request 5665).
+    """A Convolution of one filter for each channel.
 
-    conv_dw_layer.cpp; also Cambricon/caffe and synopsys-caffe, conv_depthwise_layer.cpp. group
-    need not be stated; the weights are num_output x 1 x kernel.
+    group need not be stated; the weights are num_output x 1 x kernel.
+
+    From: openvinotoolkit/training_toolbox_caffe, caffe/src/caffe/layers/conv_dw_layer.cpp (BVLC's
+        pull request 5665)
+    From: Cambricon/caffe, src/caffe/layers/conv_depthwise_layer.cpp (group stated)
     Refused: another group or num_output than channels: forks differ there.
     """
 

@@ -23,9 +23,10 @@ _FORKS = {
 class Padding(Layer):
     """x with a border around its height and width, by the fields of padding_param that are set.
 
-    pad_beg and pad_end: zeros on both axes, cut where negative (DeepLab, gpapan/caffe); pad_l,
-    pad_r, pad_t, pad_b and pad_value (sophgo/caffe, TheToby1/caffe); pad: zeros on all sides
-    (lim0606/caffe-fast-rcnn). padding_layer.cpp in each.
+    From: gpapan/caffe, src/caffe/layers/padding_layer.cpp (DeepLab's: pad_beg and pad_end, zeros on
+        both axes, cut where negative)
+    From: sophgo/caffe, src/caffe/layers/padding_layer.cpp (pad_l, pad_r, pad_t, pad_b, pad_value)
+    From: lim0606/caffe-fast-rcnn, src/caffe/layers/padding_layer.cpp (pad: zeros on all sides)
     Refused: fields of two forks together; one of pad_beg and pad_end positive, the other negative.
     """
 

@@ -24,9 +24,10 @@ def _lower_leak(g: Builder, x: str, slope: float) -> Any:
 
 @layer(param="relu6_param", inplace=True)
 class ReLU6(Layer):
-    """min(max(x, 0) + negative_slope min(x, 0), 6) (chuanqi305/ssd, relu6_layer.cpp).
+    """min(max(x, 0) + negative_slope min(x, 0), 6).
 
-    negative_slope is of eric612/MobileNet-YOLO and sophgo/caffe, and 0 elsewhere.
+    From: chuanqi305/ssd, src/caffe/layers/relu6_layer.cpp (without negative_slope)
+    From: eric612/MobileNet-YOLO, src/caffe/layers/relu6_layer.cpp
     """
 
     def forward(self, x: Array) -> Array:
@@ -45,9 +46,11 @@ class ReLU6(Layer):
 
 @layer(param="crelu_param")
 class CReLU(Layer):
-    """ReLU of x and of -x, joined along concat_axis (Shang et al. 2016, eq. 1; Cambricon/caffe).
+    """ReLU of x and of -x, joined along concat_axis (Shang et al. 2016, section 2.2).
 
-    crelu_layer.cpp; negative_slope as ReLU has it.
+    negative_slope as ReLU has it.
+
+    From: Cambricon/caffe, src/caffe/layers/crelu_layer.cpp
     """
 
     def shapes(self, x: Shape) -> list[Shape | None]:
@@ -71,9 +74,9 @@ class CReLU(Layer):
 
 @layer(param="insanity_param", inplace=True)
 class Insanity(Layer):
-    """max(x, 0) + min(x, 0) / a, a = (ub - lb) / ln |ub / lb| (happynear/caffe-windows).
+    """max(x, 0) + min(x, 0) / a, a = (ub - lb) / ln |ub / lb| (Xu et al. 2015, in TEST).
 
-    insanity_layer.cpp: the randomised leaky ReLU (Xu et al. 2015) in TEST.
+    From: happynear/caffe-windows, src/caffe/layers/insanity_layer.cpp
     Refused: TRAIN, which draws a from lb..ub at random.
     """
 
@@ -105,17 +108,21 @@ class Insanity(Layer):
 
 @layer(param="rrelu_param", inplace=True)
 class RReLU(Insanity):
-    """Insanity under another name (ducha-aiki/caffe, rrelu_layer.cpp).
+    """max(x, 0) + min(x, 0) / a, a = (ub - lb) / ln |ub / lb|: Insanity under another name.
 
+    From: ducha-aiki/caffe, src/caffe/layers/rrelu_layer.cpp
     Refused: TRAIN, which draws a from lb..ub at random.
     """
 
 
 @layer(inplace=True)
 class HardSwish(Layer):
-    """x min(max(x + 3, 0), 6) / 6 (Howard et al. 2019, section 5.2; Zeitzmz/micronet-caffe).
+    """x min(max(x + 3, 0), 6) / 6 (Howard et al. 2019, section 5.2).
 
-    hard_swish_layer.cpp; so has synopsys-caffe, and not inisis/caffe, whose slope is 1/5.
+    inisis/caffe has another, x min(max(x / 5 + 1/2, 0), 1), which is not taken for it.
+
+    From: Zeitzmz/micronet-caffe, src/caffe/layers/hard_swish_layer.cpp
+    From: foss-for-synopsys-dwc-arc-processors/synopsys-caffe, src/caffe/layers/hard_swish_layer.cpp
     """
 
     def forward(self, x: Array) -> Array:
@@ -131,9 +138,10 @@ class HardSwish(Layer):
 
 @layer(inplace=True)
 class Mish(Layer):
-    """x tanh(ln(1 + exp(x))) (Misra 2020, eq. 1; synopsys-caffe, troyliu0105/caffe).
+    """x tanh(ln(1 + exp(x))) (Misra 2020, eq. 1).
 
-    mish_layer.cpp.
+    From: foss-for-synopsys-dwc-arc-processors/synopsys-caffe, src/caffe/layers/mish_layer.cpp
+    From: sophgo/caffe, src/caffe/layers/mish_layer.cpp
     """
 
     def forward(self, x: Array) -> Array:

@@ -25,13 +25,17 @@ def _divide(x: Array, by: Array) -> Array:
 
 @layer(*_NAMES[1:], param="l2norm_param")
 class L2Norm(Layer):
-    """x / |x|, each image one vector (L2Norm, L2Normalize, L2Normalization, Normalization).
+    """x / |x|, each image one vector; with l2norm_param, x / (|x| + eps).
 
-    wanji/caffe-sl lp_norm_layer.cpp, kovibalu/caffe-cnntools l2_normalize_layer.cpp,
-    Gomdoree/caffe-triplet normalization_layer.cpp. With l2norm_param it is |x| + eps
-    (Liusifei/Face_Parsing_2016, l2norm_layer.cpp). Forks disagree where an image has several
-    positions: --fork caffe-sl makes it one vector, --fork caffe-dev has one at each position.
-    Refused: more than one position, and no fork named. Refused: l2_length, except by caffe-dev.
+    Forks disagree where an image has several positions: --fork caffe-sl makes it one vector, --fork
+    caffe-dev has one at each position.
+
+    From: wanji/caffe-sl, src/caffe/layers/lp_norm_layer.cpp (L2Norm)
+    From: Liusifei/Face_Parsing_2016, src/caffe/layers/l2norm_layer.cpp (L2Norm with eps)
+    From: kovibalu/caffe-cnntools, src/caffe/layers/l2_normalize_layer.cpp (L2Normalize)
+    From: Gomdoree/caffe-triplet, src/caffe/layers/normalization_layer.cpp (Normalization)
+    Refused: more than one position, and no fork named.
+    Refused: l2_length, except by caffe-dev.
     """
 
     def __init__(self, proto: LayerParameter) -> None:
@@ -74,7 +78,10 @@ class L2Norm(Layer):
 
 @layer(*_NAMES, param="l2norm_param", fork="caffe-sl")
 class WholeL2Norm(L2Norm):
-    """x / |x|, each image one vector over all its positions (wanji/caffe-sl, lp_norm_layer.cpp)."""
+    """x / |x|, each image one vector over all its positions.
+
+    From: wanji/caffe-sl, src/caffe/layers/lp_norm_layer.cpp
+    """
 
     @classmethod
     def fits(cls, proto: LayerParameter, stored: Sequence[Shape] | None) -> bool:
@@ -83,9 +90,11 @@ class WholeL2Norm(L2Norm):
 
 @layer(*_NAMES, param="l2norm_param", fork="caffe-dev")
 class PositionL2Norm(L2Norm):
-    """x sqrt(l2_length) / |x| at each position (Akrit2013/caffe-dev-160608, l2norm_layer.cpp).
+    """x sqrt(l2_length) / |x|, the channels of each position a vector; 0 where all of x is 0.
 
-    0 where all of x is 0. The gradient takes the length for a constant, as the fork does.
+    The gradient takes the length for a constant, as the fork does.
+
+    From: Akrit2013/caffe-dev-160608, src/caffe/layers/l2norm_layer.cpp
     """
 
     def __init__(self, proto: LayerParameter) -> None:
@@ -122,10 +131,12 @@ class PositionL2Norm(L2Norm):
 
 @layer(param="grn_param")
 class GRN(Layer):
-    """x / sqrt(|x|^2 + bias), the channels of each position a vector (training_toolbox_caffe).
+    """x / sqrt(|x|^2 + bias), the channels of each position a vector.
 
-    openvinotoolkit/training_toolbox_caffe, grn_layer.cpp; luyongxi/caffe-fast-rcnn has no bias.
     dummy_backward hands the gradient on.
+
+    From: openvinotoolkit/training_toolbox_caffe, caffe/src/caffe/layers/grn_layer.cpp
+    From: luyongxi/caffe-fast-rcnn, src/caffe/layers/grn_layer.cpp (without bias)
     """
 
     def __init__(self, proto: LayerParameter) -> None:
