@@ -39,6 +39,7 @@ def command(
     seed: options.Seed = 1701,
     rng: options.Rng = "boost-1.64",
     ignore_unknown: options.IgnoreUnknown = False,
+    fork: options.Fork = None,
 ) -> None:
     """Convert a Caffe net to ONNX.
 
@@ -49,7 +50,7 @@ def command(
 
     loaded = pipeline.load(
         net, weights, seed=seed, rng=rng, phase=phase.value, level=level, stages=stage or (),
-        inputs=dict(input or ()), batch=batch, ignore_unknown=ignore_unknown,
+        inputs=dict(input or ()), batch=batch, ignore_unknown=ignore_unknown, fork=fork,
     )  # fmt: skip
     kind: Any = weights_as.value if weights_as else None
     saved = pipeline.to_onnx(loaded, output, opset=opset, weights_as=kind)
