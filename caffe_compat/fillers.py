@@ -16,7 +16,7 @@ from .caffe_pb2 import FillerParameter
 from .errors import ShapeError, UnsupportedError
 from .stream import Floats, Rng
 
-__all__ = ["FILLERS", "FORKS", "Rng", "check", "fan", "fill", "filler", "sigma"]
+__all__ = ["FILLERS", "FORKS", "Rng", "check", "fan", "fans", "fill", "filler", "outputs", "sigma"]
 
 Filler: TypeAlias = Callable[[Sequence[int], FillerParameter, Rng], Floats]
 
@@ -90,15 +90,24 @@ def fan(shape: Sequence[int], variance_norm: int) -> np.float32:
     Raises:
         ShapeError: For a 0-D blob.
     """
-    count = math.prod(shape)
-    fan_in = count // _outputs(shape)
-    fan_out = count // shape[1] if len(shape) > 1 else count
+    fan_in, fan_out = fans(shape)
     if variance_norm == FillerParameter.AVERAGE:
         return np.float32(fan_in + fan_out) / np.float32(2)
     return np.float32(fan_out if variance_norm == FillerParameter.FAN_OUT else fan_in)
 
 
-def _outputs(shape: Sequence[int]) -> int:
+def fans(shape: Sequence[int]) -> tuple[int, int]:
+    """FAN_IN's and FAN_OUT's count for a blob of this shape.
+
+    Raises:
+        ShapeError: For a 0-D blob.
+    """
+    count = math.prod(shape)
+    return count // outputs(shape), count // shape[1] if len(shape) > 1 else count
+
+
+def outputs(shape: Sequence[int]) -> int:
+    """The size of the first axis, which fillers take for the number of outputs."""
     if not shape:
         raise ShapeError("axis 0 out of range for 0-D Blob with shape (1)")
     return shape[0]
@@ -127,13 +136,13 @@ def uniform(shape: Sequence[int], p: FillerParameter, rng: Rng) -> Floats:
 @filler
 def gaussian(shape: Sequence[int], p: FillerParameter, rng: Rng) -> Floats:
     """N(mean, std²); with `sparse`, that many inputs of each output on average, the others 0."""
-    outputs = _outputs(shape) if p.sparse != -1 else 0
-    if not -1 <= p.sparse <= outputs:
-        raise ShapeError(f"filler 'gaussian': sparse {p.sparse} is not within {outputs} outputs")
+    most = outputs(shape) if p.sparse != -1 else 0
+    if not -1 <= p.sparse <= most:
+        raise ShapeError(f"filler 'gaussian': sparse {p.sparse} is not within {most} outputs")
     data = rng.normal(p.mean, p.std, math.prod(shape))
     if p.sparse == -1:
         return data
-    kept = float(np.float32(p.sparse) / np.float32(outputs))
+    kept = float(np.float32(p.sparse) / np.float32(most))
     for start in range(0, data.size, _MASKED):
         part = data[start : start + _MASKED]
         part *= rng.bernoulli(kept, part.size)  # what is dropped keeps its sign: 0 or -0
@@ -143,7 +152,7 @@ def gaussian(shape: Sequence[int], p: FillerParameter, rng: Rng) -> Floats:
 @filler
 def positive_unitball(shape: Sequence[int], p: FillerParameter, rng: Rng) -> Floats:
     """U(0, 1), divided so that the values of each output sum to 1, added one after another."""
-    rows = rng.uniform(0, 1, math.prod(shape)).reshape(_outputs(shape), -1)
+    rows = rng.uniform(0, 1, math.prod(shape)).reshape(outputs(shape), -1)
     step = max(1, _MASKED // rows.shape[1])
     for start in range(0, len(rows), step):
         part = rows[start : start + step]

@@ -103,9 +103,16 @@ class Layer:
         """The bottoms that hold class indices, as {bottom: how many classes}."""
         return {}
 
-    def fill(self, rng: Rng, *x: Shape) -> list[Array]:
-        """The parameter blobs as Caffe's LayerSetUp leaves them, drawing from `rng` as it does."""
-        return [fillers.fill(blob.shape, blob.filler, rng) for blob in self.blobs(*x)]
+    def fill(self, rng: Rng, *x: Shape, blobs: Sequence[Blob] | None = None) -> list[Array]:
+        """The parameter blobs as Caffe's LayerSetUp leaves them, drawing from `rng` as it does.
+
+        Args:
+            rng: what to draw from.
+            x: the bottoms' shapes.
+            blobs: what `self.blobs` says, with other fillers; by default as it says.
+        """
+        wanted = self.blobs(*x) if blobs is None else blobs
+        return [fillers.fill(blob.shape, blob.filler, rng) for blob in wanted]
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """What Caffe computes: an array, or a tuple with one array a top."""

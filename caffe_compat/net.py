@@ -159,7 +159,7 @@ def fill(graph: Graph, rng: Rng) -> Net:
     for node in track(graph.nodes, "filling"):
         with node.layer.named():
             shapes = [value.shape for value in node.bottoms]
-            drawn = _carried(node) or node.layer.fill(rng, *shapes)
+            drawn = carried(node) or node.layer.fill(rng, *shapes, blobs=node.blobs)
         for i, (owner, place) in enumerate(node.owners):
             held = drawn if owner == len(params) else params[owner]
             drawn[i] = held[place].reshape(node.blobs[i].shape)
@@ -177,6 +177,28 @@ def trained(graph: Graph, weights: Weights, rng: Rng) -> tuple[Net, Report]:
     Raises:
         WeightsError: a layer's blobs do not fit the file's.
     """
+    copied, report = loaded(graph, weights)
+    owned: dict[Place, Array] = {}
+    if report.left or any(node.layer.proto.blobs for node in graph.nodes):
+        drawn = fill(graph, rng)
+        owned = {(i, j): a for i, held in enumerate(drawn.params) for j, a in enumerate(held)}
+    owned |= copied
+    params = tuple(
+        tuple(
+            owned[owner].reshape(blob.shape)
+            for blob, owner in zip(node.blobs, node.owners, strict=True)
+        )
+        for node in graph.nodes
+    )
+    return Net(graph, params), report
+
+
+def loaded(graph: Graph, weights: Weights) -> tuple[dict[Place, Array], Report]:
+    """The blobs that a net takes from a weights file, by the places that own them.
+
+    Raises:
+        WeightsError: a layer's blobs do not fit the file's.
+    """
     nodes = graph.nodes
     targets = [(n.layer.name, [(blob.name, blob.shape) for blob in n.blobs]) for n in nodes]
     shared = {
@@ -187,33 +209,23 @@ def trained(graph: Graph, weights: Weights, rng: Rng) -> tuple[Net, Report]:
     }
     report = match(weights, targets, shared)
     owned: dict[Place, Array] = {}
-    if report.left or any(node.layer.proto.blobs for node in nodes):
-        drawn = fill(graph, rng)
-        owned = {(i, j): a for i, held in enumerate(drawn.params) for j, a in enumerate(held)}
     for index, arrays in report.copied.items():
         for i, array in enumerate(arrays):
             if array is not None:
                 owned[nodes[index].owners[i]] = array
-    params = tuple(
-        tuple(
-            owned[owner].reshape(blob.shape)
-            for blob, owner in zip(node.blobs, node.owners, strict=True)
-        )
-        for node in nodes
-    )
-    return Net(graph, params), report
+    return owned, report
 
 
-def _carried(node: Node) -> list[Array]:
+def carried(node: Node) -> list[Array]:
     """The blobs that the prototxt itself gives a layer."""
-    carried = node.layer.proto.blobs
-    if not carried:
+    given = node.layer.proto.blobs
+    if not given:
         return []
-    if len(carried) != len(node.blobs):
-        raise WeightsError(f"the prototxt gives {len(carried)} blobs, the layer has "
+    if len(given) != len(node.blobs):
+        raise WeightsError(f"the prototxt gives {len(given)} blobs, the layer has "
                            f"{len(node.blobs)}")
     arrays = []
-    for proto, blob in zip(carried, node.blobs, strict=True):
+    for proto, blob in zip(given, node.blobs, strict=True):
         data = np.array(proto.double_data or proto.data, np.float32)
         if data.size != int(np.prod(blob.shape)):
             raise WeightsError(f"the prototxt's blob has {data.size} values for {blob.shape}")

@@ -15,7 +15,10 @@ from .lowering import OPSET, lower
 from .net import Net, fill, trained
 from .prototxt import Skipped
 from .rng import make_rng
+from .slopes import apply, resolve
 from .splits import insert_splits
+from .stock import stock
+from .trained import Weights
 
 log = logging.getLogger("caffe_compat")
 
@@ -92,6 +95,7 @@ def load(
     batch: int | Literal["dynamic"] | None = None,
     ignore_unknown: bool = False,
     fork: str | None = None,
+    slopes: Literal["auto"] | None = None,
 ) -> Net:
     """Read a net with its weights: those of a file, and what the file lacks from the fillers.
 
@@ -110,11 +114,15 @@ def load(
         ignore_unknown: accept fields that only a fork knows.
         fork: whose layers those are that forks define differently; the number and the shapes of a
             layer's blobs in the file may tell, too.
+        slopes: `auto` finds the slope of every msra filler in the net itself, in the place of
+            the `a` that the prototxt gives; PReLU slopes are those of the file where it has them.
 
     Raises:
         WeightsError: the file is damaged, is not one, or does not fit the net.
         CaffeCompatError: as for `read`.
     """
+    if slopes not in (None, "auto"):
+        raise CaffeCompatError(f"slopes is {slopes!r}; it is 'auto' or None")
     held = None if weights_file is None else weights.read(weights_file)
     layers = held.layers if held else ()
     shapes = {layer.name: [blob.array.shape for blob in layer.blobs] for layer in layers}
@@ -122,6 +130,8 @@ def load(
         prototxt, phase=phase, level=level, stages=stages, inputs=inputs, batch=batch,
         ignore_unknown=ignore_unknown, fork=fork, stored=shapes,
     )  # fmt: skip
+    if slopes:
+        built = _resolve(built, held)
     stream = make_rng(rng, seed)
     if held is None:
         net = fill(built, stream)
@@ -136,6 +146,14 @@ def load(
             log.info("in %s and not in the net: %s", weights_file, ", ".join(report.unused))
     _warn_of_zeros(built, left)
     return net
+
+
+def _resolve(built: graph.Graph, held: Weights | None) -> graph.Graph:
+    """The net with the stds that its rectifiers ask of its msra fillers."""
+    resolved = resolve(built, held)
+    if not any(each.filler.type == "msra" for each in resolved):
+        log.warning("no layer's weights have an msra filler, so slopes change nothing")
+    return apply(built, resolved)
 
 
 def to_onnx(
@@ -161,6 +179,30 @@ def to_onnx(
     """
     extra = [net.graph.blob(name) for name in blobs]
     return onnx_files.save(lower(net, opset, extra), path, weights_as)
+
+
+def save_stock(
+    prototxt: PathLike, built: graph.Graph, path: PathLike, *, fix_decay: bool = False
+) -> None:
+    """Write a net's prototxt for a stock Caffe: it draws the same weights at the same seed.
+
+    The layers of all phases are written, in Caffe's current form; where a slope sets the std of
+    a msra filler, that is a gaussian of this std.
+
+    Args:
+        prototxt: what the graph was read from.
+        built: the graph, as `load` gives it in `Net.graph`.
+        path: the file to write.
+        fix_decay: add `decay_mult: 0` to every PReLU, so that training leaves its slopes alone.
+
+    Raises:
+        ParseError: the prototxt has fields that are not known, and that would be lost.
+        UnsupportedError: what a stock prototxt cannot say.
+    """
+    net, skipped = files.read_net(prototxt, built.net.state.phase)
+    if skipped:
+        raise ParseError(f"{skipped[0]}; {path} is not written, since it would be lost")
+    files.write_text(stock(upgrade.upgrade(net), built, fix_decay=fix_decay), path)
 
 
 def save(net: Net, path: PathLike) -> None:
@@ -231,10 +273,11 @@ def _warn_of_zeros(built: graph.Graph, left: set[str]) -> None:
     """Name the layers whose weights are all zero because the prototxt gives no filler."""
     zero = [
         node.layer.name
-        for node in built.nodes
+        for index, node in enumerate(built.nodes)
         if node.layer.name in left and not node.layer.proto.blobs
-        for blob in node.blobs
-        if blob.name.startswith("weight")
+        for i, blob in enumerate(node.blobs)
+        if blob.name.startswith(("weight", "W_"))
+        and node.owners[i] == (index, i)
         and blob.filler is not None
         and (blob.filler.type, blob.filler.value) == ("constant", 0)
     ]

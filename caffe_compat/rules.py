@@ -38,7 +38,7 @@ def select(
     new.ClearField("layer")
     new.state.CopyFrom(_state(net, phase, level, stages))
     for layer in net.layer:
-        if _kept(layer, new.state):
+        if kept(layer, new.state):
             added = new.layer.add()
             added.CopyFrom(layer)
             if not added.HasField("phase"):
@@ -69,8 +69,8 @@ def select_skipped(
     """
     state = _state(net, phase, level, stages)
     layers = net.layer or net.layers
-    kept = {i for i in range(len(layers)) if _kept(layers[i], state)}
-    return [skip for skip in skipped if skip.layer in kept or skip.message == "NetStateRule"]
+    chosen = {i for i in range(len(layers)) if kept(layers[i], state)}
+    return [skip for skip in skipped if skip.layer in chosen or skip.message == "NetStateRule"]
 
 
 def _state(
@@ -83,7 +83,12 @@ def _state(
     return state
 
 
-def _kept(layer: LayerParameter | V1LayerParameter, state: NetState) -> bool:
+def kept(layer: LayerParameter | V1LayerParameter, state: NetState) -> bool:
+    """Whether a layer's include and exclude rules let it into a net of this state.
+
+    Raises:
+        ParseError: it has rules of both kinds.
+    """
     if layer.include and layer.exclude:
         raise ParseError(f"layer '{layer.name}' has include and exclude rules; give one kind")
     if layer.include:

@@ -24,6 +24,12 @@ class WeightsAs(str, Enum):
     IN_PLACE = "in-place"
 
 
+class Slopes(str, Enum):
+    """Where msra fillers have their slope from."""
+
+    AUTO = "auto"
+
+
 def _dims(text: str) -> tuple[str, tuple[int | None, ...]]:
     blob, sign, sizes = text.rpartition("=")
     try:
@@ -90,6 +96,13 @@ Rng = Annotated[
         metavar="NAME",
         help="Whose random numbers: boost-1.64 (Caffe built with Boost 1.64 or later), "
         "boost-1.56, boost-1.55, or fast (numpy's, on all cores).",
+    ),
+]
+SlopesOption = Annotated[
+    Slopes | None,
+    typer.Option(
+        "--slopes",
+        help="Find each msra filler's slope in the net (He et al. 2015), in the place of its `a`.",
     ),
 ]
 Opset = Annotated[

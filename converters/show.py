@@ -14,6 +14,7 @@ from .terminal import say_shape, table
 
 if TYPE_CHECKING:
     from caffe_compat.graph import Graph
+    from caffe_compat.slopes import Rectifier
     from caffe_compat.trained import Weights
 
 
@@ -22,6 +23,18 @@ def command(
         Path, typer.Argument(metavar="FILE", show_default=False, help="A prototxt or weights.")
     ],
     *,
+    fillers: Annotated[
+        bool,
+        typer.Option(
+            "--fillers", help="For each weight blob: n, the rectifier found, its slope a, the std."
+        ),
+    ] = False,
+    weights: Annotated[
+        Path | None,
+        typer.Option(
+            "--weights", metavar="FILE", help="With --fillers, take the PReLU slopes of FILE."
+        ),
+    ] = None,
     phase: options.PhaseOption = options.Phase.TEST,
     stage: options.Stages = None,
     level: options.Level = 0,
@@ -31,19 +44,33 @@ def command(
     fork: options.Fork = None,
 ) -> None:
     """Show a net's layers, shapes and parameters, or what a weights file holds."""
+    if weights and not fillers:
+        raise typer.BadParameter("--weights is for --fillers")
     if file.suffix in (".caffemodel", ".h5"):
-        from caffe_compat import weights
+        if fillers:
+            raise typer.BadParameter(f"--fillers is for a prototxt; {file} holds weights")
+        from caffe_compat.weights import read
 
-        lines = show_weights(weights.read(file))
+        lines = show_weights(read(file))
     else:
         from caffe_compat import pipeline
 
-        lines = show_net(pipeline.read(
+        graph = pipeline.read(
             file, phase=phase.value, level=level, stages=stage or (), inputs=dict(input or ()),
             batch=batch, ignore_unknown=ignore_unknown, fork=fork,
-        ))  # fmt: skip
+        )  # fmt: skip
+        lines = show_fillers(graph, weights) if fillers else show_net(graph)
+        _warn_of_decay(graph)
     for line in lines:
         typer.echo(line)
+
+
+def _warn_of_decay(graph: Graph) -> None:
+    from caffe_compat.slopes import decayed
+
+    if names := decayed(graph):
+        typer.echo("warning: weight decay reaches the slopes of PReLU layers, for want of "
+                   f"param {{ decay_mult: 0 }}: {', '.join(names)}", err=True)  # fmt: skip
 
 
 def show_net(graph: Graph) -> Iterator[str]:
@@ -72,6 +99,48 @@ def show_net(graph: Graph) -> Iterator[str]:
     yield f"outputs  {', '.join(f'{v.blob} {say_shape(v.dims)}' for v in graph.outputs)}"
     again = f", and {shared:,} shared" if shared else ""
     yield f"{len(graph.nodes)} layers, {total:,} parameters ({4 * total:,} bytes){again}"
+
+
+def show_fillers(graph: Graph, weights: Path | None = None) -> Iterator[str]:
+    """A line for every blob of weights: what `--slopes auto` finds, and what its filler gives.
+
+    The std is the one that the rectifier asks for; only an msra filler takes it, under
+    `--slopes auto`. The last column is the root mean square of what the filler gives as it is.
+    """
+    from caffe_compat import moments, slopes
+    from caffe_compat.caffe_pb2 import FillerParameter
+    from caffe_compat.weights import read
+
+    rows: list[Sequence[str]] = [
+        ("layer", "blob", "filler", "norm", "n", "rectifier", "a", "std", "filler's"),
+    ]
+    for each in slopes.resolve(graph, read(weights) if weights else None):
+        index, i = each.place
+        node = graph.nodes[index]
+        with node.layer.named():
+            moment = moments.second_moment(node.blobs[i].shape, each.filler)
+        rows.append((
+            node.layer.name,
+            node.blobs[i].name,
+            each.filler.type,
+            FillerParameter.VarianceNorm.Name(each.filler.variance_norm),
+            f"{each.n:.10g}",
+            " | ".join(_few(r.layers) or "linear" for r in each.rectifiers),
+            " | ".join(_say_slope(r) for r in each.rectifiers),
+            f"{each.sigma:.6g}",
+            "?" if moment is None else f"{math.sqrt(moment):.6g}",
+        ))  # fmt: skip
+    yield from table(rows)
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def _say_slope(rectifier: Rectifier) -> str:
+    """The a, or where none is real the second moment that stands in the place of ½ (1 + a²)."""
+    a = rectifier.slope
+    return f"E[f²]={rectifier.gain / 2:.6g}" if a is None else f"{a:.6g}"
 
 
 def show_weights(weights: Weights) -> Iterator[str]:

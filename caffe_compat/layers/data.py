@@ -8,7 +8,7 @@ import numpy as np
 
 from .. import fillers
 from ..builder import Builder
-from ..caffe_pb2 import FillerParameter, LayerParameter
+from ..caffe_pb2 import FillerParameter, LayerParameter, ResizeParameter
 from ..errors import ShapeError
 from ..layer import Array, Blob, Layer, Shape, layer
 
@@ -118,13 +118,30 @@ class _Reader(_Fed):
         if self.means > 1 and channels not in (0, self.means):
             raise ShapeError(f"gives {self.means} mean_value for {channels} channels; one, or one "
                              "each")  # fmt: skip
-        if self.crop:
-            if 0 < height < self.crop or 0 < width < self.crop:
-                raise ShapeError(f"crop_size {self.crop} exceeds {height} x {width}")
-            height = width = self.crop
+        height, width = self.resized(height, width)
+        transform = self.proto.transform_param
+        high, wide = (self.crop,) * 2 if self.crop else (transform.crop_h, transform.crop_w)
+        if 0 < height < high or 0 < width < wide:
+            what = f"crop_size {self.crop}" if self.crop else f"crop_h {high} crop_w {wide}"
+            raise ShapeError(f"{what} exceeds {height} x {width}")
+        height, width = high or height, wide or width
         images = (n, channels or (self.means if self.means > 1 else 0), height, width)
         stated: list[Shape | None] = [None if 0 in images else images, (n,)]
         return stated[: len(self.proto.top)]
+
+    def resized(self, height: int, width: int) -> tuple[int, int]:
+        """What resize_param makes of a picture, 0 where only the picture says (im_transforms.cpp)."""
+        if not self.proto.transform_param.HasField("resize_param"):
+            return height, width
+        p = self.proto.transform_param.resize_param
+        if p.resize_mode != ResizeParameter.FIT_SMALL_SIZE:
+            return p.height, p.width
+        if 0 in (height, width, p.height, p.width):
+            return 0, 0
+        aspect = np.float32(width) / np.float32(height)
+        if aspect < np.float32(p.width) / np.float32(p.height):
+            return int(np.float32(p.width) / aspect), p.width
+        return p.height, int(aspect * np.float32(p.height))
 
     def draws(self) -> int:
         """How many 32-bit words Caffe's LayerSetUp takes from its generator."""
@@ -132,7 +149,9 @@ class _Reader(_Fed):
         random = bool(mirror or (self.train and self.crop))
         return self.seeds * random + self.threads
 
-    def fill(self, rng: fillers.Rng, *x: Shape) -> list[Array]:
+    def fill(
+        self, rng: fillers.Rng, *x: Shape, blobs: Sequence[Blob] | None = None
+    ) -> list[Array]:
         rng.u32(self.draws())
         return []
 
@@ -141,12 +160,38 @@ class _Reader(_Fed):
 class Data(_Reader):
     """Batches of a data base, fed by the caller (data_layer.cpp).
 
-    Their channels follow from several mean_value, height and width from crop_size; what does not
-    follow from the prototxt the caller states.
+    Their channels follow from several mean_value, height and width from crop_size or the SSD
+    branch's resize_param; what does not follow from the prototxt the caller states.
     """
 
     def shapes(self) -> list[Shape | None]:
         return self.batches(0, 0, 0)
+
+
+@layer(param="data_param", bottoms=0, tops=(1, 2))
+class AnnotatedData(_Reader):
+    """Batches of a data base with boxes, fed by the caller (annotated_data_layer.cpp, SSD branch).
+
+    The images' shape follows as for Data, each batch_sampler's cut being resized too. The labels
+    are rows of 8, (1, 1, boxes, 8): stated for one box, the least that Caffe makes.
+    """
+
+    threads = 2  # the reader of the data base is one more
+
+    def shapes(self) -> list[Shape | None]:
+        resize = self.proto.transform_param.resize_param
+        if resize.resize_mode == ResizeParameter.FIT_SMALL_SIZE and self.p.batch_size != 1:
+            raise ShapeError(f"FIT_SMALL_SIZE wants batch_size 1, and has {self.p.batch_size}")
+        boxes: list[Shape | None] = [(1, 1, 1, 8)]
+        return self.batches(0, 0, 0)[:1] + boxes[: len(self.proto.top) - 1]
+
+
+@layer(param="data_param", bottoms=0, tops=(1, 2))
+class VideoData(_Reader):
+    """Frames of a video or a camera, fed by the caller (video_data_layer.cpp, SSD branch)."""
+
+    def shapes(self) -> list[Shape | None]:
+        return self.batches(3, 0, 0)
 
 
 @layer(param="image_data_param", bottoms=0, tops=2)

@@ -7,6 +7,7 @@ after the last. `cont` scales the state that enters a step: 0 starts a new seque
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import prod
 from typing import Any, ClassVar
 
@@ -44,12 +45,15 @@ class Recurrent(Layer):
         """The blobs that every time step uses."""
         raise NotImplementedError
 
-    def fill(self, rng: fillers.Rng, *x: Shape) -> list[Array]:
-        drawn = super().fill(rng, *x)
+    def fill(
+        self, rng: fillers.Rng, *x: Shape, blobs: Sequence[Blob] | None = None
+    ) -> list[Array]:
+        wanted = self.blobs(*x) if blobs is None else blobs
+        drawn = super().fill(rng, *x, blobs=wanted)
         # Caffe's unrolled net has a copy of the step's weights for every time step: each draws,
         # and the first owns the blob.
         for _ in range(x[0][0] - 1):
-            for blob in self.step_blobs():
+            for blob in wanted[-len(self.step_blobs()) :]:
                 fillers.fill(blob.shape, blob.filler, rng)
         return drawn
 
