@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import BinaryIO
 
 from google.protobuf import text_format
 from google.protobuf.message import Message
@@ -141,6 +142,24 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def writing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """As `atomic`, with the file open for writing bytes.
+
+    Yields:
+        The open file.
+
+    Raises:
+        CaffeCompatError: as `atomic`.
+    """
+    with atomic(path) as target:
+        # The file is new and empty. To truncate it again would make ext4 write it all to the
+        # disk when it is closed, which takes longer than the copying of a caffemodel.
+        descriptor = os.open(target, os.O_WRONLY | getattr(os, "O_BINARY", 0))
+        with os.fdopen(descriptor, "wb") as file:
+            yield file
 
 
 def _read_text(path: str | os.PathLike[str]) -> str:

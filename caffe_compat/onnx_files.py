@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from . import mapped
 from .errors import CaffeCompatError, WeightsError
-from .files import atomic
+from .files import writing
 from .lowering import Lowered
 from .wire import head
 
@@ -77,7 +77,7 @@ def save(lowered: Lowered, path: str | Path, weights_as: WeightsAs | None = None
             return _save_external(lowered, path, beside)
         if weights_as == "in-place":
             return _save_in_place(lowered, path)
-        with atomic(path) as target, target.open("wb") as file:
+        with writing(path) as file:
             _write(file, lowered.model, [_inline(name, a) for name, a in lowered.arrays.items()])
         return Saved("inline", (path,))
 
@@ -139,12 +139,7 @@ def _external(name: str, array: NDArray[Any], where: str, offset: int) -> Entry:
 
 def _save_external(lowered: Lowered, path: Path, beside: Path) -> Saved:
     entries: list[Entry] = []
-    with (
-        atomic(path) as model_target,
-        atomic(beside) as data_target,
-        model_target.open("wb") as model,
-        data_target.open("wb") as data,
-    ):
+    with writing(path) as model, writing(beside) as data:
         for name, array in lowered.arrays.items():
             if array.nbytes < _ALIGN:
                 entries.append(_inline(name, array))
@@ -172,7 +167,7 @@ def _save_in_place(lowered: Lowered, path: Path) -> Saved:
         raise WeightsError(
             f"{path}: in-place needs a weights file that holds float32 in one piece, to point at"
         )
-    with atomic(path) as target, target.open("wb") as file:
+    with writing(path) as file:
         _write(file, lowered.model, entries)
     return Saved("in-place", (path,), tuple(stored))
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from . import mapped
 from .caffe_pb2 import BlobProto, BlobShape, LayerParameter, NetParameter
 from .errors import WeightsError
-from .files import atomic
+from .files import atomic, writing
 from .wire import head
 
 Array = NDArray[np.float32]
@@ -57,7 +57,7 @@ def write_caffemodel(
             f"{path}: {_size(pieces)} bytes, and protobuf takes at most {_MAX_PROTO}: "
             "write a .caffemodel.h5 instead"
         )
-    with _plain_errors(path), atomic(path) as target, target.open("wb") as file:
+    with _plain_errors(path), writing(path) as file:
         for piece in pieces:
             if isinstance(piece, bytes):
                 file.write(piece)

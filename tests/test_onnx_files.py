@@ -318,41 +318,31 @@ def test_weights_that_were_replaced_can_still_be_copied_and_not_be_named(folder)
         check_runs(folder / "out.onnx", net)
 
 
-@pytest.mark.parametrize("system", ["no copy_file_range", "not between these files", "no pread"])
-def test_systems_that_copy_otherwise(folder, monkeypatch, system):
+def test_a_system_without_preadv_copies_through_the_map(folder, monkeypatch):
     net = load(folder)
     pipeline.to_onnx(net, folder / "a.onnx", weights_as="inline")
-    if system == "not between these files":
-        calls = []
-
-        def fail(source, target, count, *offsets):
-            if not calls:  # one piece goes well
-                calls.append(count)
-                return real(source, target, 100, *offsets)
-            raise OSError(errno.EXDEV, "Invalid cross-device link")
-
-        real = os.copy_file_range
-        monkeypatch.setattr(os, "copy_file_range", fail)
-    else:
-        monkeypatch.delattr(os, "copy_file_range")
-    if system == "no pread":
-        monkeypatch.delattr(os, "pread")
+    monkeypatch.delattr(os, "preadv")
     pipeline.to_onnx(net, folder / "b.onnx", weights_as="inline")
     assert (folder / "b.onnx").read_bytes() == (folder / "a.onnx").read_bytes()
 
 
-@pytest.mark.parametrize("by_kernel", [True, False])
-def test_weights_that_are_cut_while_they_are_copied(folder, monkeypatch, by_kernel):
+def test_weights_of_many_pieces_are_copied_whole(folder, monkeypatch):
+    net = load(folder)
+    pipeline.to_onnx(net, folder / "a.onnx", weights_as="external")
+    monkeypatch.setattr(mapped, "_CHUNK", 100)
+    pipeline.to_onnx(net, folder / "b.onnx", weights_as="external")
+    assert (folder / "b.onnx.data").read_bytes() == (folder / "a.onnx.data").read_bytes()
+
+
+def test_weights_that_are_cut_while_they_are_copied(folder, monkeypatch):
     net, path = load(folder), folder / "out.onnx"
-    real = os.copy_file_range if by_kernel else os.pread
+    real = os.preadv
 
     def cut(*args):
         os.truncate(folder / "weights.caffemodel", 3000)
         return real(*args)
 
-    if not by_kernel:
-        monkeypatch.delattr(os, "copy_file_range")
-    monkeypatch.setattr(os, "copy_file_range" if by_kernel else "pread", cut, raising=False)
+    monkeypatch.setattr(os, "preadv", cut)
     with pytest.raises(WeightsError, match="was changed since it was opened"):
         pipeline.to_onnx(net, path, weights_as="inline")
     assert not path.exists()
