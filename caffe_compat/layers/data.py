@@ -130,7 +130,7 @@ class _Reader(_Fed):
         return stated[: len(self.proto.top)]
 
     def resized(self, height: int, width: int) -> tuple[int, int]:
-        """What resize_param makes of a picture, 0 where only the picture says (im_transforms.cpp)."""
+        """What resize_param makes of a picture (im_transforms.cpp); 0: only the picture says."""
         if not self.proto.transform_param.HasField("resize_param"):
             return height, width
         p = self.proto.transform_param.resize_param

@@ -31,6 +31,14 @@ def shapes(text, **options):
 
 
 X = layer("Input", "x", "input_param { shape { dim: 3 dim: 4 } }", name="x")
+MEANS3 = "mean_value: 1 mean_value: 2 mean_value: 3 "
+
+
+def resize(mode, more=""):
+    size = f"resize_param {{ resize_mode: {mode} height: 30 width: 60 }}"
+    return f"transform_param {{ {more} {size} }}"
+
+
 CROP = "transform_param { crop_size: 5 }"
 MEANS = "transform_param { crop_size: 5 mean_value: 1 mean_value: 2 mean_value: 3 }"
 
@@ -50,6 +58,23 @@ MEANS = "transform_param { crop_size: 5 mean_value: 1 mean_value: 2 mean_value: 
         (layer("Data", "d", f"{MEANS} data_param {{ batch_size: 7 }}"), [(7, 3, 5, 5)]),
         (layer("WindowData", "dl", f"{MEANS} window_data_param {{ batch_size: 7 }}"),
          [(7, 3, 5, 5), (7,)]),
+        # The SSD branch's resize_param, crop_h and crop_w.
+        (layer("Data", "dl", f"{resize('WARP', MEANS3)} data_param {{ batch_size: 7 }}"),
+         [(7, 3, 30, 60), (7,)]),
+        (layer("Data", "d", f"{resize('WARP', MEANS3 + 'crop_h: 11')} data_param {{ "
+               "batch_size: 7 }"), [(7, 3, 11, 60)]),
+        (layer("ImageData", "dl", f"{resize('FIT_LARGE_SIZE_AND_PAD')} image_data_param {{ "
+               "batch_size: 7 }"), [(7, 3, 30, 60), (7,)]),
+        (layer("ImageData", "dl", f"{resize('FIT_SMALL_SIZE')} image_data_param {{ batch_size: 7 "
+               "new_height: 40 new_width: 70 }"), [(7, 3, 34, 60), (7,)]),
+        (layer("ImageData", "dl", f"{resize('FIT_SMALL_SIZE')} image_data_param {{ batch_size: 7 "
+               "new_height: 40 new_width: 110 }"), [(7, 3, 30, 82), (7,)]),
+        (layer("AnnotatedData", "dl", f"{resize('WARP', MEANS3)} data_param {{ batch_size: 7 }} "
+               "annotated_data_param { batch_sampler { max_sample: 1 } }"),
+         [(7, 3, 30, 60), (1, 1, 1, 8)]),
+        (layer("AnnotatedData", "d", f"{MEANS} data_param {{ batch_size: 7 }}"), [(7, 3, 5, 5)]),
+        (layer("VideoData", "d", f"{resize('WARP')} data_param {{ batch_size: 1 }} "
+               "video_data_param { video_type: VIDEO }"), [(1, 3, 30, 60)]),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("phase", ["TEST", "TRAIN"])
@@ -62,6 +87,9 @@ def test_shapes_that_the_prototxt_gives(text, expected, phase):
     [
         layer("Data", "dl", f"{CROP} data_param {{ batch_size: 7 }}"),
         layer("Data", "dl", "data_param { batch_size: 7 }"),
+        layer("Data", "dl", f"{resize('FIT_SMALL_SIZE', MEANS3)} data_param {{ batch_size: 7 }}"),
+        layer("AnnotatedData", "dl", f"{resize('WARP')} data_param {{ batch_size: 7 }}"),
+        layer("VideoData", "dl", "data_param { batch_size: 7 }"),
         layer("ImageData", "dl", "image_data_param { batch_size: 7 }"),
         layer("WindowData", "dl", f"{CROP} window_data_param {{ batch_size: 7 }}"),
         layer("HDF5Data", "dl", "hdf5_data_param { batch_size: 7 }"),
@@ -89,6 +117,10 @@ def test_shapes_that_the_caller_gives(text):
          "new_height 6 and new_width 0: both or neither"),
         (layer("ImageData", "dl", f"{CROP} image_data_param {{ new_height: 6 new_width: 4 }}"),
          "crop_size 5 exceeds 6 x 4"),
+        (layer("Data", "d", f"{resize('WARP', 'crop_w: 61')} data_param {{ batch_size: 7 }}"),
+         "crop_h 0 crop_w 61 exceeds 30 x 60"),
+        (layer("AnnotatedData", "d", f"{resize('FIT_SMALL_SIZE')} data_param {{ batch_size: 7 }}"),
+         "FIT_SMALL_SIZE wants batch_size 1, and has 7"),
         (layer("ImageData", "dl", f"{MEANS} image_data_param {{ is_color: false }}"),
          "gives 3 mean_value for 1 channels"),
         (layer("WindowData", "dl", "window_data_param { batch_size: 7 }"),
