@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from . import convert, export, fold, init, run, show, upgrade
-from .terminal import bar, report_notes
+from .terminal import bar, notes
 
 app = typer.Typer(
     name="caffe-compat",
@@ -33,9 +33,8 @@ def main() -> None:
     from caffe_compat.errors import CaffeCompatError
     from caffe_compat.progress import watching
 
-    report_notes()
     try:
-        with watching(bar):
+        with notes(), watching(bar):
             app()
     except (CaffeCompatError, OSError, MemoryError) as error:
         if "--debug" in sys.argv:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import typer
@@ -18,12 +19,19 @@ class _Notes(logging.Handler):
         typer.echo(f"{level}: {record.getMessage()}", err=True)
 
 
-def report_notes() -> None:
-    """Show the library's log on standard error."""
-    log = logging.getLogger("caffe_compat")
-    log.handlers = [_Notes()]
+@contextmanager
+def notes() -> Iterator[None]:
+    """Show the library's log on standard error while the block runs."""
+    log, handler = logging.getLogger("caffe_compat"), _Notes()
+    before = log.level, log.propagate
+    log.addHandler(handler)
     log.setLevel(logging.INFO)
     log.propagate = False
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.level, log.propagate = before
 
 
 def bar(items: Iterable[Any], what: str, total: int) -> Iterable[Any]:
