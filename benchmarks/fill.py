@@ -22,7 +22,7 @@ import numpy as np
 from caffe_compat import fillers
 from caffe_compat.caffe_pb2 import FillerParameter
 from caffe_compat.rng import GENERATIONS, make_rng
-from caffe_compat.stream import cores
+from caffe_compat.rng.stream import cores
 
 CHANNELS = [3, 64, 64, 128, 128, 256, 256, 256, 512, 512, 512, 512, 512, 512]
 SHAPES = [

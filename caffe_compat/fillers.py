@@ -14,7 +14,7 @@ import numpy as np
 
 from .caffe_pb2 import FillerParameter
 from .errors import ShapeError, UnsupportedError
-from .stream import Floats, Rng
+from .rng.stream import Floats, Rng
 
 __all__ = ["FILLERS", "FORKS", "Rng", "check", "fan", "fans", "fill", "filler", "outputs", "sigma"]
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from . import fillers
 from .caffe_pb2 import TRAIN, FillerParameter, LayerParameter
 from .errors import CaffeCompatError, ShapeError, UnsupportedError
-from .stream import Rng
+from .rng import Rng
 
 Shape: TypeAlias = tuple[int, ...]
 Array: TypeAlias = NDArray[np.float32]

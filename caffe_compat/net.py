@@ -12,8 +12,8 @@ from .errors import ShapeError, WeightsError
 from .graph import Graph, Node
 from .layer import Array
 from .progress import track
+from .rng import Rng
 from .sharing import Place
-from .stream import Rng
 from .trained import Report, Weights, match
 
 

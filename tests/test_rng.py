@@ -6,10 +6,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from caffe_compat import fast_rng, libm, rng, stream, ziggurat
 from caffe_compat.errors import ShapeError
-from caffe_compat.rng import GENERATIONS, BoostRng, FastRng, make_rng
-from caffe_compat.ziggurat_tables import exponential_table, normal_table
+from caffe_compat.rng import (
+    GENERATIONS,
+    BoostRng,
+    FastRng,
+    boost,
+    fast,
+    libm,
+    make_rng,
+    stream,
+    ziggurat,
+)
+from caffe_compat.rng.tables import exponential_table, normal_table
 
 GOLDEN = Path(__file__).parent / "golden" / "rng"
 RECORD = json.loads((GOLDEN / "rng.json").read_text())
@@ -22,7 +31,7 @@ def golden(name):
 @pytest.fixture(params=[stream.BLOCK, 4096, 62])
 def blocks(request, monkeypatch):
     """Several sizes of block: the values must not depend on where blocks end."""
-    monkeypatch.setattr(rng, "BLOCK", request.param)
+    monkeypatch.setattr(boost, "BLOCK", request.param)
     monkeypatch.setattr(stream, "cores", lambda: 4)
     return request.param
 
@@ -163,7 +172,7 @@ def hostile_words(size):
 @pytest.mark.parametrize("early", [False, True])
 @pytest.mark.parametrize("cores", [1, 4])
 def test_normals_of_hostile_words_equal_the_sequential_algorithm(early, cores, monkeypatch):
-    monkeypatch.setattr(rng, "BLOCK", 300)
+    monkeypatch.setattr(boost, "BLOCK", 300)
     monkeypatch.setattr(stream, "cores", lambda: cores)
     words = hostile_words(20_000)
     r = BoostRng(1, "boost-1.56" if early else "boost-1.64")
@@ -237,7 +246,7 @@ def test_libm_equals_glibc_s(name):
 
 @pytest.mark.parametrize("draw", ["normal", "uniform"])
 def test_fast_does_not_depend_on_the_cores(draw, monkeypatch):
-    monkeypatch.setattr(fast_rng, "BLOCK", 10_000)
+    monkeypatch.setattr(fast, "BLOCK", 10_000)
     drawn = []
     for cores in (1, 2, 7):
         monkeypatch.setattr(stream, "cores", lambda cores=cores: cores)
@@ -298,7 +307,7 @@ def test_what_caffe_checks(r):
 
 
 def test_a_failure_in_one_block_reaches_the_caller(monkeypatch):
-    monkeypatch.setattr(rng, "BLOCK", 1000)
+    monkeypatch.setattr(boost, "BLOCK", 1000)
     monkeypatch.setattr(stream, "cores", lambda: 4)
 
     def fail(self, words):

@@ -1,8 +1,4 @@
-"""The random streams behind the fillers: Caffe's own, bit for bit, and a faster one.
-
-Caffe draws from boost::mt19937, whose words are those of numpy's `RandomState(seed)`, through
-Boost's distributions in float32. These changed twice: a Caffe built against another generation of
-Boost fills a gaussian with other numbers from the same seed. uniform and bernoulli never changed.
+"""Caffe's own stream, bit for bit, in three generations of Boost.
 
 Blocks of words are drawn one after another and transformed by all cores; numpy releases the
 interpreter's lock for both.
@@ -18,27 +14,15 @@ from collections.abc import Callable
 
 import numpy as np
 
+from ..errors import ShapeError
 from . import libm
-from .errors import ShapeError
-from .fast_rng import FastRng
 from .stream import BLOCK, PIECE, TO_UNIT, Floats, Rng, Words, share
 from .ziggurat import LOOKAHEAD, Block, Ziggurat
-
-__all__ = ["GENERATIONS", "BoostRng", "FastRng", "Rng", "make_rng"]
 
 GENERATIONS = ("boost-1.64", "boost-1.56", "boost-1.55")
 
 _LAST_BELOW_1 = 2**32 - 129  # the last word that float32 does not round up to 2**32
 _WORDS_PER_NORMAL = 1.04  # what the ziggurat reads on average; it sizes the draws, no more
-
-
-def make_rng(name: str, seed: int) -> Rng:
-    """The stream of that name: one of `GENERATIONS`, or "fast".
-
-    Raises:
-        ShapeError: For an unknown name, or a seed outside 32 bits.
-    """
-    return FastRng(seed) if name == "fast" else BoostRng(seed, name)
 
 
 class BoostRng(Rng):

@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from . import libm
 from .stream import PIECE, TO_UNIT, Flags, Floats, Words
-from .ziggurat_tables import Table, exponential_table, normal_table
+from .tables import Table, exponential_table, normal_table
 
 Index = npt.NDArray[np.intp]
 

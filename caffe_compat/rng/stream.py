@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import numpy.typing as npt
 
-from .errors import ShapeError
+from ..errors import ShapeError
 
 Words = npt.NDArray[np.uint32]
 Floats = npt.NDArray[np.float32]
