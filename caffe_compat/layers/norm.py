@@ -227,6 +227,7 @@ class Normalize(Layer):
     def backward(self, dy: Array, x: Array, scale: Array) -> tuple[Array, Array]:
         norm, spread = self._norm(x), self._spread(scale, x.ndim)
         axes = self._axes(x.ndim)
+        # Caffe sums before it scales, so that with a scale a channel this is not the derivative.
         along = x * np.sum(x * dy, axis=axes, keepdims=True) / (norm * norm)
         summed = None if self.p.channel_shared else _all_but(1, x.ndim)
         dscale = np.sum(dy * x / norm, axis=summed)

@@ -179,4 +179,4 @@ def _lower_plane(g: Builder, x: str) -> str:
         return g.constant(fixed, np.int64)
     if len(g.dims(x)) != 4:
         raise UnsupportedError(f"needs 4 axes where they vary, and has {g.dims(x)}")
-    return str(g.Cast(g.Shape(x, start=2), to=FLOAT))
+    return str(g.Shape(x, start=2))

@@ -54,6 +54,10 @@ LOSSES = [
     ('type: "EuclideanLoss"', [(5, 4), (5, 4)], {}),
     ('type: "EuclideanLoss"', [(5, 4, 2, 3), (5, 4, 6)], {}),
     ('type: "EuclideanLoss" loss_weight: 2', [(5,), (5,)], {}),
+    ('type: "SmoothL1Loss"', [(5, 4), (5, 4)], {}),
+    ('type: "SmoothL1Loss" loss_weight: 2', [(5, 4, 2, 3), (5, 4, 2, 3)], {}),
+    ('type: "SmoothL1Loss"', [(5, 4), (5, 4, 1)], {}),
+    ('type: "SmoothL1Loss"', [(5,), (5,)], {}),
     ('type: "HingeLoss"', [(5, 4), (5,)], {"b": 4}),
     ('type: "HingeLoss" hinge_loss_param { norm: L2 }', [(5, 2, 3), (5, 1)], {"b": 6}),
     ('type: "HingeLoss" hinge_loss_param { norm: L2 }', [(5, 4), (5, 3)], {"b": 4}),
@@ -83,6 +87,12 @@ def test_numpy_and_onnxruntime_agree(body, shapes, integers):
 def test_gradients_are_the_differences(body, shapes, integers):
     # Caffe's 1e-4 beside the distance of a dissimilar pair is within the tolerance.
     check_gradients(text(body, *shapes), integers=integers)
+
+
+def test_smooth_l1_by_hand():
+    feeds = {"a": np.float32([[0.5, -3], [1, 0]]), "b": np.float32([[0, 0], [0, 0.25]])}
+    made = check_both(text('type: "SmoothL1Loss"', (2, 2), (2, 2)), feeds=feeds)
+    assert made["y"] == np.float32((0.125 + 2.5 + 0.5 + 0.03125) / 2)
 
 
 @pytest.mark.parametrize(("body", "shapes"), INFOGAIN)
@@ -256,6 +266,9 @@ REFUSED = [
     ('type: "Softmax" softmax_param { axis: -3 }', [(3, 4)], "axis -3 out of range"),
     ('type: "EuclideanLoss"', [(3, 4), (3, 5)], r"same dimension: \(3, 4\) and \(3, 5\)"),
     ('type: "EuclideanLoss"', [(3, 4, 1, 2, 1), (3, 8)], "4 axes at most"),
+    ('type: "SmoothL1Loss"', [(3, 4), (3, 5)], r"same dimension: \(3, 4\) and \(3, 5\)"),
+    ('type: "SmoothL1Loss"', [(3, 4, 2), (3, 8)], r"same dimension: \(3, 4, 2\) and \(3, 8\)"),
+    ('type: "SmoothL1Loss"', [(3, 4), (2, 4)], "first dimension: 3 and 2"),
     ('type: "EuclideanLoss"', [(), ()], "axis 0 out of range"),
     ('type: "HingeLoss"', [(3, 4), (2,)], "same first dimension: 3 and 2"),
     ('type: "HingeLoss"', [(3, 4, 1, 2, 1), (3,)], "4 axes at most"),

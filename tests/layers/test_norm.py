@@ -119,6 +119,12 @@ NORMS = [
     ('type: "MVN" mvn_param { across_channels: true eps: 0.001 }',
      ["ReduceMean", "Sub", "Mul", "ReduceMean", "Sqrt", "Add", "Div"]),
     ('type: "MVN" mvn_param { normalize_variance: false }', ["ReduceMean", "Sub"]),
+    *[
+        (f'type: "Normalize" norm_param {{ {body} scale_filler {{ type: "uniform" min: 1 max: 3 }} '
+         "}", ["ReduceSumSquare", "Add", "Sqrt", "Div", "Mul"])
+        for body in ("", "across_spatial: false channel_shared: false", "channel_shared: false",
+                     "across_spatial: false eps: 0.5")
+    ],
 ]
 BODIES = [body for body, _ in NORMS]
 
@@ -129,9 +135,24 @@ def test_nodes_and_agreement(body, wanted):
     check_both(text(body))
 
 
-@pytest.mark.parametrize("body", BODIES)
+@pytest.mark.parametrize("body", [body for body in BODIES if "channel_shared: false" not in body])
 def test_gradients(body):
     check_gradients(text(body))
+
+
+@pytest.mark.parametrize(("param", "axes"), [("", (1, 2, 3)), ("across_spatial: false", (1,))])
+def test_gradient_of_normalize_as_caffe_has_it(param, axes):
+    """What comes down is scaled last, by which it is not the derivative where scales differ."""
+    body = f'type: "Normalize" norm_param {{ channel_shared: false {param} scale_filler {{ ' \
+           'type: "uniform" min: 1 max: 3 } }'  # fmt: skip
+    net = make(text(body))
+    x, dy = feed(net)["x"], feed(net, seed=8)["x"]
+    grads, params = net.backward(net.run({"x": x}), {"y": dy})
+    norm = np.sqrt(np.sum(x * x, axis=axes, keepdims=True) + 1e-10)
+    scale = net.params[1][0].reshape(7, 1, 1)
+    want = scale * (dy - x * np.sum(x * dy, axis=axes, keepdims=True) / norm**2) / norm
+    assert_close(grads["x"], want)
+    assert_close(params[1][0], np.sum(dy * x / norm, axis=(0, 2, 3)))
 
 
 @pytest.mark.parametrize("body", BODIES)
@@ -227,3 +248,38 @@ def layers(draw):
 @given(body=layers(), shape=st.tuples(*[st.integers(2, 6)] * 4))
 def test_any_shape_and_parameters(body, shape):
     check_both(text(body, shape))
+
+
+def test_normalize_by_hand():
+    feeds = {"x": np.float32([3, 0, 4, 5, 12, 0, 0, 0]).reshape(1, 2, 2, 2)}
+    body = 'type: "Normalize" norm_param { across_spatial: %s scale_filler { value: 13 } %s }'
+    made = check_both(text(body % ("true", ""), (1, 2, 2, 2)), feeds=feeds)["y"]
+    assert_close(made.ravel(), np.float32([3, 0, 4, 5, 12, 0, 0, 0]) * 13 / np.sqrt(194), 1e-6)
+    made = check_both(text(body % ("false", ""), (1, 2, 2, 2)), feeds=feeds)["y"]
+    want = 13 * np.float32([3 / np.sqrt(153), 0, 1, 1, 12 / np.sqrt(153), 0, 0, 0])
+    assert_close(made.ravel(), want, 1e-6)
+    made = check_both(text(body % ("false", "eps: 16"), (1, 2, 2, 2)), feeds=feeds)["y"]
+    assert_close(made.ravel()[[0, 2, 3]], np.float32([3, 4 * 13 / 32**0.5, 5 * 13 / 41**0.5]))
+
+
+@pytest.mark.parametrize(("param", "shape"), [("", ()), ("channel_shared: false", (7,))])
+def test_normalize_has_a_scale(param, shape):
+    net = make(text(f'type: "Normalize" norm_param {{ {param} }}'))
+    assert net.params[1][0].shape == shape
+    assert np.all(net.params[1][0] == 1)
+    assert lower(net).changed == ()
+
+
+def test_normalize_in_place():
+    body = 'type: "Normalize" norm_param { across_spatial: false }'
+    feeds = feed(make(text(body)))
+    want = make(text(body)).forward(feeds)["y"]
+    net = make(text(body, top="x"))
+    np.testing.assert_array_equal(net.forward(feeds)["x"], want)
+    assert_close(run_onnx(net, feeds)["x"], want)
+
+
+@pytest.mark.parametrize("shape", [(7,), (2, 3, 4, 5, 6)])
+def test_normalize_refuses_other_ranks(shape):
+    with pytest.raises(ShapeError, match="needs a bottom of 2 to 4 axes"):
+        make(text('type: "Normalize"', shape))

@@ -86,6 +86,12 @@ FORMS = [
     (layer("Crop", "xw", "y", "crop_param { axis: -3 offset: 1 offset: 2 offset: 5 }"),
      (3, 2, 2, 1), ["Slice"]),
     (layer("Crop", "xx", "y"), (3, 4, 5, 6), ["Identity"]),
+    (layer("Permute", "x", "y", "permute_param { order: 0 order: 2 order: 3 order: 1 }"),
+     (3, 5, 6, 4), ["Transpose"]),
+    (layer("Permute", "x", "y", "permute_param { order: 3 order: 1 }"), (6, 4, 3, 5),
+     ["Transpose"]),
+    (layer("Permute", "x", "y", "permute_param { order: 0 }"), (3, 4, 5, 6), ["Identity"]),
+    (layer("Permute", "x", "y"), (3, 4, 5, 6), ["Identity"]),
 ]
 OTHERS = blob("z", 3, 7, 5, 6) + blob("w", 7, 2, 2, 1)
 
@@ -145,6 +151,7 @@ def test_split_vanishes():
         (layer("Tile", "x", "y", "tile_param { tiles: 2 }"), ["Tile"]),
         (layer("Tile", "x", "y", "tile_param { axis: 0 tiles: 2 }"), ["Tile"]),
         (layer("Crop", "xz", "y", "crop_param { axis: 3 offset: 1 }"), ["Slice"]),
+        (layer("Permute", "x", "y", "permute_param { order: 1 order: 0 }"), ["Transpose"]),
     ],
 )
 def test_any_batch(text, nodes):
@@ -233,6 +240,10 @@ def test_two_axes_that_vary_and_move_are_refused():
         (layer("Crop", "xw", "y", "crop_param { offset: 1 offset: 1 offset: 1 }"),
          "offset is given 3 times for 2 axes"),
         (layer("Crop", "xv", "y"), "axis 2 out of range for a 1-D blob"),
+        (layer("Permute", "x", "y", "permute_param { order: 4 }"),
+         "order [4] must name axes of a 4-D blob, each once"),
+        (layer("Permute", "x", "y", "permute_param { order: 1 order: 1 }"),
+         "order [1, 1] must name axes of a 4-D blob, each once"),
         (layer("Filter", "xv", "y"), "bottom (3, 4, 5, 6) and selector (2,) differ in axis 0"),
         (layer("Filter", "xz", "y"), "the selector (3, 7, 5, 6) must be one value a row"),
         (layer("Filter", "xzv", "y"), "has 1 tops for 2 bottoms"),
@@ -300,7 +311,8 @@ def nets(draw):
     x = draw(st.lists(st.integers(1, 6), min_size=1, max_size=5))
     rank = len(x)
     axis = draw(st.integers(-rank, rank - 1))
-    kind = draw(st.sampled_from(["Flatten", "Reshape", "Slice", "Concat", "Tile", "Crop"]))
+    kinds = ["Flatten", "Reshape", "Slice", "Concat", "Tile", "Crop", "Permute"]
+    kind = draw(st.sampled_from(kinds))
     net = blob("x", *x)
     if kind == "Flatten":
         end = draw(st.integers(axis % rank, rank - 1))
@@ -321,6 +333,10 @@ def nets(draw):
         other = [*x]
         other[axis] = draw(st.integers(1, 6))
         return net + blob("z", *other) + layer(kind, "xz", "y", f"concat_param {{ axis: {axis} }}")
+    if kind == "Permute":
+        order = draw(st.permutations(range(rank)))[: draw(st.integers(0, rank))]
+        body = " ".join(f"order: {axis}" for axis in order)
+        return net + layer(kind, "x", "y", f"permute_param {{ {body} }}")
     if kind == "Tile":
         tiles = draw(st.integers(1, 4))
         return net + layer(kind, "x", "y", f"tile_param {{ axis: {axis} tiles: {tiles} }}")
