@@ -22,12 +22,14 @@ class Difference:
     Attributes:
         layer: the layer that makes it, and its type.
         blob: its Caffe name.
-        largest: the largest difference, as a share of numpy's largest value.
+        largest: the largest difference, as a share of numpy's largest value, over what is finite.
+        finite: whether all of numpy's values are.
     """
 
     layer: str
     blob: str
     largest: float
+    finite: bool
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,9 @@ class Verification:
         if self.worst is None:
             return "verified: the net computes nothing"
         worst = f"{self.worst.largest:.1e} of the largest value, at '{self.worst.blob}'"
+        endless = next((d for d in self.differences if not d.finite), None)
+        if endless is not None:
+            worst += f"; from layer {endless.layer} on, not all values are finite"
         if self.parts is None:
             return (f"verified: numpy and onnxruntime agree on {len(self.differences)} blobs; "
                     f"largest difference {worst}")
@@ -75,14 +80,16 @@ def verify(
             float32 sums of another order differ by less.
     """
     feeds = random_feeds(net, seed)
-    values = net.run(feeds)
+    with np.errstate(all="ignore"):  # an untrained net may well overflow
+        values = net.run(feeds)
     made = [(node, top) for node in net.graph.nodes for top in node.tops if top.name in values]
     session = Session(lower(net, opset, extra=[top for _, top in made]), "cpu")
     outputs = session.run({name: feeds[name] for name in session.inputs})
     return Verification(
         tuple(
             Difference(f"'{node.layer.name}' ({node.layer.proto.type})", top.blob,
-                       _largest(outputs[top.name], values[top.name]))
+                       _largest(outputs[top.name], values[top.name]),
+                       bool(np.isfinite(values[top.name]).all()))
             for node, top in made
             if top.name in outputs
         ),
@@ -120,8 +127,8 @@ def _largest(got: Array, want: Array) -> float:
         return float("inf")
     if not want.size:
         return 0.0
-    same = (got == want) | (np.isnan(got) & np.isnan(want))
-    difference = np.where(same, 0, np.abs(got.astype(np.float64) - want))
-    scale = np.abs(want[np.isfinite(want)]).max(initial=0)
-    return float(difference.max() / max(scale, np.finfo(np.float32).tiny))
+    finite = np.isfinite(want)
+    difference = np.abs(got[finite].astype(np.float64) - want[finite]).max(initial=0)
+    scale = np.abs(want[finite]).max(initial=0)
+    return float(difference / max(scale, np.finfo(np.float32).tiny))
 
