@@ -165,7 +165,8 @@ def _save_in_place(lowered: Lowered, path: Path) -> Saved:
             entries.append(_external(name, array, _relative(source, path), offset))
     if stored and all(array is not None for _, array in entries):
         raise WeightsError(
-            f"{path}: in-place needs a weights file that holds float32 in one piece, to point at"
+            f"{path}: none of the weights can stay where they are: in-place needs a weights file "
+            "that holds them as float32 in one piece, in the form that ONNX takes"
         )
     with writing(path) as file:
         _write(file, lowered.model, entries)

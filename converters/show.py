@@ -156,8 +156,13 @@ def show_weights(weights: Weights) -> Iterator[str]:
     yield f"net {weights.name!r}, {weights.format}"
     yield from table(rows)
     yield f"{len(weights.layers)} layers, {total:,} parameters"
-    prelus = [layer for layer in weights.layers if layer.type.upper() == "PRELU" and layer.blobs]
+    prelus = [
+        layer
+        for layer in weights.layers
+        if layer.type.upper() == "PRELU" and layer.blobs and layer.blobs[0].array.size
+    ]
     if prelus:
+        weights.check()
         rows = [("depth", "PReLU", "slopes", "mean", "min", "max")]
         for depth, layer in enumerate(prelus, 1):
             slopes = layer.blobs[0].array

@@ -4,13 +4,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from caffe_compat.converters import cli
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 from caffe_compat import files, pipeline, snapshot, weights
 from caffe_compat.errors import WeightsError
 from caffe_compat.fold import fold_batchnorm
 from caffe_compat.net import Net
+from caffe_compat.session import Session
 
 from .cases import assert_close, feed, make, run_onnx
 
@@ -291,3 +294,31 @@ def test_a_weights_file_that_was_cut_is_not_read(tmp_path):
     path.write_bytes(b"")
     with pytest.raises(WeightsError, match="was changed since it was opened"):
         fold_batchnorm(loaded)
+
+
+def test_the_command_writes_both_files_and_says_what_it_did(tmp_path):
+    other = (CONV % "").replace('"conv"', '"other"') + norm("data", "n", "n")
+    net = random(make(INPUT + CONV % "bias_term: false" + norm() + scale() + other))
+    files.write_text(net.graph.net, tmp_path / "net.prototxt")
+    snapshot.write_caffemodel(tmp_path / "w.caffemodel", net.graph.net, net.params)
+    given = [str(tmp_path / name) for name in ("net.prototxt", "w.caffemodel")]
+    made = [str(tmp_path / name) for name in ("f.prototxt", "f.caffemodel")]
+    done = CliRunner().invoke(cli.app, ["fold", *given, "-o", *made])
+    assert done.exit_code == 0, done.output
+    said = done.output.splitlines()
+    assert said[:2] == ["folded into conv: norm, scale", "kept n: follows 'data' (Input)"]
+    feeds = feed(net)
+    wanted = net.forward(feeds)
+    again = pipeline.load(*made).forward(feeds)
+    for name in ("scale", "other", "n"):
+        assert_close(again[name], wanted[name])
+    onnx = str(tmp_path / "f.onnx")
+    done = CliRunner().invoke(
+        cli.app, ["convert", *given, "-o", onnx, "--fold-batchnorm", "--weights-as", "in-place"]
+    )
+    assert done.exit_code == 0, done.output
+    assert said[:2] == done.output.splitlines()[:2]
+    stored = "n/mean, n/variance, conv/weight, conv/bias"
+    assert f"stored in {onnx} itself: {stored}" in done.output
+    for name, array in Session(onnx, "cpu").run(feeds).items():
+        assert_close(array, wanted[name])

@@ -4,6 +4,8 @@ import errno
 import io
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -401,3 +403,22 @@ def test_layers_that_share_their_weights_name_the_same_bytes(tmp_path):
     pipeline.to_onnx(loaded, tmp_path / "out.onnx", weights_as="in-place")
     assert external(tmp_path / "out.onnx").keys() == {"conv1/weight", "conv1/bias"}
     check_runs(tmp_path / "out.onnx", loaded)
+
+
+@pytest.mark.parametrize(("arguments", "forbidden"), [
+    (["show", "weights.caffemodel"], {"h5py", "onnx", "onnxruntime", "rich"}),
+    (["convert", "net.prototxt", "weights.caffemodel", "-o", "out.onnx"],
+     {"h5py", "onnxruntime", "rich", "PIL"}),
+])  # fmt: skip
+def test_the_command_starts_without_what_it_does_not_need(folder, arguments, forbidden):
+    code = (
+        "import atexit, sys\n"
+        "atexit.register(lambda: sys.stderr.write('|'.join(['', *sys.modules])))\n"
+        "from caffe_compat.converters.cli import main\n"
+        "main()"
+    )
+    command = [sys.executable, "-c", code, *arguments]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
+    loaded = set(done.stderr.split("|")[1:])
+    assert "numpy" in loaded
+    assert not forbidden & loaded
