@@ -93,7 +93,7 @@ class DetectionOutput(Layer):
         return np.clip(found, 0, 1) if p.clip else found
 
     def lower(self, g: Builder, loc: str, conf: str, prior: str, *drawn_on: str) -> str:
-        none = _lower_nothing(g, conf)
+        images, none = g.dims(conf)[0], _lower_nothing(g, conf)
         if not self._labels or 0 in (self.p.keep_top_k, self._top_k):
             return none
         scores = g.Transpose(g.Reshape(conf, _int64(0, -1, self.p.num_classes)), perm=[0, 2, 1])
@@ -104,11 +104,12 @@ class DetectionOutput(Layer):
         found = self._lower_decoded(g, loc, prior)
         batch = 1 if self.p.share_location else 2
         found = g.GatherND(found, g.Unsqueeze(order, _int64(3)), batch_dims=batch)
-        kept = self._lower_suppressed(g, found, scores, count)
-        kept = self._lower_best(g, kept, scores, count)
+        kept = self._lower_suppressed(g, found, scores, images, count)
+        kept = self._lower_best(g, kept, scores, images, count)
         rows = self._lower_rows(g, kept, found, scores)
         empty = g.Equal(g.Shape(rows, start=2, end=3), _int64(0))
-        fill = g.Where(empty, g.Shape(conf, end=1), _int64(0))
+        every = g.Shape(conf, end=1) if images is None else _int64(images)
+        fill = g.Where(empty, every, _int64(0))
         return str(g.Concat(rows, g.Slice(none, _int64(0), fill, _int64(2)), axis=2))
 
     @property
@@ -154,7 +155,9 @@ class DetectionOutput(Layer):
         found = bx.lower_decode(g, predictions, priors, scale, p.code_type)
         return str(g.Clip(found, _float(0), _float(1))) if p.clip else found
 
-    def _lower_suppressed(self, g: Builder, found: str, scores: str, count: Size) -> str:
+    def _lower_suppressed(
+        self, g: Builder, found: str, scores: str, images: int | None, count: Size
+    ) -> str:
         """Which candidates stay, a mask."""
         nms, labels = self.p.nms_param, len(self._labels)
         if self.p.code_type != PriorBoxParameter.CENTER_SIZE:
@@ -165,14 +168,18 @@ class DetectionOutput(Layer):
         chosen = g.NonMaxSuppression(
             g.Reshape(found, _vector(g, -1, count, 4)),
             each,
-            np.array(count) if isinstance(count, int) else g.Squeeze(count),
+            np.array(count, np.int64) if isinstance(count, int) else g.Squeeze(count),
             _float(nms.nms_threshold),
             _float(self._least),
         )
-        kept = g.ScatterND(_all(g, each, False), chosen, _all(g, chosen, True, end=1))
+        none = _unmarked(g, each, images and images * labels, 1, count)
+        marks = g.ConstantOfShape(g.Shape(chosen, end=1), value=np.array([True]))
+        kept = g.ScatterND(none, chosen, marks)
         return str(g.Reshape(kept, _vector(g, -1, labels, count)))
 
-    def _lower_best(self, g: Builder, kept: str, scores: str, count: Size) -> str:
+    def _lower_best(
+        self, g: Builder, kept: str, scores: str, images: int | None, count: Size
+    ) -> str:
         """The mask less what keep_top_k leaves out of each image."""
         keep, labels = self.p.keep_top_k, len(self._labels)
         if keep < 0 or (isinstance(count, int) and labels * count <= keep):
@@ -181,7 +188,8 @@ class DetectionOutput(Layer):
         nothing = _float(-np.inf)
         flat = g.Reshape(g.Where(kept, scores, nothing), _int64(0, -1))
         values, places = g.TopK(flat, _vector(g, most), axis=1, outputs=2)
-        best = g.ScatterElements(_all(g, flat, False), places, g.Greater(values, nothing), axis=1)
+        none = _unmarked(g, flat, images, count * labels if isinstance(count, int) else None)
+        best = g.ScatterElements(none, places, g.Greater(values, nothing), axis=1)
         return str(g.Reshape(best, _vector(g, -1, labels, count)))
 
     def _lower_rows(self, g: Builder, kept: str, found: str, scores: str) -> str:
@@ -211,9 +219,12 @@ def _lower_nothing(g: Builder, conf: str) -> str:
     return str(g.Pad(numbers, _int64(0, 0, 0, 0, 0, 0, 0, 6), _float(-1)))
 
 
-def _all(g: Builder, like: str, value: bool, end: int | None = None) -> str:
-    """A mask of one value, of the shape that another tensor has up to axis `end`."""
-    return str(g.ConstantOfShape(g.Shape(like, end=end), value=np.array([value])))
+def _unmarked(g: Builder, like: str, *sizes: Size | None) -> AnyArray | str:
+    """A mask of nothing, of these sizes; where one varies, of the shape that `like` has."""
+    known = [size for size in sizes if isinstance(size, int)]
+    if len(known) == len(sizes):
+        return np.zeros(known, bool)
+    return str(g.ConstantOfShape(g.Shape(like), value=np.array([False])))
 
 
 def _vector(g: Builder, *sizes: Size) -> AnyArray | str:

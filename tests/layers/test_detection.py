@@ -351,9 +351,17 @@ def test_nodes():
     made = operators(make(ssd("top_k: 20")))
     assert made.count("NonMaxSuppression") == 1
     assert made.count("TopK") == 2
+    assert made.count("Shape") == 2  # how many boxes stay, and how many rows that makes
     assert not {"Loop", "Scan", "If", "Range", "PriorBox"} & set(made)
     assert made.count("Concat") == 3  # the corners, the rows, the row where nothing is found
     assert "Scan" in operators(make(ssd("eta: 0.7 nms_threshold: 0.8")))
+
+
+@pytest.mark.parametrize("opset", [18, 21, 23])
+@pytest.mark.parametrize("eta", [1, 0.8])
+def test_every_opset(opset, eta):
+    text = detection(f"nms_param {{ nms_threshold: 0.7 eta: {eta} }} keep_top_k: 9", 2, 30, 3)
+    check_both(text, feeds=drawn(np.random.default_rng(6), 2, 30, 3), opset=opset)
 
 
 def test_a_prior_without_extent():
