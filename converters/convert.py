@@ -33,6 +33,13 @@ def command(
             "where the caffemodel has them.",
         ),
     ] = None,
+    fold_batchnorm: Annotated[
+        bool,
+        typer.Option(
+            "--fold-batchnorm",
+            help="Fold BatchNorm and Scale into the layers before them, where that is exact.",
+        ),
+    ] = False,
     verify: Annotated[
         bool, typer.Option("--verify", help="Compare numpy with onnxruntime, layer by layer.")
     ] = False,
@@ -46,17 +53,24 @@ def command(
     Without WEIGHTS the net is initialised by its fillers.
     """
     from caffe_compat import pipeline
-    from caffe_compat.verify import verify as compare
 
     loaded = pipeline.load(
         net, weights, seed=seed, rng=rng, phase=phase.value, level=level, stages=stage or (),
         inputs=dict(input or ()), batch=batch, ignore_unknown=ignore_unknown, fork=fork,
     )  # fmt: skip
+    if fold_batchnorm:
+        from caffe_compat import fold
+
+        loaded, report = fold.fold_batchnorm(loaded)
+        for line in report.lines():
+            typer.echo(line)
     kind: Any = weights_as.value if weights_as else None
     saved = pipeline.to_onnx(loaded, output, opset=opset, weights_as=kind)
     for path in saved.files:
         typer.echo(f"{path}  {path.stat().st_size:,} bytes")
     if saved.stored:
-        typer.echo(f"stored in {output} itself, in another form: {', '.join(saved.stored)}")
+        typer.echo(f"stored in {output} itself: {', '.join(saved.stored)}")
     if verify:
+        from caffe_compat.verify import verify as compare  # only here: it takes onnxruntime
+
         typer.echo(compare(loaded, opset=opset))
