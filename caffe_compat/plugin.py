@@ -32,6 +32,7 @@ from .layer import Array, Layer, Shape, find, named, registry
 from .layers import plugin as layers
 from .net import fill as draw
 from .rng import BoostRng, make_rng
+from .slopes import apply, resolve
 
 if TYPE_CHECKING:
 
@@ -46,10 +47,6 @@ else:
         from caffe import Layer as _LiveLayer
     except ImportError:  # no Caffe here: whoever drives the layer provides what it would
         _LiveLayer = object
-
-
-def resolve(g):
-    return g
 
 
 class PReLULayer(_LiveLayer):
@@ -144,7 +141,7 @@ def fill(
     net: Any,
     prototxt: str | Path,
     seed: int = 1701,
-    slopes: Literal["auto", "stated"] = "auto",
+    slopes: Literal["auto"] | None = "auto",
     *,
     rng: str = "boost-1.64",
     phase: Literal["TRAIN", "TEST"] = "TRAIN",
@@ -157,9 +154,10 @@ def fill(
         net: a `caffe.Net`, as `solver.net`; anything with `params[name][i].data`. Where it has
             `blobs` too, they give the shapes that the prototxt leaves open.
         prototxt: what it was built from; weight fillers may have `a` here, unknown to Caffe.
-        seed: of the random numbers. With `slopes="stated"` and no `a`, the weights are those of a
+        seed: of the random numbers. With `slopes=None` and no `a`, the weights are those of a
             net that Caffe builds after `caffe.set_random_seed(seed)`.
-        slopes: "auto" finds each msra filler's `a` in the net; "stated" takes it as written.
+        slopes: "auto" finds the slope of every msra filler in the net itself, as
+            `caffe_compat.load` does; None takes `a` as written.
         rng: whose random numbers, as `caffe_compat.load` takes it.
         phase: the one that the net was built for.
         level: likewise.
@@ -179,7 +177,7 @@ def fill(
     known = _without_strangers(selected, net.params, shapes)
     built = graph.build(known, _inputs(known, shapes))
     if slopes == "auto":
-        built = resolve(built)
+        built = apply(built, resolve(built))
     drawn = draw(built, make_rng(rng, seed))
     live = _live(net.params, built, phase)
     done = []

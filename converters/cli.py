@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from . import convert, export, fold, init, run, show, upgrade
+from . import convert, doctor, export, fold, init, run, show, upgrade
 from .terminal import bar, notes
 
 app = typer.Typer(
@@ -17,7 +17,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for module in (convert, export, fold, init, run, show, upgrade):
+for module in (convert, doctor, export, fold, init, run, show, upgrade):
     app.command(module.__name__.rpartition(".")[2])(module.command)
 
 

@@ -101,7 +101,7 @@ def command(
     fork: options.Fork = None,
 ) -> None:
     """Run a net on arrays or pictures, and show or write what it says."""
-    feeds = {name: _read(path) for name, path in map(_split, feed or ())}
+    feeds = {name: read_array(path) for name, path in map(_split, feed or ())}
     blobs = [name for names in blob or () for name in names.split(",") if name]
     shapes = dict(input or ())
     if not image:
@@ -177,7 +177,8 @@ def _split(pair: str) -> tuple[str, Path]:
     return name, Path(path)
 
 
-def _read(path: Path) -> NDArray[Any]:
+def read_array(path: Path) -> NDArray[Any]:
+    """The array in a .npy file."""
     import numpy as np
 
     from caffe_compat.errors import ParseError

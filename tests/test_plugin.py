@@ -253,7 +253,7 @@ def written(tmp_path, text):
 def test_fill_draws_what_caffe_draws(tmp_path):
     net = make(CHAIN)
     there = LiveNet(net)
-    done = plugin.fill(there, written(tmp_path, CHAIN), seed=1701, slopes="stated")
+    done = plugin.fill(there, written(tmp_path, CHAIN), seed=1701, slopes=None)
     for index, node in enumerate(net.graph.nodes):
         for i, array in enumerate(net.params[index]):
             got = there.params[node.layer.name][i].data
@@ -269,9 +269,9 @@ def test_fill_draws_what_caffe_draws(tmp_path):
 def test_fill_takes_the_slope_that_is_stated(tmp_path):
     plain, sloped = LiveNet(make(CHAIN)), LiveNet(make(CHAIN))
     path = written(tmp_path, CHAIN)
-    plugin.fill(plain, path, slopes="stated")
+    plugin.fill(plain, path, slopes=None)
     path.write_text(CHAIN.replace('type: "msra"', 'type: "msra" a: 2', 1))
-    plugin.fill(sloped, path, slopes="stated")
+    plugin.fill(sloped, path, slopes=None)
     ratio = plain.params["a"][0].data / sloped.params["a"][0].data
     assert np.allclose(ratio, np.sqrt(5), rtol=1e-6)
     assert np.array_equal(plain.params["b"][0].data, sloped.params["b"][0].data)
@@ -286,7 +286,7 @@ def test_fill_takes_open_shapes_from_the_live_net(tmp_path):
     ):
         text = CHAIN.replace(f'type: "Input" top: "data"\n  {given}', open_data)
         assert open_data in text
-        plugin.fill(there, written(tmp_path, text), slopes="stated", phase="TEST")
+        plugin.fill(there, written(tmp_path, text), slopes=None, phase="TEST")
         assert there.params["a"][0].data.std() == pytest.approx(np.sqrt(2 / 27), rel=0.3)
         with pytest.raises((ShapeError, UnsupportedError), match="layer 'data'"):
             plugin.fill(LiveNet(make(CHAIN)), written(tmp_path, text))
@@ -392,7 +392,7 @@ def test_beside_caffes_own(tmp_path, shared, top):
             assert_close(mine.data, blob.data, 1e-5, name)
             assert_close(mine.diff, blob.diff, 1e-4, name)
     for kind, net in nets.items():
-        plugin.fill(net, tmp_path / f"{kind}.prototxt", seed=1701, slopes="stated")
+        plugin.fill(net, tmp_path / f"{kind}.prototxt", seed=1701, slopes=None)
     fresh = caffe.get_solver(str(tmp_path / "native_solver.prototxt")).net
     for name, blobs in fresh.params.items():
         for i, blob in enumerate(blobs):

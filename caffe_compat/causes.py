@@ -1,0 +1,144 @@
+"""What the fillers of a net, and its other settings, say is wrong.
+
+A rule takes the patient and its signals, and gives its findings. He et al. 2015 is "Delving Deep
+into Rectifiers".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import prod
+
+from .caffe_pb2 import FillerParameter
+from .graph import Node
+from .layer import canonical_axis
+from .layers.activation import PReLU
+from .layers.conv import Convolution, Deconvolution
+from .layers.dense import InnerProduct
+from .patient import OFF, Finding, Patient, Severity, factor_of, remedy
+from .slopes import Resolved, decayed
+from .spatial import conv_window
+from .symptoms import Signals, backward, forward
+
+_HALVED = 10  # layers after which a half at each leaves less than a thousandth
+_PLAIN = 8  # convolutions beyond which nets of std 0.01 did not converge (He et al. §2.2)
+
+
+def halving(patient: Patient, signals: Signals) -> Iterator[Finding]:
+    """Xavier's fillers, which allow for no rectifier, in a deep net of rectifiers."""
+    deep = depth_of(signals)
+    rectified = [(node, each) for _, node, each in patient.drawn("xavier") if _rectifies(each)]
+    if deep < _HALVED:
+        return
+    for node, each in rectified:
+        factor = factor_of(node, each)
+        yield Finding(
+            "xavier", severity_of(patient, signals), (node.layer.name,), factor,
+            f"xavier before a rectifier: each layer keeps {factor:.2g} of the variance, and "
+            f"{len(rectified)} of them {factor ** len(rectified):.1e}",
+            remedy(each),
+        )  # fmt: skip
+
+
+def slopeless(patient: Patient, signals: Signals) -> Iterator[Finding]:
+    """Msra's fillers of another slope than the rectifier's."""
+    for _, node, each in patient.drawn("msra"):
+        growth = factor_of(node, each)
+        if _rectifies(each) and abs(growth - 1) > 0.01:
+            found = " and ".join(r.layers[0] for r in each.rectifiers if r.layers)
+            yield Finding(
+                "slope", "warning", (node.layer.name,), growth,
+                f"msra without the slope of its rectifier ({found}): each such layer multiplies "
+                f"the variance by {growth:.3g}",
+                remedy(each),
+            )  # fmt: skip
+
+
+def plain(patient: Patient, signals: Signals) -> Iterator[Finding]:
+    """Gaussians of one std for layers of any size, in a deep net."""
+    if depth_of(signals) <= _PLAIN:
+        return
+    for _, node, each in patient.drawn("gaussian"):
+        factor = factor_of(node, each)
+        if not 1 / OFF < factor < OFF:
+            yield Finding(
+                "gaussian", severity_of(patient, signals), (node.layer.name,), factor,
+                f"gaussian of std {each.filler.std:g}, where {float(each.sigma):.3g} keeps the "
+                f"variance: it multiplies it by {factor:.2g}",
+                remedy(each),
+            )  # fmt: skip
+
+
+def zeros(patient: Patient, signals: Signals) -> Iterator[Finding]:
+    """Weights that are 0: nothing comes through, and nothing comes back."""
+    for index, each in patient.resolved.items():
+        node, weight = patient.net.graph.nodes[index], patient.net.params[index][0]
+        if weight.size and not weight.any():
+            whose = "in the file" if node.layer.name in patient.loaded else "by its filler"
+            message = f"all weights are 0 {whose}"
+            yield Finding("zero", "severe", (node.layer.name,), 0.0, message, remedy(each))
+
+
+def decaying(patient: Patient, signals: Signals) -> Iterator[Finding]:
+    """PReLU slopes under weight decay, which makes them ReLUs (He et al. §2)."""
+    names = decayed(patient.written)
+    for node in patient.written.nodes:
+        if node.layer.name in names and isinstance(node.layer, PReLU):
+            specs = node.layer.proto.param
+            rate = specs[0].decay_mult if specs else 1.0
+            yield Finding(
+                "decay", "warning", (node.layer.name,), rate,
+                f"PReLU under weight decay (decay_mult {rate:g}), which pulls its slopes to 0",
+                "param { decay_mult: 0 }",
+            )  # fmt: skip
+
+
+def fans(patient: Patient, signals: Signals) -> Iterator[Finding]:
+    """Fillers that count other connections than the layer has."""
+    for _, node, each in patient.drawn("msra", "xavier"):
+        true = _true_n(node, each.filler.variance_norm)
+        if true is None or 1 / OFF < each.n / true < OFF:
+            continue
+        sigma = float(each.sigma) * (each.n / true) ** 0.5
+        kind = node.layer.proto.type
+        yield Finding(
+            "fan", "warning", (node.layer.name,), each.n / true,
+            f"{each.filler.type} counts n = {each.n:g} for a {kind} that has {true:g}: the "
+            f"variance is {true / each.n:.3g} of what was meant",
+            f'weight_filler {{ type: "gaussian" std: {sigma:.6g} }}',
+        )  # fmt: skip
+
+
+def depth_of(signals: Signals) -> int:
+    """How many layers with weights the net has one after another."""
+    return max((signal.depth for signal in signals), default=0)
+
+
+def severity_of(patient: Patient, signals: Signals) -> Severity:
+    """Severe where the measured signals are lost."""
+    lost = [*forward(patient, signals), *backward(patient, signals)]
+    return "severe" if any(finding.severity == "severe" for finding in lost) else "warning"
+
+
+def _rectifies(each: Resolved) -> bool:
+    return any(r.layers and 1 <= r.gain < 2 for r in each.rectifiers)
+
+
+def _true_n(node: Node, norm: int) -> float | None:
+    """What a filler should divide by at layers where Caffe's count is known to be another."""
+    layer, shape = node.layer, node.blobs[0].shape
+    if isinstance(layer, InnerProduct):
+        if not layer.p.transpose:
+            return None
+        inputs, outputs = float(shape[0]), float(shape[1])
+    elif isinstance(layer, Convolution) and (isinstance(layer, Deconvolution) or layer.p.group > 1):
+        x = node.bottoms[0].shape
+        window = conv_window(layer.p, len(x) - canonical_axis(layer.p.axis, len(x)) - 1)
+        near, far = shape[1] * prod(shape[2:]), shape[0] / layer.p.group * prod(shape[2:])
+        far /= prod(window.stride)
+        inputs, outputs = (far, near) if isinstance(layer, Deconvolution) else (near, far)
+    else:
+        return None
+    if norm == FillerParameter.AVERAGE:
+        return (inputs + outputs) / 2
+    return outputs if norm == FillerParameter.FAN_OUT else inputs

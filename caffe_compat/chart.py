@@ -1,0 +1,126 @@
+"""Curves over a net's depth on a logarithmic axis, as SVG that stands in a page without scripts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from math import ceil, floor, inf, isfinite, log10
+from typing import NamedTuple
+
+WIDTH, HEIGHT = 480, 330
+_LEFT, _RIGHT, _TOP, _BOTTOM = 54, 12, 12, 40
+_TICKS = 8
+_FARTHEST = 16  # decades either way: what is farther is drawn at the edge
+
+
+class Curve(NamedTuple):
+    """One line: a value for each depth, None where there is none; `style` is its CSS class."""
+
+    label: str
+    values: Sequence[float | None]
+    style: str
+
+
+class Decades(NamedTuple):
+    """The span of a logarithmic axis in powers of ten, and a tick each `step`."""
+
+    low: int
+    high: int
+    step: int
+
+    def place(self, value: float) -> float:
+        """Where on the axis a value is, 0 to 1; what is off it, at its end."""
+        if not 0 < value < inf:
+            return 0.0 if value <= 0 else 1.0
+        return min(1.0, max(0.0, (log10(value) - self.low) / (self.high - self.low)))
+
+
+def decades(values: Sequence[float | None], ticks: int = _TICKS) -> Decades:
+    """An axis for these values that always shows 1e-4 to 1e4."""
+    powers = [log10(v) for v in values if v is not None and isfinite(v) and v > 0]
+    low = max(-_FARTHEST, floor(min([-4.0, *powers])))
+    high = min(_FARTHEST, ceil(max([4.0, *powers])))
+    step = ceil((high - low) / ticks)
+    return Decades(step * floor(low / step), step * ceil(high / step), step)
+
+
+def draw(title: str, names: Sequence[str], curves: Sequence[Curve]) -> str:
+    """The curves as one SVG.
+
+    Args:
+        title: what a screen reader says it is.
+        names: of the layer at each depth, for the points' tooltips.
+        curves: the lines, the first below.
+    """
+    axis = decades([value for curve in curves for value in curve.values])
+    lines = "".join(_line(curve, names, axis) for curve in curves)
+    return (
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}">'
+        f"{_grid(axis, len(names))}{lines}</svg>"
+    )
+
+
+def marker(kind: int, x: float, y: float, inner: str = "") -> str:
+    """The mark of the kind-th line at a place; the shapes tell the lines apart without colour."""
+    shape = kind % 5
+    if shape == 0:
+        return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.4">{inner}</circle>'
+    corners = (
+        ((-3.2, -3.2), (3.2, -3.2), (3.2, 3.2), (-3.2, 3.2)),
+        ((0, -4.4), (4, 3.2), (-4, 3.2)),
+        ((0, -4.6), (4.6, 0), (0, 4.6), (-4.6, 0)),
+        ((0, 4.4), (4, -3.2), (-4, -3.2)),
+    )[shape - 1]
+    points = " ".join(f"{x + dx:.1f},{y + dy:.1f}" for dx, dy in corners)
+    return f'<polygon points="{points}">{inner}</polygon>'
+
+
+def _x(i: int, count: int) -> float:
+    return _LEFT + 8 + (WIDTH - _LEFT - _RIGHT - 16) * (i / (count - 1) if count > 1 else 0.5)
+
+
+def _y(share: float) -> float:
+    return _TOP + (HEIGHT - _TOP - _BOTTOM) * (1 - share)
+
+
+def _grid(axis: Decades, count: int) -> str:
+    left, right = _LEFT, WIDTH - _RIGHT
+    top, bottom = _y(axis.place(1e3)), _y(axis.place(1e-3))
+    parts = [
+        f'<rect class="band" x="{left}" y="{top:.1f}" width="{right - left}" '
+        f'height="{bottom - top:.1f}"/>'
+    ]
+    for power in range(axis.low, axis.high + 1, axis.step):
+        y = _y((power - axis.low) / (axis.high - axis.low))
+        style = "one" if power == 0 else "grid"
+        parts.append(f'<line class="{style}" x1="{left}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        text = f'<text x="{left - 6}" y="{y + 4:.1f}" text-anchor="end">{_power(power)}</text>'
+        parts.append(text)
+    every = max(1, ceil(count / 10))
+    for i in range(0, count, every):
+        x, y = _x(i, count), HEIGHT - _BOTTOM
+        parts.append(f'<text x="{x:.1f}" y="{y + 16}" text-anchor="middle">{i + 1}</text>')
+    middle = (left + right) / 2
+    parts.append(f'<text x="{middle}" y="{HEIGHT - 6}" text-anchor="middle">'
+                 "layers with weights, in order</text>")  # fmt: skip
+    return "".join(parts)
+
+
+def _power(power: int) -> str:
+    if power == 0:
+        return "1"
+    return f'10<tspan dy="-5" font-size="10">{str(power).replace("-", "−")}</tspan>'
+
+
+def _line(curve: Curve, names: Sequence[str], axis: Decades) -> str:
+    count = len(names)
+    known = [(i, v) for i, v in enumerate(curve.values) if v is not None]
+    points = [(_x(i, count), _y(axis.place(v)), names[i], v) for i, v in known]
+    path = " ".join(f"{x:.1f},{y:.1f}" for x, y, _, _ in points)
+    parts = [f'<polyline points="{path}"/>'] if points else []
+    if curve.style.startswith("run"):
+        kind = int(curve.style.removeprefix("run"))
+        for x, y, name, value in points:
+            tip = f"<title>{escape(curve.label)}, {escape(name)}: {value:.3g}</title>"
+            parts.append(marker(kind, x, y, tip))
+    return f'<g class="{curve.style}">{"".join(parts)}</g>'
