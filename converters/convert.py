@@ -45,6 +45,7 @@ def command(
     ] = False,
     seed: options.Seed = 1701,
     rng: options.Rng = "boost-1.64",
+    slopes: options.SlopesOption = None,
     ignore_unknown: options.IgnoreUnknown = False,
     fork: options.Fork = None,
 ) -> None:
@@ -57,6 +58,7 @@ def command(
     loaded = pipeline.load(
         net, weights, seed=seed, rng=rng, phase=phase.value, level=level, stages=stage or (),
         inputs=dict(input or ()), batch=batch, ignore_unknown=ignore_unknown, fork=fork,
+        slopes=slopes and slopes.value,
     )  # fmt: skip
     if fold_batchnorm:
         from caffe_compat import fold
