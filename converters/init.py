@@ -58,7 +58,7 @@ def command(
     loaded = pipeline.load(
         net, weights, seed=seed, rng=rng, phase=phase.value, level=level, stages=stage or (),
         inputs=dict(input or ()), batch=batch, ignore_unknown=ignore_unknown, fork=fork,
-        slopes=slopes and slopes.value,
+        slopes=slopes.value if slopes else None,
     )  # fmt: skip
     if stock is not None:
         pipeline.save_stock(net, loaded.graph, stock, fix_decay=fix_decay)
