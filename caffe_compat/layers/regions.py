@@ -1,0 +1,64 @@
+"""What the layers have in common that pool regions of interest: rows of (image, x0, y0, x1, y1)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..builder import Builder
+from ..errors import ShapeError, UnsupportedError
+from ..layer import Array, Layer, Shape
+
+# The last opset of which onnxruntime runs MaxRoiPool and RoiAlign.
+_LAST_OPSET = 21
+
+
+class Regions(Layer):
+    """A layer that makes one small picture of each region."""
+
+    def _sizes(self, x: Shape) -> Shape:
+        """Channels, height and width of a region's picture."""
+        raise NotImplementedError
+
+    def shapes(self, x: Shape, rois: Shape) -> list[Shape | None]:
+        if len(x) != 4:
+            raise ShapeError(f"needs a bottom of 4 axes (num, channels, height, width), has {x}")
+        if not rois or int(np.prod(rois[1:])) != 5:
+            raise ShapeError(f"the regions must have 5 numbers each, and are {rois}")
+        sizes = self._sizes(x)
+        if min(sizes) < 1:
+            raise ShapeError(f"the size of a region's picture must be positive, and is {sizes}")
+        return [(rois[0], *sizes)]
+
+    def classes(self, x: Shape, rois: Shape) -> dict[int, int]:
+        return {1: x[0]}  # so that the images that a random region names exist
+
+    def forward(self, x: Array, rois: Array) -> Array:
+        (shape,) = self.shapes(x.shape, rois.shape)
+        y = np.zeros(shape or (), np.float32)
+        for i, region in enumerate(rois.reshape(-1, 5)):
+            image = int(region[0])
+            if not 0 <= image < len(x):
+                raise ShapeError(f"region {i} is of image {image}, and there are {len(x)}")
+            y[i] = self._pool(x[image], region[1:])
+        return y
+
+    def _pool(self, x: Array, box: Array) -> Array:
+        """One region of one picture (channels, height, width)."""
+        raise NotImplementedError
+
+
+def flat(g: Builder, rois: str) -> str:
+    """The regions as (regions, 5)."""
+    return rois if len(g.dims(rois)) == 2 else str(g.Reshape(rois, np.array([-1, 5])))
+
+
+def column(g: Builder, x: str, axis: int) -> str:
+    """One column of a matrix, as a matrix."""
+    return str(g.Slice(x, np.array([axis]), np.array([axis + 1]), np.array([1])))
+
+
+def check_opset(g: Builder, operator: str) -> None:
+    """Refuse opsets whose form of the operator onnxruntime lacks."""
+    if g.opset > _LAST_OPSET:
+        raise UnsupportedError(f"onnxruntime has {operator} up to opset {_LAST_OPSET}, and opset "
+                               f"{g.opset} is asked for")  # fmt: skip
