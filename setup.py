@@ -12,8 +12,8 @@ setup(
     long_description_content_type="text/markdown",
     license="BSD-2-Clause",
     python_requires=">=3.10",
-    packages=["caffe_compat", "caffe_compat.layers", "caffe_compat.rng",
-              "caffe_compat.converters"],
+    packages=["caffe_compat", *(f"caffe_compat.{name}" for name in (
+        "layers", "rng", "weights", "converters"))],
     package_dir={"caffe_compat.converters": "converters"},
     package_data={"caffe_compat": ["py.typed", "*.pyi"]},
     install_requires=[

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
         UnsupportedError,
         WeightsError,
     )
-    from .layer import Layer, layer, register
+    from .layer import Layer, register
     from .net import Net
     from .pipeline import convert, load, read, save, to_onnx
     from .session import Session
-    from .verify import verify
+    from .verification import verify
 
 __version__ = "0.1.0"
 __all__ = [
@@ -37,7 +37,6 @@ __all__ = [
     "UnsupportedError",
     "WeightsError",
     "convert",
-    "layer",
     "load",
     "read",
     "register",
@@ -49,11 +48,11 @@ __all__ = [
 _HOMES = {
     "errors": ("CaffeCompatError", "DeviceError", "ParseError", "ShapeError", "UnsupportedError",
                "WeightsError"),
-    "layer": ("Layer", "layer", "register"),
+    "layer": ("Layer", "register"),
     "net": ("Net",),
     "pipeline": ("convert", "load", "read", "save", "to_onnx"),
     "session": ("Session",),
-    "verify": ("verify",),
+    "verification": ("verify",),
 }  # fmt: skip
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 

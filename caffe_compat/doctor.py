@@ -22,8 +22,8 @@ from .rng import make_rng
 from .signals import Signal, average, measure
 from .slopes import apply, resolve
 from .theory import is_weighted
-from .trained import Weights
-from .verify import random_feeds
+from .verification import random_feeds
+from .weights.trained import Weights
 
 AS_WRITTEN = "as written"
 

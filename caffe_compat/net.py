@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from . import mapped
 from .errors import ShapeError, WeightsError
 from .graph import Graph, Node
 from .layer import Array
 from .progress import track
 from .rng import Rng
 from .sharing import Place
-from .trained import Report, Weights, match
+from .weights import mapped
+from .weights.trained import Report, Weights, match
 
 
 @dataclass(frozen=True)

@@ -18,11 +18,11 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from . import mapped
 from .errors import CaffeCompatError, WeightsError
 from .files import writing
 from .lowering import Lowered
-from .wire import head
+from .weights import mapped
+from .weights.wire import head
 
 WeightsAs = Literal["inline", "external", "in-place"]
 INLINE_LIMIT = 1_500_000_000  # bytes of weights above which they go to a file beside by default

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
-from . import files, graph, onnx_files, rules, snapshot, upgrade, weights
+from . import files, graph, onnx_files, rules, upgrade, weights
 from .caffe_pb2 import TEST, TRAIN, NetParameter, ParamSpec
 from .errors import CaffeCompatError, ParseError, UnsupportedError
 from .layer import Shape
@@ -18,7 +18,8 @@ from .rng import make_rng
 from .slopes import apply, resolve
 from .splits import insert_splits
 from .stock import stock
-from .trained import Weights
+from .weights import snapshot
+from .weights.trained import Weights
 
 log = logging.getLogger("caffe_compat")
 

@@ -33,7 +33,7 @@ from .layers.dense import Embed, InnerProduct
 from .layers.recurrent import RNN, Recurrent
 from .net import carried, loaded
 from .sharing import Place
-from .trained import Weights
+from .weights.trained import Weights
 
 __all__ = ["LINEAR", "Rectifier", "Resolved", "apply", "decayed", "resolve"]
 

@@ -15,7 +15,7 @@ from .terminal import say_shape, table
 if TYPE_CHECKING:
     from caffe_compat.graph import Graph
     from caffe_compat.slopes import Rectifier
-    from caffe_compat.trained import Weights
+    from caffe_compat.weights.trained import Weights
 
 
 def command(

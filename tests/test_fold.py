@@ -9,11 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from caffe_compat import files, pipeline, snapshot, weights
+from caffe_compat import files, pipeline, weights
 from caffe_compat.errors import WeightsError
 from caffe_compat.fold import fold_batchnorm
 from caffe_compat.net import Net
 from caffe_compat.session import Session
+from caffe_compat.weights import snapshot
 
 from .cases import assert_close, feed, make, run_onnx
 

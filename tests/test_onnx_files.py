@@ -12,10 +12,11 @@ import numpy as np
 import onnx
 import pytest
 
-from caffe_compat import mapped, onnx_files, pipeline, weights
+from caffe_compat import onnx_files, pipeline, weights
 from caffe_compat.errors import CaffeCompatError, WeightsError
 from caffe_compat.lowering import lower
 from caffe_compat.session import Session
+from caffe_compat.weights import mapped
 
 from . import wireformat
 from .cases import assert_close, feed

@@ -6,9 +6,10 @@ import h5py
 import numpy as np
 import pytest
 
-from caffe_compat import mapped, weights
+from caffe_compat import weights
 from caffe_compat.caffe_pb2 import LayerParameter, NetParameter
 from caffe_compat.errors import CaffeCompatError, WeightsError
+from caffe_compat.weights import mapped
 
 from .test_weights import CAFFEMODELS
 

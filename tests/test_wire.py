@@ -7,8 +7,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from caffe_compat.errors import WeightsError
-from caffe_compat.mapped import Mapped
-from caffe_compat.wire import FIXED32, FIXED64, LENGTH, VARINT, Field, Scan
+from caffe_compat.weights.mapped import Mapped
+from caffe_compat.weights.wire import FIXED32, FIXED64, LENGTH, VARINT, Field, Scan
 
 from .wireformat import doubles, floats, group, integer, length, tag, varint
 
@@ -102,7 +102,7 @@ def test_a_length_is_held_against_what_encloses_it(tmp_path):
 
 
 def test_a_file_of_nothing_but_fields_ends_soon(tmp_path, monkeypatch):
-    monkeypatch.setattr("caffe_compat.wire._MAX_FIELDS", 1000)
+    monkeypatch.setattr("caffe_compat.weights.wire._MAX_FIELDS", 1000)
     path = tmp_path / "file"
     path.write_bytes(integer(1, 1) * 1001)
     with pytest.raises(WeightsError, match=r"byte 2000: net: more than 1000 fields"):

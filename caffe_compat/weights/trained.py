@@ -11,7 +11,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import WeightsError
+from ..errors import WeightsError
 from .mapped import Mapped
 
 Shape: TypeAlias = tuple[int, ...]

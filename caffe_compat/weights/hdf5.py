@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import WeightsError
+from ..errors import WeightsError
 from .mapped import Mapped
 from .trained import BlobData, LayerWeights, Weights
 

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from .errors import WeightsError
+from ..errors import WeightsError
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

@@ -14,10 +14,10 @@ import numpy as np
 from google.protobuf.message import Message
 from numpy.typing import NDArray
 
+from ..caffe_pb2 import BlobProto, BlobShape, LayerParameter, NetParameter
+from ..errors import WeightsError
+from ..files import atomic, writing
 from . import mapped
-from .caffe_pb2 import BlobProto, BlobShape, LayerParameter, NetParameter
-from .errors import WeightsError
-from .files import atomic, writing
 from .wire import head
 
 Array = NDArray[np.float32]

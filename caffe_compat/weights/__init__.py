@@ -11,9 +11,9 @@ import os
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import WeightsError
+from ..files import foreign_format
 from . import caffemodel
-from .errors import WeightsError
-from .files import foreign_format
 from .mapped import Mapped, location
 from .snapshot import write_caffemodel, write_hdf5
 from .trained import BlobData, LayerWeights, Report, Weights, match

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .caffe_pb2 import (
+from ..caffe_pb2 import (
     BlobProto,
     BlobShape,
     LayerParameter,
@@ -16,7 +16,7 @@ from .caffe_pb2 import (
     V0LayerParameter,
     V1LayerParameter,
 )
-from .errors import WeightsError
+from ..errors import WeightsError
 from .mapped import Mapped
 from .trained import BlobData, LayerWeights, Shape, Weights
 from .wire import FIXED32, FIXED64, LENGTH, VARINT, Field, Scan
