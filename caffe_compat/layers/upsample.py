@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..builder import Builder
 from ..caffe_pb2 import UnpoolingParameter
-from ..errors import ShapeError
+from ..errors import ShapeError, UnsupportedError
 from ..layer import Array, Layer, Shape, layer
 
 
@@ -49,6 +49,9 @@ class _ByMask(Layer):
         return dx.reshape(x.shape), None
 
     def lower(self, g: Builder, x: str, mask: str) -> Any:
+        return self._lower_mask(g, x, mask)
+
+    def _lower_mask(self, g: Builder, x: str, mask: str) -> Any:
         size = self._size((0, 0, *self._fixed(g, x)))
         flat = np.array([0, 0, -1])
         places = g.Cast(g.Reshape(mask, flat), to=onnx.TensorProto.INT64)
@@ -94,7 +97,8 @@ class Upsample(_ByMask):
     def _check_repeats(self) -> None:
         for field, _ in self.p.ListFields():
             if field.name != "scale":
-                raise ShapeError(f"{field.name} is for an Upsample with a mask, its second bottom")
+                raise UnsupportedError(f"{field.name} without a mask, the second bottom: forks "
+                                       "round differently")  # fmt: skip
         if self._scales(1)[0] < 1:
             raise ShapeError("scale must be positive, and is 0")
 
@@ -144,7 +148,7 @@ class Upsample(_ByMask):
 
     def lower(self, g: Builder, x: str, *mask: str) -> Any:
         if mask:
-            return super().lower(g, x, *mask)
+            return self._lower_mask(g, x, *mask)
         scale = self._scales(1)[0]
         if scale == 1:
             return x
@@ -245,7 +249,7 @@ class Unpooling(_ByMask):
 
     def lower(self, g: Builder, x: str, *mask: str) -> Any:
         if mask:
-            return super().lower(g, x, *mask)
+            return self._lower_mask(g, x, *mask)
         rows, columns = self._spread((g.fixed(x, 2), g.fixed(x, 3)))
         return g.MatMul(rows, g.MatMul(x, np.ascontiguousarray(columns.T)))
 
