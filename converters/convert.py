@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from . import options
+from . import deployment, options, preprocessing
 
 
 def command(
@@ -40,6 +40,32 @@ def command(
             help="Fold BatchNorm and Scale into the layers before them, where that is exact.",
         ),
     ] = False,
+    bake_preprocess: Annotated[
+        bool,
+        typer.Option(
+            "--bake-preprocess", help="Put the preprocessing in: the input is uint8 NHWC RGB."
+        ),
+    ] = False,
+    preset: preprocessing.Preset = None,
+    mean: preprocessing.Mean = None,
+    mean_file: preprocessing.MeanFile = None,
+    scale: preprocessing.Scale = None,
+    raw_scale: preprocessing.RawScale = None,
+    bgr: preprocessing.Order = None,
+    resize: preprocessing.Resize = None,
+    crop: preprocessing.Crop = None,
+    fp16: Annotated[
+        bool, typer.Option("--fp16", help="Weights and arithmetic in float16; prints the parity.")
+    ] = False,
+    int8: Annotated[
+        bool, typer.Option("--int8", help="Quantise to 8 bits; prints the parity.")
+    ] = False,
+    calibrate: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--calibrate", metavar="DIR", help="Pictures to learn --int8's ranges from."
+        ),
+    ] = None,
     verify: Annotated[
         bool, typer.Option("--verify", help="Compare numpy with onnxruntime, layer by layer.")
     ] = False,
@@ -55,10 +81,13 @@ def command(
     """
     from caffe_compat import pipeline
 
+    prep = preprocessing.Options(preset, mean, mean_file, scale, raw_scale, bgr, resize, crop)
+    deployment.check(bake=bake_preprocess, fp16=fp16, int8=int8, calibrate=calibrate,
+                     prep=prep.given)  # fmt: skip
     loaded = pipeline.load(
         net, weights, seed=seed, rng=rng, phase=phase.value, level=level, stages=stage or (),
         inputs=dict(input or ()), batch=batch, ignore_unknown=ignore_unknown, fork=fork,
-        slopes=slopes and slopes.value,
+        slopes=slopes.value if slopes else None,
     )  # fmt: skip
     if fold_batchnorm:
         from caffe_compat import fold
@@ -67,12 +96,19 @@ def command(
         for line in report.lines():
             typer.echo(line)
     kind: Any = weights_as.value if weights_as else None
-    saved = pipeline.to_onnx(loaded, output, opset=opset, weights_as=kind)
+    if bake_preprocess or fp16 or int8:
+        preprocess = deployment.preprocessing_of(loaded, net, prep)
+        saved = deployment.save(
+            loaded, output, opset=opset, weights_as=kind, preprocess=preprocess,
+            bake=bake_preprocess, fp16=fp16, int8=int8, calibrate=calibrate or (),
+        )  # fmt: skip
+    else:
+        saved = pipeline.to_onnx(loaded, output, opset=opset, weights_as=kind)
     for path in saved.files:
         typer.echo(f"{path}  {path.stat().st_size:,} bytes")
     if saved.stored:
         typer.echo(f"stored in {output} itself: {', '.join(saved.stored)}")
     if verify:
-        from caffe_compat.verify import verify as compare  # only here: it takes onnxruntime
+        from caffe_compat.verification import verify as compare  # only here: it takes onnxruntime
 
         typer.echo(compare(loaded, opset=opset))
