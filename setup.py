@@ -25,7 +25,7 @@ setup(
     extras_require={
         "cpu": ["onnxruntime>=1.17"],
         "gpu": ["onnxruntime-gpu>=1.17"],
-        "ray": ["ray>=2.9"],
+        "ray": ["ray[data]>=2.9"],
         "test": ["pytest>=8", "hypothesis>=6"],
     },
     entry_points={"console_scripts": ["caffe-compat = caffe_compat.converters.cli:main"]},
