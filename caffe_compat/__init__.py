@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .layer import Layer, register
     from .net import Net
     from .pipeline import convert, load, read, save, to_onnx
+    from .preprocess import Preprocess
     from .session import Session
     from .verification import verify
 
@@ -32,6 +33,7 @@ __all__ = [
     "Layer",
     "Net",
     "ParseError",
+    "Preprocess",
     "Session",
     "ShapeError",
     "UnsupportedError",
@@ -51,6 +53,7 @@ _HOMES = {
     "layer": ("Layer", "register"),
     "net": ("Net",),
     "pipeline": ("convert", "load", "read", "save", "to_onnx"),
+    "preprocess": ("Preprocess",),
     "session": ("Session",),
     "verification": ("verify",),
 }  # fmt: skip

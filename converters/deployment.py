@@ -94,13 +94,13 @@ def _feeds(
     net: Net, session: Any, preprocess: Preprocess | None, calibrate: Sequence[str]
 ) -> list[Any]:
     """The pictures given, made ready; without any, random input."""
-    from caffe_compat import pictures, verify
+    from caffe_compat import pictures, verification
     from caffe_compat.predictor import Predictor
 
     if calibrate:
         names = [str(path) for path in pictures.find(calibrate)]
         return list(Predictor(session, preprocess).feeds(names))
-    drawn = [verify.random_feeds(net, seed) for seed in range(RUNS)]
+    drawn = [verification.random_feeds(net, seed) for seed in range(RUNS)]
     return [{name: feed[name] for name in session.inputs} for feed in drawn]
 
 
