@@ -71,8 +71,9 @@ class Session:
         options = runtime().SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
-        source = _source(model, blobs, options)
+        source, values = _source(model, blobs, options)
         self._session, chosen = _open(source, options, choices)
+        del values  # onnxruntime reads them where they are until the session stands
         self.device = chosen.name
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         self.inputs: dict[str, Dims] = {i.name: _dims(i.shape) for i in inputs}
@@ -161,8 +162,8 @@ class Session:
 
 def _source(
     model: Net | Lowered | str | Path | bytes, blobs: Sequence[str], options: Any
-) -> str | bytes:
-    """What InferenceSession opens; weights in memory go to it through `options`."""
+) -> tuple[str | bytes, list[Any]]:
+    """What InferenceSession opens, and the weights in memory that it gets through `options`."""
     if isinstance(model, Net):
         model = lower(model, extra=[model.graph.blob(name) for name in blobs])
     if isinstance(model, Lowered):
@@ -170,22 +171,22 @@ def _source(
         shell, large = onnx_files.shell(model)
         values = [runtime().OrtValue.ortvalue_from_numpy(array) for array in large.values()]
         options.add_external_initializers(list(large), values)
-        return shell
+        return shell, [*values, *large.values()]
     if isinstance(model, bytes):
         if not blobs:
-            return model
-        return _with_outputs(onnx.load_from_string(model), blobs).SerializeToString()
+            return model, []
+        return _with_outputs(onnx.load_from_string(model), blobs).SerializeToString(), []
     path = Path(model)
     if not path.is_file():
         raise CaffeCompatError(f"{path}: no such file")
     if not blobs:
-        return str(path)
+        return str(path), []
     options.add_session_config_entry(_FOLDER, str(path.resolve().parent))
     try:
         message = onnx.load(path, load_external_data=False)
     except Exception as error:  # protobuf's own error type depends on its implementation
         raise CaffeCompatError(f"{path}: not an ONNX file: {error}") from error
-    return _with_outputs(message, blobs).SerializeToString()
+    return _with_outputs(message, blobs).SerializeToString(), []
 
 
 def _with_outputs(model: onnx.ModelProto, blobs: Sequence[str]) -> onnx.ModelProto:

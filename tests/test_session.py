@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import threading
+from dataclasses import replace
 
 import numpy as np
 import onnxruntime
@@ -237,3 +238,21 @@ def test_weights_in_memory_do_not_pass_through_the_protobuf(net):
 
 def only(monkeypatch, *providers):
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: list(providers))
+
+
+def test_weights_live_until_the_session_stands(net, monkeypatch):
+    """Onnxruntime takes the arrays' addresses; what was made on the way must not be freed."""
+    lowered, want = lower(net), Session(net, "cpu").run(feed(net))["prob"]
+    # not in C's order, so that copies are made for onnxruntime
+    turned = {name: np.array(array, order="F") for name, array in lowered.arrays.items()}
+    start, junk = onnxruntime.InferenceSession, []
+
+    def late(*arguments, **options):
+        junk.extend(np.full(array.shape, np.nan, np.float32) for array in turned.values())
+        return start(*arguments, **options)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", late)
+    session = Session(replace(lowered, arrays=turned), "cpu")
+    for array in turned.values():
+        array[...] = np.nan if array.dtype.kind == "f" else array  # and it keeps its own copy
+    np.testing.assert_array_equal(session.run(feed(net))["prob"], want)
