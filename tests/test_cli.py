@@ -26,18 +26,6 @@ layer { name: "prob" type: "Softmax" bottom: "fc" top: "prob" }
 
 
 @pytest.fixture
-def run(monkeypatch, capsys):
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["caffe-compat", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-        out, err = capsys.readouterr()
-        return stop.value.code or 0, out, err
-
-    return call
-
-
-@pytest.fixture
 def net(tmp_path):
     path = tmp_path / "net.prototxt"
     path.write_text(NET)

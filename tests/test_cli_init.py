@@ -5,12 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import sys
 
 import numpy as np
 import onnx
 import pytest
-from caffe_compat.converters import cli
 
 from caffe_compat import weights
 
@@ -26,20 +24,6 @@ def _cases():
         count = sum(math.prod(b["shape"]) for blobs in record["params"].values() for b in blobs)
         if 0 < count < LIMIT:
             yield pytest.param(folder, record, id=folder.name)
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    """Runs the command; gives its exit status, standard output and standard error."""
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["caffe-compat", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-        out, err = capsys.readouterr()
-        return stop.value.code or 0, out, err
-
-    return call
 
 
 def sha256(array):

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 
 import h5py
 import numpy as np
 import onnx
 import pytest
-from caffe_compat.converters import cli
 from PIL import Image
 
 from caffe_compat import pictures, pipeline
@@ -24,18 +22,6 @@ LABELS = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse
 MODEL = (CIFAR / "net.prototxt", "--weights", CIFAR / "weights.caffemodel.h5")
 CONVERT = (CIFAR / "net.prototxt", CIFAR / "weights.caffemodel.h5")
 PREP = Preprocess(mean=(125, 123, 114))
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["caffe-compat", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-        out, err = capsys.readouterr()
-        return stop.value.code or 0, out, err
-
-    return call
 
 
 @pytest.fixture

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import re
-import sys
 
 import numpy as np
 import onnx
 import pytest
-from caffe_compat.converters import cli
 
 from caffe_compat import pipeline, triton
 from caffe_compat.errors import CaffeCompatError
@@ -51,18 +49,6 @@ dynamic_batching {
   max_queue_delay_microseconds: 250
 }
 """
-
-
-@pytest.fixture
-def run(monkeypatch, capsys):
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["caffe-compat", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-        out, err = capsys.readouterr()
-        return stop.value.code or 0, out, err
-
-    return call
 
 
 @pytest.fixture
