@@ -30,7 +30,6 @@ _DTYPES: dict[str, Any] = {
     "tensor(int64)": np.int64,
     "tensor(bool)": np.bool_,
 }
-_FOLDER = "session.model_external_initializers_file_folder_path"
 
 
 class Session:
@@ -164,29 +163,36 @@ def _source(
     model: Net | Lowered | str | Path | bytes, blobs: Sequence[str], options: Any
 ) -> tuple[str | bytes, list[Any]]:
     """What InferenceSession opens, and the weights in memory that it gets through `options`."""
+    if isinstance(model, str | Path) and not Path(model).is_file():
+        raise CaffeCompatError(f"{model}: no such file")
     if isinstance(model, Net):
         model = lower(model, extra=[model.graph.blob(name) for name in blobs])
+    elif blobs and not isinstance(model, Lowered):
+        model = _parsed(model)
     if isinstance(model, Lowered):
         model = Lowered(_with_outputs(model.model, blobs), model.arrays, model.changed)
         shell, large = onnx_files.shell(model)
         values = [runtime().OrtValue.ortvalue_from_numpy(array) for array in large.values()]
         options.add_external_initializers(list(large), values)
         return shell, [*values, *large.values()]
-    if isinstance(model, bytes):
-        if not blobs:
-            return model, []
-        return _with_outputs(onnx.load_from_string(model), blobs).SerializeToString(), []
-    path = Path(model)
-    if not path.is_file():
-        raise CaffeCompatError(f"{path}: no such file")
-    if not blobs:
-        return str(path), []
-    options.add_session_config_entry(_FOLDER, str(path.resolve().parent))
+    return model if isinstance(model, bytes) else str(model), []
+
+
+def _parsed(model: str | Path | bytes) -> Lowered:
+    """An ONNX file, its initializers taken out of it, wherever they lie."""
+    what, folder = "the model", ""
     try:
-        message = onnx.load(path, load_external_data=False)
+        if isinstance(model, bytes):
+            message = onnx.load_from_string(model)
+        else:
+            what, folder = str(model), str(Path(model).resolve().parent)
+            message = onnx.load(model, load_external_data=False)
+        held = message.graph.initializer
+        arrays = {tensor.name: onnx.numpy_helper.to_array(tensor, folder) for tensor in held}
     except Exception as error:  # protobuf's own error type depends on its implementation
-        raise CaffeCompatError(f"{path}: not an ONNX file: {error}") from error
-    return _with_outputs(message, blobs).SerializeToString(), []
+        raise CaffeCompatError(f"{what}: not an ONNX file that can be read: {error}") from error
+    del held[:]
+    return Lowered(message, arrays, ())
 
 
 def _with_outputs(model: onnx.ModelProto, blobs: Sequence[str]) -> onnx.ModelProto:
