@@ -109,7 +109,7 @@ def _grid(axis: Decades, count: int) -> str:
 def _power(power: int) -> str:
     if power == 0:
         return "1"
-    return f'10<tspan dy="-5" font-size="10">{str(power).replace("-", "−")}</tspan>'
+    return f'10<tspan dy="-5" font-size="75%">{str(power).replace("-", "−")}</tspan>'
 
 
 def _line(curve: Curve, names: Sequence[str], axis: Decades) -> str:

@@ -23,7 +23,7 @@ body { margin: 0 auto; padding: 1rem; max-width: 72rem; background: var(--paper)
   color: var(--ink);
   font: 16px/1.45 system-ui, "DejaVu Sans", sans-serif; }
 h1 { font-size: 1.5rem; margin: 0 0 .25rem; overflow-wrap: anywhere; }
-h2 { font-size: 1.15rem; margin: 2rem 0 .5rem; }
+h2 { font-size: 1.15rem; margin: 2rem 0 .5rem; break-after: avoid; }
 p { margin: .3rem 0; } .soft { color: var(--soft); font-size: .9rem; }
 .charts { display: grid; gap: 1rem;
   grid-template-columns: repeat(auto-fit, minmax(min(100%, 26rem), 1fr)); }
@@ -58,8 +58,9 @@ th, td { padding: .2rem .5rem; border-bottom: 1px solid var(--line); text-align:
   white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; position: sticky; left: 0;
   background: var(--paper); }
-.text { text-align: left; } thead th { border-bottom-width: 2px; } .off { color: var(--bad);
+th[colspan] { text-align: center; } .text { text-align: left; } thead th { border-bottom-width: 2px; } .off { color: var(--bad);
   font-weight: 700; }
+@media (max-width: 34rem) { svg { font-size: 16px; } }
 @media print { body { font-size: 10pt; padding: 0; max-width: none; } .wide { overflow: visible; }
   .charts { grid-template-columns: 1fr 1fr; } table { font-size: 7.5pt; }
   th, td { padding: .1rem .25rem; }

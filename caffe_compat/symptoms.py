@@ -20,7 +20,8 @@ from .signals import Signal, run
 Signals: TypeAlias = Sequence[Signal]
 
 LOW, HIGH = 1e-3, 1e3
-_SURE = 0.9  # the mean probability of a softmax's first choice, above which it hardly learns
+_SURE = 0.8  # the mean probability of a softmax's first choice, above which it hardly learns
+_CERTAIN = 0.95
 _DEAD = 0.6  # in a deep net of random weights half of the channels are
 _READERS = ("Data", "ImageData", "MemoryData", "WindowData")
 
@@ -85,7 +86,7 @@ def saturated(patient: Patient, signals: Signals) -> Iterator[Finding]:
         if sure is not None and sure > _SURE:
             moment = np.mean(np.square(feeds[node.tops[0].blob], dtype=np.float64))
             yield Finding(
-                "saturated", "severe" if sure > 0.99 else "warning", (node.layer.name,), sure,
+                "saturated", "severe" if sure > _CERTAIN else "warning", (node.layer.name,), sure,
                 f"input not normalised: of a mean square of {moment:.3g} it saturates the softmax, "
                 f"whose first choice has a probability of {sure:.3f} before any training",
                 "transform_param { mean_value: 127.5 scale: 0.0078125 }",

@@ -86,8 +86,8 @@ def command(
     if array is not None and graph.inputs and array.shape != graph.inputs[0].shape:
         graph = read(shapes | {graph.inputs[0].blob: array.shape})
     diagnosis = doctor.examine(
-        graph, held, seed=seed, rng=rng, trials=trials, slopes=slopes and slopes.value, data=array,
-        compare=variants,
+        graph, held, seed=seed, rng=rng, trials=trials, data=array, compare=variants,
+        slopes=slopes.value if slopes else None,
     )  # fmt: skip
     report(diagnosis)
     for path, text in ((html, render), (json, doctor.Diagnosis.to_json)):

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 
-from ..builder import Builder
+from ..builder import FLOAT, Builder
 from ..caffe_pb2 import LayerParameter
 from ..errors import ShapeError, UnsupportedError
 from ..layer import Array, Layer, Shape, layer
@@ -127,7 +126,7 @@ class Proposal(Layer):
         )  # fmt: skip
         places = g.Gather(chosen, np.array([0, 2]), axis=1)
         image = g.Cast(g.Slice(places, np.array([0]), np.array([1]), np.array([1])),
-                       to=onnx.TensorProto.FLOAT)  # fmt: skip
+                       to=FLOAT)  # fmt: skip
         rows = g.Concat(image, g.GatherND(boxes, places), axis=1)
         return (rows, g.GatherND(rank, places))[: len(self.proto.top)]
 
@@ -143,7 +142,7 @@ class Proposal(Layer):
             mask = np.zeros(4, np.float32)
             mask[columns] = self.p.feat_stride
             count = g.Squeeze(g.Shape(scores, start=axis, end=axis + 1))
-            steps = g.Cast(g.Range(np.int64(0), count, np.int64(1)), to=onnx.TensorProto.FLOAT)
+            steps = g.Cast(g.Range(np.int64(0), count, np.int64(1)), to=FLOAT)
             shape = [1, 1, 1, 1]
             shape[axis - 2] = -1
             shift = g.Add(shift, g.Mul(g.Reshape(steps, np.array(shape)), mask))
@@ -164,7 +163,7 @@ class Proposal(Layer):
         least = g.Mul(g.Gather(picture, np.array(scales)), np.float32(self.p.min_size))
         first, last = g.Split(boxes, np.array([2, 2]), axis=2, outputs=2)
         size = g.Add(g.Sub(last, first), np.float32(1))
-        large = g.Cast(g.GreaterOrEqual(size, least), to=onnx.TensorProto.FLOAT)
+        large = g.Cast(g.GreaterOrEqual(size, least), to=FLOAT)
         return str(g.ReduceMin(large, np.array([2]), keepdims=0))
 
     def _lower_best(self, g: Builder, scores: str, boxes: str, rank: str) -> tuple[str, str]:

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 
-from ..builder import Builder
+from ..builder import FLOAT, INT64, Builder
 from ..caffe_pb2 import LayerParameter
 from ..errors import UnsupportedError
 from ..layer import Array, Shape, layer
@@ -142,7 +141,7 @@ class GridROIAlign(Regions):
         place = g.Add(start, g.Mul(bins, np.arange(count + 1, dtype=np.float32)))
         size = g.dims(x)[3 - axis]
         if size is None:
-            n = g.Cast(g.Shape(x, start=3 - axis, end=4 - axis), to=onnx.TensorProto.FLOAT)
+            n = g.Cast(g.Shape(x, start=3 - axis, end=4 - axis), to=FLOAT)
             above: Any = g.Sub(n, half)
         else:
             above = np.float32(size) - half
@@ -164,4 +163,4 @@ def _sample(x: Array, rows: Array, columns: Array) -> Array:
 
 def _images(g: Builder, image: str) -> str:
     """The image of each region, as an index."""
-    return str(g.Cast(g.Squeeze(image, np.array([1])), to=onnx.TensorProto.INT64))
+    return str(g.Cast(g.Squeeze(image, np.array([1])), to=INT64))

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import onnx
 
-from ..builder import Builder
+from ..builder import FLOAT, Builder
 from ..caffe_pb2 import LayerParameter
 from ..errors import ShapeError, UnsupportedError
 from ..layer import Array, Shape, layer
@@ -180,9 +179,9 @@ def _inside(g: Builder, low: str, high: str, count: Any) -> str:
         cells: Any = np.arange(count, dtype=np.float32)[:, None]
     else:
         cells = g.Range(np.int64(0), count, np.int64(1))
-        cells = g.Cast(g.Unsqueeze(cells, np.array([1])), to=onnx.TensorProto.FLOAT)
+        cells = g.Cast(g.Unsqueeze(cells, np.array([1])), to=FLOAT)
     both = g.And(g.GreaterOrEqual(cells, low), g.Less(cells, high))
-    return str(g.Cast(both, to=onnx.TensorProto.FLOAT))
+    return str(g.Cast(both, to=FLOAT))
 
 
 def _cells(g: Builder, inside: str, axis: int) -> str:
@@ -196,4 +195,4 @@ def _lower_round(g: Builder, x: str) -> str:
     size = g.Abs(x)
     whole = g.Floor(size)
     half = g.GreaterOrEqual(g.Sub(size, whole), np.float32(0.5))
-    return str(g.Mul(g.Sign(x), g.Add(whole, g.Cast(half, to=onnx.TensorProto.FLOAT))))
+    return str(g.Mul(g.Sign(x), g.Add(whole, g.Cast(half, to=FLOAT))))

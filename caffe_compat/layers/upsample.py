@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 
-from ..builder import Builder
+from ..builder import INT64, Builder
 from ..caffe_pb2 import UnpoolingParameter
 from ..errors import ShapeError, UnsupportedError
 from ..layer import Array, Layer, Shape, layer
@@ -54,8 +53,8 @@ class _ByMask(Layer):
     def _lower_mask(self, g: Builder, x: str, mask: str) -> Any:
         size = self._size((0, 0, *self._fixed(g, x)))
         flat = np.array([0, 0, -1])
-        places = g.Cast(g.Reshape(mask, flat), to=onnx.TensorProto.INT64)
-        zero = onnx.numpy_helper.from_array(np.zeros(1, np.float32))
+        places = g.Cast(g.Reshape(mask, flat), to=INT64)
+        zero = np.zeros(1, np.float32)
         empty = g.ConstantOfShape(self._plane(g, x, size[0] * size[1]), value=zero)
         y = g.ScatterElements(empty, places, g.Reshape(x, flat), axis=2)
         return g.Reshape(y, np.array([0, 0, *size]))
