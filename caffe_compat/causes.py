@@ -18,10 +18,9 @@ from .layers.dense import InnerProduct
 from .patient import OFF, Finding, Patient, Severity, factor_of, remedy
 from .slopes import Resolved, decayed
 from .spatial import conv_window
-from .symptoms import Signals, backward, forward
+from .symptoms import SHALLOW, Signals, backward, forward
 
 _HALVED = 10  # layers after which a half at each leaves less than a thousandth
-_PLAIN = 8  # convolutions beyond which nets of std 0.01 did not converge (He et al. §2.2)
 
 
 def halving(patient: Patient, signals: Signals) -> Iterator[Finding]:
@@ -56,7 +55,7 @@ def slopeless(patient: Patient, signals: Signals) -> Iterator[Finding]:
 
 def plain(patient: Patient, signals: Signals) -> Iterator[Finding]:
     """Gaussians of one std for layers of any size, in a deep net."""
-    if depth_of(signals) <= _PLAIN:
+    if depth_of(signals) <= SHALLOW:
         return
     for _, node, each in patient.drawn("gaussian"):
         factor = factor_of(node, each)

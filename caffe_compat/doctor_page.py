@@ -58,7 +58,8 @@ th, td { padding: .2rem .5rem; border-bottom: 1px solid var(--line); text-align:
   white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; position: sticky; left: 0;
   background: var(--paper); }
-th[colspan] { text-align: center; } .text { text-align: left; } thead th { border-bottom-width: 2px; } .off { color: var(--bad);
+th[colspan] { text-align: center; } .text { text-align: left; }
+  thead th { border-bottom-width: 2px; } .off { color: var(--bad);
   font-weight: 700; }
 @media (max-width: 34rem) { svg { font-size: 16px; } }
 @media print { body { font-size: 10pt; padding: 0; max-width: none; } .wide { overflow: visible; }

@@ -6,6 +6,7 @@ A rule takes the patient and its signals, and gives its findings.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from math import inf
 from typing import TypeAlias
 
 import numpy as np
@@ -20,6 +21,7 @@ from .signals import Signal, run
 Signals: TypeAlias = Sequence[Signal]
 
 LOW, HIGH = 1e-3, 1e3
+SHALLOW = 8  # layers that train from nearly any variance; deeper ones do not (He et al. §2.2)
 _SURE = 0.8  # the mean probability of a softmax's first choice, above which it hardly learns
 _CERTAIN = 0.95
 _DEAD = 0.6  # in a deep net of random weights half of the channels are
@@ -34,7 +36,7 @@ def forward(patient: Patient, signals: Signals) -> Iterator[Finding]:
         if not LOW <= share <= HIGH:
             at = f"Var[y] is {share:.1e} of the input's mean square at depth {signal.depth} of " \
                  f"{weighted[-1].depth}"  # fmt: skip
-            yield _lost(patient, signal, share, "forward", at)
+            yield _lost(patient, signal, share, weighted[-1].depth, "forward", at)
             return
 
 
@@ -45,14 +47,17 @@ def backward(patient: Patient, signals: Signals) -> Iterator[Finding]:
         if signal.kept is not None and not LOW <= signal.kept <= HIGH:
             at = f"the gradient's sum of squares is {signal.kept:.1e} of that at the net's end, " \
                  f"at depth {signal.depth} of {weighted[-1].depth}"  # fmt: skip
-            yield _lost(patient, signal, signal.kept, "backward", at)
+            yield _lost(patient, signal, signal.kept, weighted[-1].depth, "backward", at)
             return
 
 
-def _lost(patient: Patient, signal: Signal, share: float, way: str, at: str) -> Finding:
+def _lost(
+    patient: Patient, signal: Signal, share: float, depth: int, way: str, at: str
+) -> Finding:
     what = "exploding" if share > HIGH else "vanishing"
     signal_or = "signal" if way == "forward" else "gradient"
-    severity: Severity = "warning" if signal.layer in patient.loaded else "severe"
+    hopeless = depth > SHALLOW or not 0 < share < inf
+    severity: Severity = "severe" if hopeless and signal.layer not in patient.loaded else "warning"
     message = f"{signal_or} {what}: {at}"
     return Finding(way, severity, (signal.layer,), share, message, _steadier(patient, signal.layer))
 

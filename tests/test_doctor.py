@@ -217,6 +217,12 @@ def test_exploding():
     assert found["gaussian"].number > 5
 
 
+def test_a_shallow_net_trains_from_nearly_any_variance():
+    shallow, deep = (findings(stack(n, 'type: "gaussian" std: 0.001')) for n in (5, 9))
+    assert (shallow["forward"].severity, deep["forward"].severity) == ("warning", "severe")
+    assert (shallow["backward"].severity, deep["backward"].severity) == ("warning", "severe")
+
+
 def test_gaussian_of_one_std():
     every = examine(graph_of(stack(9, 'type: "gaussian" std: 0.01')), trials=1).findings
     first, inner, last = (finding for finding in every if finding.rule == "gaussian")
