@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from . import convert, doctor, export, fold, init, run, show, upgrade
+from .grouping import ungroup
 from .terminal import bar, notes
 
 app = typer.Typer(
@@ -18,7 +19,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 for module in (convert, doctor, export, fold, init, run, show, upgrade):
-    app.command(module.__name__.rpartition(".")[2])(module.command)
+    app.command(module.__name__.rpartition(".")[2])(ungroup(module.command))
 
 
 @app.callback()

@@ -19,11 +19,6 @@ def command(
     output: Annotated[
         Path, typer.Option("-o", "--output", metavar="OUT.onnx", help="The file to write.")
     ],
-    phase: options.PhaseOption = options.Phase.TEST,
-    stage: options.Stages = None,
-    level: options.Level = 0,
-    input: options.Inputs = None,
-    batch: options.BatchOption = None,
     opset: options.Opset = 18,
     weights_as: Annotated[
         options.WeightsAs | None,
@@ -46,14 +41,7 @@ def command(
             "--bake-preprocess", help="Put the preprocessing in: the input is uint8 NHWC RGB."
         ),
     ] = False,
-    preset: preprocessing.Preset = None,
-    mean: preprocessing.Mean = None,
-    mean_file: preprocessing.MeanFile = None,
-    scale: preprocessing.Scale = None,
-    raw_scale: preprocessing.RawScale = None,
-    bgr: preprocessing.Order = None,
-    resize: preprocessing.Resize = None,
-    crop: preprocessing.Crop = None,
+    prep: preprocessing.Options,
     fp16: Annotated[
         bool, typer.Option("--fp16", help="Weights and arithmetic in float16; prints the parity.")
     ] = False,
@@ -69,11 +57,8 @@ def command(
     verify: Annotated[
         bool, typer.Option("--verify", help="Compare numpy with onnxruntime, layer by layer.")
     ] = False,
-    seed: options.Seed = 1701,
-    rng: options.Rng = "boost-1.64",
-    slopes: options.SlopesOption = None,
-    ignore_unknown: options.IgnoreUnknown = False,
-    fork: options.Fork = None,
+    filling: options.Filling,
+    selection: options.Selection,
 ) -> None:
     """Convert a Caffe net to ONNX.
 
@@ -81,14 +66,9 @@ def command(
     """
     from caffe_compat import pipeline
 
-    prep = preprocessing.Options(preset, mean, mean_file, scale, raw_scale, bgr, resize, crop)
     deployment.check(bake=bake_preprocess, fp16=fp16, int8=int8, calibrate=calibrate,
                      prep=prep.given)  # fmt: skip
-    loaded = pipeline.load(
-        net, weights, seed=seed, rng=rng, phase=phase.value, level=level, stages=stage or (),
-        inputs=dict(input or ()), batch=batch, ignore_unknown=ignore_unknown, fork=fork,
-        slopes=slopes.value if slopes else None,
-    )  # fmt: skip
+    loaded = pipeline.load(net, weights, **filling.keywords(), **selection.keywords())
     if fold_batchnorm:
         from caffe_compat import fold
 

@@ -9,7 +9,7 @@ import typer
 
 from . import options
 from .curves import legend, plot
-from .run import read_array
+from .models import read_array
 
 if TYPE_CHECKING:
     from caffe_compat.doctor import Diagnosis
@@ -27,11 +27,9 @@ def command(
     weights: Annotated[
         Path | None, typer.Option("--weights", metavar="FILE", help="Trained weights to look at.")
     ] = None,
-    seed: options.Seed = 1701,
     trials: Annotated[
         int, typer.Option("--trials", metavar="K", min=1, help="How many draws to average.")
     ] = 3,
-    slopes: options.SlopesOption = None,
     compare: Annotated[
         str,
         typer.Option(
@@ -52,14 +50,8 @@ def command(
     json: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Write all numbers.")
     ] = None,
-    rng: options.Rng = "boost-1.64",
-    phase: options.PhaseOption = options.Phase.TEST,
-    stage: options.Stages = None,
-    level: options.Level = 0,
-    input: options.Inputs = None,
-    batch: options.BatchOption = None,
-    ignore_unknown: options.IgnoreUnknown = False,
-    fork: options.Fork = None,
+    filling: options.Filling,
+    selection: options.Selection,
 ) -> None:
     """Measure a net's signals, forward and back, and say what its fillers do to them.
 
@@ -75,19 +67,15 @@ def command(
     layers = held.layers if held else ()
 
     def read(shapes: dict[str, Any]) -> Graph:
-        return pipeline.read(
-            net, phase=phase.value, level=level, stages=stage or (), inputs=shapes, batch=batch,
-            ignore_unknown=ignore_unknown, fork=fork,
-            stored={layer.name: [blob.array.shape for blob in layer.blobs] for layer in layers},
-        )  # fmt: skip
+        stored = {layer.name: [blob.array.shape for blob in layer.blobs] for layer in layers}
+        return pipeline.read(net, **selection.keywords() | {"inputs": shapes}, stored=stored)
 
-    shapes = dict(input or ())
+    shapes: dict[str, Any] = dict(selection.shapes)
     graph = read(shapes)
     if array is not None and graph.inputs and array.shape != graph.inputs[0].shape:
         graph = read(shapes | {graph.inputs[0].blob: array.shape})
     diagnosis = doctor.examine(
-        graph, held, seed=seed, rng=rng, trials=trials, data=array, compare=variants,
-        slopes=slopes.value if slopes else None,
+        graph, held, trials=trials, data=array, compare=variants, **filling.keywords(),
     )  # fmt: skip
     report(diagnosis)
     for path, text in ((html, render), (json, doctor.Diagnosis.to_json)):

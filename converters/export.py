@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from . import options
+from .models import Model
 
 
 def command(
@@ -41,9 +42,7 @@ def command(
         ),
     ] = 1000,
     opset: options.Opset = 18,
-    input: options.Inputs = None,
-    batch: options.BatchOption = None,
-    fork: options.Fork = None,
+    selection: options.Selection,
 ) -> None:
     """Write a model repository for NVIDIA's Triton: model, configuration, labels.
 
@@ -52,11 +51,9 @@ def command(
     from caffe_compat import answers
     from caffe_compat import triton as repository
 
-    from .run import open_model
-
     names = answers.read_labels(labels) if labels is not None else None
-    given = batch if batch is not None or input else "dynamic"
-    opened, _ = open_model(model, weights, dict(input or ()), given, fork)
+    fixed = selection.batch is not None or selection.shapes
+    opened, _ = Model(model, weights, selection).open(**{} if fixed else {"batch": "dynamic"})
     written = repository.export(
         lambda path: _write(opened, path, opset), triton, name or model.stem,
         labels=names, max_batch=max_batch, delay=delay,

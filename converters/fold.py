@@ -23,11 +23,7 @@ def command(
             help="The two files to write; the second may be a .caffemodel.h5.",
         ),
     ],
-    phase: options.PhaseOption = options.Phase.TEST,
-    stage: options.Stages = None,
-    level: options.Level = 0,
-    fork: options.Fork = None,
-    input: options.Inputs = None,
+    selection: options.Selection,
 ) -> None:
     """Write a net without the BatchNorm and Scale layers that the layer before can take in.
 
@@ -36,10 +32,7 @@ def command(
     from caffe_compat import files, pipeline
     from caffe_compat.fold import fold_batchnorm
 
-    loaded = pipeline.load(
-        net, weights, phase=phase.value, level=level, stages=stage or (),
-        inputs=dict(input or ()), fork=fork,
-    )  # fmt: skip
+    loaded = pipeline.load(net, weights, **selection.keywords())
     folded, report = fold_batchnorm(loaded)
     prototxt, caffemodel = output
     pipeline.save(folded, caffemodel)

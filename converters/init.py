@@ -31,22 +31,14 @@ def command(
         bool,
         typer.Option("--fix-decay", help="In --stock, keep weight decay off PReLU slopes."),
     ] = False,
-    seed: options.Seed = 1701,
-    rng: options.Rng = "boost-1.64",
-    slopes: options.SlopesOption = None,
     weights: Annotated[
         Path | None,
         typer.Option(
             "--weights", metavar="FILE", help="Copy the layers that FILE has, by name."
         ),
     ] = None,
-    phase: options.PhaseOption = options.Phase.TEST,
-    stage: options.Stages = None,
-    level: options.Level = 0,
-    input: options.Inputs = None,
-    batch: options.BatchOption = None,
-    ignore_unknown: options.IgnoreUnknown = False,
-    fork: options.Fork = None,
+    filling: options.Filling,
+    selection: options.Selection,
 ) -> None:
     """Initialise a net's weights, as Caffe would at that seed."""
     from caffe_compat import pipeline
@@ -55,11 +47,7 @@ def command(
         raise typer.BadParameter("name a file to write: -o OUT, --stock OUT.prototxt, or both")
     if fix_decay and stock is None:
         raise typer.BadParameter("--fix-decay changes what --stock writes; give --stock too")
-    loaded = pipeline.load(
-        net, weights, seed=seed, rng=rng, phase=phase.value, level=level, stages=stage or (),
-        inputs=dict(input or ()), batch=batch, ignore_unknown=ignore_unknown, fork=fork,
-        slopes=slopes.value if slopes else None,
-    )  # fmt: skip
+    loaded = pipeline.load(net, weights, **filling.keywords(), **selection.keywords())
     if stock is not None:
         pipeline.save_stock(net, loaded.graph, stock, fix_decay=fix_decay)
         typer.echo(f"{stock}  {stock.stat().st_size:,} bytes")

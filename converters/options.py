@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
@@ -49,65 +50,125 @@ def _batch(text: str) -> int | str:
     return int(text)
 
 
+def _custom(path: str) -> Path:
+    """Run the caller's own file, which registers layers; it was named on the command line."""
+    import runpy
+
+    from caffe_compat.errors import CaffeCompatError
+
+    try:
+        runpy.run_path(path)
+    except Exception as error:  # whatever that file raises
+        raise CaffeCompatError(f"{path}: {type(error).__name__}: {error}") from error
+    return Path(path)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which layers of a prototxt to take, whose, and at what sizes."""
+
+    phase: Annotated[
+        Phase, typer.Option("--phase", help="Which phase's layers to take.")
+    ] = Phase.TEST
+    stage: Annotated[
+        list[str] | None,
+        typer.Option("--stage", metavar="S", help="A stage of the net state (repeatable)."),
+    ] = None
+    level: Annotated[
+        int, typer.Option("--level", metavar="N", help="The level of the net state.")
+    ] = 0
+    input: Annotated[
+        list[Any] | None,
+        typer.Option(
+            "--input",
+            parser=_dims,
+            metavar="NAME=1x3x224x224",
+            help="An input's shape, over or in place of the prototxt's (repeatable).",
+        ),
+    ] = None
+    batch: Annotated[
+        Any,
+        typer.Option(
+            "--batch",
+            parser=_batch,
+            metavar="N|dynamic",
+            help="Every input's first axis; dynamic: of any size.",
+        ),
+    ] = None
+    ignore_unknown: Annotated[
+        bool,
+        typer.Option("--ignore-unknown", help="Accept fields that are not known, without effect."),
+    ] = False
+    fork: Annotated[
+        str | None,
+        typer.Option(
+            "--fork",
+            metavar="NAME",
+            help="Whose layers: for those that forks of Caffe define differently under one name.",
+        ),
+    ] = None
+    custom: Annotated[
+        list[Any] | None,
+        typer.Option(
+            "--custom",
+            parser=_custom,
+            metavar="PATH.py",
+            help="Run this Python file first: it registers layers of your own (repeatable).",
+        ),
+    ] = None
+
+    @property
+    def shapes(self) -> dict[str, tuple[int | None, ...]]:
+        """The inputs' shapes by name."""
+        return dict(self.input or ())
+
+    def keywords(self) -> dict[str, Any]:
+        """The same as `pipeline.read` and `load` call it."""
+        return {
+            "phase": self.phase.value,
+            "level": self.level,
+            "stages": self.stage or (),
+            "inputs": self.shapes,
+            "batch": self.batch,
+            "ignore_unknown": self.ignore_unknown,
+            "fork": self.fork,
+        }
+
+
+@dataclass(frozen=True)
+class Filling:
+    """How the fillers draw."""
+
+    seed: Annotated[
+        int, typer.Option("--seed", metavar="N", help="Seed of the fillers' random numbers.")
+    ] = 1701
+    rng: Annotated[
+        str,
+        typer.Option(
+            "--rng",
+            metavar="NAME",
+            help="Whose random numbers: boost-1.64 (Caffe built with Boost 1.64 or later), "
+            "boost-1.56, boost-1.55, or fast (numpy's, on all cores).",
+        ),
+    ] = "boost-1.64"
+    slopes: Annotated[
+        Slopes | None,
+        typer.Option(
+            "--slopes",
+            help="Find each msra filler's slope in the net (He et al. 2015), in place of its `a`.",
+        ),
+    ] = None
+
+    def keywords(self) -> dict[str, Any]:
+        """The same as `pipeline.load` calls it."""
+        slopes = self.slopes.value if self.slopes else None
+        return {"seed": self.seed, "rng": self.rng, "slopes": slopes}
+
+
 Prototxt = Annotated[Path, typer.Argument(metavar="NET.prototxt", show_default=False)]
-PhaseOption = Annotated[Phase, typer.Option("--phase", help="Which phase's layers to take.")]
-Stages = Annotated[
-    list[str] | None,
-    typer.Option("--stage", metavar="S", help="A stage of the net state (repeatable)."),
-]
-Level = Annotated[int, typer.Option("--level", metavar="N", help="The level of the net state.")]
-Inputs = Annotated[
-    list[Any] | None,
-    typer.Option(
-        "--input",
-        parser=_dims,
-        metavar="NAME=1x3x224x224",
-        help="An input's shape, over or in place of the prototxt's (repeatable).",
-    ),
-]
-BatchOption = Annotated[
-    Any,
-    typer.Option(
-        "--batch",
-        parser=_batch,
-        metavar="N|dynamic",
-        help="Every input's first axis; dynamic: of any size.",
-    ),
-]
-IgnoreUnknown = Annotated[
-    bool,
-    typer.Option("--ignore-unknown", help="Accept fields that are not known, without effect."),
-]
-Fork = Annotated[
-    str | None,
-    typer.Option(
-        "--fork",
-        metavar="NAME",
-        help="Whose layers: for those that forks of Caffe define differently under one name.",
-    ),
-]
-Seed = Annotated[
-    int, typer.Option("--seed", metavar="N", help="Seed of the fillers' random numbers.")
-]
-Rng = Annotated[
-    str,
-    typer.Option(
-        "--rng",
-        metavar="NAME",
-        help="Whose random numbers: boost-1.64 (Caffe built with Boost 1.64 or later), "
-        "boost-1.56, boost-1.55, or fast (numpy's, on all cores).",
-    ),
-]
-SlopesOption = Annotated[
-    Slopes | None,
-    typer.Option(
-        "--slopes",
-        help="Find each msra filler's slope in the net (He et al. 2015), in the place of its `a`.",
-    ),
-]
 Opset = Annotated[
     int, typer.Option("--opset", metavar="N", help="The version of ONNX's operators.")
 ]
 Device = Annotated[
-    str, typer.Option("--device", metavar="auto|cpu|cuda[:N]", help="Where to run.")
+    str, typer.Option("--device", metavar="auto|cpu|cuda[:N]|tensorrt[:N]", help="Where to run.")
 ]

@@ -26,68 +26,63 @@ def _size(text: str) -> tuple[int, int]:
     return int(sides[0]), int(sides[-1])
 
 
-Preset = Annotated[
-    str | None,
-    typer.Option(
-        "--preset",
-        metavar="NAME",
-        help="Preprocessing by name: imagenet-bgr, mtcnn, ssd-300 or unit; the options below "
-        "change it.",
-    ),
-]
-Mean = Annotated[
-    Any,
-    typer.Option(
-        "--mean",
-        parser=_numbers,
-        metavar="104,117,123",
-        help="Subtract this: one value, or one a channel in the net's order.",
-    ),
-]
-MeanFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--mean-file", metavar="FILE", help="Subtract this picture: a binaryproto or .npy."
-    ),
-]
-Scale = Annotated[
-    float | None,
-    typer.Option("--scale", metavar="F", help="Multiply by this after the mean is subtracted."),
-]
-RawScale = Annotated[
-    float | None,
-    typer.Option("--raw-scale", metavar="F", help="Multiply the pixels, 0 to 255, before that."),
-]
-Order = Annotated[
-    bool | None,
-    typer.Option("--bgr/--rgb", help="The order of the net's channels (default BGR)."),
-]
-Resize = Annotated[
-    Any,
-    typer.Option(
-        "--resize", parser=_size, metavar="N|HxW", help="Resize the picture to this first."
-    ),
-]
-Crop = Annotated[
-    Any,
-    typer.Option(
-        "--crop", parser=_size, metavar="N|HxW", help="Cut out the middle (default the net's size)."
-    ),
-]
-
-
 @dataclass(frozen=True)
 class Options:
-    """The values of the options above, in that order; None where not given."""
+    """How a picture becomes the net's input; None where not given."""
 
-    preset: str | None
-    mean: tuple[float, ...] | None
-    mean_file: Path | None
-    scale: float | None
-    raw_scale: float | None
-    bgr: bool | None
-    resize: tuple[int, int] | None
-    crop: tuple[int, int] | None
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            "--preset",
+            metavar="NAME",
+            help="Preprocessing by name: imagenet-bgr, mtcnn, ssd-300 or unit; the options below "
+            "change it.",
+        ),
+    ] = None
+    mean: Annotated[
+        Any,
+        typer.Option(
+            "--mean",
+            parser=_numbers,
+            metavar="104,117,123",
+            help="Subtract this: one value, or one a channel in the net's order.",
+        ),
+    ] = None
+    mean_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--mean-file", metavar="FILE", help="Subtract this picture: a binaryproto or .npy."
+        ),
+    ] = None
+    scale: Annotated[
+        float | None,
+        typer.Option("--scale", metavar="F", help="Multiply by this after the mean is subtracted."),
+    ] = None
+    raw_scale: Annotated[
+        float | None,
+        typer.Option(
+            "--raw-scale", metavar="F", help="Multiply the pixels, 0 to 255, before that."
+        ),
+    ] = None
+    bgr: Annotated[
+        bool | None,
+        typer.Option("--bgr/--rgb", help="The order of the net's channels (default BGR)."),
+    ] = None
+    resize: Annotated[
+        Any,
+        typer.Option(
+            "--resize", parser=_size, metavar="N|HxW", help="Resize the picture to this first."
+        ),
+    ] = None
+    crop: Annotated[
+        Any,
+        typer.Option(
+            "--crop",
+            parser=_size,
+            metavar="N|HxW",
+            help="Cut out the middle (default the net's size).",
+        ),
+    ] = None
 
     @property
     def given(self) -> bool:

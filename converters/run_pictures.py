@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 
+from . import options
+from .models import Model
 from .terminal import say_shape
 
 if TYPE_CHECKING:
@@ -22,35 +25,75 @@ if TYPE_CHECKING:
 BATCH = 16  # pictures at a time where the net takes any number
 
 
-@dataclass(frozen=True)
-class Job:
-    """What is run, and where."""
+class Format(str, Enum):
+    """Formats of feature files."""
 
-    model: Path
-    weights: Path | None
-    shapes: dict[str, Any]
-    batch: Any
-    feeds: dict[str, Any]
-    blobs: list[str]
-    device: str
-    threads: int
-    cuda_graph: bool
-    workers: int | None
-    on_ray: bool
-    fork: str | None
+    NPY = "npy"
+    NPZ = "npz"
+    H5 = "h5"
+
+
+class Engine(str, Enum):
+    """Where pictures are run."""
+
+    LOCAL = "local"
+    RAY = "ray"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a model is run."""
+
+    device: options.Device = "auto"
+    threads: Annotated[
+        int, typer.Option("--threads", metavar="N", min=0, help="Threads (default: all cores).")
+    ] = 0
+    cuda_graph: Annotated[
+        bool, typer.Option("--cuda-graph", help="Record the GPU's work once, then replay it.")
+    ] = False
+    engine: Annotated[
+        Engine, typer.Option("--engine", help="Run pictures here, or on a Ray cluster.")
+    ] = Engine.LOCAL
+    workers: Annotated[
+        int | None, typer.Option("--workers", metavar="N", min=1, help="Ray workers.")
+    ] = None
 
 
 @dataclass(frozen=True)
 class View:
     """How the answers are shown."""
 
-    labels: Path | None
-    top: int
-    draw: Path | None
-    threshold: float
-    as_json: bool
-    out: Path | None
-    form: str
+    labels: Annotated[
+        Path | None,
+        typer.Option("--labels", metavar="FILE", help="The classes' names, one a line."),
+    ] = None
+    top: Annotated[
+        int, typer.Option("--top", metavar="N", min=1, help="How many classes to show.")
+    ] = 5
+    draw: Annotated[
+        Path | None,
+        typer.Option("--draw", metavar="DIR", help="Write copies with the boxes drawn in."),
+    ] = None
+    threshold: Annotated[
+        float, typer.Option("--threshold", metavar="F", help="The least score of a box.")
+    ] = 0.5
+    as_json: Annotated[bool, typer.Option("--json", help="Answer in JSON.")] = False
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="Write the outputs or blobs here.")
+    ] = None
+    form: Annotated[
+        Format, typer.Option("--format", help="The format of what --out writes.")
+    ] = Format.NPY
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is run, and where."""
+
+    model: Model
+    feeds: dict[str, Any]
+    blobs: list[str]
+    place: Place
 
 
 def run(job: Job, view: View, places: Sequence[str], stated: Stated) -> None:
@@ -68,7 +111,8 @@ def run(job: Job, view: View, places: Sequence[str], stated: Stated) -> None:
     if preprocess is None and not predictor.baked:
         typer.echo("note: nothing says how to preprocess; pictures go in as BGR, 0 to 255, at the "
                    "net's size (see --preset, --mean, --scale)", err=True)  # fmt: skip
-    size = predictor.batch or (job.batch if isinstance(job.batch, int) else BATCH)
+    batch = job.model.selection.batch
+    size = predictor.batch or (batch if isinstance(batch, int) else BATCH)
     parts = chunks(names, size)
     results = (
         result
@@ -85,14 +129,13 @@ def _open(job: Job, count: int) -> tuple[Any, Any]:
     """The model; a prototxt's batch is made what the pictures need, where the net allows it."""
     from caffe_compat.errors import ShapeError, UnsupportedError
 
-    from .run import open_model
-
-    if job.model.suffix != ".onnx" and job.batch is None and not job.shapes:
+    chosen = job.model.selection
+    if job.model.path.suffix != ".onnx" and chosen.batch is None and not chosen.shapes:
         try:
-            return open_model(job.model, job.weights, job.shapes, min(count, BATCH), job.fork)
+            return job.model.open(batch=min(count, BATCH))
         except (ShapeError, UnsupportedError):
             pass  # a Reshape may say the batch in numbers: then it is the prototxt's
-    return open_model(job.model, job.weights, job.shapes, job.batch, job.fork)
+    return job.model.open()
 
 
 def _engine(
@@ -101,10 +144,12 @@ def _engine(
     from caffe_compat.predictor import Predictor
     from caffe_compat.session import Session
 
-    if not job.on_ray:
+    place = job.place
+    if place.engine is not Engine.RAY:
         session = Session(
-            opened, job.device, blobs=job.blobs, threads=job.threads, cuda_graph=job.cuda_graph
-        )
+            opened, place.device, blobs=job.blobs, threads=place.threads,
+            cuda_graph=place.cuda_graph,
+        )  # fmt: skip
         predictor = Predictor(session, preprocess, job.feeds)
         return lambda parts: (predictor([(n, None) for n in part]) for part in parts), predictor
     from caffe_compat import cluster
@@ -114,20 +159,21 @@ def _engine(
         opened, extra=[opened.graph.blob(name) for name in job.blobs]
     )  # fmt: skip
     recipe = cluster.Recipe(
-        cluster.model_bytes(model), preprocess, job.feeds, job.device, tuple(job.blobs), job.threads
-    )
-    return lambda parts: cluster.run(recipe, parts, job.workers), recipe.predictor()
+        cluster.model_bytes(model), preprocess, job.feeds, place.device, tuple(job.blobs),
+        place.threads,
+    )  # fmt: skip
+    return lambda parts: cluster.run(recipe, parts, place.workers), recipe.predictor()
 
 
 def _write_features(
     job: Job, view: View, labels: object, results: Iterable[Result]
 ) -> int:
     """Write the blobs, or without --blob the outputs, a row for each picture."""
-    from caffe_compat.features import Features, Format
+    from caffe_compat.features import Features
 
     unread = 0
     folder = cast("Path", view.out)
-    with Features(folder, cast("Format", view.form), job.blobs) as features:
+    with Features(folder, view.form.value, job.blobs) as features:
         for result in results:
             if result.error is not None:
                 unread += 1

@@ -35,13 +35,7 @@ def command(
             "--weights", metavar="FILE", help="With --fillers, take the PReLU slopes of FILE."
         ),
     ] = None,
-    phase: options.PhaseOption = options.Phase.TEST,
-    stage: options.Stages = None,
-    level: options.Level = 0,
-    input: options.Inputs = None,
-    batch: options.BatchOption = None,
-    ignore_unknown: options.IgnoreUnknown = False,
-    fork: options.Fork = None,
+    selection: options.Selection,
 ) -> None:
     """Show a net's layers, shapes and parameters, or what a weights file holds."""
     if weights and not fillers:
@@ -55,10 +49,7 @@ def command(
     else:
         from caffe_compat import pipeline
 
-        graph = pipeline.read(
-            file, phase=phase.value, level=level, stages=stage or (), inputs=dict(input or ()),
-            batch=batch, ignore_unknown=ignore_unknown, fork=fork,
-        )  # fmt: skip
+        graph = pipeline.read(file, **selection.keywords())
         lines = show_fillers(graph, weights) if fillers else show_net(graph)
         _warn_of_decay(graph)
     for line in lines:

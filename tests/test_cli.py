@@ -191,6 +191,29 @@ def test_python_layer_imports_nothing(run, net, tmp_path, monkeypatch):
     assert "evil" not in sys.modules
 
 
+CUSTOM = """
+import caffe_compat
+@caffe_compat.register("Python", module="mine", layer="Twice")
+class Twice(caffe_compat.Layer):
+    def forward(self, x):
+        return 2 * x
+    def lower(self, g, x):
+        return g.Add(x, x)
+"""
+
+
+def test_custom_layer(run, net, tmp_path):
+    (tmp_path / "mine.py").write_text(CUSTOM)
+    python = 'type: "Python" python_param { module: "mine" layer: "Twice" }'
+    net.write_text(NET.replace('type: "Softmax"', python))
+    custom = ("--custom", tmp_path / "mine.py")
+    status, out, _ = run("convert", net, "-o", tmp_path / "n.onnx", "--verify", *custom)
+    assert status == 0
+    assert "verified" in out
+    (tmp_path / "mine.py").write_text("1 / 0")
+    assert "mine.py: ZeroDivisionError" in error(run("show", net, *custom))
+
+
 def test_misuse_is_status_2(run, net):
     assert run("convert", net)[0] == 2
     assert run("convert", net, "-o", "x.onnx", "--batch", "many")[0] == 2
