@@ -18,6 +18,9 @@ from .devices import Device, devices, runtime, say_once
 from .errors import CaffeCompatError, DeviceError, ShapeError
 from .lowering import Lowered, lower
 from .net import Net
+from .outline import outline
+from .tuning import is_slow, tune
+from .weights import mapped
 
 Dims = tuple[int | None, ...]
 _DTYPES: dict[str, Any] = {
@@ -30,6 +33,9 @@ _DTYPES: dict[str, Any] = {
     "tensor(int64)": np.int64,
     "tensor(bool)": np.bool_,
 }
+
+
+_LARGE = 16_000_000  # bytes of an ONNX file that onnxruntime had better not parse
 
 
 class Session:
@@ -70,7 +76,8 @@ class Session:
         options = runtime().SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
-        source, values = _source(model, blobs, options)
+        on_cpu = not any(choice.on_gpu for choice in choices)
+        source, values = _source(model, blobs, options, on_cpu=on_cpu)
         self._session, chosen = _open(source, options, choices)
         del values  # onnxruntime reads them where they are until the session stands
         self.device = chosen.name
@@ -160,17 +167,22 @@ class Session:
 
 
 def _source(
-    model: Net | Lowered | str | Path | bytes, blobs: Sequence[str], options: Any
+    model: Net | Lowered | str | Path | bytes, blobs: Sequence[str], options: Any, *, on_cpu: bool
 ) -> tuple[str | bytes, list[Any]]:
     """What InferenceSession opens, and the weights in memory that it gets through `options`."""
     if isinstance(model, str | Path) and not Path(model).is_file():
         raise CaffeCompatError(f"{model}: no such file")
     if isinstance(model, Net):
         model = lower(model, extra=[model.graph.blob(name) for name in blobs])
+    elif isinstance(model, str | Path) and not blobs:
+        model = _outlined(Path(model), on_cpu=on_cpu)
     elif blobs and not isinstance(model, Lowered):
         model = _parsed(model)
     if isinstance(model, Lowered):
+        mapped.check(model.arrays.values())
         model = Lowered(_with_outputs(model.model, blobs), model.arrays, model.changed)
+        if on_cpu:
+            tune(model.model, model.arrays)
         shell, large = onnx_files.shell(model)
         values = [runtime().OrtValue.ortvalue_from_numpy(array) for array in large.values()]
         options.add_external_initializers(list(large), values)
@@ -178,17 +190,25 @@ def _source(
     return model if isinstance(model, bytes) else str(model), []
 
 
+def _outlined(path: Path, *, on_cpu: bool) -> Lowered | Path:
+    """An ONNX file whose weights stay where they are; itself where that gains nothing."""
+    try:
+        model, arrays = outline(path)
+    except Exception:  # onnxruntime says what is wrong with it
+        return path
+    gains = path.stat().st_size >= _LARGE or (on_cpu and is_slow(model))
+    return Lowered(model, arrays, ()) if gains else path
+
+
 def _parsed(model: str | Path | bytes) -> Lowered:
     """An ONNX file, its initializers taken out of it, wherever they lie."""
-    what, folder = "the model", ""
+    what = "the model" if isinstance(model, bytes) else str(model)
     try:
-        if isinstance(model, bytes):
-            message = onnx.load_from_string(model)
-        else:
-            what, folder = str(model), str(Path(model).resolve().parent)
-            message = onnx.load(model, load_external_data=False)
+        if not isinstance(model, bytes):
+            return Lowered(*outline(Path(model)), ())
+        message = onnx.load_from_string(model)
         held = message.graph.initializer
-        arrays = {tensor.name: onnx.numpy_helper.to_array(tensor, folder) for tensor in held}
+        arrays = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in held}
     except Exception as error:  # protobuf's own error type depends on its implementation
         raise CaffeCompatError(f"{what}: not an ONNX file that can be read: {error}") from error
     del held[:]

@@ -1,0 +1,189 @@
+"""Time of onnxruntime on our ONNX beside OpenCV 4.14 on the same prototxt and caffemodel.
+
+    python benchmarks/infer.py [--nets lenet,vgg16] [--batches 1,16] [--device cpu|cuda]
+
+Of each net two times: a warm run, and from the files on disk to the first answer without the
+imports. The two take turns, every turn a process of its own that opens, runs once and then runs
+warm; medians are compared, of the same machine in the same minutes, each with as many threads as it
+takes by itself. Weights are drawn here: msra, and 1 for the variances. OpenCV gets an environment
+of its own, by venv and pip (or --opencv PYTHON, one that is there). With --device cuda only ours is
+on the GPU, since pip's OpenCV has none. Status 1 where a median is above OpenCV's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import venv
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from caffe_compat import files, pipeline
+from caffe_compat.caffe_pb2 import TEST, NetParameter
+from caffe_compat.net import Net
+from caffe_compat.rules import select
+from caffe_compat.upgrade import upgrade
+
+ROOT = Path(__file__).parents[1]
+GOLDEN = ROOT / "tests/golden/nets"
+NETS = {
+    "lenet": GOLDEN / "BVLC_caffe_examples_lenet_lenet",
+    "squeezenet": GOLDEN / "DeepScale_SqueezeNet_SqueezeNet_v1_1_deploy",
+    "googlenet": GOLDEN / "BVLC_caffe_models_bvlc_googlenet_deploy",
+    "resnet50": GOLDEN / "KaimingHe_deep_residual_networks_prototxt_ResNet_50_deploy",
+    "vgg16": GOLDEN / "PaddlePaddle_X2Paddle_test_benchmark_Caffe_VGG16_vgg16",
+    "onet": ROOT / "examples/mtcnn/models/det3",
+}
+OPENCV = "opencv-python-headless<5"
+
+# What the children run: both find `folder` and `device`, and leave `run`, a function of the input.
+OURS = """
+import onnxruntime
+from caffe_compat import Session
+def open():
+    session = Session(folder + "/net.onnx", device)
+    (name,) = session.inputs
+    return lambda x: list(session.run({name: x}).values())
+"""
+THEIRS = """
+import cv2
+def open():
+    net = cv2.dnn.readNetFromCaffe(folder + "/net.prototxt", folder + "/net.caffemodel")
+    names = net.getUnconnectedOutLayersNames()
+    def run(x):
+        net.setInput(x)
+        return net.forward(names)
+    return run
+"""
+FRAME = """
+import json, sys, time, numpy as np
+folder, device, seconds = sys.argv[1], sys.argv[2], float(sys.argv[3])
+x = np.load(folder + "/input.npy")
+{engine}
+start = time.perf_counter()
+run = open()
+made = run(x)
+cold = time.perf_counter() - start
+warm = []
+while len(warm) < 3 or sum(warm) < seconds:
+    start = time.perf_counter()
+    run(x)
+    warm.append(time.perf_counter() - start)
+made = sorted((a.shape, float(np.abs(a).sum())) for a in made)
+print(json.dumps([cold, sorted(warm)[len(warm) // 2], [total for _, total in made]]))
+"""
+
+
+class Times(NamedTuple):
+    """Seconds from the files to the first answer, and of a warm run; the outputs' sums."""
+
+    cold: float
+    warm: float
+    sums: list[float]
+
+
+def make_net(name: str, batch: int, folder: Path) -> None:
+    """Writes net.prototxt, net.caffemodel, net.onnx and input.npy."""
+    message, _ = files.read_net(NETS[name] / "net.prototxt")
+    message = select(upgrade(message), TEST)
+    for layer in message.layer:
+        for shape in layer.input_param.shape:
+            shape.dim[0] = batch
+        _draw(layer.convolution_param, layer.inner_product_param)
+    prototxt = folder / "net.prototxt"
+    files.write_text(message, prototxt)
+    net = _with_variances(pipeline.load(prototxt, rng="fast"))
+    pipeline.save(net, folder / "net.caffemodel")
+    pipeline.convert(prototxt, folder / "net.caffemodel", folder / "net.onnx")
+    shape = net.graph.inputs[0].shape
+    np.save(folder / "input.npy", np.random.default_rng(0).standard_normal(shape, np.float32))
+
+
+def _draw(*params: NetParameter) -> None:
+    for param in params:
+        if param.num_output:
+            param.weight_filler.Clear()
+            param.weight_filler.type = "msra"
+
+
+def _with_variances(net: Net) -> Net:
+    """The net with the statistics of its BatchNorm layers at 0 and 1, where fillers leave 0."""
+    ones = tuple(
+        (held[0], np.ones_like(held[1]), np.ones_like(held[2]))
+        if node.layer.proto.type == "BatchNorm"
+        else held
+        for node, held in zip(net.graph.nodes, net.params, strict=True)
+    )
+    return replace(net, params=ones)
+
+
+def measure(python: Path, engine: str, folder: Path, device: str, seconds: float) -> Times:
+    """One turn: a process that opens the net, runs it once, and runs it warm."""
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [python, "-c", FRAME.format(engine=engine), folder, device, str(seconds)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=True, env=env)
+    return Times(*json.loads(done.stdout))
+
+
+def compare(name: str, batch: int, opencv: Path, options: argparse.Namespace) -> bool:
+    """Prints a net's row; whether ours took no longer than OpenCV in either time."""
+    with tempfile.TemporaryDirectory() as made:
+        folder = Path(made)
+        make_net(name, batch, folder)
+        turns = [
+            (measure(Path(sys.executable), OURS, folder, options.device, options.seconds),
+             measure(opencv, THEIRS, folder, "cpu", options.seconds))
+            for _ in range(options.repeat)
+        ]  # fmt: skip
+    for ours, theirs in turns[:1]:
+        for a, b in zip(ours.sums, theirs.sums, strict=True):
+            if abs(a - b) > 1e-3 * abs(b):
+                raise SystemExit(f"{name}: the answers differ: {a} and {b}")
+    row, kept = f"{name:11} {batch:3}", True
+    for kind in ("warm", "cold"):
+        ours, theirs = (statistics.median(getattr(t[i], kind) for t in turns) for i in (0, 1))
+        row += f"   {kind} {1e3 * ours:8.2f} ms {1e3 * theirs:8.2f} ms {ours / theirs:5.2f}x"
+        kept &= ours <= theirs
+    print(row, "" if kept else "  MISSED", flush=True)
+    return kept
+
+
+def opencv_python(folder: Path) -> Path:
+    """The interpreter of an environment that has OpenCV 4."""
+    venv.create(folder, with_pip=True)
+    python = folder / ("Scripts" if os.name == "nt" else "bin") / "python"
+    subprocess.run([python, "-m", "pip", "install", "-q", OPENCV], check=True)
+    return python
+
+
+def main() -> int:
+    """Runs all; status 1 when OpenCV was faster somewhere."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--nets", default=",".join(NETS), help="some of " + ", ".join(NETS))
+    parser.add_argument("--batches", default="1,16")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda, for onnxruntime")
+    parser.add_argument("--repeat", type=int, default=5, help="turns of each")
+    parser.add_argument("--seconds", type=float, default=1.0, help="of warm runs in a turn")
+    parser.add_argument("--opencv", type=Path, help="a Python that has OpenCV 4")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        opencv = options.opencv or opencv_python(Path(folder))
+        print("net       batch   ours, OpenCV 4, ratio: a warm run; from files to an answer")
+        kept = [
+            compare(name, int(batch), opencv, options)
+            for name in options.nets.split(",")
+            for batch in options.batches.split(",")
+        ]
+    return 0 if all(kept) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

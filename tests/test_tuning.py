@@ -1,0 +1,131 @@
+"""The forms that the CPU is faster at give what the operators give."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+
+from caffe_compat import Session
+from caffe_compat.lowering import lower
+from caffe_compat.outline import outline
+from caffe_compat.tuning import is_slow, tune
+
+from .cases import assert_close, feed, inline, make
+
+CONV = """layer { name: "conv" type: "Convolution" bottom: "x" top: "x2"
+  convolution_param { num_output: %d kernel_size: 3 weight_filler { type: "msra" } } }"""
+SLOPE = 'prelu_param { filler { type: "uniform" min: -2 max: 2 } }'
+
+
+def layer(type, rest, bottom="x"):
+    return f'layer {{ name: "y" type: "{type}" bottom: "{bottom}" top: "y" {rest} }}'
+
+
+CASES = {
+    "prelu behind a convolution": CONV % 32 + layer("PReLU", SLOPE, "x2"),
+    "prelu of 10 channels": CONV % 10 + layer("PReLU", SLOPE, "x2"),
+    "prelu of the input": layer("PReLU", SLOPE),
+    "prelu shared": layer("PReLU", "prelu_param { channel_shared: true }"),
+    "lrn": layer("LRN", "lrn_param { alpha: 0.5 }"),
+    "lrn of beta 0.5": layer("LRN", "lrn_param { local_size: 3 alpha: 2 beta: 0.5 k: 2 }"),
+    "lrn of beta 1.5": layer("LRN", "lrn_param { local_size: 7 alpha: 2 beta: 1.5 }"),
+}
+
+
+def net_of(text):
+    shape = "input_param { shape { dim: 2 dim: 16 dim: 9 dim: 7 } }"
+    return make(f'layer {{ name: "x" type: "Input" top: "x" {shape} }}' + text)
+
+
+def run(model, feeds):
+    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    return session.run(None, feeds)[0]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_tuned_graphs_compute_the_same(case):
+    net = net_of(CASES[case])
+    model = inline(lower(net))
+    feeds = feed(net)
+    wanted = run(model, feeds)
+    assert is_slow(model)
+    tune(model, {})
+    assert not is_slow(model)
+    onnx.checker.check_model(model, full_check=True)
+    assert_close(run(model, feeds), wanted, 1e-6)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_sessions_of_nets_and_of_files_are_tuned_alike(case, tmp_path):
+    net = net_of(CASES[case])
+    feeds = feed(net)
+    path = tmp_path / "net.onnx"
+    model = inline(lower(net))
+    path.write_bytes(model.SerializeToString())
+    (made,) = Session(path, "cpu").run(feeds).values()
+    (other,) = Session(net, "cpu").run(feeds).values()
+    np.testing.assert_array_equal(made, other)
+    assert_close(made, run(model, feeds), 1e-6)
+    assert {node.op_type for node in onnx.load(path).graph.node} & {"PRelu", "LRN"}
+
+
+def test_prelu_keeps_infinities_and_nans():
+    net = net_of(CASES["prelu behind a convolution"])
+    weight, bias = net.params[1]
+    net = replace(net, params=((), (np.ones_like(weight), bias), net.params[2]))
+    feeds = feed(net)
+    feeds["x"][0, 0, 4, 4], feeds["x"][1, 1, 4, 4] = np.inf, np.nan
+    model = inline(lower(net))
+    wanted = run(model, feeds)
+    assert np.isinf(wanted).any()
+    assert np.isnan(wanted).any()
+    tune(model, {})
+    made = run(model, feeds)
+    # inf - inf in the negative part: NaN for NaN, and infinite where it was
+    np.testing.assert_array_equal(np.isinf(made), np.isinf(wanted))
+    np.testing.assert_array_equal(np.isnan(made), np.isnan(wanted))
+
+
+def test_float16_stays_as_it_is():
+    model = inline(lower(net_of(CASES["prelu of the input"])))
+    half = onnx.numpy_helper.from_array(np.zeros(2, np.float16), "half")
+    model.graph.initializer.append(half)
+    before = model.SerializeToString()
+    tune(model, {})
+    assert model.SerializeToString() == before
+
+
+@pytest.mark.parametrize("external", [False, True])
+def test_an_outline_holds_every_initializer_where_it_lies(external, tmp_path):
+    model = inline(lower(net_of(CASES["prelu behind a convolution"])))
+    path = tmp_path / "net.onnx"
+    onnx.save(model, path, save_as_external_data=external, location="net.data", size_threshold=0)
+    shell, arrays = outline(path)
+    wanted = {t.name: onnx.numpy_helper.to_array(t, str(tmp_path)) for t in model.graph.initializer}
+    assert arrays.keys() == wanted.keys()
+    for name, array in wanted.items():
+        np.testing.assert_array_equal(arrays[name], array)
+        assert arrays[name].base is not None
+    assert not shell.graph.initializer
+    assert shell.graph.node == model.graph.node
+    assert shell.opset_import == model.opset_import
+
+
+def test_an_outline_reads_nothing_outside_its_folder(tmp_path):
+    model = inline(lower(net_of(CASES["prelu of the input"])))
+    path = tmp_path / "inner" / "net.onnx"
+    path.parent.mkdir()
+    onnx.save(model, path, save_as_external_data=True, location="net.data", size_threshold=0)
+    data = path.read_bytes().replace(b"net.data", b"../n.dat")
+    (tmp_path / "n.dat").write_bytes((path.parent / "net.data").read_bytes())
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match="outside its folder"):
+        outline(path)
+    path.write_bytes(data.replace(b"../n.dat", b"net.data"))
+    (path.parent / "net.data").write_bytes(b"short")
+    with pytest.raises(ValueError, match="has 5 bytes"):
+        outline(path)
