@@ -13,7 +13,7 @@ setup(
     license="BSD-2-Clause",
     python_requires=">=3.10",
     packages=["caffe_compat", *(f"caffe_compat.{name}" for name in (
-        "layers", "rng", "weights", "converters"))],
+        "doctor", "layers", "rng", "weights", "converters"))],
     package_dir={"caffe_compat.converters": "converters"},
     package_data={"caffe_compat": ["py.typed", "*.pyi"]},
     install_requires=[

@@ -28,7 +28,7 @@ def plot(title: str, lines: Sequence[Sequence[float | None]], console: Console) 
     """The lines on a logarithmic axis, a column or more for each depth, the first line on top."""
     from rich.text import Text
 
-    from caffe_compat.chart import decades
+    from caffe_compat.doctor.chart import decades
 
     depth = len(lines[0])
     axis = decades([value for line in lines for value in line], _ROWS - 1)

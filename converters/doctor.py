@@ -59,7 +59,7 @@ def command(
     """
     from caffe_compat import doctor, files, pipeline
     from caffe_compat import weights as weights_files
-    from caffe_compat.doctor_page import render
+    from caffe_compat.doctor.page import render
 
     variants = [doctor.variant(text.strip()) for text in compare.split(",") if text.strip()]
     array = None if data is None else read_array(data)

@@ -11,11 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from caffe_compat import chart, theory
-from caffe_compat.doctor import Variant, examine, refill, variant
-from caffe_compat.doctor_page import render
+from caffe_compat.doctor import Variant, chart, examine, refill, theory, variant
+from caffe_compat.doctor.page import render
+from caffe_compat.doctor.signals import find_ends, measure
 from caffe_compat.errors import ParseError, ShapeError
-from caffe_compat.signals import find_ends, measure
 
 from .cases import feed, graph_of, make
 

@@ -9,12 +9,12 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from . import fillers
-from .caffe_pb2 import FillerParameter
-from .graph import Graph, Node
-from .layer import Array
-from .net import Net
-from .slopes import Resolved, resolve
+from .. import fillers
+from ..caffe_pb2 import FillerParameter
+from ..graph import Graph, Node
+from ..layer import Array
+from ..net import Net
+from ..slopes import Resolved, resolve
 from .theory import is_weighted
 
 Severity: TypeAlias = Literal["severe", "warning", "note"]

@@ -7,7 +7,7 @@ from html import escape
 from math import isfinite
 
 from .chart import Curve, draw, marker
-from .doctor import Diagnosis
+from .examination import Diagnosis
 from .patient import Finding
 from .signals import Signal
 

@@ -15,16 +15,16 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from .caffe_pb2 import EltwiseParameter
-from .graph import Node, Value
-from .layer import Array, Layer, canonical_axis
-from .layers.activation import PReLU
-from .layers.conv import Convolution, Deconvolution
-from .layers.dense import InnerProduct
-from .layers.norm import BatchNorm
-from .moments import of_activation
-from .net import Net
-from .spatial import conv_window
+from ..caffe_pb2 import EltwiseParameter
+from ..graph import Node, Value
+from ..layer import Array, Layer, canonical_axis
+from ..layers.activation import PReLU
+from ..layers.conv import Convolution, Deconvolution
+from ..layers.dense import InnerProduct
+from ..layers.norm import BatchNorm
+from ..moments import of_activation
+from ..net import Net
+from ..spatial import conv_window
 
 Array64: TypeAlias = NDArray[np.float64]
 

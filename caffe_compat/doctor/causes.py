@@ -9,15 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import prod
 
-from .caffe_pb2 import FillerParameter
-from .graph import Node
-from .layer import canonical_axis
-from .layers.activation import PReLU
-from .layers.conv import Convolution, Deconvolution
-from .layers.dense import InnerProduct
+from ..caffe_pb2 import FillerParameter
+from ..graph import Node
+from ..layer import canonical_axis
+from ..layers.activation import PReLU
+from ..layers.conv import Convolution, Deconvolution
+from ..layers.dense import InnerProduct
+from ..slopes import Resolved, decayed
+from ..spatial import conv_window
 from .patient import OFF, Finding, Patient, Severity, factor_of, remedy
-from .slopes import Resolved, decayed
-from .spatial import conv_window
 from .symptoms import SHALLOW, Signals, backward, forward
 
 _HALVED = 10  # layers after which a half at each leaves less than a thousandth

@@ -11,10 +11,10 @@ from typing import TypeAlias
 
 import numpy as np
 
-from . import fillers
-from .graph import Node
-from .layer import Array, canonical_axis
-from .net import Net
+from .. import fillers
+from ..graph import Node
+from ..layer import Array, canonical_axis
+from ..net import Net
 from .patient import Finding, Patient, Severity, is_right, remedy
 from .signals import Signal, run
 

@@ -10,20 +10,20 @@ from typing import Any, Literal
 
 import numpy as np
 
-from . import fillers
-from .caffe_pb2 import FillerParameter, LayerParameter
-from .errors import ParseError, ShapeError
+from .. import fillers
+from ..caffe_pb2 import FillerParameter, LayerParameter
+from ..errors import ParseError, ShapeError
+from ..graph import Graph, Node
+from ..layer import Array, Blob
+from ..net import Net, fill, trained
+from ..rng import make_rng
+from ..slopes import apply, resolve
+from ..verification import random_feeds
+from ..weights.trained import Weights
 from .findings import find
-from .graph import Graph, Node
-from .layer import Array, Blob
-from .net import Net, fill, trained
 from .patient import Finding, Patient
-from .rng import make_rng
 from .signals import Signal, average, measure
-from .slopes import apply, resolve
 from .theory import is_weighted
-from .verification import random_feeds
-from .weights.trained import Weights
 
 AS_WRITTEN = "as written"
 

@@ -18,12 +18,12 @@ from math import inf, isfinite, prod
 
 import numpy as np
 
-from .errors import DeviceError, UnsupportedError
-from .graph import Graph, Node, Value
-from .layer import Array, Layer
-from .lowering import lower
-from .net import Net
-from .session import Session
+from ..errors import DeviceError, UnsupportedError
+from ..graph import Graph, Node, Value
+from ..layer import Array, Layer
+from ..lowering import lower
+from ..net import Net
+from ..session import Session
 from .theory import is_weighted, predict_backward, predict_forward
 
 _ENOUGH = 64  # values of a channel, all on one side of 0, that make it dead
