@@ -34,7 +34,8 @@ def plot(title: str, lines: Sequence[Sequence[float | None]], console: Console) 
     axis = decades([value for line in lines for value in line], _ROWS - 1)
     rows = (axis.high - axis.low) // axis.step + 1
     width = max(1, min(6, (console.width - 10) // max(depth, 1)))
-    cells: list[list[int | None]] = [[None] * depth * width for _ in range(rows)]
+    blank: list[int | None] = [None] * (depth * width)
+    cells = [list(blank) for _ in range(rows)]
     for i, line in reversed(list(enumerate(line[: console.width - 10] for line in lines))):
         for place, value in enumerate(line):
             if value is not None:

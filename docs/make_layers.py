@@ -22,8 +22,8 @@ HEAD = f"""# Layers
 
 <!-- Made by `python docs/make_layers.py`; a test holds it to the code. -->
 
-Every layer type that caffe_compat knows, with its formula and source, the fields that configure it,
-the ONNX operators that its lowering may use (one case needs only some of them), and what is refused.
+Every layer type that caffe_compat knows: its formula and source, the fields that configure it, the
+ONNX operators that its lowering may use (one case needs only some of them), and what is refused.
 All ONNX forms are of the default domain and hold for opsets {OPSETS[0]} to {OPSETS[-1]}. "-" under
 ONNX: the layer vanishes, is an input of the net, or becomes a constant. "backward": numpy computes
 the gradients too. A type that is not here is refused by name.

@@ -57,7 +57,8 @@ def inline(lowered: Lowered):
     model = onnx.ModelProto()
     model.CopyFrom(lowered.model)
     for name, array in lowered.arrays.items():
-        model.graph.initializer.append(onnx.numpy_helper.from_array(np.asarray(array, order="C"), name))
+        tensor = onnx.numpy_helper.from_array(np.asarray(array, order="C"), name)
+        model.graph.initializer.append(tensor)
     onnx.checker.check_model(model, full_check=True)
     assert {node.domain for node in model.graph.node} <= {""}
     return model
@@ -102,7 +103,9 @@ def check_both(
     return {name: blobs[name] for name in outputs}
 
 
-def check_gradients(text, *, integers=(), feeds=None, blobs=None, seed=3, step=1e-3, tolerance=1e-2):
+def check_gradients(
+    text, *, integers=(), feeds=None, blobs=None, seed=3, step=1e-3, tolerance=1e-2
+):
     """The numpy backward pass agrees with central differences of a random projection.
 
     `blobs`: the inputs to differentiate (default: all of them but `integers`).

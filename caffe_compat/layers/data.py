@@ -170,7 +170,9 @@ class Data(_Reader):
 
 @layer(param="data_param", bottoms=0, tops=(1, 2))
 class AnnotatedData(_Reader):
-    """Batches of a data base with boxes, fed by the caller (annotated_data_layer.cpp, SSD branch).
+    """Batches of a data base with boxes, fed by the caller.
+
+    From: weiliu89/caffe, branch ssd, annotated_data_layer.cpp
 
     The images' shape follows as for Data, each batch_sampler's cut being resized too. The labels
     are rows of 8, (1, 1, boxes, 8): stated for one box, the least that Caffe makes.
@@ -188,7 +190,10 @@ class AnnotatedData(_Reader):
 
 @layer(param="data_param", bottoms=0, tops=(1, 2))
 class VideoData(_Reader):
-    """Frames of a video or a camera, fed by the caller (video_data_layer.cpp, SSD branch)."""
+    """Frames of a video or a camera, fed by the caller.
+
+    From: weiliu89/caffe, branch ssd, video_data_layer.cpp
+    """
 
     def shapes(self) -> list[Shape | None]:
         return self.batches(3, 0, 0)

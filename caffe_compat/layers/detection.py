@@ -9,8 +9,9 @@ from ..layer import Layer, layer
 
 @layer(param="multibox_loss_param", bottoms=4, loss=True)
 class MultiBoxLoss(Layer):
-    """SSD's training loss (Liu et al. 2016, eq. 1; multibox_loss_layer.cpp).
+    """SSD's training loss (Liu et al. 2016, eq. 1).
 
+    From: weiliu89/caffe, branch ssd, multibox_loss_layer.cpp
     Refused: it matches priors with the truth of a training set, which a converted net never sees.
     """
 
@@ -25,8 +26,9 @@ class MultiBoxLoss(Layer):
 
 @layer(param="detection_evaluate_param", bottoms=2)
 class DetectionEvaluate(Layer):
-    """True and false positives of detections (detection_evaluate_layer.cpp).
+    """True and false positives of detections.
 
+    From: weiliu89/caffe, branch ssd, detection_evaluate_layer.cpp
     Refused: it scores detections against the truth of a test set, which a converted net never sees.
     """
 

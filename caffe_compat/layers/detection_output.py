@@ -18,7 +18,9 @@ Size: TypeAlias = int | str  # a number, or the name of a tensor that holds it
 
 @layer(param="detection_output_param", bottoms=(3, 4))
 class DetectionOutput(Layer):
-    """Rows image, label, score, xmin, ymin, xmax, ymax of finds (detection_output_layer.cpp).
+    """Rows image, label, score, xmin, ymin, xmax, ymax of finds.
+
+    From: weiliu89/caffe, branch ssd, detection_output_layer.cpp
 
     Bottoms: locations (N, 4 P) or (N, 4 P classes), scores (N, P classes), priors (1, 2, 4 P); a
     fourth, which Caffe only draws on, is not read. Decoded, then suppressed class by class: by

@@ -39,7 +39,9 @@ class EuclideanLoss(Layer):
 
 @layer(bottoms=2, loss=True)
 class SmoothL1Loss(Layer):
-    """sum f(a - b) / N, f(d) = d^2 / 2 where |d| < 1, else |d| - 1/2 (smooth_L1_loss_layer.cpp).
+    """sum f(a - b) / N, f(d) = d^2 / 2 where |d| < 1, else |d| - 1/2.
+
+    From: weiliu89/caffe, branch ssd, smooth_L1_loss_layer.cpp
 
     Girshick 2015, eq. 3, as the SSD branch has it.
     """

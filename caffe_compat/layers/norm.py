@@ -208,7 +208,9 @@ class MVN(Layer):
 
 @layer(param="norm_param", inplace=True)
 class Normalize(Layer):
-    """scale x / sqrt(eps + sum of squares) (Liu et al. 2016, 3.1; normalize_layer.cpp, SSD branch).
+    """scale x / sqrt(eps + sum of squares) (Liu et al. 2016, 3.1).
+
+    From: weiliu89/caffe, branch ssd, normalize_layer.cpp
 
     The sum is over each image, or with across_spatial: false over the channels of each pixel; one
     scale, or with channel_shared: false one a channel.

@@ -19,7 +19,9 @@ Double: TypeAlias = NDArray[np.float64]
 
 @layer(param="prior_box_param", bottoms=(1, 2))
 class PriorBox(Layer):
-    """Boxes around every cell of the first bottom's map (Liu et al. 2016; prior_box_layer.cpp).
+    """Boxes around every cell of the first bottom's map (Liu et al. 2016).
+
+    From: weiliu89/caffe, branch ssd, prior_box_layer.cpp
 
     Row 0 has the corners as fractions of the picture, row 1 a variance for each. Sizes in pixels
     are cut to whole ones, as Caffe does. In ONNX a constant, unless height or width vary.

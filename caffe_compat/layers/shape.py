@@ -248,7 +248,10 @@ class Tile(Layer):
 
 @layer(param="permute_param")
 class Permute(Layer):
-    """The axes in the order of `order`, then the others (permute_layer.cpp, SSD branch)."""
+    """The axes in the order of `order`, then the others.
+
+    From: weiliu89/caffe, branch ssd, permute_layer.cpp
+    """
 
     def order(self, rank: int) -> list[int]:
         """The bottom's axis behind each of the top's."""
