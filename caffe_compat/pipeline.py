@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
-from . import files, graph, onnx_files, rules, upgrade, weights
+from . import files, graph, onnx_files, rules, targets, upgrade, weights
 from .caffe_pb2 import TEST, TRAIN, NetParameter, ParamSpec
 from .errors import CaffeCompatError, ParseError, UnsupportedError
 from .layer import Shape
@@ -164,6 +164,7 @@ def to_onnx(
     opset: int = OPSET,
     weights_as: onnx_files.WeightsAs | None = None,
     blobs: Sequence[str] = (),
+    target: targets.Target = "onnxruntime",
 ) -> onnx_files.Saved:
     """Write a net as an ONNX file.
 
@@ -174,12 +175,14 @@ def to_onnx(
         weights_as: `inline`, `external` (PATH.data beside it) or `in-place` (the caffemodel
             itself); by default inline below 1.5 GB, external above.
         blobs: blobs to give as outputs beside the net's own.
+        target: who will read it: `onnxruntime`, or `opencv`, OpenCV 5's own importer.
 
     Raises:
-        UnsupportedError: the layers that have no exact ONNX form, all at once.
+        UnsupportedError: the layers that have no exact ONNX form, or that the target cannot
+            compute, all at once.
     """
     extra = [net.graph.blob(name) for name in blobs]
-    return onnx_files.save(lower(net, opset, extra), path, weights_as)
+    return onnx_files.save(targets.fit(lower(net, opset, extra), net, target), path, weights_as)
 
 
 def save_stock(
@@ -259,10 +262,11 @@ def convert(
     inputs: Inputs | None = None,
     batch: int | Literal["dynamic"] | None = None,
     fork: str | None = None,
+    target: targets.Target = "onnxruntime",
 ) -> onnx_files.Saved:
     """From a prototxt and a caffemodel to an ONNX file; `load` and `to_onnx` in one."""
     net = load(prototxt, weights_file, phase=phase, inputs=inputs, batch=batch, fork=fork)
-    return to_onnx(net, path, opset=opset, weights_as=weights_as)
+    return to_onnx(net, path, opset=opset, weights_as=weights_as, target=target)
 
 
 def _list(skipped: Sequence[Skipped]) -> str:

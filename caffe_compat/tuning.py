@@ -108,7 +108,7 @@ def _prelu(tuning: _Tuning, node: onnx.NodeProto) -> bool:
 
 
 def _lrn(tuning: _Tuning, node: onnx.NodeProto) -> bool:
-    """Divides x by (k + alpha mean(x^2))^beta: the mean by pooling, the power by roots if it can."""
+    """Divides x by (k + alpha mean(x^2))^beta: the mean by pooling, the power by roots."""
     p = {a.name: helper.get_attribute_value(a) for a in node.attribute}
     size, beta, half = p["size"], p.get("beta", 0.75), p["size"] // 2
     if size % 2 == 0:

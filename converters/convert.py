@@ -28,6 +28,10 @@ def command(
             "where the caffemodel has them.",
         ),
     ] = None,
+    target: Annotated[
+        options.Target,
+        typer.Option(help="Who reads it: onnxruntime, or OpenCV 5's readNetFromONNX."),
+    ] = options.Target.ONNXRUNTIME,
     fold_batchnorm: Annotated[
         bool,
         typer.Option(
@@ -77,13 +81,18 @@ def command(
             typer.echo(line)
     kind: Any = weights_as.value if weights_as else None
     if bake_preprocess or fp16 or int8:
+        if target != options.Target.ONNXRUNTIME:
+            raise typer.BadParameter("--target opencv goes without --bake-preprocess, --fp16 and "
+                                     "--int8, which OpenCV was not measured with")  # fmt: skip
         preprocess = deployment.preprocessing_of(loaded, net, prep)
         saved = deployment.save(
             loaded, output, opset=opset, weights_as=kind, preprocess=preprocess,
             bake=bake_preprocess, fp16=fp16, int8=int8, calibrate=calibrate or (),
         )  # fmt: skip
     else:
-        saved = pipeline.to_onnx(loaded, output, opset=opset, weights_as=kind)
+        saved = pipeline.to_onnx(
+            loaded, output, opset=opset, weights_as=kind, target=target.value
+        )
     for path in saved.files:
         typer.echo(f"{path}  {path.stat().st_size:,} bytes")
     if saved.stored:

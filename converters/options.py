@@ -17,6 +17,13 @@ class Phase(str, Enum):
     TRAIN = "TRAIN"
 
 
+class Target(str, Enum):
+    """Who will read an ONNX file."""
+
+    ONNXRUNTIME = "onnxruntime"
+    OPENCV = "opencv"
+
+
 class WeightsAs(str, Enum):
     """Where an ONNX file's weights lie."""
 
