@@ -15,16 +15,16 @@ def ungroup(command: Callable[..., None]) -> Callable[..., None]:
     Typer is shown a signature in which the fields stand by themselves; what it parses is put
     together again for the command.
     """
-    hints = get_type_hints(command, include_extras=True)
+    # Not get_type_hints: for a default of None Python 3.10's puts an Optional around Annotated.
+    signature = inspect.signature(command, eval_str=True)
     groups: dict[str, Any] = {
-        name: hint for name, hint in hints.items() if dataclasses.is_dataclass(hint)
+        name: parameter.annotation
+        for name, parameter in signature.parameters.items()
+        if dataclasses.is_dataclass(parameter.annotation)
     }
     parameters: list[inspect.Parameter] = []
-    for name, parameter in inspect.signature(command).parameters.items():
-        if name in groups:
-            parameters += _options(groups[name])
-        else:
-            parameters.append(parameter.replace(annotation=hints[name]))
+    for name, parameter in signature.parameters.items():
+        parameters += _options(groups[name]) if name in groups else [parameter]
 
     @functools.wraps(command)
     def call(*args: Any, **given: Any) -> None:
