@@ -117,6 +117,9 @@ class Builder:
             return np.broadcast_to(numpy_helper.to_array(attribute[0].t), held[0])
         if makers[0].op_type == "Concat":
             return np.concatenate(held, axis=attribute[0].i)
+        if makers[0].op_type == "Reshape":
+            sizes = [n or held[0].shape[i] for i, n in enumerate(held[1].tolist())]
+            return held[0].reshape(sizes)
         return None
 
     def maker(self, x: str) -> onnx.NodeProto | None:

@@ -40,6 +40,7 @@ def read(
     ignore_unknown: bool = False,
     fork: str | None = None,
     stored: Mapping[str, Sequence[Shape]] | None = None,
+    splits: bool = False,
 ) -> graph.Graph:
     """Read a net's prototxt of any era: its layers in that phase, with their shapes.
 
@@ -53,6 +54,8 @@ def read(
         ignore_unknown: accept fields that only a fork knows, without their meaning.
         fork: whose layers those are that forks of Caffe define differently under one name.
         stored: by layer name the shapes of the blobs in the weights file, where there is one.
+        splits: put in the Split layers that Caffe puts behind a blob with several readers, so that
+            the layers and blobs are Caffe's own, by its names.
 
     Raises:
         ParseError: the file is no prototxt, or a layer that runs has a field that is not known.
@@ -69,6 +72,8 @@ def read(
             f"layer '{skip.layer_name}' ({skip.value}): unknown layer type" for skip in untyped
         ))  # fmt: skip
     selected = rules.select(upgrade.upgrade(net), number, level, stages)
+    if splits:
+        selected = insert_splits(selected)
     layers = graph.create(selected, fork, stored)
     if kept and not ignore_unknown:
         raise ParseError(f"{_list(kept)}; --ignore-unknown (ignore_unknown=True) reads on "

@@ -35,6 +35,12 @@ def command(
             "--weights", metavar="FILE", help="With --fillers, take the PReLU slopes of FILE."
         ),
     ] = None,
+    splits: Annotated[
+        bool,
+        typer.Option(
+            "--splits", help="With the Split layers that Caffe adds: its full list of blobs."
+        ),
+    ] = False,
     selection: options.Selection,
 ) -> None:
     """Show a net's layers, shapes and parameters, or what a weights file holds."""
@@ -49,7 +55,7 @@ def command(
     else:
         from caffe_compat import pipeline
 
-        graph = pipeline.read(file, **selection.keywords())
+        graph = pipeline.read(file, splits=splits, **selection.keywords())
         lines = show_fillers(graph, weights) if fillers else show_net(graph)
         _warn_of_decay(graph)
     for line in lines:

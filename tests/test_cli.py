@@ -93,6 +93,18 @@ def test_show(run, net, tmp_path):
     assert "0.2500" in out
 
 
+def test_show_splits_has_caffes_full_list_of_blobs(run, net):
+    second = 'layer { name: "r" type: "ReLU" bottom: "data" top: "r" }'
+    net.write_text(NET + second)
+    _, plain, _ = run("show", net)
+    assert "split" not in plain
+    status, out, _ = run("show", net, "--splits")
+    assert status == 0
+    split = "data_input_0_split"
+    row = next(line.split() for line in out.splitlines() if line.startswith(split))
+    assert row == [split, "Split", "data", f"{split}_0", "2x3x8x9,", f"{split}_1", "2x3x8x9"]
+
+
 def test_upgrade(run, tmp_path):
     before = GOLDEN / "upgrade" / "BVLC_caffe_examples_cifar10_v2_cifar10_full_test"
     assert run("upgrade", before / "before.prototxt", "-o", tmp_path / "a.prototxt")[0] == 0

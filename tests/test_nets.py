@@ -10,13 +10,10 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
-from caffe_compat import files, rules, upgrade
-from caffe_compat.caffe_pb2 import TEST, TRAIN
-from caffe_compat.graph import build
+from caffe_compat import pipeline
 from caffe_compat.lowering import lower
 from caffe_compat.net import Net, fill
 from caffe_compat.rng import BoostRng
-from caffe_compat.splits import insert_splits
 
 from .cases import GOLDEN, inline
 
@@ -36,9 +33,9 @@ def _cases(limit):
 
 
 def graph_of(folder, record):
-    net, _ = files.read_net(folder / "net.prototxt")
-    phase = TRAIN if record["phase"] == "TRAIN" else TEST
-    return build(insert_splits(rules.select(upgrade.upgrade(net), phase)))
+    return pipeline.read(
+        folder / "net.prototxt", phase=record["phase"], splits=True, ignore_unknown=True
+    )
 
 
 @pytest.mark.parametrize("folder", _cases(math.inf))
@@ -74,9 +71,7 @@ def test_weights(folder):
 @pytest.mark.parametrize("folder", _cases(SMALL))
 def test_lowers(folder):
     record = json.loads((folder / "net.json").read_text())
-    net, _ = files.read_net(folder / "net.prototxt")
-    phase = TRAIN if record["phase"] == "TRAIN" else TEST
-    graph = build(rules.select(upgrade.upgrade(net), phase))
+    graph = pipeline.read(folder / "net.prototxt", phase=record["phase"], ignore_unknown=True)
     model = inline(lower(_cheap(graph)))
     session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     shapes = {value.name: value.shape for value in graph.values}

@@ -62,7 +62,7 @@ class LSTM(Recurrent):
     def lower(self, g: Builder, x: str, cont: str, *more: str, **blobs: str) -> Any:
         state = self._whole(g, x, cont, more)
         if state is not None:
-            return self._lower_operator(g, x, state, blobs)
+            return self._lower_operator(g, x, more, state, blobs)
         h, c = self._lower_start(g, x, more)
 
         def step(h: str, c: str, gates: str, scale: str) -> tuple[str, ...]:
@@ -79,17 +79,18 @@ class LSTM(Recurrent):
         return hs, g.Unsqueeze(last, np.array([0])), g.Unsqueeze(memory, np.array([0]))
 
     def _lower_operator(
-        self, g: Builder, x: str, state: list[str], blobs: dict[str, str]
+        self, g: Builder, x: str, more: tuple[str, ...], state: list[str], blobs: dict[str, str]
     ) -> Any:
-        def reorder(name: str) -> Any:  # Caffe's gates are i f o g, ONNX's i o f c
-            i, f, o, c = np.split(g.data(blobs[name]), 4)
+        def reorder(array: Array) -> Array:  # Caffe's gates are i f o g, ONNX's i o f c
+            i, f, o, c = np.split(array, 4)
             return np.concatenate([i, o, f, c])[None]
 
-        bias = reorder("b_c")
+        sequence, weight = self._lower_sequence(g, x, more, blobs)
+        bias = reorder(g.data(blobs["b_c"]))
         hs, h, c = g.LSTM(
-            self._lower_x(g, x),
-            g.change(blobs["W_xc"], reorder("W_xc")),
-            g.change(blobs["W_hc"], reorder("W_hc")),
+            sequence,
+            g.change(blobs["W_xc"], reorder(weight)),
+            g.change(blobs["W_hc"], reorder(g.data(blobs["W_hc"]))),
             g.change(blobs["b_c"], np.concatenate([bias, np.zeros_like(bias)], axis=1)),
             None, *state, hidden_size=self.hidden, outputs=3,
         )

@@ -121,8 +121,8 @@ class Recurrent(Layer):
         weight = g.Transpose(blobs[f"W_x{self.letter}"], perm=[1, 0])
         made = g.Add(g.MatMul(self._lower_x(g, x), weight), blobs[f"b_{self.letter}"])
         if self._static((x, x, *more)):
-            flat = more[0] if len(g.dims(more[0])) == 2 else g.Flatten(more[0], axis=1)
-            made = g.Add(made, g.Gemm(flat, blobs[f"W_x{self.letter}_static"], transB=1))
+            static = g.Gemm(_flat(g, more[0]), blobs[f"W_x{self.letter}_static"], transB=1)
+            made = g.Add(made, static)
         return str(made)
 
     def _lower_start(self, g: Builder, x: str, more: tuple[str, ...]) -> list[str]:
@@ -135,16 +135,38 @@ class Recurrent(Layer):
         return [str(g.ConstantOfShape(size))] * self.states
 
     def _whole(self, g: Builder, x: str, cont: str, more: tuple[str, ...]) -> list[str] | None:
-        """The state for an operator that cannot reset, if `cont` provably never resets it.
+        """The state for an operator that cannot reset, if no step but the first may need to.
 
         [] stands for zeros; None says that only a Scan will do.
         """
         known = g.known(cont)
-        if self._static((x, x, *more)) or known is None or np.any(known[1:] != 1):
+        if g.dims(x)[0] != 1 and (known is None or np.any(known[1:] != 1)):
             return None
-        if not self.p.expose_hidden or np.all(known[:1] == 0):
+        first = None if known is None else known[:1, :, None].astype(np.float32)
+        if not self.p.expose_hidden or (first is not None and not first.any()):
             return []
-        return list(more[-self.states :]) if np.all(known[:1] == 1) else None
+        states = list(more[-self.states :])
+        if first is not None and np.all(first == 1):
+            return states
+        scale = g.Unsqueeze(cont, np.array([2])) if first is None else g.constant(first)
+        return [str(g.Mul(state, scale)) for state in states]
+
+    def _lower_sequence(
+        self, g: Builder, x: str, more: tuple[str, ...], blobs: dict[str, str]
+    ) -> tuple[str, Array]:
+        """What an operator reads at each step, the static bottom beside x, and its weights."""
+        weight, steps = g.data(blobs[f"W_x{self.letter}"]), g.dims(x)[0]
+        sequence = self._lower_x(g, x)
+        if not self._static((x, x, *more)):
+            return sequence, weight
+        rows = g.Unsqueeze(_flat(g, more[0]), np.array([0]))
+        static = g.Expand(rows, np.array([steps, 1, 1])) if steps != 1 else rows
+        both = [weight, g.data(blobs[f"W_x{self.letter}_static"])]
+        return str(g.Concat(sequence, static, axis=2)), np.concatenate(both, axis=1)
+
+
+def _flat(g: Builder, x: str) -> str:
+    return x if len(g.dims(x)) == 2 else str(g.Flatten(x, axis=1))
 
 
 @layer(param="recurrent_param", bottoms=(2, 4), tops=(1, 2))
@@ -202,7 +224,7 @@ class RNN(Recurrent):
     def lower(self, g: Builder, x: str, cont: str, *more: str, **blobs: str) -> Any:
         state = self._whole(g, x, cont, more)
         if state is not None:
-            hs, last = self._lower_operator(g, x, state, blobs)
+            hs, last = self._lower_operator(g, x, more, state, blobs)
         else:
             (h,) = self._lower_start(g, x, more)
 
@@ -220,15 +242,17 @@ class RNN(Recurrent):
         return (top, last) if self.p.expose_hidden else top
 
     def _lower_operator(
-        self, g: Builder, x: str, state: list[str], blobs: dict[str, str]
+        self, g: Builder, x: str, more: tuple[str, ...], state: list[str], blobs: dict[str, str]
     ) -> tuple[str, str]:
         bias = g.data(blobs["b_h"])
-        columns = g.data(blobs["W_xh"]).shape[1]
+        sequence, weight = self._lower_sequence(g, x, more, blobs)
+        joined = self._static((x, x, *more))
         hs, last = g.RNN(
-            self._lower_x(g, x),
-            g.view(blobs["W_xh"], (1, self.hidden, columns)),
+            sequence,
+            g.change(blobs["W_xh"], weight[None]) if joined
+            else g.view(blobs["W_xh"], (1, *weight.shape)),
             g.view(blobs["W_hh"], (1, self.hidden, self.hidden)),
             g.change(blobs["b_h"], np.concatenate([bias, np.zeros_like(bias)])[None]),
             None, *state, hidden_size=self.hidden, outputs=2,
-        )
+        )  # fmt: skip
         return g.Squeeze(hs, np.array([1])), last

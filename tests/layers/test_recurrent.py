@@ -111,39 +111,45 @@ def test_two_halves_carry_the_state(kind):
     assert_close(np.concatenate([first["y"], second["y"]]), want["y"])
 
 
+@pytest.mark.parametrize("expose", [False, True])
+@pytest.mark.parametrize("static", [None, (3, 6), (3, 6, 4)])
 @pytest.mark.parametrize(
-    ("parts", "expose"),
-    [
-        ([(5, 1)], False),
-        ([(1, 0), (4, 1)], False),
-        ([(1, 0.5), (4, 1)], False),
-        ([(5, 1)], True),
-        ([(1, 0), (4, 1)], True),
-    ],
+    "parts", [[(5, 1)], [(1, 0), (4, 1)], [(1, 0.5), (4, 1)]], ids=["goes on", "anew", "half"]
 )
 @pytest.mark.parametrize("kind", STATES)
-def test_the_operator_where_cont_never_resets(kind, parts, expose):
+def test_the_operator_where_cont_never_resets_a_later_step(kind, parts, static, expose):
     for x in ((5, 3, 2), (5, 3, 2, 7)):
-        prototxt = text(kind, x, cont=dummy(*parts), expose=expose)
+        prototxt = text(kind, x, static, expose, dummy(*parts))
         check_both(prototxt)
         assert kind in ops(prototxt)
         assert "Scan" not in ops(prototxt)
 
 
-@pytest.mark.parametrize(
-    ("parts", "expose", "static"),
-    [
-        (None, False, None),
-        ([(5, 0)], False, None),
-        ([(3, 1), (2, 0)], False, None),
-        ([(1, 0.5), (4, 1)], True, None),
-        ([(5, 1)], False, (3, 6)),
-    ],
-)
+@pytest.mark.parametrize("expose", [False, True])
+@pytest.mark.parametrize("static", [None, (3, 6)])
 @pytest.mark.parametrize("kind", STATES)
-def test_a_scan_where_cont_may_reset(kind, parts, expose, static):
+def test_the_operator_for_one_step_whatever_cont_says(kind, static, expose):
+    prototxt = text(kind, (1, 3, 2), static, expose)
+    check_both(prototxt, feeds=feeds_of(prototxt, [[0, 1, 0.5]]))
+    assert kind in ops(prototxt)
+    assert "Scan" not in ops(prototxt)
+
+
+@pytest.mark.parametrize("kind", STATES)
+def test_the_operator_behind_a_reshaped_constant(kind):
+    cont = dummy((5, 1)).replace('top: "cont"', 'top: "flat"').replace("dim: 3", "dim: 3 dim: 1")
+    cont += '''layer { name: "r" type: "Reshape" bottom: "flat" top: "cont"
+                 reshape_param { shape { dim: 0 dim: 3 } } }'''
+    prototxt = text(kind, cont=cont)
+    check_both(prototxt)
+    assert kind in ops(prototxt)
+
+
+@pytest.mark.parametrize("parts", [None, [(5, 0)], [(3, 1), (2, 0)]])
+@pytest.mark.parametrize("kind", STATES)
+def test_a_scan_where_cont_may_reset(kind, parts):
     cont = dummy(*parts) if parts else None
-    prototxt = text(kind, cont=cont, expose=expose, static=static)
+    prototxt = text(kind, cont=cont)
     check_both(prototxt)
     assert "Scan" in ops(prototxt)
     assert kind not in ops(prototxt)
