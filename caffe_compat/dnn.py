@@ -14,7 +14,6 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -98,19 +97,30 @@ def _file(source: str | Path | Buffer, folder: str, name: str) -> Path:
     return path
 
 
-@dataclass(frozen=True)
 class Layer:
     """A layer, as getLayer gives it.
 
     Attributes:
         name: its name.
         type: Caffe's type.
-        blobs: its parameters.
     """
 
-    name: str
-    type: str
-    blobs: tuple[Array, ...]
+    def __init__(self, name: str, type: str, held: Reshaping, index: int) -> None:
+        self.name, self.type = name, type
+        self._held, self._index = held, index
+
+    @property
+    def blobs(self) -> tuple[Array, ...]:
+        """Its parameters; to set them changes the net, those that are not given to zeros.
+
+        Raises:
+            ShapeError: more are given than the layer has, or of another size.
+        """
+        return self._held.net.params[self._index]
+
+    @blobs.setter
+    def blobs(self, given: Sequence[ArrayLike]) -> None:
+        self._held.change(self._index, [np.array(array, np.float32) for array in given])
 
 
 class Net:
@@ -207,7 +217,7 @@ class Net:
         node = self._node(layerId)
         name = self.getLayerNames()[layerId - 1] if isinstance(layerId, int) else layerId
         index = next(i for i, other in enumerate(self._graph.nodes) if other is node)
-        return Layer(name, node.layer.proto.type, self._held.net.params[index])
+        return Layer(name, node.layer.proto.type, self._held, index)
 
     def getParam(self, layer: str | int, numParam: int = 0) -> Array:
         """One of a layer's parameters."""

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from . import graph as graphs
 from .errors import ShapeError, UnsupportedError
 from .graph import Value
@@ -75,6 +77,26 @@ class Reshaping:
                         raise ShapeError(f"{blob.name} would be {blob.shape} for this input, and "
                                          f"is {array.shape}")  # fmt: skip
         self.net = replace(self.net, graph=built)
+        self._sessions.clear()
+
+    def change(self, index: int, given: Sequence[Array]) -> None:
+        """Give a node other parameters; those left out become zeros.
+
+        Raises:
+            ShapeError: too many, or one is of another size.
+        """
+        node = self.net.graph.nodes[index]
+        with node.layer.named():
+            if len(given) > len(node.blobs):
+                raise ShapeError(f"has {len(node.blobs)} blobs, and was given {len(given)}")
+            made = [np.zeros(blob.shape, np.float32) for blob in node.blobs]
+            for i, (blob, array) in enumerate(zip(node.blobs, given, strict=False)):
+                if array.size != made[i].size:
+                    raise ShapeError(f"{blob.name} is {blob.shape}, and was given {array.shape}")
+                made[i] = array.reshape(blob.shape)
+        params = list(self.net.params)
+        params[index] = tuple(made)
+        self.net = replace(self.net, params=tuple(params))
         self._sessions.clear()
 
     def run(self, feeds: Mapping[str, Array], values: Sequence[Value]) -> list[Any]:

@@ -6,7 +6,7 @@ layer case there and comparing with onnxruntime: opencv-python-headless 5.0.0.93
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -17,16 +17,36 @@ from onnx import helper
 
 from .caffe_pb2 import PriorBoxParameter
 from .errors import UnsupportedError
+from .layer import Layer
 from .lowering import Lowered
 from .net import Net
 
 Target = Literal["onnxruntime", "opencv"]
 TARGETS: tuple[Target, ...] = ("onnxruntime", "opencv")
 
-# Operators that OpenCV 5.0 refuses to load, or computes otherwise, and has no other form of.
+# Operators that OpenCV 5.0 does not load, and that there is no other form of.
 OPENCV_LACKS = {
     "Compress": "has no Compress, which gives rows that only the data decide",
+    "MaxRoiPool": "has no MaxRoiPool",
+    "RNN": "has no RNN",
     "Scan": "has no Scan, which steps through a recurrent layer",
+}
+
+
+def _detection(layer: Layer) -> str | None:
+    p = layer.p
+    if p.code_type != PriorBoxParameter.CENTER_SIZE:
+        return ("takes boxes without area for equal when it suppresses, and code_type CORNER and "
+                "CORNER_SIZE can make such boxes")  # fmt: skip
+    if not p.HasField("confidence_threshold") or p.confidence_threshold < 0:
+        return "suppresses only with a confidence_threshold of 0 or more"
+    return None
+
+
+# Layers that it computes otherwise, all or some.
+OPENCV_DIFFERS: dict[str, Callable[[Layer], str | None]] = {
+    "DetectionOutput": _detection,
+    "Proposal": lambda layer: "suppresses other boxes of those cut at the picture's border",
 }
 
 
@@ -46,23 +66,29 @@ def fit(lowered: Lowered, net: Net, target: Target) -> Lowered:
         raise UnsupportedError(f"target '{target}': one of {', '.join(TARGETS)}")
     if target == "onnxruntime":
         return lowered
-    types = {node.layer.name: node.layer.proto.type for node in net.graph.nodes}
-    refused = [
-        f"layer '{name}' ({types.get(name, 'ONNX')}): OpenCV 5 {OPENCV_LACKS[node.op_type]}"
-        for node in lowered.model.graph.node
-        if node.op_type in OPENCV_LACKS
-        for name in [_layer(node.name, types)]
-    ]
-    refused += [
-        f"layer '{node.layer.name}' (DetectionOutput): OpenCV 5 takes boxes without area for "
-        "equal when it suppresses, and code_type CORNER and CORNER_SIZE can make such boxes"
-        for node in net.graph.nodes
-        if node.layer.proto.type == "DetectionOutput"
-        and node.layer.proto.detection_output_param.code_type != PriorBoxParameter.CENTER_SIZE
-    ]
+    refused = _refused(lowered, net)
     if refused:
         raise UnsupportedError("; ".join(dict.fromkeys(refused)))
-    return _rewritten(lowered)
+    return _rewritten(lowered, net)
+
+
+def _refused(lowered: Lowered, net: Net) -> list[str]:
+    types = {node.layer.name: node.layer.proto.type for node in net.graph.nodes}
+    vectors = {value.name for value in net.graph.values if len(value.dims) == 1}
+    refused = []
+    for node in lowered.model.graph.node:
+        why = OPENCV_LACKS.get(node.op_type)
+        if node.op_type == "MatMul" and vectors.intersection(node.input):
+            why = "multiplies matrices, and no vectors"
+        if why:
+            name = _layer(node.name, types)
+            refused.append(f"layer '{name}' ({types.get(name, 'ONNX')}): OpenCV 5 {why}")
+    for layer in (node.layer for node in net.graph.nodes):
+        ask = OPENCV_DIFFERS.get(layer.proto.type)
+        differs = ask(layer) if ask else None
+        if differs:
+            refused.append(f"layer '{layer.name}' ({layer.proto.type}): OpenCV 5 {differs}")
+    return refused
 
 
 def _layer(node: str, types: dict[str, str]) -> str:
@@ -70,14 +96,20 @@ def _layer(node: str, types: dict[str, str]) -> str:
     return node if node in types else node.rpartition("/")[0]
 
 
-def _rewritten(lowered: Lowered) -> Lowered:
+def _rewritten(lowered: Lowered, net: Net) -> Lowered:
     model = onnx.ModelProto()
     model.CopyFrom(lowered.model)
     arrays = dict(lowered.arrays)
+    dims = {value.name: value.dims for value in net.graph.values}
     nodes: list[onnx.NodeProto] = []
     for node in model.graph.node:
         rewrite = _REWRITES.get(node.op_type)
-        nodes += rewrite(node, arrays) if rewrite else [node]
+        if rewrite:
+            nodes += rewrite(node, arrays)
+        elif node.op_type == "Resize":
+            nodes.append(_resize(node, arrays, dims.get(node.output[0], ())))
+        else:
+            nodes.append(node)
     kept = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
     del model.graph.node[:]
     model.graph.node.extend(kept)
@@ -130,10 +162,42 @@ def _reduce(node: onnx.NodeProto, arrays: Arrays) -> list[onnx.NodeProto]:
     return steps
 
 
+def _tanh(node: onnx.NodeProto, arrays: Arrays) -> list[onnx.NodeProto]:
+    """Beyond 44 or so OpenCV makes NaN; from 20 on it is 1 in float32 anyway."""
+    clipped = f"{node.output[0]}/clipped"
+    for name, value in (("-20", -20), ("20", 20)):
+        arrays[f"constant/{name}"] = np.array(value, np.float32)
+    clip = helper.make_node("Clip", [node.input[0], "constant/-20", "constant/20"], [clipped],
+                            f"{node.name}/Clip")  # fmt: skip
+    tanh = onnx.NodeProto()
+    tanh.CopyFrom(node)
+    tanh.input[0] = clipped
+    return [clip, tanh]
+
+
+def _resize(node: onnx.NodeProto, arrays: Arrays, dims: Sequence[int | None]) -> onnx.NodeProto:
+    """OpenCV does not know the attribute axes: the sizes of all of them, where they are fixed."""
+    kept = [a for a in node.attribute if a.name != "axes"]
+    if len(kept) == len(node.attribute):
+        return node
+    if not dims or None in dims or len(node.input) < 4:
+        raise UnsupportedError(f"'{node.name}': OpenCV 5 resizes to sizes of every axis, and some "
+                               "here vary; give the inputs fixed shapes")  # fmt: skip
+    sizes = f"{node.output[0]}/sizes"
+    arrays[sizes] = np.array(dims, np.int64)
+    whole = onnx.NodeProto()
+    whole.CopyFrom(node)
+    whole.input[3] = sizes
+    del whole.attribute[:]
+    whole.attribute.extend(kept)
+    return whole
+
+
 # What adds up the parts of a sum of another kind.
 _AGAIN = {"ReduceL1": "ReduceSum", "ReduceSumSquare": "ReduceSum"}
 _REWRITES: dict[str, Callable[[onnx.NodeProto, Arrays], list[onnx.NodeProto]]] = {
     "Conv": _conv,
+    "Tanh": _tanh,
     **dict.fromkeys(("ReduceMean", "ReduceSum", "ReduceL1", "ReduceSumSquare", "ReduceMax",
                      "ReduceMin", "ReduceProd"), _reduce),
 }  # fmt: skip

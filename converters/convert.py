@@ -13,7 +13,7 @@ from . import deployment, options, preprocessing
 def command(
     net: options.Prototxt,
     weights: Annotated[
-        Path | None, typer.Argument(metavar="[WEIGHTS]", show_default=False)
+        Path | None, typer.Argument(metavar="WEIGHTS", show_default=False)
     ] = None,
     *,
     output: Annotated[
@@ -27,6 +27,10 @@ def command(
             help="Weights in the file (default below 1.5 GB), in OUT.onnx.data beside it, or "
             "where the caffemodel has them.",
         ),
+    ] = None,
+    blob: Annotated[
+        list[str] | None,
+        typer.Option("--blob", metavar="NAME", help="A further output, by blob (repeatable)."),
     ] = None,
     target: Annotated[
         options.Target,
@@ -81,9 +85,9 @@ def command(
             typer.echo(line)
     kind: Any = weights_as.value if weights_as else None
     if bake_preprocess or fp16 or int8:
-        if target != options.Target.ONNXRUNTIME:
-            raise typer.BadParameter("--target opencv goes without --bake-preprocess, --fp16 and "
-                                     "--int8, which OpenCV was not measured with")  # fmt: skip
+        if blob or target != options.Target.ONNXRUNTIME:
+            raise typer.BadParameter("--blob and --target go without --bake-preprocess, --fp16 "
+                                     "and --int8")  # fmt: skip
         preprocess = deployment.preprocessing_of(loaded, net, prep)
         saved = deployment.save(
             loaded, output, opset=opset, weights_as=kind, preprocess=preprocess,
@@ -91,7 +95,7 @@ def command(
         )  # fmt: skip
     else:
         saved = pipeline.to_onnx(
-            loaded, output, opset=opset, weights_as=kind, target=target.value
+            loaded, output, opset=opset, weights_as=kind, blobs=blob or (), target=target.value
         )
     for path in saved.files:
         typer.echo(f"{path}  {path.stat().st_size:,} bytes")

@@ -176,7 +176,7 @@ def test_layer_queries():
     net = read("det1")
     layer = net.getLayer("conv1")
     assert (layer.name, layer.type, layer.blobs[0].shape) == ("conv1", "Convolution", (10, 3, 3, 3))
-    assert net.getLayer(1) == layer
+    assert net.getLayer(1).name == "conv1"
     assert net.getLayerId("none") == -1
     assert net.getLayersCount("Convolution") == 5
     assert "Softmax" in net.getLayerTypes()
@@ -184,6 +184,20 @@ def test_layer_queries():
     ((made,),) = net.forwardAndRetrieve(["prob1"])
     np.testing.assert_array_equal(made, net.forward())
     assert net.getPerfProfile()[0] > 0
+
+
+def test_blobs_that_are_set_change_the_net():
+    net = read("det1")
+    net.setInput(np.random.default_rng(0).standard_normal((1, 3, 12, 12)).astype(np.float32))
+    before, weight = net.forward("conv1"), net.getParam("conv1")
+    bias = net.getParam("conv1", 1)[:, None, None]
+    net.getLayer(net.getLayerId("conv1")).blobs = [2 * weight.reshape(30, 9)]
+    assert net.getParam("conv1").shape == weight.shape
+    assert_close(net.forward("conv1"), 2 * (before - bias))
+    with pytest.raises(ShapeError, match=r"layer 'conv1' .*bias is \(10,\), and was given \(3,\)"):
+        net.getLayer("conv1").blobs = [weight, np.zeros(3)]
+    with pytest.raises(ShapeError, match="has 2 blobs, and was given 3"):
+        net.getLayer("conv1").blobs = [weight] * 3
 
 
 def test_a_layer_name_used_twice_gets_a_number(tmp_path):

@@ -141,6 +141,38 @@ def test_reductions_go_two_axes_at_a_time(operation):
     assert_close(run(model, feed(net)), run(inline(lower(net)), feed(net)), 1e-6)
 
 
+@pytest.mark.parametrize(
+    ("layer", "why"),
+    [
+        ('type: "InnerProduct" inner_product_param { num_output: 4 axis: 0 }',
+         "multiplies matrices, and no vectors"),
+        ('type: "ROIPooling" bottom: "r" roi_pooling_param { pooled_h: 2 pooled_w: 3 }',
+         "has no MaxRoiPool"),
+    ],
+)  # fmt: skip
+def test_refusals(layer, why):
+    shapes = {"x": (5,)} if "Inner" in layer else {"x": (2, 3, 9, 8), "r": (4, 5)}
+    text = "".join(
+        f'layer {{ name: "{name}" type: "Input" top: "{name}" input_param {{ shape {{ '
+        + " ".join(f"dim: {n}" for n in shape) + " } } }"
+        for name, shape in shapes.items()
+    )  # fmt: skip
+    net = make(text + f'layer {{ name: "y" bottom: "x" top: "y" {layer} }}')
+    with pytest.raises(UnsupportedError, match=rf"layer 'y' \(\w+\): OpenCV 5 {why}"):
+        fitted(net)
+
+
+def test_resizes_name_every_size():
+    net = make("""
+        layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 2 dim: 3 dim: 5 dim: 7 } } }
+        layer { name: "y" type: "Interp" bottom: "x" top: "y" interp_param { height: 9 width: 4 } }
+    """)  # noqa: E501
+    model = fitted(net)
+    (node,) = model.graph.node
+    assert "axes" not in {attribute.name for attribute in node.attribute}
+    assert_close(run(model, feed(net)), run(inline(lower(net)), feed(net)), 1e-6)
+
+
 def test_onnxruntimes_model_is_as_it_was():
     net = make("""
         layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 2 dim: 3 } } }
