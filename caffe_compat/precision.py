@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,9 +19,15 @@ from .answers import scores
 from .devices import runtime
 from .errors import CaffeCompatError
 from .files import atomic
+from .graph import Graph
+from .layer import Layer
+from .layers.boxes import overlaps
+from .predictor import is_detection
 from .session import Session
 
 Feeds = Mapping[str, NDArray[Any]]
+_WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+_OVERLAP = 0.5  # intersection over union from which two boxes are of one thing (PASCAL VOC)
 
 
 @dataclass(frozen=True)
@@ -29,13 +35,16 @@ class Parity:
     """How far a model is from the float32 model that it was made from.
 
     Attributes:
-        largest: for each output the largest difference, as a share of its largest value.
+        largest: for each output the largest difference, as a share of its largest value; of
+            detections, whose order a rounding changes, between those found again.
         same: how many of the best classes are the same, of how many; None if no output is a
             classification.
+        found: how many detections are found again, of how many; None if no output holds any.
     """
 
     largest: Mapping[str, float]
     same: tuple[int, int] | None
+    found: tuple[int, int] | None
 
     def __str__(self) -> str:
         """One line."""
@@ -43,6 +52,8 @@ class Parity:
         line = f"parity with float32, largest difference as a share of the largest value: {each}"
         if self.same is not None:
             line += f"; same best class {self.same[0]} of {self.same[1]} times"
+        if self.found is not None:
+            line += f"; {self.found[0]} of {self.found[1]} boxes found again"
         return line
 
 
@@ -65,13 +76,18 @@ def to_half(source: Path, target: Path) -> None:
             onnx.save(half, place)
 
 
-def to_int8(source: Path, target: Path, feeds: Sequence[Feeds]) -> None:
+def to_int8(
+    source: Path, target: Path, feeds: Sequence[Feeds], exact: Collection[str] = ()
+) -> None:
     """Write a float32 model quantised by onnxruntime: 8-bit weights per channel, QDQ.
+
+    What comes after the last weights, such as Softmax and the decoding of boxes, stays float32.
 
     Args:
         source: the float32 model's file.
         target: the file to write.
         feeds: what the model is run on to learn the ranges of its blobs.
+        exact: layers that stay float32 as well; see `with_places`.
 
     Raises:
         CaffeCompatError: onnxruntime's quantiser cannot.
@@ -88,7 +104,34 @@ def to_int8(source: Path, target: Path, feeds: Sequence[Feeds]) -> None:
             quantize_static(
                 str(ready), str(place), _Calibration(feeds), per_channel=True,
                 activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
+                nodes_to_exclude=_float_nodes(onnx.load(ready), exact),
             )  # fmt: skip
+
+
+def with_places(graph: Graph) -> set[str]:
+    """The layers that compute with places in a picture or indices, which 256 levels cannot say.
+
+    These have no weights and let no gradient through: PriorBox, Proposal, ROIPooling, ArgMax, ...
+    """
+    return {
+        node.layer.name
+        for node in graph.nodes
+        if node.bottoms and not node.blobs and type(node.layer).backward is Layer.backward
+    }
+
+
+def _float_nodes(model: onnx.ModelProto, exact: Collection[str]) -> list[str]:
+    """The nodes that nothing with weights comes after, and those of the layers in `exact`."""
+    kept = []
+    before: set[str] = set()  # the tensors that weights come after
+    for node in reversed(model.graph.node):
+        if node.op_type in _WEIGHTED or not before.isdisjoint(node.output):
+            before.update(node.input)
+        else:
+            kept.append(node.name)
+        if node.name in exact or node.name.rpartition("/")[0] in exact:
+            kept.append(node.name)
+    return kept
 
 
 class _Calibration:
@@ -111,20 +154,43 @@ def compare(reference: Session, session: Session, feeds: Sequence[Feeds]) -> Par
     """Run both on the feeds, and say how far the second is from the first."""
     worst: dict[str, float] = {}
     largest: dict[str, float] = {}
-    same = total = 0
+    same, found = [0, 0], [0, 0]
     for feed in feeds:
         wanted, made = reference.run(feed), session.run(feed)
         for name, want in wanted.items():
-            difference = np.abs(want.astype(np.float64) - made[name])
+            other = made[name]
+            if is_detection(want.shape):
+                boxes = int((want[0, 0, :, 1] >= 0).sum())
+                want, other = _found_again(want[0, 0], other[0, 0])
+                found[0] += len(want)
+                found[1] += boxes
+            elif want.ndim > 1:
+                rows = [(w, o) for w, o in zip(want, other, strict=True) if scores(w) is not None]
+                same[0] += sum(int(np.argmax(w) == np.argmax(o)) for w, o in rows)
+                same[1] += len(rows)
+            difference = np.abs(want.astype(np.float64) - other)
             worst[name] = max(worst.get(name, 0.0), _greatest(difference))
             largest[name] = max(largest.get(name, 0.0), float(np.abs(want).max(initial=0)))
-            for row, other in zip(want, made[name], strict=True) if want.ndim > 1 else ():
-                if scores(row) is not None:
-                    total += 1
-                    same += int(np.argmax(row) == np.argmax(other))
     tiny = float(np.finfo(np.float32).tiny)
     shares = {name: worst[name] / max(largest[name], tiny) for name in worst}
-    return Parity(shares, (same, total) if total else None)
+    return Parity(shares, *((n[0], n[1]) if n[1] else None for n in (same, found)))
+
+
+def _found_again(rows: NDArray[Any], others: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Scores and boxes of the detections that both have, in the same order.
+
+    Found again is what has the same image and label and overlaps by half, each taken once.
+    """
+    left = list(range(len(others)))
+    pairs = []
+    for i in np.flatnonzero(rows[:, 1] >= 0):
+        alike = [j for j in left if (others[j, :2] == rows[i, :2]).all()]
+        shares = overlaps(rows[i, 3:], others[alike, 3:])
+        if len(alike) and shares.max() >= _OVERLAP:
+            left.remove(alike[int(shares.argmax())])
+            pairs.append((i, alike[int(shares.argmax())]))
+    ours, theirs = np.array(pairs, np.int64).reshape(-1, 2).T
+    return rows[ours, 2:], others[theirs, 2:]
 
 
 def _greatest(difference: NDArray[Any]) -> float:

@@ -83,7 +83,7 @@ def _smaller(
         reference = Session(plain, "cpu")
         feeds = _feeds(net, reference, preprocess, calibrate)
         if int8:
-            precision.to_int8(plain, small, feeds)
+            precision.to_int8(plain, small, feeds, precision.with_places(net.graph))
         else:
             precision.to_half(plain, small)
         typer.echo(precision.compare(reference, Session(small, "cpu"), feeds))
