@@ -17,14 +17,14 @@ setup(
     package_dir={"caffe_compat.converters": "converters"},
     package_data={"caffe_compat": ["py.typed", "*.pyi"]},
     install_requires=[
-        "numpy>=1.26", "protobuf>=4.25", "onnx>=1.16",
-        "typer>=0.12", "rich>=13", "h5py>=3.10", "pillow>=10.1",
+        "numpy>=1.26", "protobuf>=4.25.1", "onnx>=1.18",
+        "typer>=0.26", "rich>=13", "h5py>=3.10", "pillow>=10.1",
     ],
     # onnxruntime and onnxruntime-gpu put their files in one place, and pip cannot let an extra
     # take a requirement away: so each is an extra, and neither a requirement.
     extras_require={
-        "cpu": ["onnxruntime>=1.17"],
-        "gpu": ["onnxruntime-gpu>=1.17"],
+        "cpu": ["onnxruntime>=1.23"],
+        "gpu": ["onnxruntime-gpu>=1.23"],
         "ray": ["ray[data]>=2.9"],
         "test": ["pytest>=8", "hypothesis>=6"],
     },

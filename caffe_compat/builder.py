@@ -133,11 +133,14 @@ class Builder:
         self.nodes.remove(node)
         self._begin -= 1
 
-    def graph(self, step: Callable[..., Sequence[str]], inputs: int) -> onnx.GraphProto:
+    def graph(
+        self, step: Callable[..., Sequence[str]], inputs: int, ranks: Sequence[int] = ()
+    ) -> onnx.GraphProto:
         """A subgraph of float tensors, for an attribute such as Scan's body.
 
         `step` gets the names of the inputs, adds nodes by `g.Op(...)` and returns the names of
         the outputs, each made by a node. From outside it may read parameters and constants.
+        `ranks` are the outputs' where onnxruntime up to 1.23 cannot infer them.
         """
         from onnx import helper
 
@@ -151,10 +154,14 @@ class Builder:
         for node in body:
             node.name = self._unique_node(f"{self._layer}/{node.op_type}")
 
-        def infos(ends: Sequence[str]) -> list[onnx.ValueInfoProto]:
-            return [helper.make_tensor_value_info(name, FLOAT, None) for name in ends]
+        def infos(ends: Sequence[str], ranks: Sequence[int] = ()) -> list[onnx.ValueInfoProto]:
+            shapes = [[None] * rank for rank in ranks] or [None] * len(ends)
+            return [
+                helper.make_tensor_value_info(name, FLOAT, shape)
+                for name, shape in zip(ends, shapes, strict=True)
+            ]
 
-        return helper.make_graph(body, f"{self._layer}/body", infos(names), infos(made))
+        return helper.make_graph(body, f"{self._layer}/body", infos(names), infos(made, ranks))
 
     def dims(self, x: str) -> Dims:
         """A bottom's shape, None where the size may vary from run to run."""

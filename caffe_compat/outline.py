@@ -37,14 +37,18 @@ _GRAPH, _INITIALIZER, _RAW_DATA = (
 Arrays = dict[str, NDArray[Any]]
 
 
+class OutsideError(WeightsError):
+    """A model says that its weights lie outside its folder: nothing there is read."""
+
+
 def outline(path: Path) -> tuple[onnx.ModelProto, Arrays]:
     """An ONNX file's model less its initializers, and these as views of the file they lie in.
 
     Initializers of other types than the plain numbers, or without raw bytes, stay in the model.
 
     Raises:
-        WeightsError: it is no protobuf; its initializers are not where it says, or elsewhere than
-            in its folder or below.
+        OutsideError: its initializers are said to lie elsewhere than in its folder or below.
+        WeightsError: it is no protobuf; its initializers are not where it says.
         google.protobuf.message.DecodeError: it is another's.
     """
     file = Mapped.open(path)
@@ -106,7 +110,7 @@ def _elsewhere(
         folder = file.path.resolve().parent
         path = (folder / name).resolve()
         if not path.is_relative_to(folder):
-            raise WeightsError(f"{file.path}: '{tensor.name}' lies in {name}, outside its folder")
+            raise OutsideError(f"{file.path}: '{tensor.name}' lies in {name}, outside its folder")
         others[name] = Mapped.open(path)
     offset = where.get("offset", "0")
     if not offset.isdecimal():

@@ -18,7 +18,7 @@ from .devices import Device, devices, runtime, say_once
 from .errors import CaffeCompatError, DeviceError, ShapeError
 from .lowering import Lowered, lower
 from .net import Net
-from .outline import outline
+from .outline import OutsideError, outline
 from .tuning import is_slow, tune
 from .weights import mapped
 
@@ -194,6 +194,8 @@ def _outlined(path: Path, *, on_cpu: bool) -> Lowered | Path:
     """An ONNX file whose weights stay where they are; itself where that gains nothing."""
     try:
         model, arrays = outline(path)
+    except OutsideError:  # which onnxruntime up to 1.23 would read
+        raise
     except Exception:  # onnxruntime says what is wrong with it
         return path
     gains = path.stat().st_size >= _LARGE or (on_cpu and is_slow(model))

@@ -161,7 +161,7 @@ def lower_suppress_adaptively(g: Builder, boxes: str, scores: str, least: float,
         return (g.Where(lower, g.Mul(limit, eta), limit), g.Where(here, one, kept))
 
     limits = g.Add(g.ReduceMax(start, last), threshold)
-    body = g.graph(step, 5)
+    body = g.graph(step, 5, ranks=(3, 3))
     _, kept = g.Scan(limits, start, boxes, scores, places, body=body, num_scan_inputs=3,
                      scan_input_axes=[2, 2, 0], outputs=2)  # fmt: skip
     return str(g.Cast(kept, to=BOOL))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -39,8 +40,8 @@ class ROIPooling(Regions):
         start = corners[:2]
         bins = np.maximum(corners[2:] - start + 1, 1) / size.astype(np.float32)
         columns, rows = (
-            [(np.floor(k * b) + s, np.ceil((k + 1) * b) + s)
-             for k in np.arange(n, dtype=np.float32)]
+            [(np.floor(k * b) + s, np.ceil(next_ * b) + s)
+             for k, next_ in pairwise(np.arange(n + 1, dtype=np.float32))]
             for n, b, s in zip(size, bins, start, strict=True)
         )  # fmt: skip
         return _reduce_bins(x, rows, columns, lambda part: part.max((1, 2), initial=_LOWEST))
@@ -74,8 +75,8 @@ class PSROIPooling(Regions):
         start, end = corners[:2] * scale, (corners[2:] + 1) * scale
         bins = np.maximum(end - start, np.float32(0.1)) / np.float32(group)
         edges = [
-            [(np.floor(k * b + s), np.ceil((k + 1) * b + s))
-             for k in np.arange(group, dtype=np.float32)]
+            [(np.floor(k * b + s), np.ceil(next_ * b + s))
+             for k, next_ in pairwise(np.arange(group + 1, dtype=np.float32))]
             for b, s in zip(bins, start, strict=True)
         ]  # fmt: skip
         # Bin (i, j) reads the channels c * group^2 + i * group + j.
