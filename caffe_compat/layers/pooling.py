@@ -19,6 +19,8 @@ from ..spatial import Window, pool_size, pool_window
 
 # What Caffe's maximum starts from (-FLT_MAX): the value of a window that lies off the image.
 _LOWEST = float(np.finfo(np.float32).min)
+# The first opset of which onnxruntime up to 1.24 divides by too much where AveragePool counts pads.
+_MISCOUNTED_SINCE = 19
 
 
 @layer(param="pooling_param", tops=(1, 2))
@@ -187,9 +189,10 @@ def _lower_max(g: Builder, x: str, grid: _Grid, tops: int) -> tuple[str, ...]:
 def _lower_mean(g: Builder, x: str, grid: _Grid) -> str:
     pad = grid.window.pad
     attributes = grid.attributes
-    if any(pad) and grid.overhangs:
+    if any(pad) and (grid.overhangs or g.opset >= _MISCOUNTED_SINCE):
         # Caffe counts the pad and not what hangs over it: so one is padded with zeros by hand.
-        x = g.Pad(x, np.array([0, 0, *pad, 0, 0, *pad]), np.float32(0))
+        # The axes are named because onnxruntime up to 1.24 would else fuse the Pad, wrongly.
+        x = g.Pad(x, np.array([*pad, *pad]), np.float32(0), np.array([2, 3]))
         ends = [max(0, e - p) for e, p in zip(grid.ends, pad, strict=True)]
         attributes["pads"] = [0, 0, *ends] if any(ends) else None
     elif any(pad):
