@@ -155,10 +155,10 @@ class Builder:
             node.name = self._unique_node(f"{self._layer}/{node.op_type}")
 
         def infos(ends: Sequence[str], ranks: Sequence[int] = ()) -> list[onnx.ValueInfoProto]:
-            shapes = [[None] * rank for rank in ranks] or [None] * len(ends)
+            shapes: list[list[None] | None] = [[None] * rank for rank in ranks]
             return [
                 helper.make_tensor_value_info(name, FLOAT, shape)
-                for name, shape in zip(ends, shapes, strict=True)
+                for name, shape in zip(ends, shapes or [None] * len(ends), strict=True)
             ]
 
         return helper.make_graph(body, f"{self._layer}/body", infos(names), infos(made, ranks))
