@@ -177,3 +177,16 @@ def layers(draw):
 def test_any_inner_product(body):
     check_both(body)
     check_gradients(body)
+
+
+@given(
+    shape=st.lists(st.integers(1, 5), min_size=1, max_size=4),
+    rows=st.integers(1, 9),
+    outputs=st.integers(1, 8),
+    bias=st.booleans(),
+)
+@settings(max_examples=25)
+def test_any_embed(shape, rows, outputs, bias):
+    param = f"input_dim: {rows} num_output: {outputs} bias_term: {str(bias).lower()}"
+    made = check_both(embed(param, shape), integers={"x": rows})
+    assert made["y"].shape == (*shape, outputs)

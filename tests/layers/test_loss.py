@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -321,3 +323,27 @@ def test_any_shape(shape, axis, mode, ignore, seed):
     ):  # fmt: skip
         given_text = text(body, shape, *bottoms)
         check_both(given_text, feeds=feed(make(given_text), seed, {"b": classes}))
+
+
+@settings(max_examples=25)
+@given(
+    shape=st.lists(st.integers(1, 6), min_size=2, max_size=4),
+    axis=st.integers(-2, 1),
+    flag=st.sampled_from(["true", "false"]),
+    norm=st.sampled_from(["L1", "L2"]),
+    seed=st.integers(0, 99),
+)
+def test_any_shape_without_a_softmax_loss(shape, axis, flag, norm, seed):
+    count, columns = shape[0], math.prod(shape[1:])
+    for body, bottoms, below in (
+        (f'type: "Softmax" softmax_param {{ axis: {axis} }}', [shape], {}),
+        ('type: "EuclideanLoss"', [shape, shape], {}),
+        ('type: "SmoothL1Loss"', [shape, shape], {}),
+        (f'type: "HingeLoss" hinge_loss_param {{ norm: {norm} }}', [shape, (count,)],
+         {"b": columns}),
+        ('type: "MultinomialLogisticLoss"', [shape, (count, 1)], {"b": columns}),
+        (f'type: "ContrastiveLoss" contrastive_loss_param {{ legacy_version: {flag} margin: 2 }}',
+         [(count, columns), (count, columns), (count,)], {"c": 2}),
+    ):  # fmt: skip
+        given_text = text(body, *bottoms)
+        check_both(given_text, feeds=feed(make(given_text), seed, below))

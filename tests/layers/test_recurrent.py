@@ -269,3 +269,5 @@ def test_any_shape(sizes, kind, static, expose, seed):
     side = (streams, columns + 1) if static else None
     prototxt = text(kind, (steps, streams, columns), side, expose, hidden=hidden)
     check_both(prototxt, feeds=feed(make(prototxt), seed, {"cont": 2}))
+    one_step = unit((1, streams, hidden), (1, streams, 4 * hidden), (1, streams))
+    check_both(one_step, feeds=feed(make(one_step), seed, {"cont": 2}))

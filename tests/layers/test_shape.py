@@ -351,3 +351,18 @@ def nets(draw):
 def test_any_parameters(text):
     check_both(text)
     check_gradients(text, blobs=differentiable(text))
+
+
+@given(st.lists(st.integers(1, 6), min_size=1, max_size=5), st.data())
+@settings(max_examples=25)
+def test_any_rows(shape, data):
+    rows = shape[0]
+    indices = data.draw(st.lists(st.integers(0, rows - 1), min_size=1, max_size=7))
+    text = blob("x", *shape) + blob("i", len(indices)) + layer("BatchReindex", "xi", "y")
+    made = check_both(text, feeds=feed(make(text)) | {"i": np.array(indices, np.float32)})
+    assert made["y"].shape == (len(indices), *shape[1:])
+    chosen = data.draw(st.lists(st.booleans(), min_size=rows, max_size=rows))
+    text = blob("x", *shape) + blob("z", rows, 3) + blob("s", rows) + layer("Filter", "xzs", "ab")
+    made = check_both(text, feeds=feed(make(text)) | {"s": np.array(chosen, np.float32)})
+    assert made["b"].shape == (sum(chosen), 3)
+    check_both(blob("x", *shape) + layer("Split", "x", "abc"[: data.draw(st.integers(1, 3))]))
