@@ -115,7 +115,8 @@ def _classes(net: Net) -> dict[str, int]:
     for node in reversed(net.graph.nodes):
         shapes = [value.shape for value in node.bottoms]
         for bottom, classes in node.layer.classes(*shapes).items():
-            found[node.bottoms[bottom].name] = classes
+            name = node.bottoms[bottom].name
+            found[name] = min(classes, found.get(name, classes))
         for top in node.tops:
             if top.name in found and node.layer.type in _HAND_ON:
                 found[node.bottoms[0].name] = found[top.name]

@@ -30,6 +30,9 @@ class Accuracy(Layer):
         labels.check_one_label_each(x, y, axis)
         return [(), (x[axis],)] if len(self.proto.top) > 1 else [()]
 
+    def classes(self, x: Shape, y: Shape) -> dict[int, int]:
+        return {1: x[canonical_axis(self.p.axis, len(x))]}
+
     def forward(self, x: Array, y: Array) -> Any:
         axis = canonical_axis(self.p.axis, x.ndim)
         label, counts = labels.read(y, x.shape, axis, labels.ignored(self.p))

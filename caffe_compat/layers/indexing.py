@@ -118,6 +118,9 @@ class BatchReindex(Layer):
             raise ShapeError(f"needs rows to choose from and a 1-D index, and has {x} and {rows}")
         return [(rows[0], *x[1:])]
 
+    def classes(self, x: Shape, rows: Shape) -> dict[int, int]:
+        return {1: x[0]}
+
     def forward(self, x: Array, rows: Array) -> Array:
         if not np.all((rows >= 0) & (rows < len(x))):
             raise ShapeError(f"index outside the 0 to {len(x) - 1} of its bottom {x.shape}")

@@ -91,6 +91,9 @@ class HingeLoss(Layer):
         labels.check_legacy(x)
         return [()]
 
+    def classes(self, x: Shape, y: Shape) -> dict[int, int]:
+        return {1: prod(x[1:])}
+
     def forward(self, x: Array, y: Array) -> Array:
         margin, _ = self._margin(x, y)
         squared = self.p.norm == HingeLossParameter.L2
@@ -130,6 +133,9 @@ class MultinomialLogisticLoss(Layer):
         if any(n != 1 for n in y[1:]):
             raise ShapeError(f"takes one label for each item, and has labels {y}")
         return [()]
+
+    def classes(self, x: Shape, y: Shape) -> dict[int, int]:
+        return {1: prod(x[1:])}
 
     def forward(self, x: Array, y: Array) -> Array:
         picked, _ = self._picked(x, y)

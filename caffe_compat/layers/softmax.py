@@ -63,6 +63,9 @@ class _ProbabilityLoss(Layer):
         labels.check_one_label_each(x, y, self.axis(len(x)))
         return [(), x] if len(self.proto.top) > 1 else [()]
 
+    def classes(self, x: Shape, y: Shape, *h: Shape) -> dict[int, int]:
+        return {1: x[self.axis(len(x))]}
+
     def _tops(self, losses: Array, probs: Array, counts: labels.Mask) -> Any:
         scale = labels.normalizer(self.mode, counts, self.axis(probs.ndim))
         loss = np.asarray(np.sum(losses * counts) / scale, np.float32)
