@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from caffe_compat.converters import cli
 from google.protobuf import text_format
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from caffe_compat import pipeline, rules
 from caffe_compat.caffe_pb2 import TEST, BlobProto, NetParameter
@@ -233,3 +235,24 @@ def test_the_command_takes_a_fork(tmp_path, monkeypatch, capsys):
         out, err = capsys.readouterr()
         assert (stop.value.code or 0) == status
         assert said in out + err
+
+
+@given(
+    shape=st.lists(st.integers(1, 6), min_size=2, max_size=4),
+    eps=st.sampled_from([0.01, 0.5]),
+)
+@settings(max_examples=15)
+def test_any_shape(shape, eps):
+    frozen = f"bn_param {{ slope_{FILL} bias_{FILL} frozen: true eps: {eps} }}"
+    for body, fork in (
+        (SEGNET, "segnet"),
+        (frozen, "pspnet"),
+        (frozen, "yjxiong"),
+        (frozen, "caffe-windows"),
+    ):
+        check_both(text(body, shape), fork=fork)
+    body = f"batch_norm_param {{ eps: {eps} }} scale_param {{ bias_term: true }}"
+    net = make(text(body, shape, "BatchNormScale", top="x"))
+    feeds = feed(net)
+    (out,) = (net.run(feeds)[value.name] for value in net.graph.outputs)
+    assert_close(run_onnx(net, feeds)["x"], out)

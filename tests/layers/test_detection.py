@@ -434,6 +434,24 @@ def test_any_detection(case):
     assert order == sorted(order)
 
 
+@given(
+    cells=st.tuples(st.integers(1, 6), st.integers(1, 6)),
+    picture=st.tuples(st.integers(20, 90), st.integers(20, 90)),
+    ratios=st.lists(st.sampled_from([1, 0.5, 2, 3]), max_size=3),
+    larger=st.booleans(),
+    flags=st.tuples(st.booleans(), st.booleans()),
+    place=st.sampled_from(["", "step: 7", "step_h: 7 step_w: 5 offset: 0.25", "img_size: 40"]),
+)
+@settings(max_examples=25)
+def test_any_priors(cells, picture, ratios, larger, flags, place):
+    flip, clip = (str(flag).lower() for flag in flags)
+    body = " ".join(f"aspect_ratio: {ratio}" for ratio in ratios)
+    body += f" min_size: 9 {'max_size: 16' if larger else ''} flip: {flip} clip: {clip} {place}"
+    shapes = {"f": (2, 3, *cells), "d": (2, 3, *picture)}
+    check_both(prior_box(body, *shapes.values()))
+    check_varying(prior_box(body), dict.fromkeys(shapes, (None, 3, None, None)), [shapes])
+
+
 # -- what is refused ------------------------------------------------------------------------------
 
 LOSS = blob("a", 2, 8) + blob("b", 2, 6) + blob("c", 1, 2, 8) + blob("t", 1, 1, 3, 8) + layer(

@@ -327,16 +327,44 @@ def test_insanity_is_refused_in_train():
         make(text('type: "Insanity"'), phase="TRAIN")
 
 
+ALONE = [
+    *(f'type: "{name}"' for name in ("ReLU6", "HardSwish", "Mish", "CReLU", "GRN")),
+    'type: "Insanity" insanity_param { lb: 2 ub: 3 }',
+    'type: "RReLU" rrelu_param { lb: 2 ub: 3 }',
+    'type: "SpatialDropout"',
+]
+
+
 @given(
     shape=st.lists(st.integers(1, 5), min_size=2, max_size=4),
-    body=st.sampled_from([
-        'type: "ReLU6"', 'type: "HardSwish"', 'type: "Mish"', 'type: "CReLU"', 'type: "GRN"',
-        'type: "Insanity" insanity_param { lb: 2 ub: 3 }',
-    ]),
     scale=st.sampled_from([0.01, 1, 30]),
-)  # fmt: skip
-@settings(max_examples=25, deadline=None, derandomize=True)
-def test_any_shape(shape, body, scale):
-    net = make(text(body, tuple(shape)))
-    feeds = {name: array * np.float32(scale) for name, array in feed(net).items()}
-    check_both(text(body, tuple(shape)), feeds=feeds)
+)
+@settings(max_examples=15)
+def test_any_shape(shape, scale):
+    shape, images, channels = tuple(shape), shape[0], shape[1]
+    for body in ALONE:
+        net = make(text(body, shape))
+        feeds = {name: array * np.float32(scale) for name, array in feed(net).items()}
+        check_both(text(body, shape), feeds=feeds)
+    for name in NAMES:
+        check_both(text(f'type: "{name}"', shape), fork="caffe-sl")
+    check_both(text('type: "Axpy"', (images, channels), shape, shape))
+    check_both(text('type: "BroadcastMul"', (images, channels), shape))
+    check_both(text('type: "ChannelScale"', shape, (images, *shape[2:])))
+
+
+@given(
+    shape=st.tuples(*[st.integers(1, 5)] * 4),
+    window=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    sides=st.lists(st.integers(0, 3), min_size=4, max_size=4),
+)
+@settings(max_examples=15)
+def test_any_window(shape, window, sides):
+    kernel, stride = window
+    param = f"kernel_size: {kernel} stride: {stride} pad: {kernel // 2} num_output: {shape[1]}"
+    drawn = 'weight_filler { type: "gaussian" } bias_filler { type: "gaussian" }'
+    for name in ("DepthwiseConvolution", "ConvolutionDepthwise"):
+        body = f'type: "{name}" convolution_param {{ {param} group: {shape[1]} {drawn} }}'
+        check_both(text(body, shape))
+    pads = " ".join(f"pad_{side}: {n}" for side, n in zip("tblr", sides, strict=True))
+    check_both(text(f'type: "Padding" padding_param {{ {pads} pad_value: 2 }}', shape))

@@ -174,3 +174,7 @@ def test_any_shape(data):
     axes = data.draw(st.lists(st.integers(-rank, rank - 1), max_size=3))
     given_axes = " ".join(f"axis: {axis}" for axis in axes)
     check_both(text("Reverse", f"reverse_param {{ {given_axes} }}", shape))
+    stride, images = data.draw(st.integers(1, 3)), shape[0]
+    folded = (images, shape[1] * stride**2, 2 * stride, 3 * stride)
+    check_both(reorg(f"stride: {stride}", shape=folded))
+    check_both(reorg(f"stride: {stride} reverse: true", shape=folded))

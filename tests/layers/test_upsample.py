@@ -191,6 +191,12 @@ def test_any_mask(data):
     made = check_both(
         text("MaxUnPool", f"dst_h: {size[0]} dst_w: {size[1]}", shape, mask=shape), feeds=feeds
     )["y"]
+    check_both(
+        text("MaxUnpool", f"dst_h: {size[0]} dst_w: {size[1]}", shape, mask=shape), feeds=feeds
+    )
+    by_mask = f"upsample_h: {size[0]} upsample_w: {size[1]}"
+    check_both(text("Upsample", by_mask, shape, mask=shape), feeds=feeds)
+    check_both(text("Upsample", f"scale: {data.draw(st.integers(1, 4))}", shape))
     flat = made.reshape(planes, -1)
     for plane in range(planes):
         values = feeds["x"].reshape(planes, -1)[plane]

@@ -214,3 +214,16 @@ def test_any_window(data):
         made = check_both(body)["y"]
         x = feed(make(body))["x"]
         assert_close(made, pool_by_loops(x, kernel, strides, (0, p, p), way == "AVE"))
+
+
+@settings(max_examples=15)
+@given(st.data())
+def test_any_filter(data):
+    shape = tuple(data.draw(st.integers(2, 7)) for _ in range(5))
+    depth, size, step, stride = (data.draw(st.integers(1, n)) for n in (2, 2, 3, 3))
+    group, pad, ahead = (data.draw(st.integers(*ends)) for ends in ((1, 3), (0, 2), (0, 2)))
+    check_both(conv(
+        f"num_output: {2 * group} filter_group: {group} kernel_size: {size} kernel_depth: {depth} "
+        f"stride: {stride} temporal_stride: {step} pad: {pad} temporal_pad: {ahead}",
+        shape=(shape[0], 2 * group, *shape[2:]),
+    ))  # fmt: skip
