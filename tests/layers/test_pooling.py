@@ -332,3 +332,19 @@ def test_any_pooling(drawn):
         np.testing.assert_allclose(made["y"], y, rtol=1e-4, atol=1e-6)
         if "mask" in made:
             np.testing.assert_array_equal(made["mask"], mask)
+
+
+@given(
+    pool=st.sampled_from(["MAX", "AVE"]),
+    height=st.integers(1, 3),
+    size=st.tuples(st.integers(4, 13), st.integers(4, 13)),
+)
+@settings(max_examples=25)
+def test_any_pyramid(pool, height, size):
+    body = spp(f"pyramid_height: {height} pool: {pool}", (2, 3, *size))
+    try:
+        make(body)
+    except ShapeError:
+        assume(False)
+    made = check_both(body)["y"]
+    assert made.shape == (2, 3 * sum(4**level for level in range(height)))
