@@ -18,7 +18,7 @@ setup(
     package_data={"caffe_compat": ["py.typed", "*.pyi"]},
     install_requires=[
         "numpy>=1.26", "protobuf>=4.25.1", "onnx>=1.18",
-        "typer>=0.26", "rich>=13", "h5py>=3.10", "pillow>=10.1",
+        "typer>=0.26", "rich>=13.8", "h5py>=3.10", "pillow>=10.1",
     ],
     # onnxruntime and onnxruntime-gpu put their files in one place, and pip cannot let an extra
     # take a requirement away: so each is an extra, and neither a requirement.
