@@ -86,7 +86,8 @@ def _unbatchable(session: Session) -> str | None:
     for name, dims in {**session.inputs, **session.outputs}.items():
         if not dims or dims[0] is not None:
             say = "x".join("?" if n is None else str(n) for n in dims) or "a scalar"
-            return f"'{name}' is {say}, its first axis not open (--batch dynamic opens it)"
+            cure = " (--batch dynamic opens it)" if name in session.inputs else ""
+            return f"'{name}' is {say}, its first axis not open{cure}"
     return None
 
 

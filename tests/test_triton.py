@@ -12,7 +12,7 @@ from caffe_compat import pipeline, triton
 from caffe_compat.errors import CaffeCompatError
 from caffe_compat.session import Session
 
-from .cases import feed, make
+from .cases import GOLDEN, feed, make
 
 NET = """
 name: "two"
@@ -79,6 +79,18 @@ def test_fixed_batch_is_not_joined(run, net, tmp_path):
     assert "max_batch_size: 0\n" in text
     assert "dims: [ 2, 3, 7, 5 ]" in text
     assert "dynamic_batching" not in text
+
+
+def test_a_detector_is_served_picture_by_picture(run, tmp_path):
+    ssd = GOLDEN / "models" / "hyperlpr_ssd"
+    status, _, err = run("export", ssd / "net.prototxt", "--weights", ssd / "weights.caffemodel",
+                         "--triton", tmp_path, "--name", "ssd")  # fmt: skip
+    assert status == 0
+    assert err == ("note: no dynamic batching, since 'detection_out' is 1x1x?x7, its first axis "
+                   "not open\n")  # fmt: skip
+    text = (tmp_path / "ssd" / "config.pbtxt").read_text()
+    assert "max_batch_size: 0\n" in text
+    assert "dims: [ 1, 1, -1, 7 ]" in text
 
 
 @pytest.mark.parametrize("weights_as", ["inline", "external"])

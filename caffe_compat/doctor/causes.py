@@ -44,11 +44,10 @@ def slopeless(patient: Patient, signals: Signals) -> Iterator[Finding]:
     for _, node, each in patient.drawn("msra"):
         growth = factor_of(node, each)
         if _rectifies(each) and abs(growth - 1) > 0.01:
-            found = " and ".join(r.layers[0] for r in each.rectifiers if r.layers)
             yield Finding(
                 "slope", "warning", (node.layer.name,), growth,
-                f"msra without the slope of its rectifier ({found}): each such layer multiplies "
-                f"the variance by {growth:.3g}",
+                f"msra without the slope of its rectifier: each such layer multiplies the variance "
+                f"by {growth:.3g}",
                 remedy(each),
             )  # fmt: skip
 

@@ -58,6 +58,7 @@ th, td { padding: .2rem .5rem; border-bottom: 1px solid var(--line); text-align:
   white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; position: sticky; left: 0;
   background: var(--paper); }
+thead tr + tr th:first-child { position: static; text-align: right; }
 th[colspan] { text-align: center; } .text { text-align: left; }
   thead th { border-bottom-width: 2px; } .off { color: var(--bad);
   font-weight: 700; }
