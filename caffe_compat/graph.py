@@ -186,6 +186,7 @@ class _Walk:
         self._inputs, self._times = inputs, times
         self._current: dict[str, Value] = {}  # each blob's last version so far
         self._readers: Counter[str] = Counter()
+        self._losses: set[str] = set()  # values with a loss weight of their own
         self._writers = Counter(top for layer in layers for top in layer.proto.top)
         self._names: set[str] = set()
         self._sharing = Sharing()
@@ -206,14 +207,22 @@ class _Walk:
         shapes = layer.shapes(*given)
         if len(shapes) != len(names):
             raise ShapeError(f"makes {len(shapes)} top blob(s), the prototxt names {len(names)}")
+        twice = [name for name, count in Counter(names).items() if count > 1]
+        if twice:
+            raise ShapeError(f"top blob '{twice[0]}' produced by multiple sources")
+        blobs = tuple(layer.blobs(*given))
+        for blob in blobs:
+            _check_size(blob.name, blob.shape)
         tops = tuple(
             self._top(layer, i, blob, shape)
             for i, (blob, shape) in enumerate(zip(names, shapes, strict=True))
         )
         self._current.update({value.blob: value for value in tops[: len(layer.proto.top)]})
-        blobs = tuple(layer.blobs(*given))
         owners = self._sharing.owners(layer, len(self.nodes), blobs)
-        return Node(layer, bottoms, tops, blobs, owners, _loss_weights(layer, len(tops)))
+        weights = _loss_weights(layer, len(tops))
+        stated = zip(tops, layer.proto.loss_weight, strict=False)
+        self._losses.update(value.name for value, weight in stated if weight)
+        return Node(layer, bottoms, tops, blobs, owners, weights)
 
     def _bottoms(self, layer: Layer) -> tuple[Value, ...]:
         bottoms = layer.proto.bottom
@@ -251,7 +260,8 @@ class _Walk:
         if blob not in self._current:
             return
         bottoms = layer.proto.bottom
-        shared = self._readers[self._current[blob].name] > 1
+        old = self._current[blob].name
+        shared = self._readers[old] + (old in self._losses) > 1  # InsertSplits parts them
         if i >= len(bottoms) or bottoms[i] != blob or shared:
             raise ShapeError(f"top blob '{blob}' produced by multiple sources")
         if not layer.inplace:
@@ -285,9 +295,9 @@ def _override(blob: str, shape: Shape | None, dims: Dims) -> Shape:
 
 
 def _check_size(blob: str, shape: Shape) -> None:
-    """What Blob::Reshape refuses."""
-    if any(n < 0 for n in shape):
-        raise ShapeError(f"'{blob}' would have the shape {shape}")
+    """What Blob::Reshape refuses; also a blob of no values, whose data Caffe cannot read."""
+    if any(n < 1 for n in shape):
+        raise ShapeError(f"'{blob}' would have the shape {shape}; every axis needs at least 1")
     if len(shape) > _MOST_AXES or math.prod(shape) > _MOST_VALUES:
         raise ShapeError(f"'{blob}' would have the shape {shape}; a blob has at most {_MOST_AXES} "
                          f"axes and {_MOST_VALUES} values")
@@ -295,8 +305,12 @@ def _check_size(blob: str, shape: Shape) -> None:
 
 def _loss_weights(layer: Layer, tops: int) -> tuple[float, ...]:
     weights = tuple(layer.proto.loss_weight)
+    if not weights and layer.loss:
+        if tops > 1:  # Caffe adds a single 1, and then counts
+            raise ShapeError(f"needs a loss_weight for each of its {tops} top blobs")
+        return (1.0,) * tops
     if not weights:
-        return (1.0 if layer.loss else 0.0,) + (0.0,) * (tops - 1) if tops else ()
+        return (0.0,) * tops
     if len(weights) != tops:
         raise ShapeError(f"loss_weight is given {len(weights)} times for {tops} top blob(s)")
     return weights

@@ -145,6 +145,9 @@ def named(proto: LayerParameter) -> Iterator[None]:
         yield
     except CaffeCompatError as error:
         raise type(error)(f"layer '{proto.name}' ({proto.type}): {error}") from error
+    except MemoryError as error:
+        reason = str(error) or "not enough memory"
+        raise CaffeCompatError(f"layer '{proto.name}' ({proto.type}): {reason}") from error
 
 
 _types: dict[str, tuple[type[Layer], ...]] = {}

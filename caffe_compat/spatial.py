@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
@@ -11,6 +11,7 @@ from .caffe_pb2 import ConvolutionParameter, PoolingParameter
 from .errors import ShapeError, UnsupportedError
 
 Shape = tuple[int, ...]
+_LARGEST = 2**31 - 1  # Caffe keeps these numbers as int, though its schema says uint32
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,17 @@ class Window:
     def plain(self) -> bool:
         """Whether it sees each element once and alone, as a 1x1 convolution does."""
         return set(self.kernel + self.stride) <= {1} and not any(self.pad)
+
+    def within(self, size: Shape) -> Window:
+        """The same windows without what no input of this size, padded, can tell from nothing.
+
+        Caffe clips a window at the far pad, so a kernel need span no more than the padded input,
+        and a window that starts beyond it is empty however far off the stride takes it.
+        """
+        spans = [n + 2 * p for n, p in zip(size, self.pad, strict=True)]
+        kernel = tuple(min(k, span) for k, span in zip(self.kernel, spans, strict=True))
+        stride = tuple(min(s, span + 1) for s, span in zip(self.stride, spans, strict=True))
+        return replace(self, kernel=kernel, stride=stride)
 
     def overhang(self, size: Shape, out: Shape) -> Shape:
         """How far the last window ends beyond the input's own end; negative short of it."""
@@ -105,6 +117,9 @@ def _per_axis(
 
 
 def _check_nonzero(window: Window) -> None:
+    for name in ("kernel", "stride", "pad", "dilation"):
+        if any(n > _LARGEST for n in getattr(window, name)):
+            raise ShapeError(f"{name} {getattr(window, name)}: Caffe counts to {_LARGEST}")
     for name in ("kernel", "stride"):
         if 0 in getattr(window, name):
             raise ShapeError(f"{name} dimensions must be nonzero, and are {getattr(window, name)}")

@@ -42,7 +42,7 @@ class InnerProduct(Layer):
         y = rows @ (weight if self.p.transpose else weight.T)
         if bias is not None:
             y += bias
-        return y.reshape(*x.shape[:axis], -1)
+        return y.reshape(*x.shape[:axis], y.shape[-1])
 
     def backward(
         self, dy: Array, x: Array, weight: Array, bias: Array | None = None
@@ -84,6 +84,9 @@ class Embed(Layer):
 
     def shapes(self, x: Shape) -> list[Shape | None]:
         return [(*x, self.p.num_output)]
+
+    def classes(self, x: Shape) -> dict[int, int]:
+        return {0: self.p.input_dim}
 
     def _rows(self, x: Array) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
         rows = x.astype(np.int64)

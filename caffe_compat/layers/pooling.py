@@ -49,7 +49,8 @@ class Pooling(Layer):
 
     def _sizes(self, x: Shape) -> tuple[Window, Shape]:
         window = pool_window(self.p, x[2:])
-        return window, pool_size(x[2:], window, ceil=self._ceil)
+        out = pool_size(x[2:], window, ceil=self._ceil)
+        return window.within(x[2:]), out
 
     @property
     def _ceil(self) -> bool:

@@ -131,15 +131,16 @@ def test_multinomial_logistic_loss(shapes):
 
 
 def test_the_second_top_is_the_probabilities():
-    given = text('type: "SoftmaxWithLoss"', (5, 4), (5,), tops=("y", "p"))
+    given = text('type: "SoftmaxWithLoss" loss_weight: [1, 0]', (5, 4), (5,), tops=("y", "p"))
     made = check_both(given, integers={"b": 4})
     assert_close(made["p"].sum(axis=1), np.ones(5))
-    check_both(text('type: "InfogainLoss"', (5, 4), (5,), (4, 4), tops=("y", "p")),
+    check_both(text('type: "InfogainLoss" loss_weight: [1, 0]', (5, 4), (5,), (4, 4),
+                    tops=("y", "p")),
                integers={"b": 4})  # fmt: skip
 
 
 def test_gradients_at_the_probabilities_are_dropped_as_in_caffe():
-    net = make(text('type: "SoftmaxWithLoss"', (5, 4), (5,), tops=("y", "p")))
+    net = make(text('type: "SoftmaxWithLoss" loss_weight: [1, 0]', (5, 4), (5,), tops=("y", "p")))
     values = net.run(feed(net, integers={"b": 4}))
     plain, _ = net.backward(values, {"y": np.float32(1)})
     more, _ = net.backward(values, {"y": np.float32(1), "p": np.ones((5, 4), np.float32)})

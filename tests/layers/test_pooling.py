@@ -334,6 +334,24 @@ def test_any_pooling(drawn):
             np.testing.assert_array_equal(made["mask"], mask)
 
 
+@pytest.mark.parametrize("pool", ["MAX", "AVE"])
+@pytest.mark.parametrize(
+    ("huge", "same"),
+    [
+        ("kernel_size: 3 stride: 2147483647", "kernel_size: 3 stride: 40"),
+        ("kernel_size: 2000000000 stride: 2000000000", "global_pooling: true"),
+    ],
+)
+def test_numbers_beyond_the_image_cost_no_memory(pool, huge, same):
+    first, second = (check_both(text(f"pool: {pool} {each}")) for each in (huge, same))
+    assert_close(first["y"], second["y"], 1e-6)
+
+
+def test_numbers_that_caffe_cannot_hold():
+    with pytest.raises(ShapeError, match=r"stride \(2147483648, 2147483648\): Caffe counts to"):
+        make(text("kernel_size: 3 stride: 2147483648"))
+
+
 @given(
     pool=st.sampled_from(["MAX", "AVE"]),
     height=st.integers(1, 3),
