@@ -71,12 +71,15 @@ def devices(name: str, *, cuda_graph: bool = False) -> list[Device]:
     Args:
         name: `cpu`, `cuda[:N]`, `tensorrt[:N]`, or `auto`: CUDA where this onnxruntime has it,
             then the CPU.
-        cuda_graph: record the GPU's work at the first run and replay it at every later one.
+        cuda_graph: record the GPU's work at the first run and replay it at every later one;
+            `auto` is then CUDA alone.
 
     Raises:
         DeviceError: the name is none, or this onnxruntime lacks the provider.
     """
     available: list[str] = runtime().get_available_providers()
+    if name == "auto" and cuda_graph:
+        name = "cuda"  # which the CPU cannot stand in for
     if name == "auto":
         found = [
             _device(kind, "0", available, cuda_graph=cuda_graph)

@@ -217,11 +217,14 @@ def test_providers_and_their_options(monkeypatch):
         "CPUExecutionProvider",
     )
     assert [d.name for d in devices.devices("auto")] == ["cuda:0", "cpu"]
+    assert [d.name for d in devices.devices("auto", cuda_graph=True)] == ["cuda:0"]
 
 
 def test_cuda_graphs_need_a_gpu(net):
     with pytest.raises(DeviceError, match="CUDA graphs need a GPU"):
         Session(net, "cpu", cuda_graph=True)
+    with pytest.raises(DeviceError, match="no CUDAExecutionProvider"):
+        Session(net, "auto", cuda_graph=True)
 
 
 def test_without_onnxruntime(net, monkeypatch):
