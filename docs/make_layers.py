@@ -13,7 +13,9 @@ import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
+from caffe_compat.caffe_pb2 import LayerParameter
 from caffe_compat.layer import Layer, registry
 from caffe_compat.lowering import OPSETS
 
@@ -58,22 +60,15 @@ def _summary(cls: type[Layer]) -> str:
 
 def _entry(cls: type[Layer]) -> str:
     lines = [f"### {', '.join(cls.types)}{f' ({cls.fork})' if cls.fork else ''}", "", _summary(cls)]
-    fields = sorted(set(_fields(cls)))
     lines.append("")
     lines += [f"- from: {text}" for text in _origins(cls)]
-    lines.append(f"- parameters: {_param(cls, fields)}")
+    lines.append(f"- parameters: {', '.join(_parameters(cls)) or 'none'}")
     operators = sorted(set(_operators(cls)))
     lines.append(f"- ONNX: {', '.join(operators) or '-'}")
     if cls.backward is not Layer.backward:
         lines.append("- backward")
     lines += [f"- refused: {text}" for text in _lines(cls, "Refused")]
     return "\n".join(lines) + "\n\n"
-
-
-def _param(cls: type[Layer], fields: list[str]) -> str:
-    if cls.param is None:
-        return "none"
-    return f"`{cls.param}` {{ {', '.join(fields)} }}" if fields else f"`{cls.param}`"
 
 
 def _lines(cls: type[Layer], key: str) -> list[str]:
@@ -83,37 +78,45 @@ def _lines(cls: type[Layer], key: str) -> list[str]:
     return [" ".join(one[1].split()) for one in found]
 
 
-def _fields(cls: type[Layer]) -> Iterator[str]:
-    """The fields of its parameter message that a class's source names."""
-    from caffe_compat.caffe_pb2 import LayerParameter
+def _parameters(cls: type[Layer]) -> Iterator[str]:
+    """Its parameter messages and the fields of each that its source names."""
+    trees = list(_reached(cls, [name for name in dir(cls) if callable(getattr(cls, name))]))
+    fields = LayerParameter.DESCRIPTOR.fields_by_name
+    named = {
+        node.attr
+        for tree in trees
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value).endswith("proto")
+    }
+    for param in dict.fromkeys([cls.param, *sorted(named)]):
+        if param in fields and fields[param].message_type:
+            known = set(fields[param].message_type.fields_by_name)
+            found = sorted({name for tree in trees for name in _fields(tree, known)})
+            yield f"`{param}` {{ {', '.join(found)} }}" if found else f"`{param}`"
 
-    if cls.param is None:
-        return
-    known = set(LayerParameter.DESCRIPTOR.fields_by_name[cls.param].message_type.fields_by_name)
-    for tree in _reached(cls, [name for name in dir(cls) if callable(getattr(cls, name))]):
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Attribute) and node.attr in known:
-                yield node.attr
-            elif isinstance(node, ast.Constant) and node.value in known:
-                yield str(node.value)
+
+def _fields(tree: ast.AST, known: set[str]) -> Iterator[str]:
+    """Which of these fields a source names, also as f"{field}_h"."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and node.attr in known:
+            yield node.attr
+        elif isinstance(node, ast.Constant) and node.value in known:
+            yield str(node.value)
+        elif isinstance(node, ast.JoinedStr) and isinstance(node.values[-1], ast.Constant):
+            end = str(node.values[-1].value)
+            stems = known | {name.removesuffix("_size") for name in known}
+            yield from (name for name in known if name.removesuffix(end) in stems - {name})
 
 
 def _operators(cls: type[Layer]) -> Iterator[str]:
     """The ONNX operators that a class's lowering may add, by its source."""
     for tree in _reached(cls, ["lower"]):
         for node in ast.walk(tree):
-            if not isinstance(node, ast.Call):
-                continue
-            called = node.func
-            if (
-                isinstance(called, ast.Attribute)
-                and isinstance(called.value, ast.Name)
-                and called.value.id == "g"
-                and called.attr[0].isupper()
-            ):
-                yield called.attr
-            elif isinstance(called, ast.Call) and ast.unparse(called).startswith("getattr(g, "):
-                yield from _named(cls, called.args[1])
+            if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "g":
+                if node.attr[0].isupper():
+                    yield node.attr
+            elif isinstance(node, ast.Call) and ast.unparse(node.func) == "getattr":
+                yield from _named(cls, node.args[1])
 
 
 def _named(cls: type[Layer], expression: ast.expr) -> Iterator[str]:
@@ -128,28 +131,41 @@ def _named(cls: type[Layer], expression: ast.expr) -> Iterator[str]:
 
 def _reached(cls: type[Layer], methods: list[str]) -> Iterator[ast.AST]:
     """The source of those methods and of all in the package that they call, each once."""
-    todo = [getattr(cls, name) for name in methods]
+    todo = [(cls, getattr(cls, name)) for name in methods]
     seen: set[object] = set()
     while todo:
-        function = inspect.unwrap(todo.pop())
+        owner, function = todo.pop()
+        function = inspect.unwrap(function)
         module = inspect.getmodule(function)
-        if function in seen or not inspect.isfunction(function) or module is None:
+        if not inspect.isfunction(function) or module is None or (owner, function) in seen:
             continue
         if not module.__name__.startswith(("caffe_compat.layers", "caffe_compat.spatial")):
             continue
-        seen.add(function)
+        seen.add((owner, function))
         tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
         yield tree
-        todo += _called(cls, module, tree)
+        todo += _called(owner, module, tree)
 
 
-def _called(cls: type[Layer], module: ModuleType, tree: ast.AST) -> Iterator[object]:
+def _called(
+    cls: type[Layer], module: ModuleType, tree: ast.AST
+) -> Iterator[tuple[type[Layer], Any]]:
+    """What a method of `cls` calls: its own, functions, and the same of layers that it makes."""
     for node in ast.walk(tree):
-        if isinstance(node, ast.Name) and callable(getattr(module, node.id, None)):
-            yield getattr(module, node.id)
-        elif isinstance(node, ast.Attribute) and ast.unparse(node.value) in ("self", "super()"):
+        if isinstance(node, ast.Name):
+            found = getattr(module, node.id, None)
+            if inspect.isclass(found) and issubclass(found, Layer) and found is not Layer:
+                yield from ((found, getattr(found, name)) for name in ("shapes", "lower"))
+            yield cls, found
+        elif isinstance(node, ast.Attribute) and ast.unparse(node.value) == "super()":
+            yield from ((cls, vars(base).get(node.attr)) for base in cls.__mro__)
+        elif isinstance(node, ast.Attribute) and ast.unparse(node.value) == "self":
             found = inspect.getattr_static(cls, node.attr, None)
-            yield found.fget if isinstance(found, property) else found
+            yield cls, found.fget if isinstance(found, property) else found
+        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            home = getattr(module, node.value.id, None)
+            if inspect.ismodule(home):
+                yield cls, getattr(home, node.attr, None)
 
 
 if __name__ == "__main__":
