@@ -9,7 +9,6 @@ rounds. Into arrays that exist, as `torch.nn.init.kaiming_normal_` works, and in
 from __future__ import annotations
 
 import argparse
-import itertools
 import math
 import subprocess
 import sys
@@ -19,17 +18,17 @@ from pathlib import Path
 
 import numpy as np
 
-from caffe_compat import fillers
+from caffe_compat import fillers, pipeline
 from caffe_compat.caffe_pb2 import FillerParameter
 from caffe_compat.rng import GENERATIONS, make_rng
 from caffe_compat.rng.stream import cores
 
-CHANNELS = [3, 64, 64, 128, 128, 256, 256, 256, 512, 512, 512, 512, 512, 512]
+NET = "tests/golden/nets/NVIDIA_caffe_models_vgg16_train_val/net.prototxt"
 SHAPES = [
-    *((outputs, inputs, 3, 3) for inputs, outputs in itertools.pairwise(CHANNELS)),
-    (4096, 512 * 7 * 7),
-    (4096, 4096),
-    (1000, 4096),
+    blob.shape
+    for node in pipeline.read(Path(__file__).parents[1] / NET).nodes
+    for blob in node.blobs
+    if blob.name == "weight"
 ]
 WEIGHTS = sum(map(math.prod, SHAPES))
 MSRA = FillerParameter(type="msra")
