@@ -26,6 +26,11 @@ AnyArray = NDArray[Any]
 FLOAT, INT32, INT64, BOOL, DOUBLE = 1, 6, 7, 9, 11
 
 
+def int64(*values: int) -> AnyArray:
+    """Axes, sizes or places, in the only type in which ONNX's operators take them."""
+    return np.array(values, np.int64)
+
+
 class Builder:
     """Collects the nodes and initializers of one ONNX graph.
 
@@ -174,6 +179,10 @@ class Builder:
             UnsupportedError: an axis of it was asked to vary.
         """
         return tuple(self.fixed(x, axis) for axis in range(len(self._dims[x])))
+
+    def rows(self, x: str) -> str:
+        """A bottom as a matrix, with a row for each item of its first axis."""
+        return x if len(self._dims[x]) == 2 else str(self.Flatten(x, axis=1))
 
     def fixed(self, x: str, axis: int) -> int:
         """One dimension of a bottom, which must be fixed.

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from caffe_compat.builder import Builder
 from caffe_compat.caffe_pb2 import LayerParameter
 from caffe_compat.layer import Layer, registry
 from caffe_compat.lowering import OPSETS
@@ -113,10 +114,16 @@ def _operators(cls: type[Layer]) -> Iterator[str]:
     for tree in _reached(cls, ["lower"]):
         for node in ast.walk(tree):
             if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "g":
-                if node.attr[0].isupper():
-                    yield node.attr
+                yield from [node.attr] if node.attr[0].isupper() else _of_builder(node.attr)
             elif isinstance(node, ast.Call) and ast.unparse(node.func) == "getattr":
                 yield from _named(cls, node.args[1])
+
+
+def _of_builder(method: str) -> Iterator[str]:
+    """The operators that a method of the Builder adds by itself."""
+    function = vars(Builder).get(method)
+    source = inspect.getsource(function) if inspect.isfunction(function) else ""
+    yield from re.findall(r"\bself\.([A-Z]\w*)\(", source)
 
 
 def _named(cls: type[Layer], expression: ast.expr) -> Iterator[str]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
-from ..builder import BOOL, INT64, AnyArray, Builder
+from ..builder import BOOL, INT64, Builder, int64
 from ..errors import ShapeError
 from ..layer import Array, Layer, Shape, canonical_axis, layer
 
@@ -56,15 +55,15 @@ class Crop(Layer):
         axes = [i for i in offsets if sizes[i] is None or sizes[i] != dims[i]]
         if not axes:
             return x
-        starts = _int64(offsets[i] for i in axes)
+        starts = int64(*(offsets[i] for i in axes))
         known = [n for n in (sizes[i] for i in axes) if n is not None]
         if len(known) == len(axes):
-            return g.Slice(x, starts, starts + known, _int64(axes))
+            return g.Slice(x, starts, starts + known, int64(*axes))
         # A size that varies from run to run: read the second bottom's, all cropped axes at once.
         axes = list(offsets)
-        starts = _int64(offsets[i] for i in axes)
+        starts = int64(*(offsets[i] for i in axes))
         ends = g.Shape(like, start=axes[0], end=len(dims))
-        return g.Slice(x, starts, g.Add(ends, starts) if starts.any() else ends, _int64(axes))
+        return g.Slice(x, starts, g.Add(ends, starts) if starts.any() else ends, int64(*axes))
 
 
 @layer(bottoms=(2, None), tops=(1, None))
@@ -101,7 +100,7 @@ class Filter(Layer):
 
     def lower(self, g: Builder, *x: str) -> tuple[str, ...]:
         *bottoms, selector = x
-        rows = selector if len(g.dims(selector)) == 1 else g.Reshape(selector, _int64([-1]))
+        rows = selector if len(g.dims(selector)) == 1 else g.Reshape(selector, int64(-1))
         chosen = g.Cast(rows, to=BOOL)
         return tuple(g.Compress(a, chosen, axis=0) for a in bottoms)
 
@@ -133,7 +132,3 @@ class BatchReindex(Layer):
 
     def lower(self, g: Builder, x: str, rows: str) -> str:
         return g.Gather(x, g.Cast(rows, to=INT64), axis=0)
-
-
-def _int64(values: Iterable[int]) -> AnyArray:
-    return np.array(list(values), np.int64)

@@ -117,8 +117,7 @@ class HingeLoss(Layer):
         classes = prod(g.fixed(x, axis) for axis in range(1, len(g.dims(x))))
         label = g.Cast(labels.first(g, y, x), to=INT64)
         sign = g.OneHot(label, np.array(classes), np.array([1, -1], np.float32), axis=1)
-        scores = x if len(g.dims(x)) == 2 else g.Flatten(x, axis=1)
-        margin = g.Relu(g.Add(g.Mul(scores, sign), g.constant(1, np.float32)))
+        margin = g.Relu(g.Add(g.Mul(g.rows(x), sign), g.constant(1, np.float32)))
         reduce = g.ReduceSumSquare if self.p.norm == HingeLossParameter.L2 else g.ReduceSum
         return g.ReduceMean(reduce(margin, np.array([1]), keepdims=0), keepdims=0)
 
@@ -153,9 +152,7 @@ class MultinomialLogisticLoss(Layer):
         return np.maximum(np.take_along_axis(flat, label, 1), np.float32(1e-20)), label
 
     def lower(self, g: Builder, x: str, y: str) -> Any:
-        flat = x if len(g.dims(x)) == 2 else g.Flatten(x, axis=1)
-        column = y if len(g.dims(y)) == 2 else g.Flatten(y, axis=1)
-        picked = g.GatherElements(flat, g.Cast(column, to=INT64), axis=1)
+        picked = g.GatherElements(g.rows(x), g.Cast(g.rows(y), to=INT64), axis=1)
         logs = g.Log(g.Max(picked, g.constant(1e-20, np.float32)))
         return g.Neg(g.ReduceMean(logs, keepdims=0))
 

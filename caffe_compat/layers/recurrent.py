@@ -121,7 +121,7 @@ class Recurrent(Layer):
         weight = g.Transpose(blobs[f"W_x{self.letter}"], perm=[1, 0])
         made = g.Add(g.MatMul(self._lower_x(g, x), weight), blobs[f"b_{self.letter}"])
         if self._static((x, x, *more)):
-            static = g.Gemm(_flat(g, more[0]), blobs[f"W_x{self.letter}_static"], transB=1)
+            static = g.Gemm(g.rows(more[0]), blobs[f"W_x{self.letter}_static"], transB=1)
             made = g.Add(made, static)
         return str(made)
 
@@ -159,14 +159,10 @@ class Recurrent(Layer):
         sequence = self._lower_x(g, x)
         if not self._static((x, x, *more)):
             return sequence, weight
-        rows = g.Unsqueeze(_flat(g, more[0]), np.array([0]))
+        rows = g.Unsqueeze(g.rows(more[0]), np.array([0]))
         static = g.Expand(rows, np.array([steps, 1, 1])) if steps != 1 else rows
         both = [weight, g.data(blobs[f"W_x{self.letter}_static"])]
         return str(g.Concat(sequence, static, axis=2)), np.concatenate(both, axis=1)
-
-
-def _flat(g: Builder, x: str) -> str:
-    return x if len(g.dims(x)) == 2 else str(g.Flatten(x, axis=1))
 
 
 @layer(param="recurrent_param", bottoms=(2, 4), tops=(1, 2))

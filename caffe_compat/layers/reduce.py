@@ -7,7 +7,7 @@ from math import prod
 
 import numpy as np
 
-from ..builder import FLOAT, AnyArray, Builder
+from ..builder import FLOAT, Builder, int64
 from ..caffe_pb2 import ReductionParameter
 from ..errors import ShapeError
 from ..layer import Array, Layer, Shape, canonical_axis, layer
@@ -57,17 +57,17 @@ class ArgMax(Layer):
         axis = self.axis(rank)
         if axis is not None:
             return self._values(g, x, axis) if both else self._places(g, x, axis, (axis,), x)
-        rows = x if rank == 2 else g.Flatten(x, axis=1)
+        rows = g.rows(x)
         found = self._places(g, rows, 1, range(1, rank), x)
         if both:
             found = g.Concat(found, self._values(g, rows, 1), axis=1)
         shape = (0, 2 if both else 1, self.p.top_k, *(1,) * (rank - 3))
-        return g.Reshape(found, _int64(*shape))
+        return g.Reshape(found, int64(*shape))
 
     def _values(self, g: Builder, x: str, axis: int) -> str:
         if self.p.top_k == 1:
-            return g.ReduceMax(x, _int64(axis), keepdims=1)
-        return g.TopK(x, _int64(self.p.top_k), axis=axis, outputs=2)[0]
+            return g.ReduceMax(x, int64(axis), keepdims=1)
+        return g.TopK(x, int64(self.p.top_k), axis=axis, outputs=2)[0]
 
     def _places(self, g: Builder, x: str, axis: int, of: Iterable[int], bottom: str) -> str:
         """The indices in x along `axis`, which holds the axes `of` of the bottom."""
@@ -75,9 +75,9 @@ class ArgMax(Layer):
             found = g.ArgMax(x, axis=axis, keepdims=1, select_last_index=1)
         else:
             # TopK prefers the smaller index of two equal values: let it look from the end.
-            last = _int64(prod(g.fixed(bottom, i) for i in of) - 1)
-            back = g.Slice(x, _int64(-1), _int64(_BEGIN), _int64(axis), _int64(-1))
-            found = g.Sub(last, g.TopK(back, _int64(self.p.top_k), axis=axis, outputs=2)[1])
+            last = int64(prod(g.fixed(bottom, i) for i in of) - 1)
+            back = g.Slice(x, int64(-1), int64(_BEGIN), int64(axis), int64(-1))
+            found = g.Sub(last, g.TopK(back, int64(self.p.top_k), axis=axis, outputs=2)[1])
         return g.Cast(found, to=FLOAT)
 
 
@@ -123,9 +123,5 @@ class Reduction(Layer):
             ReductionParameter.SUMSQ: g.ReduceSumSquare,
             ReductionParameter.MEAN: g.ReduceMean,
         }[self.p.operation]
-        y = op(x, _int64(*range(canonical_axis(self.p.axis, rank), rank)), keepdims=0)
+        y = op(x, int64(*range(canonical_axis(self.p.axis, rank), rank)), keepdims=0)
         return g.Mul(y, np.array(self.p.coeff, np.float32)) if self.p.coeff != 1 else y
-
-
-def _int64(*values: int) -> AnyArray:
-    return np.array(values, np.int64)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import reduce
 from itertools import pairwise
 from math import prod
@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..builder import AnyArray, Builder
+from ..builder import Builder, int64
 from ..errors import ShapeError, UnsupportedError
 from ..layer import Array, Layer, Shape, canonical_axis, layer
 
@@ -91,7 +91,7 @@ class Slice(Layer):
             return x
         if g.dims(x)[axis] is None and not self.p.slice_point:
             return g.Split(x, axis=axis, num_outputs=tops, outputs=tops)
-        return g.Split(x, _int64(self.sizes(g.fixed(x, axis))), axis=axis, outputs=tops)
+        return g.Split(x, int64(*self.sizes(g.fixed(x, axis))), axis=axis, outputs=tops)
 
 
 @layer(tops=(1, None))
@@ -154,7 +154,7 @@ class _Reshaping(Layer):
         if target.count(-1) > 1:
             raise UnsupportedError("more than one axis of its top varies beside those that keep "
                                    "their place; give the inputs fixed shapes")  # fmt: skip
-        return g.Reshape(x, _int64(target))
+        return g.Reshape(x, int64(*target))
 
 
 def _target(dims: Sequence[int | None], axes: Sequence[_Axis]) -> list[int]:
@@ -290,7 +290,3 @@ def _with(shape: Shape, axis: int, size: int) -> Shape:
 
 def _without(shape: Shape, axis: int) -> Shape:
     return shape[:axis] + shape[axis + 1 :]
-
-
-def _int64(values: Iterable[int]) -> AnyArray:
-    return np.array(list(values), np.int64)
