@@ -217,6 +217,9 @@ def save_stock(
 def save(net: Net, path: PathLike) -> None:
     """Write a net's weights: a `.caffemodel`, Caffe's HDF5 (`.h5`), or an `.onnx` file.
 
+    The first two hold every blob as Caffe would save it. An ONNX file holds what the net's outputs
+    need: BatchNorm's third blob is in the other two, and a loss without a top computes nothing.
+
     Raises:
         CaffeCompatError: the suffix is none of these, or the file cannot be written.
     """

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float32]
 
+
 def _hex(text: str) -> list[float]:
     return [float.fromhex(number) for number in text.split()]
 

@@ -27,6 +27,8 @@ Index = npt.NDArray[np.intp]
 
 LOOKAHEAD = 256  # words that a slow one may read; a tail needs more with probability below 1e-60
 _TO_UNIT_24 = np.float32(2.0**-24)
+
+
 def _across(words: Words) -> Floats:
     """The position in [0, 1) that the upper 24 bits give; exact."""
     return (words >> 8).view(np.int32).astype(np.float32) * _TO_UNIT_24
