@@ -79,10 +79,10 @@ def test_prelu_keeps_infinities_and_nans():
     net = replace(net, params=((), (np.ones_like(weight), bias), net.params[2]))
     feeds = feed(net)
     feeds["x"][0, 0, 4, 4], feeds["x"][1, 1, 4, 4] = np.inf, np.nan
-    model = inline(lower(net))
-    wanted = run(model, feeds)
+    wanted = net.forward(feeds)["y"]  # onnxruntime 1.23's PRelu makes NaN of an infinity
     assert np.isinf(wanted).any()
     assert np.isnan(wanted).any()
+    model = inline(lower(net))
     tune(model, {})
     made = run(model, feeds)
     # inf - inf in the negative part: NaN for NaN, and infinite where it was
