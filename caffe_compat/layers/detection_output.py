@@ -9,7 +9,7 @@ import numpy as np
 
 from ..builder import FLOAT, AnyArray, Builder
 from ..caffe_pb2 import LayerParameter, PriorBoxParameter
-from ..errors import ShapeError
+from ..errors import ShapeError, UnsupportedError
 from ..layer import Array, Layer, Shape, layer
 from . import boxes as bx
 
@@ -27,6 +27,8 @@ class DetectionOutput(Layer):
     image, label and falling score (Liu et al. 2016, 2.2). Where no image has anything, one row an
     image with -1 in all but the first place. Equal scores stand in the order of labels and priors,
     which C++'s sort leaves open at keep_top_k. Files and pictures that Caffe would write are not.
+
+    Refused: use_polygon of MhLiao/TextBoxes_plusplus.
     """
 
     varies = (2,)
@@ -43,6 +45,10 @@ class DetectionOutput(Layer):
         if p.share_location and p.background_label_id == -1:
             raise ShapeError("background_label_id -1 stands for the boxes that share_location has; "
                              "Caffe then finds none")  # fmt: skip
+        if p.use_polygon:
+            raise UnsupportedError("use_polygon is TextBoxes++'s: rows of quadrangles, which it "
+                                   "suppresses by polygons' overlap; take the layer out, and "
+                                   "decode its bottoms")  # fmt: skip
         self._labels = [c for c in range(p.num_classes) if c != p.background_label_id]
         given = p.HasField("confidence_threshold")
         self._least = float(p.confidence_threshold if given else np.finfo(np.float32).min)
@@ -77,9 +83,9 @@ class DetectionOutput(Layer):
             if self.p.keep_top_k > -1:
                 best = best[: self.p.keep_top_k]
             for label, index in (kept[i] for i in sorted(best)):
-                box = found[image, index, self._place(label)]
-                rows.append(np.array([image, label, score[index, label], *box], np.float32))
-        return np.array([[rows]]) if rows else _nothing(len(conf))
+                shown = self._show(found[image, index, self._place(label)])
+                rows.append(np.array([image, label, score[index, label], *shown], np.float32))
+        return np.array([[rows]]) if rows else self._nothing(len(conf))
 
     def _place(self, label: int) -> int:
         return 0 if self.p.share_location else label
@@ -95,7 +101,7 @@ class DetectionOutput(Layer):
         return np.clip(found, 0, 1) if p.clip else found
 
     def lower(self, g: Builder, loc: str, conf: str, prior: str, *drawn_on: str) -> str:
-        images, none = g.dims(conf)[0], _lower_nothing(g, conf)
+        images, none = g.dims(conf)[0], self._lower_nothing(g, conf)
         if not self._labels or 0 in (self.p.keep_top_k, self._top_k):
             return none
         scores = g.Transpose(g.Reshape(conf, _int64(0, -1, self.p.num_classes)), perm=[0, 2, 1])
@@ -201,24 +207,30 @@ class DetectionOutput(Layer):
         image = g.Cast(image, to=FLOAT)
         label = g.Gather(np.array(self._labels, np.float32), label)
         score = g.Unsqueeze(g.GatherND(scores, places), _int64(1))
-        rows = g.Concat(image, label, score, g.GatherND(found, places), axis=1)
+        box = self._lower_show(g, g.GatherND(found, places))
+        rows = g.Concat(image, label, score, box, axis=1)
         return str(g.Unsqueeze(rows, _int64(0, 1)))
 
+    def _show(self, box: Array) -> Array:
+        """What a row says of a box that stays."""
+        return box
 
-def _nothing(images: int) -> Array:
-    """What Caffe says where no image has anything."""
-    rows = np.full((1, 1, images, 7), -1, np.float32)
-    rows[..., 0] = np.arange(images)
-    return rows
+    def _lower_show(self, g: Builder, boxes: str) -> str:
+        return boxes
 
+    def _nothing(self, images: int) -> Array:
+        """What Caffe says where no image has anything."""
+        rows = np.full((1, 1, images, 7), -1, np.float32)
+        rows[..., 0] = np.arange(images)
+        return rows
 
-def _lower_nothing(g: Builder, conf: str) -> str:
-    images = g.dims(conf)[0]
-    if images is not None:
-        return g.constant(_nothing(images))
-    numbers = g.Cast(bx.lower_range(g, g.Shape(conf, end=1)), to=FLOAT)
-    numbers = g.Unsqueeze(numbers, _int64(0, 1, 3))
-    return str(g.Pad(numbers, _int64(0, 0, 0, 0, 0, 0, 0, 6), _float(-1)))
+    def _lower_nothing(self, g: Builder, conf: str) -> str:
+        images = g.dims(conf)[0]
+        if images is not None:
+            return g.constant(self._nothing(images))
+        numbers = g.Cast(bx.lower_range(g, g.Shape(conf, end=1)), to=FLOAT)
+        numbers = g.Unsqueeze(numbers, _int64(0, 1, 3))
+        return str(g.Pad(numbers, _int64(0, 0, 0, 0, 0, 0, 0, 6), _float(-1)))
 
 
 def _unmarked(g: Builder, like: str, *sizes: Size | None) -> AnyArray | str:

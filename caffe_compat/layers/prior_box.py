@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -23,16 +24,38 @@ class PriorBox(Layer):
 
     From: weiliu89/caffe, branch ssd, prior_box_layer.cpp
 
+    From: MhLiao/TextBoxes_plusplus, src/caffe/layers/prior_box_layer.cpp (denser_prior_boxes)
+    From: opencv/opencv, modules/dnn/src/layers/prior_box_layer.cpp (offset_h, offset_w)
+
     Row 0 has the corners as fractions of the picture, row 1 a variance for each. Sizes in pixels
     are cut to whole ones, as Caffe does. In ONNX a constant, unless height or width vary.
+    `denser_prior_boxes` has each box twice, the second at (h + 1) step. With `offset_h` the layer
+    is OpenCV's: each box at each offset, sizes as they are, and clip unless told otherwise.
+
+    Refused: more than two offset_h, of which OpenCV leaves some boxes unwritten; the fields of one
+        of these forks beside another's.
     """
 
     def __init__(self, proto: LayerParameter) -> None:
         super().__init__(proto)
-        self._boxes = _boxes(self.p)
+        self._place(_offsets(self.p), early=bool(self.p.offset_h))
         self._variance = _variance(self.p)
         self._image = _extent(self.p, "img", "img_size")
         self._step = _extent(self.p, "step", "step")
+
+    def _place(self, offsets: list[tuple[float, float]], *, early: bool) -> None:
+        """Put every box at each offset (down, right) from its cell's corner, in cells.
+
+        Args:
+            offsets: where.
+            early: whether as SSD first did: sizes not cut, and clip by default.
+        """
+        boxes = _boxes(self.p, np.float32 if early else int)
+        self._boxes = np.repeat(boxes, len(offsets), axis=0)
+        self._offsets = np.array(offsets, np.float32)
+        if len(offsets) > 1:
+            self._offsets = np.tile(self._offsets, (len(boxes), 1))
+        self._clip = self.p.clip if self.p.HasField("clip") else early
 
     def shapes(self, *x: Shape) -> list[Shape | None]:
         (height, width), _ = self._sizes(*x)
@@ -50,16 +73,17 @@ class PriorBox(Layer):
         return self._priors(*self._sizes(*(a.shape for a in x)))
 
     def _priors(self, cells: Size, image: Size) -> Array:
-        offset = np.float32(self.p.offset)
         steps = self._step or np.divide(image, cells, dtype=np.float32)
-        ys, xs = ((np.arange(n, dtype=np.float32) + offset) * np.float32(step)
-                  for n, step in zip(cells, steps, strict=True))  # fmt: skip
+        ys, xs = (
+            (np.arange(n, dtype=np.float32)[:, None] + offset) * np.float32(step)
+            for n, offset, step in zip(cells, self._offsets.T, steps, strict=True)
+        )
         boxes = np.empty((*cells, len(self._boxes), 4), np.float64)
-        boxes[..., 0::2] = xs[None, :, None, None]
-        boxes[..., 1::2] = ys[:, None, None, None]
+        boxes[..., 0::2] = xs[None, :, :, None]
+        boxes[..., 1::2] = ys[:, None, :, None]
         boxes = (boxes + _halves(self._boxes)) / np.array([*image[::-1], *image[::-1]])
         coordinates = boxes.astype(np.float32)
-        if self.p.clip:
+        if self._clip:
             coordinates = np.clip(coordinates, 0, 1)
         variances = np.broadcast_to(self._variance, boxes.shape)
         return np.stack([coordinates.ravel(), variances.ravel()])[None]
@@ -78,28 +102,47 @@ class PriorBox(Layer):
         boxes = g.Add(self._centres(g, size, step), _halves(self._boxes))
         picture = g.Gather(g.Cast(picture, to=DOUBLE), np.array([1, 0, 1, 0]))
         boxes = g.Cast(g.Div(boxes, picture), to=FLOAT)
-        if self.p.clip:
+        if self._clip:
             boxes = g.Clip(boxes, *(np.array(edge, np.float32) for edge in (0, 1)))
         row = np.array([1, 1, -1])
         variances = g.Reshape(g.Expand(self._variance, g.Shape(boxes)), row)
         return str(g.Concat(g.Reshape(boxes, row), variances, axis=1))
 
     def _centres(self, g: Builder, size: str, step: str) -> str:
-        """The cells' centres twice over, double, (height, width, 1, 4)."""
+        """Where boxes stand twice over, double, (height, width, offsets, 4)."""
         axes = []
         for i, shape in enumerate(((-1, 1, 1, 1), (1, -1, 1, 1))):
             place = np.array([i])
             cells = lower_range(g, g.Gather(size, place))
-            cells = g.Cast(cells, to=FLOAT)
-            centres = g.Mul(g.Add(cells, np.float32(self.p.offset)), g.Gather(step, place))
-            centres = g.Reshape(centres, np.array(shape))
+            cells = g.Reshape(g.Cast(cells, to=FLOAT), np.array(shape))
+            centres = g.Mul(g.Add(cells, self._offsets[:, i, None]), g.Gather(step, place))
             turns = np.array([0, 1, 0, 1] if i == 0 else [1, 0, 1, 0], np.float32)
             axes.append(g.Mul(centres, turns))
         return str(g.Cast(g.Add(*axes), to=DOUBLE))
 
 
-def _boxes(p: Any) -> Array:
-    """Width and height in pixels of the boxes that stand at every cell."""
+def _offsets(p: Any) -> list[tuple[float, float]]:
+    """Where boxes stand from their cell's corner, down and right, in cells."""
+    if not (p.offset_h or p.offset_w):
+        below = [(1.0, p.offset)] if p.denser_prior_boxes else []
+        return [(p.offset, p.offset), *below]
+    if p.HasField("offset"):
+        raise ShapeError("gives both offset and offset_h or offset_w; one of them")
+    if len(p.offset_h) != len(p.offset_w):
+        raise ShapeError(f"gives {len(p.offset_h)} offset_h and {len(p.offset_w)} offset_w; as "
+                         "many of each")  # fmt: skip
+    if len(p.offset_h) > 2:
+        raise UnsupportedError(f"gives {len(p.offset_h)} offset_h; beyond 2, OpenCV, whose field "
+                               "it is, counts more boxes than it writes")  # fmt: skip
+    for name in ("denser_prior_boxes", "img_size", "img_h", "img_w"):
+        if p.HasField(name):
+            raise UnsupportedError(f"gives {name} beside offset_h, which is OpenCV's, and OpenCV "
+                                   f"does not read {name}")  # fmt: skip
+    return list(zip(p.offset_h, p.offset_w, strict=True))
+
+
+def _boxes(p: Any, cut: Callable[[float], Any]) -> Array:
+    """Width and height in pixels of the boxes that stand at every cell; `cut` is for its sizes."""
     ratios = _ratios(p)
     if not p.min_size:
         raise ShapeError("must provide min_size")
@@ -110,13 +153,13 @@ def _boxes(p: Any) -> Array:
     for i, least in enumerate(p.min_size):
         if least <= 0:
             raise ShapeError(f"min_size must be positive, and is {least:g}")
-        side = np.float32(int(least))
+        side = np.float32(cut(least))
         boxes.append((side, side))
         if p.max_size:
             most = p.max_size[i]
             if most <= least:
                 raise ShapeError(f"max_size {most:g} must be greater than min_size {least:g}")
-            boxes.append((np.float32(np.sqrt(int(least) * int(most))),) * 2)
+            boxes.append((np.float32(np.sqrt(cut(least) * cut(most))),) * 2)
         boxes += [(side * root, side / root) for root in map(np.sqrt, ratios)]
     return np.array(boxes, np.float32)
 
