@@ -25,7 +25,3 @@ class UnsupportedError(CaffeCompatError, NotImplementedError):
 
 class DeviceError(CaffeCompatError, RuntimeError):
     """The device asked for cannot be had on this machine."""
-
-
-class CaffeCompatWarning(UserWarning):
-    """The result is what was asked for, and probably not what was meant."""
