@@ -7,7 +7,8 @@ imports. The two take turns, every turn a process of its own that opens, runs on
 warm; medians are compared, of the same machine in the same minutes, each with as many threads as it
 takes by itself. Weights are drawn here: msra, and 1 for the variances. OpenCV gets an environment
 of its own, by venv and pip (or --opencv PYTHON, one that is there). With --device cuda only ours is
-on the GPU, since pip's OpenCV has none. Status 1 where a median is above OpenCV's.
+on the GPU, since pip's OpenCV has none. Where onnxruntime has CUDA, gpu.py's table follows: the GPU
+beside the CPU. Status 1 where a median is above OpenCV's.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ import numpy as np
 
 from caffe_compat import files, pipeline
 from caffe_compat.caffe_pb2 import TEST, NetParameter
+from caffe_compat.devices import runtime
 from caffe_compat.net import Net
 from caffe_compat.rules import select
 from caffe_compat.upgrade import upgrade
@@ -182,6 +184,11 @@ def main() -> int:
             for name in options.nets.split(",")
             for batch in options.batches.split(",")
         ]
+    if "CUDAExecutionProvider" in runtime().get_available_providers():
+        device = "cuda" if options.device == "cpu" else options.device
+        chosen = ["--nets", options.nets, "--batches", options.batches, "--device", device]
+        subprocess.run([sys.executable, ROOT / "benchmarks/gpu.py", *chosen],
+                       check=options.device != "cpu")  # fmt: skip
     return 0 if all(kept) else 1
 
 
