@@ -59,7 +59,7 @@ class Net:
         """Like `forward`, with every version of every blob, by `Value.name`."""
         self.check()
         values = self._fed(feeds)
-        for index, node in enumerate(self.graph.nodes):
+        for index, node in enumerate(track(self.graph.nodes, "computing")):
             if len(node.layer.feeds()) == len(node.tops) and node.tops:
                 continue
             made = self._step(index, node, values)

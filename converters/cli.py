@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from typing import Annotated
 
@@ -9,7 +10,7 @@ import typer
 
 from . import convert, doctor, export, fold, init, run, show, upgrade
 from .grouping import ungroup
-from .terminal import bar, notes
+from .terminal import bars, notes, say
 
 app = typer.Typer(
     name="caffe-compat",
@@ -20,6 +21,8 @@ app = typer.Typer(
 )
 for module in (convert, doctor, export, fold, init, run, show, upgrade):
     app.command(module.__name__.rpartition(".")[2])(ungroup(module.command))
+
+LONGEST = 16_384  # characters of an error; a stranger's model may have names of any length
 
 
 @app.callback()
@@ -34,11 +37,16 @@ def main() -> None:
     from caffe_compat.errors import CaffeCompatError
     from caffe_compat.progress import watching
 
+    arguments = [word for word in sys.argv[1:] if word != "--debug"]  # wherever it stands
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a name that the terminal's encoding lacks
+            stream.reconfigure(errors="backslashreplace")
     try:
-        with notes(), watching(bar):
-            app()
+        with notes(), bars() as watch, watching(watch):
+            app(arguments)
     except (CaffeCompatError, OSError, MemoryError) as error:
         if "--debug" in sys.argv:
             raise
-        sys.stderr.write(f"error: {' '.join(str(error).split()) or type(error).__name__}\n")
+        words = " ".join(str(error).split()) or type(error).__name__
+        say(f"error: {words[:LONGEST]}{'…' * (len(words) > LONGEST)}", err=True)
         sys.exit(1)

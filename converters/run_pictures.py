@@ -13,7 +13,7 @@ import typer
 
 from . import options
 from .models import Model
-from .terminal import say_shape
+from .terminal import say, say_shape
 
 if TYPE_CHECKING:
     from caffe_compat.answers import Detection
@@ -109,8 +109,8 @@ def run(job: Job, view: View, places: Sequence[str], stated: Stated) -> None:
     preprocess = stated(base)
     predict, predictor = _engine(job, opened, preprocess)
     if preprocess is None and not predictor.baked:
-        typer.echo("note: nothing says how to preprocess; pictures go in as BGR, 0 to 255, at the "
-                   "net's size (see --preset, --mean, --scale)", err=True)  # fmt: skip
+        say("note: nothing says how to preprocess; pictures go in as BGR, 0 to 255, at the net's "
+            "size (see --preset, --mean, --scale)", err=True)  # fmt: skip
     batch = job.model.selection.batch
     size = predictor.batch or (batch if isinstance(batch, int) else BATCH)
     parts = chunks(names, size)
@@ -177,12 +177,12 @@ def _write_features(
         for result in results:
             if result.error is not None:
                 unread += 1
-                typer.echo(f"warning: skipped: {result.error}", err=True)
+                say(f"warning: skipped: {result.error}", err=True)
                 continue
             features.add(result.name, result.outputs)
             _warn(result)
     for path in features.files:
-        typer.echo(f"{path}  {path.stat().st_size:,} bytes")
+        say(f"{path}  {path.stat().st_size:,} bytes")
     return unread
 
 
@@ -196,7 +196,7 @@ def _show(
     for result in results:
         if result.error is not None:
             unread += 1
-            typer.echo(f"warning: skipped: {result.error}", err=True)
+            say(f"warning: skipped: {result.error}", err=True)
             said.append({"image": result.name, "error": result.error})
             continue
         answer, found = _answer(result, view, labels)
@@ -205,10 +205,10 @@ def _show(
             answer["drawn"] = str(_draw(view.draw, result.name, found, taken))
         said.append(answer)
         if not view.as_json:
-            typer.echo("\n".join(_lines(answer)))
+            say("\n".join(_lines(answer)))
         _warn(result)
     if view.as_json:
-        typer.echo(json.dumps(said, indent=2, ensure_ascii=False))
+        say(json.dumps(said, indent=2, ensure_ascii=False))
     if view.draw is not None and not drawn and unread < len(said):
         from caffe_compat.errors import ShapeError
 
@@ -281,7 +281,7 @@ def _warn(result: Result) -> None:
     from caffe_compat.answers import unusual
 
     for name, count in unusual(result.outputs).items():
-        typer.echo(f"warning: {result.name}: '{name}' holds {count} NaN", err=True)
+        say(f"warning: {result.name}: '{name}' holds {count} NaN", err=True)
 
 
 def _draw(folder: Path, name: str, found: list[Detection], taken: set[Path]) -> Path:

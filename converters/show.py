@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from . import options
-from .terminal import say_shape, table
+from .terminal import say, say_shape, table
 
 if TYPE_CHECKING:
     from caffe_compat.graph import Graph
@@ -59,20 +59,22 @@ def command(
         lines = show_fillers(graph, weights) if fillers else show_net(graph)
         _warn_of_decay(graph)
     for line in lines:
-        typer.echo(line)
+        say(line)
 
 
 def _warn_of_decay(graph: Graph) -> None:
     from caffe_compat.slopes import decayed
 
     if names := decayed(graph):
-        typer.echo("warning: weight decay reaches the slopes of PReLU layers, for want of "
-                   f"param {{ decay_mult: 0 }}: {', '.join(names)}", err=True)  # fmt: skip
+        say("warning: weight decay reaches the slopes of PReLU layers, for want of "
+            f"param {{ decay_mult: 0 }}: {', '.join(names)}", err=True)  # fmt: skip
 
 
 def show_net(graph: Graph) -> Iterator[str]:
-    """A line for every layer: its blobs' shapes, its parameters and their fillers."""
-    rows: list[Sequence[str]] = [("layer", "type", "bottoms", "tops", "parameters", "fillers")]
+    """A line for every layer: its blobs' shapes, its parameters, their count and fillers."""
+    rows: list[Sequence[str]] = [
+        ("layer", "type", "bottoms", "tops", "parameters", "count", "fillers"),
+    ]
     total = shared = 0
     for index, node in enumerate(graph.nodes):
         own = [node.owners[i] == (index, i) for i in range(len(node.blobs))]
@@ -88,6 +90,7 @@ def show_net(graph: Graph) -> Iterator[str]:
                 f"{blob.name} {say_shape(blob.shape)}{'' if mine else ' (shared)'}"
                 for blob, mine in zip(node.blobs, own, strict=True)
             ),
+            f"{sum(counts):,}" if counts else "",
             ", ".join(blob.filler.type if blob.filler else "zeros" for blob in node.blobs),
         ))  # fmt: skip
     yield f"net {graph.net.name!r}"

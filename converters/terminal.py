@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import typer
+if TYPE_CHECKING:
+    from caffe_compat.progress import Watcher
+
+_WIDEST = 80  # characters of a column; one long name is not to make all the rows as long
+
+
+def printable(text: str) -> str:
+    """The text with every character but a line's end that is no plain one in JSON's escapes.
+
+    A model's names are a stranger's: shown as they are, they could steer the terminal.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
 
 
 class _Notes(logging.Handler):
@@ -16,7 +30,12 @@ class _Notes(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         level = "warning" if record.levelno >= logging.WARNING else "note"
-        typer.echo(f"{level}: {record.getMessage()}", err=True)
+        say(f"{level}: {_one_line(record.getMessage())}", err=True)
+
+
+def say(line: object, *, err: bool = False) -> None:
+    """Print a line, `printable`, above the progress bars (where typer would write over them)."""
+    (sys.stderr if err else sys.stdout).write(f"{printable(str(line))}\n")
 
 
 @contextmanager
@@ -34,19 +53,57 @@ def notes() -> Iterator[None]:
         log.level, log.propagate = before
 
 
-def bar(items: Iterable[Any], what: str, total: int) -> Iterable[Any]:
-    """A progress bar on a terminal; nothing where standard error is piped."""
-    if not sys.stderr.isatty():
-        return items
-    from rich.console import Console
-    from rich.progress import track
+@contextmanager
+def bars() -> Iterator[Watcher]:
+    """Progress bars on a terminal, that of a loop in a loop below; nothing when piped.
 
-    return track(items, what, total, console=Console(stderr=True), transient=True)
+    Whatever ends the block finds the terminal as it was, so that an error stands by itself.
+
+    Yields:
+        What `caffe_compat.progress.watching` takes.
+    """
+    if not sys.stderr.isatty():
+        yield lambda items, what, total: items
+        return
+    progress: Any = None
+
+    def watch(items: Iterable[Any], what: str, total: int) -> Iterable[Any]:
+        nonlocal progress
+        if progress is None:
+            from rich.console import Console
+            from rich.progress import Progress
+
+            # rich would send to its console what is printed meanwhile, even to a file.
+            progress = Progress(console=Console(stderr=True), transient=True,
+                                redirect_stdout=sys.stdout.isatty())  # fmt: skip
+        return _watch(progress, items, what, total)
+
+    try:
+        yield watch
+    finally:
+        if progress is not None:
+            progress.stop()
+
+
+def _watch(progress: Any, items: Iterable[Any], what: str, total: int) -> Iterator[Any]:
+    progress.start()
+    task = progress.add_task(what, total=total)
+    for item in items:
+        yield item
+        progress.advance(task)
+    progress.remove_task(task)
+    if not progress.tasks:
+        progress.stop()
+
+
+def _one_line(text: str) -> str:
+    return printable(text).replace("\n", "\\n")
 
 
 def table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
     """The rows with their columns aligned."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    rows = [[_one_line(cell) for cell in row] for row in rows]
+    widths = [min(_WIDEST, max(map(len, column))) for column in zip(*rows, strict=True)]
     for row in rows:
         yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
 

@@ -83,14 +83,17 @@ def test_batch_and_input(run, net, tmp_path):
 def test_show(run, net, tmp_path):
     status, out, _ = run("show", net)
     assert status == 0
-    assert "5x3x3x3" in out
-    assert "weight" in out
-    assert "989 parameters" in out
+    rows = {line.split()[0]: line.split()[1:] for line in out.splitlines()[2:]}
+    assert rows["conv1"] == ["Convolution", "data", "conv1", "2x5x6x7", "weight", "5x3x3x3,",
+                             "bias", "5", "140", "msra,", "constant"]  # fmt: skip
+    assert rows["prob"] == ["Softmax", "fc", "prob", "2x4"]
+    assert rows["inputs"] == ["data", "2x3x8x9"]
+    assert "5 layers, 989 parameters (3,956 bytes)" in out
     run("init", net, "-o", tmp_path / "w.caffemodel")
     status, out, _ = run("show", tmp_path / "w.caffemodel")
     assert status == 0
     assert "989 parameters" in out
-    assert "0.2500" in out
+    assert out.splitlines()[-1].split() == ["1", "relu1", "5", "0.2500", "0.2500", "0.2500"]
 
 
 def test_show_splits_has_caffes_full_list_of_blobs(run, net):
@@ -235,9 +238,10 @@ def test_misuse_is_status_2(run, net):
 
 def test_debug_shows_where(run, net, monkeypatch):
     net.write_text("layer {")
-    monkeypatch.setattr(sys, "argv", ["caffe-compat", "--debug", "show", str(net)])
-    with pytest.raises(ValueError, match=r"net\.prototxt"):
-        cli.main()
+    for arguments in (["--debug", "show", str(net)], ["show", str(net), "--debug"]):
+        monkeypatch.setattr(sys, "argv", ["caffe-compat", *arguments])
+        with pytest.raises(ValueError, match=r"net\.prototxt"):
+            cli.main()
 
 
 def test_help_imports_nothing_heavy():
@@ -246,3 +250,47 @@ def test_help_imports_nothing_heavy():
             "& set(sys.modules)))")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+STEERING = "a\x1b]0;owned\x07\x9b31m\u202eb"  # sets the terminal's title, its colour, the direction
+
+
+def test_names_do_not_steer_the_terminal(run, net, tmp_path):
+    escaped = "".join(f"\\{byte:03o}" for byte in STEERING.encode())
+    net.write_text(NET.replace('name: "conv1"', f'name: "{escaped}\\nerror: forged"'))
+    status, out, _ = run("show", net)
+    assert status == 0
+    assert r"a\u001b]0;owned\u0007\u009b31m\u202eb\nerror: forged" in out
+    weights = tmp_path / f"{STEERING}.caffemodel"
+    assert run("init", net, "-o", weights)[0] == 0
+    status, out, _ = run("show", weights)
+    assert status == 0
+    assert out.replace("\n", "").isprintable()
+    net.write_text(net.read_text().replace("kernel_size: 3", "kernel_size: 30"))
+    line = error(run("show", net))
+    assert line.isprintable()
+    assert r"layer 'a\u001b]0;owned" in line
+
+
+def test_a_name_of_any_length_is_cut_in_an_error(run, net):
+    net.write_text(NET.replace('type: "Softmax"', f'type: "{"x" * 100_000}"'))
+    assert len(error(run("show", net))) < 20_000
+
+
+def test_one_long_name_does_not_widen_every_row(run, net):
+    rows = "".join(f'layer {{ name: "r{i}" type: "ReLU" bottom: "data" top: "r{i}" }}'
+                   for i in range(50))  # fmt: skip
+    net.write_text(NET.replace('name: "conv1"', f'name: "{"x" * 10_000}"') + rows)
+    status, out, _ = run("show", net)
+    assert status == 0
+    assert len(out) < 50_000
+
+
+def test_convert_leaves_the_prototxt_alone(run, net):
+    assert "is the net itself" in error(run("convert", net, "-o", net))
+    assert net.read_text() == NET
+
+
+@pytest.mark.parametrize("dims", ["0x3", "-1x3", "1_0x3", "１x3", "²x3", "1e3", "x", "1x", "9" * 30])
+def test_sizes_that_are_none(run, net, dims):
+    assert run("show", net, "--input", f"data={dims}")[0] == 2

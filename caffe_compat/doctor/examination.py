@@ -16,6 +16,7 @@ from ..errors import ParseError, ShapeError
 from ..graph import Graph, Node
 from ..layer import Array, Blob
 from ..net import Net, fill, trained
+from ..progress import track
 from ..rng import make_rng
 from ..slopes import apply, resolve
 from ..verification import random_feeds
@@ -133,7 +134,7 @@ def examine(
         held = weights if variant.label == AS_WRITTEN else None
         changed = refill(live, variant, held)
         measured = []
-        for i, number in enumerate(seeds):
+        for i, number in enumerate(track(seeds, f"measuring {variant.label}")):
             net, loaded = _draw(changed, held, make_rng(rng, number))
             feeds = _feeds(net, i, data)
             measured.append(measure(net, feeds, i))
