@@ -12,9 +12,9 @@ Prints for each net, of the medians of one run:
 The card's rates come first, measured in the same run through the same onnxruntime: TF32 is off, as
 in Session. infer.py runs this by itself where onnxruntime has CUDA.
 
-Not yet run on a GPU: none was there when it was written. With --device cpu the same code runs on the
-CPU's provider, as its tests do. There "transfer" says little: nothing crosses over, and Session, but
-not the bound run, rewrites some nets for the CPU, so that it can fall below 0.
+Not yet run on a GPU: none was there when it was written. With --device cpu the same code runs on
+the CPU's provider, as its tests do. There "transfer" says little: nothing crosses over, and
+Session, but not the bound run, rewrites some nets for the CPU, so that it can fall below 0.
 """
 
 from __future__ import annotations

@@ -185,10 +185,10 @@ def main() -> int:
             for batch in options.batches.split(",")
         ]
     if "CUDAExecutionProvider" in runtime().get_available_providers():
-        device = "cuda" if options.device == "cpu" else options.device
+        device = options.device if options.device.startswith("cuda") else "cuda"
         chosen = ["--nets", options.nets, "--batches", options.batches, "--device", device]
         subprocess.run([sys.executable, ROOT / "benchmarks/gpu.py", *chosen],
-                       check=options.device != "cpu")  # fmt: skip
+                       check=device == options.device)  # fmt: skip
     return 0 if all(kept) else 1
 
 
