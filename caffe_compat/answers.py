@@ -11,8 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from . import files
 from .errors import ParseError, ShapeError
 from .predictor import Result
+
+_MOST = 1 << 25  # bytes of a file of labels
 
 
 @dataclass(frozen=True)
@@ -48,11 +51,7 @@ def read_labels(path: str | Path) -> list[str]:
         ParseError: the file is missing, empty, or not UTF-8 text.
     """
     try:
-        lines = Path(path).read_text(encoding="utf-8").rstrip().splitlines()
-    except FileNotFoundError:
-        raise ParseError(f"{path}: no such file") from None
-    except OSError as error:
-        raise ParseError(f"{path}: {error.strerror}") from None
+        lines = files.read_bytes(path, _MOST).decode("utf-8").rstrip().splitlines()
     except UnicodeDecodeError:
         raise ParseError(f"{path}: not a text file of labels") from None
     if not lines:

@@ -18,14 +18,16 @@ from .errors import CaffeCompatError, ShapeError
 from .files import atomic
 
 Format = Literal["npy", "npz", "h5"]
+_RESERVED = '/\\:*?"<>|'  # by one system or another
 _SMALL = 1 << 24  # below this a file is read, not mapped: numpy maps nothing of no size
 
 
 class Features:
     """Writes a row for each picture and blob; the files appear when it closes without an error.
 
-    `npy`: DIR/BLOB.npy each (a / in the name becomes _); `npz` and `h5`: DIR/features.npz or .h5
-    with one array for each blob. DIR/pictures.txt names the pictures, a line for each row.
+    `npy`: DIR/BLOB.npy each (a / in the name, and what else a file's cannot have, becomes _);
+    `npz` and `h5`: DIR/features.npz or .h5 with one array for each blob. DIR/pictures.txt names
+    the pictures, a line for each row.
 
     Args:
         folder: where the files go; made if it is not there.
@@ -116,7 +118,7 @@ def write_arrays(
 def _write(folder: Path, form: Format, parts: Mapping[str, Path], stem: str) -> list[Path]:
     """Bring .npy files, by the names of what they hold, into the format's form."""
     if form == "npy":
-        targets = [folder / f"{name.replace('/', '_')}.npy" for name in parts]
+        targets = [folder / f"{_file_name(name)}.npy" for name in parts]
         if len(set(targets)) < len(targets):
             raise CaffeCompatError("two blobs would be written to one file; use npz or h5")
         for target, part in zip(targets, parts.values(), strict=True):
@@ -134,5 +136,14 @@ def _write(folder: Path, form: Format, parts: Mapping[str, Path], stem: str) -> 
         with atomic(target) as place, h5py.File(place, "w") as file:
             for name, part in parts.items():
                 array = np.load(part, mmap_mode="r" if part.stat().st_size > _SMALL else None)
-                file.create_dataset(name, data=array)
+                try:
+                    file.create_dataset(name, data=array)
+                except (TypeError, ValueError):
+                    raise CaffeCompatError(f"{target}: the blob name {name!r} cannot be a "
+                                           "dataset's in HDF5; use npz") from None
     return [target]
+
+
+def _file_name(blob: str) -> str:
+    """A blob's name as a file's on every system, in the folder that it is meant for."""
+    return "".join("_" if c in _RESERVED or not c.isprintable() else c for c in blob)

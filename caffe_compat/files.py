@@ -10,10 +10,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
+import numpy as np
 from google.protobuf import text_format
 from google.protobuf.message import Message
+from numpy.typing import NDArray
 
 from .caffe_pb2 import TEST, TRAIN, NetParameter, NetState, SolverParameter
 from .errors import CaffeCompatError, ParseError
@@ -22,6 +24,9 @@ from .prototxt import Skipped, parse_tolerantly
 _SOLVER_ONLY = set(SolverParameter.DESCRIPTOR.fields_by_name) - set(
     NetParameter.DESCRIPTOR.fields_by_name
 )
+
+_MOST_TEXT = 1 << 25  # bytes of a prototxt; real ones have a few hundred thousand
+_PIECE = 1 << 24
 
 # The first bytes of what people have saved under a model's name, and what to call it.
 _MAGIC = (
@@ -85,6 +90,48 @@ def read_solver(path: str | os.PathLike[str]) -> tuple[SolverParameter, list[Ski
         ParseError: the file is missing, is not a prototxt, or says something impossible.
     """
     return parse_tolerantly(_read_text(path), SolverParameter, str(path))
+
+
+def read_bytes(path: str | os.PathLike[str], most: int) -> bytes:
+    """A file's bytes, of which there may be `most`; a device never ends.
+
+    Raises:
+        ParseError: it is missing, cannot be read, or has more.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            pieces = [file.read(min(most + 1, _PIECE))]
+            while pieces[-1] and (left := most + 1 - sum(map(len, pieces))) > 0:
+                pieces.append(file.read(min(left, _PIECE)))
+    except FileNotFoundError:
+        raise ParseError(f"{path}: no such file") from None
+    except (OSError, ValueError, MemoryError) as error:  # ValueError: a null character in the name
+        reason = getattr(error, "strerror", None) or error or "not enough memory"
+        raise ParseError(f"{path}: cannot be read: {reason}") from None
+    data = b"".join(pieces)
+    if len(data) > most:
+        raise ParseError(f"{path}: has more than the {most >> 20} MiB that are read of such a file")
+    return data
+
+
+def read_array(path: str | os.PathLike[str]) -> NDArray[Any]:
+    """The array in a .npy file.
+
+    Raises:
+        ParseError: it is missing, holds no array or several, or less data than it declares.
+    """
+    try:
+        array: Any = np.load(path, allow_pickle=False)
+    except FileNotFoundError:
+        raise ParseError(f"{path}: no such file") from None
+    except (ValueError, EOFError, OSError, MemoryError) as error:
+        raise ParseError(f"{path}: not a .npy file: {error}") from None
+    if not isinstance(array, np.ndarray):
+        array.close()
+        raise ParseError(f"{path}: holds several arrays; give a .npy file")
+    if array.dtype.kind not in "biuf":
+        raise ParseError(f"{path}: holds {array.dtype}, no real numbers")
+    return array
 
 
 def write_text(message: Message, path: str | os.PathLike[str]) -> None:
@@ -163,13 +210,7 @@ def writing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
 
 def _read_text(path: str | os.PathLike[str]) -> str:
-    try:
-        data = Path(path).read_bytes()
-    except FileNotFoundError:
-        raise ParseError(f"{path}: no such file") from None
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise ParseError(f"{path}: cannot be read: {reason}") from None
+    data = read_bytes(path, _MOST_TEXT)
     if not data.strip():
         raise ParseError(f"{path}: the file is empty")
     foreign = foreign_format(data)

@@ -238,6 +238,8 @@ class _Walk:
         return found
 
     def _top(self, layer: Layer, i: int, blob: str, shape: Shape | None) -> Value:
+        if not blob:
+            raise UnsupportedError(f"top {i} has no name; ONNX takes such a tensor for none")
         self._check_overwritten(layer, i, blob)
         fed = i in layer.feeds()
         if fed and blob in self._inputs:

@@ -67,10 +67,14 @@ def save(lowered: Lowered, path: str | Path, weights_as: WeightsAs | None = None
             read; the output would take its place.
     """
     path = Path(path)
+    if path.is_dir():
+        raise CaffeCompatError(f"{path}: is a directory; name a file in it")
     if weights_as is None:
         total = sum(array.nbytes for array in lowered.arrays.values())
         weights_as = "inline" if total < INLINE_LIMIT else "external"
     beside = path.with_name(path.name + ".data")
+    if weights_as == "external" and path.exists() and not path.is_file():
+        raise CaffeCompatError(f"{path}: not an ordinary file; nothing is written beside it")
     _check_sources(lowered, (path, beside) if weights_as == "external" else (path,))
     with _plain_errors(path):
         if weights_as == "external":

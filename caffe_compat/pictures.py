@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from . import files
 from .errors import ParseError
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ Picture = NDArray[np.uint8]
 # Pillow's readers of raster pictures; not those that start other programs (EPS) or need a screen.
 _FORMATS = ("JPEG", "MPO", "PNG", "BMP", "DIB", "GIF", "TIFF", "WEBP", "PPM", "TGA", "JPEG2000",
             "ICO", "AVIF")  # fmt: skip
+
+_MOST = 1 << 30  # bytes; as many pixels as Pillow allows take fewer in any of these formats
 
 
 def read(source: str | Path | bytes, name: str | None = None) -> Picture:
@@ -75,12 +78,7 @@ def read_bytes(path: str | Path) -> bytes:
     Raises:
         ParseError: it cannot be read.
     """
-    try:
-        return Path(path).read_bytes()
-    except FileNotFoundError:
-        raise ParseError(f"{path}: no such file") from None
-    except OSError as error:
-        raise ParseError(f"{path}: {error.strerror}") from None
+    return files.read_bytes(path, _MOST)
 
 
 def find(places: Iterable[str | Path]) -> list[Path]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from .caffe_pb2 import LayerParameter, NetParameter
 from .errors import ParseError, ShapeError
+from .files import read_array
 from .layer import Array
 from .pictures import Picture
 from .weights import read_mean
@@ -190,10 +191,7 @@ def mean_array(path: str | Path) -> Array:
         ShapeError: it has other than three axes, or a first of 1 and three more.
     """
     if str(path).endswith(".npy"):
-        try:
-            array: NDArray[Any] = np.load(path, allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            raise ParseError(f"{path}: not a .npy file: {error}") from None
+        array: NDArray[Any] = read_array(path)
     else:
         array = read_mean(path)
     if array.ndim == 4 and array.shape[0] == 1:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from . import deployment, options, preprocessing
+from .terminal import say
 
 
 def command(
@@ -73,7 +74,10 @@ def command(
     Without WEIGHTS the net is initialised by its fillers.
     """
     from caffe_compat import pipeline
+    from caffe_compat.errors import CaffeCompatError
 
+    if output.exists() and net.exists() and output.samefile(net):
+        raise CaffeCompatError(f"{output}: is the net itself; name another output")
     deployment.check(bake=bake_preprocess, fp16=fp16, int8=int8, calibrate=calibrate,
                      prep=prep.given)  # fmt: skip
     loaded = pipeline.load(net, weights, **filling.keywords(), **selection.keywords())
@@ -82,7 +86,7 @@ def command(
 
         loaded, report = fold.fold_batchnorm(loaded)
         for line in report.lines():
-            typer.echo(line)
+            say(line)
     kind: Any = weights_as.value if weights_as else None
     if bake_preprocess or fp16 or int8:
         if blob or target != options.Target.ONNXRUNTIME:
@@ -98,10 +102,10 @@ def command(
             loaded, output, opset=opset, weights_as=kind, blobs=blob or (), target=target.value
         )
     for path in saved.files:
-        typer.echo(f"{path}  {path.stat().st_size:,} bytes")
+        say(f"{path}  {path.stat().st_size:,} bytes")
     if saved.stored:
-        typer.echo(f"stored in {output} itself: {', '.join(saved.stored)}")
+        say(f"stored in {output} itself: {', '.join(saved.stored)}")
     if verify:
         from caffe_compat.verification import verify as compare  # only here: it takes onnxruntime
 
-        typer.echo(compare(loaded, opset=opset))
+        say(compare(loaded, opset=opset))

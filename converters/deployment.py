@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from .terminal import say
+
 if TYPE_CHECKING:
     from caffe_compat.lowering import Lowered
     from caffe_compat.net import Net
@@ -86,7 +88,7 @@ def _smaller(
             precision.to_int8(plain, small, feeds, precision.with_places(net.graph))
         else:
             precision.to_half(plain, small)
-        typer.echo(precision.compare(reference, Session(small, "cpu"), feeds))
+        say(precision.compare(reference, Session(small, "cpu"), feeds))
         return Lowered(onnx.load(small), {}, ())
 
 

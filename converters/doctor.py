@@ -9,7 +9,7 @@ import typer
 
 from . import options
 from .curves import legend, plot
-from .models import read_array
+from .terminal import printable, say
 
 if TYPE_CHECKING:
     from caffe_compat.doctor import Diagnosis
@@ -62,7 +62,7 @@ def command(
     from caffe_compat.doctor.page import render
 
     variants = [doctor.variant(text.strip()) for text in compare.split(",") if text.strip()]
-    array = None if data is None else read_array(data)
+    array = None if data is None else files.read_array(data)
     held = None if weights is None else weights_files.read(weights)
     layers = held.layers if held else ()
 
@@ -82,7 +82,7 @@ def command(
         if path is not None:
             with files.atomic(path) as target:
                 target.write_text(text(diagnosis), encoding="utf-8")
-            typer.echo(f"{path}  {path.stat().st_size:,} bytes")
+            say(f"{path}  {path.stat().st_size:,} bytes")
     if diagnosis.severe:
         raise typer.Exit(SEVERE)
 
@@ -97,7 +97,7 @@ def report(diagnosis: Diagnosis) -> None:
     forward = [[s.forward / diagnosis.moment for s in run.weighted] for run in diagnosis.runs]
     backward = [[s.kept for s in run.weighted] for run in diagnosis.runs]
     about = f"{len(forward[0])} layers with weights, {diagnosis.trials} trials"
-    console.print(f"{diagnosis.net or 'unnamed net'}: {about}", markup=False)
+    console.print(f"{printable(diagnosis.net) or 'unnamed net'}: {about}", markup=False)
     if forward[0]:
         console.print(legend(names, console))
         console.print(plot("forward: Var[y] over the input's mean square", forward, console))
@@ -107,8 +107,8 @@ def report(diagnosis: Diagnosis) -> None:
         more = f" and {len(finding.layers) - 4} more" if len(finding.layers) > 4 else ""
         where = ", ".join(finding.layers[:4]) + more
         line = Text(f"{finding.severity}: ", _STYLES[finding.severity])
-        line.append(f"{where}: {finding.message}\n", "default")
-        line.append(f"    {finding.remedy}", "bold")
+        line.append(printable(f"{where}: {finding.message}\n"), "default")
+        line.append(printable(f"    {finding.remedy}"), "bold")
         console.print(line, soft_wrap=True)
     if not diagnosis.findings:
         console.print("nothing found")

@@ -10,6 +10,7 @@ import typer
 
 from . import options
 from .models import Model
+from .terminal import say
 
 
 def command(
@@ -59,9 +60,9 @@ def command(
         labels=names, max_batch=max_batch, delay=delay,
     )  # fmt: skip
     for path in written.files:
-        typer.echo(f"{path}  {path.stat().st_size:,} bytes")
+        say(f"{path}  {path.stat().st_size:,} bytes")
     if written.batching is not None:
-        typer.echo(f"note: no dynamic batching, since {written.batching}", err=True)
+        say(f"note: no dynamic batching, since {written.batching}", err=True)
 
 
 def _write(model: Any, path: Path, opset: int) -> Sequence[Path]:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from . import options
+from .terminal import say
 
 
 def command(
@@ -38,6 +39,6 @@ def command(
     pipeline.save(folded, caffemodel)
     files.write_text(folded.graph.net, prototxt)
     for line in report.lines():
-        typer.echo(line)
+        say(line)
     for path in output:
-        typer.echo(f"{path}  {path.stat().st_size:,} bytes")
+        say(f"{path}  {path.stat().st_size:,} bytes")

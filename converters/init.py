@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from . import options
+from .terminal import say
 
 
 def command(
@@ -50,7 +51,7 @@ def command(
     loaded = pipeline.load(net, weights, **filling.keywords(), **selection.keywords())
     if stock is not None:
         pipeline.save_stock(net, loaded.graph, stock, fix_decay=fix_decay)
-        typer.echo(f"{stock}  {stock.stat().st_size:,} bytes")
+        say(f"{stock}  {stock.stat().st_size:,} bytes")
     if output is not None:
         pipeline.save(loaded, output)
-        typer.echo(f"{output}  {output.stat().st_size:,} bytes")
+        say(f"{output}  {output.stat().st_size:,} bytes")

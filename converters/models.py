@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from . import options
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -46,20 +43,3 @@ ModelFile = Annotated[
 Weights = Annotated[
     Path | None, typer.Option("--weights", metavar="FILE", help="A prototxt's weights.")
 ]
-
-
-def read_array(path: Path) -> NDArray[Any]:
-    """The array in a .npy file."""
-    import numpy as np
-
-    from caffe_compat.errors import ParseError
-
-    try:
-        array = np.load(path, allow_pickle=False)
-    except FileNotFoundError:
-        raise ParseError(f"{path}: no such file") from None
-    except (ValueError, EOFError, OSError) as error:
-        raise ParseError(f"{path}: not a .npy file: {error}") from None
-    if not isinstance(array, np.ndarray):
-        raise ParseError(f"{path}: holds several arrays; give a .npy file")
-    return array

@@ -40,19 +40,21 @@ class Slopes(str, Enum):
 
 def _dims(text: str) -> tuple[str, tuple[int | None, ...]]:
     blob, sign, sizes = text.rpartition("=")
-    try:
-        dims = tuple(None if n == "?" else int(n) for n in sizes.split("x")) if sizes else ()
-    except ValueError:
-        dims = (0,)
-    if not sign or not blob or any(n is not None and n < 1 for n in dims):
+    words = sizes.split("x") if sizes else []
+    known = [word for word in words if word != "?"]
+    if not (sign and blob and all(map(_is_size, known))):
         raise typer.BadParameter(f"{text!r} is not NAME=1x3x224x224 (? for an axis of any size)")
-    return blob, dims
+    return blob, tuple(None if word == "?" else int(word) for word in words)
+
+
+def _is_size(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) < 20 and int(text) > 0
 
 
 def _batch(text: str) -> int | str:
     if text == "dynamic":
         return text
-    if not text.isdecimal() or int(text) < 1:
+    if not _is_size(text):
         raise typer.BadParameter(f"{text!r} is neither a number from 1 on nor 'dynamic'")
     return int(text)
 

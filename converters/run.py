@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from . import models, options, preprocessing, run_pictures
-from .terminal import say_shape
+from .terminal import say, say_shape
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,7 +39,9 @@ def command(
     selection: options.Selection,
 ) -> None:
     """Run a net on arrays or pictures, and show or write what it says."""
-    feeds = {name: models.read_array(path) for name, path in map(_split, feed or ())}
+    from caffe_compat.files import read_array
+
+    feeds = {name: read_array(path) for name, path in map(_split, feed or ())}
     blobs = [name for names in blob or () for name in names.split(",") if name]
     named = models.Model(model, weights, selection)
     if not image:
@@ -74,13 +76,13 @@ def _run_arrays(
         outputs = {name: outputs[name] for name in blobs}
     if view.out is None:
         for name, array in outputs.items():
-            typer.echo(f"{name}  {say_shape(array.shape)}  {summary(array)}")
+            say(f"{name}  {say_shape(array.shape)}  {summary(array)}")
     else:
         for path in write_arrays(view.out, cast("Any", view.form.value), outputs):
-            typer.echo(f"{path}  {path.stat().st_size:,} bytes")
+            say(f"{path}  {path.stat().st_size:,} bytes")
     for name, array in outputs.items():
         if array.dtype.kind == "f" and (count := int((array != array).sum())):
-            typer.echo(f"warning: '{name}' holds {count} NaN", err=True)
+            say(f"warning: '{name}' holds {count} NaN", err=True)
 
 
 def _split(pair: str) -> tuple[str, Path]:

@@ -291,6 +291,6 @@ def test_convert_leaves_the_prototxt_alone(run, net):
     assert net.read_text() == NET
 
 
-@pytest.mark.parametrize("dims", ["0x3", "-1x3", "1_0x3", "１x3", "²x3", "1e3", "x", "1x", "9" * 30])
+@pytest.mark.parametrize("dims", ["0x3", "-1x3", "1_0x3", "１x3", "²x3", "1e3", "1x", "9" * 30])
 def test_sizes_that_are_none(run, net, dims):
     assert run("show", net, "--input", f"data={dims}")[0] == 2

@@ -1,5 +1,6 @@
 """Prototxt files: what is read, what is skipped, what is refused, and how files are written."""
 
+import io
 import os
 import re
 import stat
@@ -11,7 +12,15 @@ from hypothesis import strategies as st
 
 from caffe_compat.caffe_pb2 import TEST, TRAIN, NetParameter, SolverParameter
 from caffe_compat.errors import CaffeCompatError, ParseError
-from caffe_compat.files import atomic, foreign_format, read_net, read_solver, write_text
+from caffe_compat.files import (
+    atomic,
+    foreign_format,
+    read_array,
+    read_bytes,
+    read_net,
+    read_solver,
+    write_text,
+)
 from caffe_compat.prototxt import parse, parse_tolerantly
 
 CONV = """name: "n"  # a comment
@@ -283,3 +292,48 @@ def test_foreign_format():
     assert foreign_format(b"\x89HDF\r\n\x1a\n") == "an HDF5 file"
     assert foreign_format(b"  <HTML><body>") == "an HTML page"
     assert foreign_format(NetParameter(name="n").SerializeToString()) is None
+
+
+def test_a_file_is_read_up_to_a_limit(tmp_path):
+    path = saved(tmp_path, bytes(3000))
+    assert read_bytes(path, 3000) == bytes(3000)
+    with pytest.raises(ParseError, match=r"net\.prototxt: has more than the 0 MiB"):
+        read_bytes(path, 2999)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no /dev/zero")
+def test_a_device_without_an_end():
+    with pytest.raises(ParseError, match=r"^/dev/zero: has more than the 32 MiB that are read"):
+        read_net("/dev/zero")
+
+
+def npy(shape, descr, data=b""):
+    file = io.BytesIO()
+    head = {"shape": shape, "descr": descr, "fortran_order": False}
+    np.lib.format.write_array_header_1_0(file, head)
+    return file.getvalue() + data
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (npy((1 << 50,), "<f4"), "Unable to allocate|Failed to read|cannot reshape"),
+        (npy((1 << 31,) * 3, "<f4"), "not a .npy file"),
+        (npy((3, 2), "<f4", bytes(23)), "not a .npy file"),
+        (npy((3,), "|O", b"cos\nsystem\n(S'exit 1'\ntR."), "Object arrays cannot be loaded"),
+        (npy((3, 2), "<c8", bytes(48)), "holds complex64, no real numbers"),
+        (npy((3,), "<U2", bytes(24)), "holds <U2, no real numbers"),
+        (b"", "not a .npy file"),
+    ],
+)
+def test_what_is_no_array(tmp_path, data, says):
+    path = tmp_path / "x.npy"
+    path.write_bytes(data)
+    with pytest.raises(ParseError, match=rf"x\.npy: .*({says})"):
+        read_array(path)
+
+
+def test_several_arrays_are_no_array(tmp_path):
+    np.savez(tmp_path / "x.npz", a=np.ones(2), b=np.ones(3))
+    with pytest.raises(ParseError, match=r"x\.npz: holds several arrays"):
+        read_array(tmp_path / "x.npz")

@@ -423,3 +423,16 @@ def test_the_command_starts_without_what_it_does_not_need(folder, arguments, for
     loaded = set(done.stderr.split("|")[1:])
     assert "numpy" in loaded
     assert not forbidden & loaded
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no /dev/null")
+def test_nothing_is_written_beside_a_device(folder):
+    with pytest.raises(CaffeCompatError, match="/dev/null: not an ordinary file"):
+        onnx_files.save(lower(load(folder)), os.devnull, "external")
+    assert not Path("/dev/null.data").exists()
+
+
+@pytest.mark.parametrize("path", ["", "."])
+def test_a_directory_is_no_file(folder, path):
+    with pytest.raises(CaffeCompatError, match="is a directory; name a file in it"):
+        onnx_files.save(lower(load(folder)), path)

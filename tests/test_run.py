@@ -12,6 +12,8 @@ import pytest
 from PIL import Image
 
 from caffe_compat import pictures, pipeline
+from caffe_compat.errors import CaffeCompatError
+from caffe_compat.features import write_arrays
 from caffe_compat.preprocess import Preprocess
 from caffe_compat.session import Session
 
@@ -121,6 +123,22 @@ def test_features_of_arrays(run, folder):
     with np.load(folder / "f" / "outputs.npz") as made:
         assert sorted(made) == ["ip1", "prob"]
         np.testing.assert_allclose(made["prob"], want, atol=1e-5)
+
+
+@pytest.mark.parametrize("blob", ["../../up", "/abs", "a\\b", "a\0b\n", "..", "c:d*?", "é 1"])
+def test_no_blobs_name_leads_out_of_the_folder(tmp_path, blob):
+    (made,) = write_arrays(tmp_path / "out", "npy", {blob: np.ones(3)})
+    assert made.parent == tmp_path / "out"
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == [made.name]
+    assert made.name.isprintable()
+    np.testing.assert_array_equal(np.load(made), np.ones(3))
+
+
+@pytest.mark.parametrize("blobs", [["a/"], ["."], ["a", "a/b"]])
+def test_names_that_hdf5_cannot_have(tmp_path, blobs):
+    with pytest.raises(CaffeCompatError, match=r"outputs\.h5: the blob name '.*' cannot be a"):
+        write_arrays(tmp_path, "h5", {blob: np.ones(3) for blob in blobs})
+    assert not list(tmp_path.iterdir())
 
 
 def detector(path, rows, batch=1):

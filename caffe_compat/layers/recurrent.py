@@ -15,8 +15,10 @@ import numpy as np
 
 from .. import fillers
 from ..builder import Builder
-from ..errors import ShapeError
+from ..errors import ShapeError, UnsupportedError
 from ..layer import Array, Blob, Layer, Shape, check_arity, layer
+
+_MOST_STEPS = 1 << 16
 
 
 class Recurrent(Layer):
@@ -64,6 +66,9 @@ class Recurrent(Layer):
             raise ShapeError(f"num_output must be positive, and is {self.hidden}")
         if len(x[0]) < 3:
             raise ShapeError(f"needs a bottom of 3 axes or more, (T, N, ...), and has {x[0]}")
+        if x[0][0] > _MOST_STEPS:
+            raise UnsupportedError(f"{x[0][0]} time steps; Caffe's net has layers of its own for "
+                                   f"each, and more than {_MOST_STEPS} are not followed")
         if x[1] != x[0][:2]:
             raise ShapeError(f"cont must have the steps and streams {x[0][:2]}, and is {x[1]}")
         streams = x[0][1]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from caffe_compat.errors import ShapeError
+from caffe_compat.errors import ShapeError, UnsupportedError
 from caffe_compat.lowering import lower
 
 from ..cases import assert_close, check_both, check_gradients, feed, make, run_onnx
@@ -254,6 +254,12 @@ REFUSED = [
 def test_refused(prototxt, message):
     with pytest.raises(ShapeError, match=f"layer 'l' .*{message}"):
         make(prototxt)
+
+
+def test_more_time_steps_than_anyone_unrolls():
+    """Each draws its weights anew, so 10^9 of them would take for ever."""
+    with pytest.raises(UnsupportedError, match=r"layer 'l' .*: 1000000000 time steps"):
+        make(text("LSTM", x=(10**9, 1, 1)))
 
 
 @settings(max_examples=25, deadline=None, derandomize=True)
