@@ -165,14 +165,15 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
     Raises:
         CaffeCompatError: the target is a directory, or cannot be written.
     """
-    target = Path(os.path.realpath(path))
-    if target.is_dir():
+    given = Path(path)
+    if given.is_dir():
         raise CaffeCompatError(f"{path}: is a directory; name a file in it")
+    if given.exists() and not given.is_file():
+        yield given  # as it is: /dev/stdout leads to a pipe that has no path
+        return
+    target = Path(os.path.realpath(path))
     if not target.parent.is_dir():
         raise CaffeCompatError(f"{path}: there is no directory {target.parent}")
-    if target.exists() and not target.is_file():
-        yield target
-        return
     if target.exists() and not os.access(target, os.W_OK):
         raise CaffeCompatError(f"{path}: cannot be written: it is read-only")
     temporary = target.with_name(f".{secrets.token_hex(8)}{target.suffix[:32]}")

@@ -10,7 +10,7 @@ import typer
 
 from . import convert, doctor, export, fold, init, run, show, upgrade
 from .grouping import ungroup
-from .terminal import bars, notes, say
+from .terminal import bars, ending, notes, say
 
 app = typer.Typer(
     name="caffe-compat",
@@ -42,7 +42,7 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):  # a name that the terminal's encoding lacks
             stream.reconfigure(errors="backslashreplace")
     try:
-        with notes(), bars() as watch, watching(watch):
+        with ending(), notes(), bars() as watch, watching(watch):
             app(arguments)
     except (CaffeCompatError, OSError, MemoryError) as error:
         if "--debug" in sys.argv:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
+import signal
 import sys
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
     from caffe_compat.progress import Watcher
@@ -35,7 +37,35 @@ class _Notes(logging.Handler):
 
 def say(line: object, *, err: bool = False) -> None:
     """Print a line, `printable`, above the progress bars (where typer would write over them)."""
-    (sys.stderr if err else sys.stdout).write(f"{printable(str(line))}\n")
+    stream: TextIO | None = sys.stderr if err else sys.stdout
+    if stream is not None:  # the caller closed it
+        stream.write(f"{printable(str(line))}\n")
+
+
+@contextmanager
+def ending() -> Iterator[None]:
+    """Let a request to end (SIGTERM, SIGHUP) unwind the block, so that it clears up its files."""
+
+    def end(number: int, frame: object) -> None:
+        sys.exit(128 + number)
+
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    mine = [n for n in numbers if signal.getsignal(n) == signal.SIG_DFL and _in_main_thread()]
+    for number in mine:
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number in mine:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _on_terminal(stream: TextIO | None) -> bool:
+    return stream is not None and stream.isatty()
+
+
+def _in_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
 
 
 @contextmanager
@@ -62,7 +92,7 @@ def bars() -> Iterator[Watcher]:
     Yields:
         What `caffe_compat.progress.watching` takes.
     """
-    if not sys.stderr.isatty():
+    if not _on_terminal(sys.stderr):
         yield lambda items, what, total: items
         return
     progress: Any = None
@@ -75,7 +105,7 @@ def bars() -> Iterator[Watcher]:
 
             # rich would send to its console what is printed meanwhile, even to a file.
             progress = Progress(console=Console(stderr=True), transient=True,
-                                redirect_stdout=sys.stdout.isatty())  # fmt: skip
+                                redirect_stdout=_on_terminal(sys.stdout))  # fmt: skip
         return _watch(progress, items, what, total)
 
     try:

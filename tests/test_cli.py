@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -294,3 +298,56 @@ def test_convert_leaves_the_prototxt_alone(run, net):
 @pytest.mark.parametrize("dims", ["0x3", "-1x3", "1_0x3", "１x3", "²x3", "1e3", "1x", "9" * 30])
 def test_sizes_that_are_none(run, net, dims):
     assert run("show", net, "--input", f"data={dims}")[0] == 2
+
+
+COMMAND = [sys.executable, "-m", "caffe_compat.converters"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_who_ends_it_finds_no_half_file(net, tmp_path, number, status):
+    code = """if True:
+        import signal, sys, time
+        from caffe_compat import files, pipeline
+        from caffe_compat.converters import cli
+
+        def save(net, path):
+            with files.atomic(path):
+                time.sleep(60)
+
+        pipeline.save = save
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        cli.main()"""
+    folder = tmp_path / "out"
+    folder.mkdir()
+    running = subprocess.Popen(
+        [sys.executable, "-c", code, "init", net, "-o", folder / "w.caffemodel"],
+        stderr=subprocess.PIPE,
+    )
+    deadline = time.monotonic() + 60
+    while not any(folder.iterdir()) and running.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    running.send_signal(number)
+    _, err = running.communicate()
+    assert (running.returncode, err) == (status, b"")
+    assert not any(folder.iterdir())
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a shell of Unix")
+@pytest.mark.parametrize(
+    ("line", "status"),
+    [
+        ("show {} >&-", 0),
+        ("show {}.not >&- 2>&-", 1),
+        ("show {} >/dev/full", 1),
+        ("upgrade {} -o /dev/stdout | grep -q convolution_param", 0),
+    ],
+)
+def test_streams_that_are_closed_full_or_piped(net, line, status):
+    if "full" in line and not Path("/dev/full").exists():
+        pytest.skip("this system has no /dev/full")
+    script = f"set -o pipefail; {' '.join(COMMAND)} {line.format(net)}"
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == status, done.stderr
+    assert "Traceback" not in done.stderr
