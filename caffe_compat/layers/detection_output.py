@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from math import prod
 from typing import TypeAlias
 
@@ -49,9 +50,13 @@ class DetectionOutput(Layer):
             raise UnsupportedError("use_polygon is TextBoxes++'s: rows of quadrangles, which it "
                                    "suppresses by polygons' overlap; take the layer out, and "
                                    "decode its bottoms")  # fmt: skip
-        self._labels = [c for c in range(p.num_classes) if c != p.background_label_id]
         given = p.HasField("confidence_threshold")
         self._least = float(p.confidence_threshold if given else np.finfo(np.float32).min)
+
+    @cached_property
+    def _labels(self) -> list[int]:
+        """The classes but the background; asked for only where `shapes` finds so many scores."""
+        return [c for c in range(self.p.num_classes) if c != self.p.background_label_id]
 
     def shapes(self, *x: Shape) -> list[Shape | None]:
         loc, conf, prior = x[:3]

@@ -382,6 +382,7 @@ def test_a_prior_without_extent():
     ("text", "message"),
     [
         (detection("").replace("num_classes: 3", ""), "must specify num_classes"),
+        (detection("").replace("num_classes: 3", "num_classes: 4294967295"), "number of priors"),
         (detection("nms_param { nms_threshold: -1 }"), "nms_threshold must be non negative: -1"),
         (detection("nms_param { eta: 0 }"), "eta must be above 0 and at most 1, and is 0"),
         (detection("nms_param { eta: 1.5 }"), "eta must be above 0 and at most 1, and is 1.5"),
