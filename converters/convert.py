@@ -44,25 +44,8 @@ def command(
             help="Fold BatchNorm and Scale into the layers before them, where that is exact.",
         ),
     ] = False,
-    bake_preprocess: Annotated[
-        bool,
-        typer.Option(
-            "--bake-preprocess", help="Put the preprocessing in: the input is uint8 NHWC RGB."
-        ),
-    ] = False,
+    deployed: deployment.Options,
     prep: preprocessing.Options,
-    fp16: Annotated[
-        bool, typer.Option("--fp16", help="Weights and arithmetic in float16; prints the parity.")
-    ] = False,
-    int8: Annotated[
-        bool, typer.Option("--int8", help="Quantise to 8 bits; prints the parity.")
-    ] = False,
-    calibrate: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--calibrate", metavar="DIR", help="Pictures to learn --int8's ranges from."
-        ),
-    ] = None,
     verify: Annotated[
         bool, typer.Option("--verify", help="Compare numpy with onnxruntime, layer by layer.")
     ] = False,
@@ -78,8 +61,7 @@ def command(
 
     if output.exists() and net.exists() and output.samefile(net):
         raise CaffeCompatError(f"{output}: is the net itself; name another output")
-    deployment.check(bake=bake_preprocess, fp16=fp16, int8=int8, calibrate=calibrate,
-                     prep=prep.given)  # fmt: skip
+    deployed.check(prep)
     loaded = pipeline.load(net, weights, **filling.keywords(), **selection.keywords())
     if fold_batchnorm:
         from caffe_compat import fold
@@ -88,15 +70,12 @@ def command(
         for line in report.lines():
             say(line)
     kind: Any = weights_as.value if weights_as else None
-    if bake_preprocess or fp16 or int8:
+    if deployed.given:
         if blob or target != options.Target.ONNXRUNTIME:
             raise typer.BadParameter("--blob and --target go without --bake-preprocess, --fp16 "
                                      "and --int8")  # fmt: skip
         preprocess = deployment.preprocessing_of(loaded, net, prep)
-        saved = deployment.save(
-            loaded, output, opset=opset, weights_as=kind, preprocess=preprocess,
-            bake=bake_preprocess, fp16=fp16, int8=int8, calibrate=calibrate or (),
-        )  # fmt: skip
+        saved = deployed.save(loaded, output, preprocess, opset=opset, weights_as=kind)
     else:
         saved = pipeline.to_onnx(
             loaded, output, opset=opset, weights_as=kind, blobs=blob or (), target=target.value

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from . import preprocessing
 from .terminal import say
 
 if TYPE_CHECKING:
@@ -20,48 +22,76 @@ if TYPE_CHECKING:
 RUNS = 4  # how often the two are run beside each other where no pictures are given
 
 
-def check(*, bake: bool, fp16: bool, int8: bool, calibrate: list[str] | None, prep: bool) -> None:
-    """Refuse options that say nothing together."""
-    if fp16 and int8:
-        raise typer.BadParameter("--fp16 and --int8 are one or the other")
-    if int8 and not calibrate:
-        raise typer.BadParameter("needs pictures to learn ranges from; give --calibrate DIR",
-                                 param_hint="--int8")  # fmt: skip
-    if calibrate and not (fp16 or int8):
-        raise typer.BadParameter("goes with --int8 or --fp16", param_hint="--calibrate")
-    if prep and not (bake or calibrate):
-        raise typer.BadParameter("preprocessing options go with --bake-preprocess or --calibrate")
+@dataclass(frozen=True)
+class Options:
+    """What is put into the model, and in which numbers it computes."""
 
+    bake_preprocess: Annotated[
+        bool,
+        typer.Option(
+            "--bake-preprocess", help="Put the preprocessing in: the input is uint8 NHWC RGB."
+        ),
+    ] = False
+    fp16: Annotated[
+        bool, typer.Option("--fp16", help="Weights and arithmetic in float16; prints the parity.")
+    ] = False
+    int8: Annotated[
+        bool, typer.Option("--int8", help="Quantise to 8 bits; prints the parity.")
+    ] = False
+    calibrate: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--calibrate", metavar="DIR", help="Pictures to learn --int8's ranges from."
+        ),
+    ] = None
 
-def save(
-    net: Net,
-    output: Path,
-    *,
-    opset: int,
-    weights_as: WeightsAs | None,
-    preprocess: Preprocess | None,
-    bake: bool,
-    fp16: bool,
-    int8: bool,
-    calibrate: Sequence[str],
-) -> Saved:
-    """Write the model with its preprocessing, or in smaller numbers, and say what that costs."""
-    from caffe_compat import onnx_files
-    from caffe_compat.bake import bake as put_in
-    from caffe_compat.errors import UnsupportedError
-    from caffe_compat.lowering import lower
+    @property
+    def given(self) -> bool:
+        """Whether the model is to be anything but the net as it is."""
+        return self.bake_preprocess or self.fp16 or self.int8
 
-    lowered = lower(net, opset)
-    if bake and preprocess is None:
-        raise UnsupportedError("nothing says how to preprocess: the prototxt has no "
-                               "transform_param; give --preset, --mean, --scale, ...")
-    if fp16 or int8:
-        if weights_as not in (None, "inline"):
-            raise typer.BadParameter("smaller numbers are stored inline", param_hint="--weights-as")
-        lowered = _smaller(net, lowered, output.parent, preprocess, int8, calibrate)
-    if bake and preprocess is not None:
-        lowered = put_in(lowered, preprocess)
-    return onnx_files.save(lowered, output, weights_as)
+    def check(self, prep: preprocessing.Options) -> None:
+        """Refuse options that say nothing together."""
+        if self.fp16 and self.int8:
+            raise typer.BadParameter("--fp16 and --int8 are one or the other")
+        if self.int8 and not self.calibrate:
+            raise typer.BadParameter("needs pictures to learn ranges from; give --calibrate DIR",
+                                     param_hint="--int8")  # fmt: skip
+        if self.calibrate and not (self.fp16 or self.int8):
+            raise typer.BadParameter("goes with --int8 or --fp16", param_hint="--calibrate")
+        if prep.given and not (self.bake_preprocess or self.calibrate):
+            raise typer.BadParameter(
+                "preprocessing options go with --bake-preprocess or --calibrate"
+            )
+
+    def save(
+        self,
+        net: Net,
+        output: Path,
+        preprocess: Preprocess | None,
+        *,
+        opset: int,
+        weights_as: WeightsAs | None,
+    ) -> Saved:
+        """Write the model so, and say what smaller numbers cost."""
+        from caffe_compat import onnx_files
+        from caffe_compat.bake import bake
+        from caffe_compat.errors import UnsupportedError
+        from caffe_compat.lowering import lower
+
+        lowered = lower(net, opset)
+        if self.bake_preprocess and preprocess is None:
+            raise UnsupportedError("nothing says how to preprocess: the prototxt has no "
+                                   "transform_param; give --preset, --mean, --scale, ...")
+        if self.fp16 or self.int8:
+            if weights_as not in (None, "inline"):
+                raise typer.BadParameter("smaller numbers are stored inline",
+                                         param_hint="--weights-as")  # fmt: skip
+            pictures = self.calibrate or ()
+            lowered = _smaller(net, lowered, output.parent, preprocess, self.int8, pictures)
+        if self.bake_preprocess and preprocess is not None:
+            lowered = bake(lowered, preprocess)
+        return onnx_files.save(lowered, output, weights_as)
 
 
 def _smaller(
