@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, TypeAlias, TypeVar
 
 import numpy as np
+from google.protobuf.message import Message
 from numpy.typing import NDArray
 
 from . import fillers
@@ -75,6 +76,8 @@ class Layer:
         self.proto = proto
         self.name: str = proto.name
         self.p: Any = getattr(proto, self.param) if self.param else None
+        if self.p is not None:
+            _check_numbers(self.p, f"{self.param}")
         self.train: bool = proto.phase == TRAIN
 
     @classmethod
@@ -136,6 +139,15 @@ class Layer:
     def named(self) -> AbstractContextManager[None]:
         """Put the layer in front of any error raised inside."""
         return named(self.proto)
+
+
+def _check_numbers(param: Message, name: str) -> None:
+    """Refuse NaN, which Caffe's linear algebra takes for this or for that."""
+    for field, value in param.ListFields():
+        if isinstance(value, Message):
+            _check_numbers(value, f"{name}.{field.name}")
+        elif field.cpp_type == field.CPPTYPE_FLOAT and np.isnan(value).any():
+            raise ShapeError(f"{name}.{field.name} is nan")
 
 
 @contextmanager

@@ -44,9 +44,9 @@ class Axpy(Layer):
 
     def lower(self, g: Builder, a: str, x: str, y: str) -> Any:
         rank = len(g.dims(x))
-        if len(g.dims(a)) > rank:
-            a = g.Squeeze(a, np.arange(rank, len(g.dims(a))))
-        return g.Add(g.Mul(_widen(g, a, rank), x), y)
+        have = len(g.dims(a))
+        a = g.Squeeze(a, np.arange(rank, have)) if have > rank else _widen(g, a, rank)
+        return g.Add(g.Mul(a, x), y)
 
 
 @layer(bottoms=2)

@@ -149,6 +149,9 @@ def _boxes(p: Any, cut: Callable[[float], Any]) -> Array:
     if p.max_size and len(p.max_size) != len(p.min_size):
         raise ShapeError(f"gives {len(p.min_size)} min_size and {len(p.max_size)} max_size; one "
                          "max_size each, or none")  # fmt: skip
+    for size in (*p.min_size, *p.max_size):
+        if size >= 2**31:  # Caffe makes it an int
+            raise ShapeError(f"min_size and max_size must be below 2^31, and one is {size:g}")
     boxes = []
     for i, least in enumerate(p.min_size):
         if least <= 0:

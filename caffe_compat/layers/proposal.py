@@ -72,13 +72,13 @@ class Proposal(Layer):
 
     def shapes(self, scores: Shape, deltas: Shape, info: Shape) -> list[Shape | None]:
         count = len(self.p.ratio) * len(self.p.scale)
-        wanted = [(scores[0], 2 * count, *scores[2:]), (scores[0], 4 * count, *scores[2:])]
+        wanted = [(*scores[:1], 2 * count, *scores[2:]), (*scores[:1], 4 * count, *scores[2:])]
         if len(scores) != 4 or [scores, deltas] != wanted:
             raise ShapeError(f"{count} anchors want scores and corrections of {2 * count} and "
                              f"{4 * count} channels; they are {scores} and {deltas}")  # fmt: skip
         if int(np.prod(info[1:])) not in (3, 4):
             raise ShapeError(f"im_info must have 3 or 4 numbers an image, and is {info}")
-        if info[0] != 1:
+        if info[:1] != (1,):
             raise UnsupportedError(f"im_info {info} of several images: some forks read the first "
                                    "image's for all")  # fmt: skip
         rows = scores[0] * self.p.post_nms_topn

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import log
+from math import inf, log
 from typing import Any
 
 import numpy as np
@@ -83,8 +83,9 @@ class Insanity(Layer):
     def __init__(self, proto: LayerParameter) -> None:
         super().__init__(proto)
         low, high = self.p.lb, self.p.ub
-        if not low < high or not low * high:
-            raise ShapeError(f"lb must be below ub and neither 0; they are {low:g} and {high:g}")
+        if not -inf < low < high < inf or not low * high:
+            raise ShapeError("lb must be below ub, neither of them 0 or infinite; they are "
+                             f"{low:g} and {high:g}")
         if abs(low) == abs(high):
             raise UnsupportedError(f"lb {low:g} and ub {high:g} have no logarithmic mean")
         if self.train:

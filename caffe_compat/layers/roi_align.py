@@ -37,9 +37,10 @@ class MeanROIAlign(Regions):
         box = box * np.float32(self.p.spatial_scale)
         extent = np.maximum(box[2:] - box[:2], np.float32(1))
         bins = extent / size.astype(np.float32)
-        points = np.ceil(bins).astype(np.int64)
         if self.p.sampling_ratio > 0:
             points = np.full(2, self.p.sampling_ratio)
+        else:
+            points = np.ceil(bins).astype(np.int64)
         columns, rows = (
             s + np.arange(n, dtype=np.float32)[:, None] * b
             + (np.arange(k, dtype=np.float32) + np.float32(0.5)) * b / np.float32(k)
@@ -153,7 +154,7 @@ def _sample(x: Array, rows: Array, columns: Array) -> Array:
     """Bilinear samples of (channels, height, width) on a grid; the edge goes on beyond itself."""
     for axis, places in enumerate((rows, columns), start=1):
         n = x.shape[axis]
-        places = np.clip(places, 0, n - 1)
+        places = np.clip(np.nan_to_num(places), 0, n - 1)  # the place of a box of NaN is no index
         first = np.floor(places).astype(np.int64)
         after: NDArray[np.int64] = np.minimum(first + 1, n - 1)
         share = (places - first.astype(np.float32)).reshape(-1, *(1,) * (2 - axis))

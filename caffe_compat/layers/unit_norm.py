@@ -101,6 +101,8 @@ class PositionL2Norm(L2Norm):
         super().__init__(proto)
         if self.p.HasField("eps"):
             raise UnsupportedError("l2norm_param has eps, which caffe-dev-160608 does not know")
+        if not self.p.l2_length > 0:
+            raise ShapeError(f"l2_length must be positive, and is {self.p.l2_length:g}")
         self._rate = np.float32(1 / self.p.l2_length)
 
     @classmethod

@@ -231,7 +231,7 @@ class Unpooling(_ByMask):
             else:
                 window = slice(i * stride, min(i * stride + kernel, out))
                 mean = self.p.unpool == UnpoolingParameter.AVE
-                matrix[window, i] = 1 / (window.stop - window.start) if mean else 1
+                matrix[window, i] = 1 / max(1, window.stop - window.start) if mean else 1
         return matrix
 
     def forward(self, x: Array, *mask: Array) -> Array:

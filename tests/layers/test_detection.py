@@ -109,6 +109,7 @@ def test_priors_without_a_picture():
     [
         ("", "must provide min_size"),
         ("min_size: 0", "min_size must be positive, and is 0"),
+        ("min_size: inf", "must be below 2^31, and one is inf"),
         ("min_size: 20 max_size: 20", "max_size 20 must be greater than min_size 20"),
         ("min_size: 2 min_size: 3 max_size: 9", "gives 2 min_size and 1 max_size"),
         ("min_size: 2 aspect_ratio: 0", "aspect_ratio must be positive, and is 0"),

@@ -297,6 +297,8 @@ def test_padding(param):
         ('type: "Insanity" insanity_param { lb: 3 ub: 2 }', [(2, 3)], ShapeError, "3 and 2"),
         ('type: "RReLU" rrelu_param { lb: 0 ub: 2 }', [(2, 3)], ShapeError, "0 and 2"),
         ('type: "Insanity" insanity_param { lb: -2 ub: 2 }', [(2, 3)], UnsupportedError, "mean"),
+        ('type: "RReLU" rrelu_param { lb: -inf ub: 2 }', [(2, 3)], ShapeError, "-inf and 2"),
+        ('type: "RReLU" rrelu_param { ub: nan }', [(2, 3)], ShapeError, "rrelu_param.ub is nan"),
         ('type: "RReLU"', [(3,)], ShapeError, r"2 axes or more, and has \(3,\)"),
         ('type: "CReLU" crelu_param { concat_axis: 2 }', [(2, 3)], ShapeError, "axis 2"),
         ('type: "Axpy"', [(2, 3), (2, 4, 5), (2, 4, 5)], ShapeError, r"bottom 0 \(2, 3\)"),
@@ -320,6 +322,15 @@ def test_padding(param):
 def test_what_is_refused(body, shapes, error, words):
     with pytest.raises(error, match=words):
         make(text(body, *shapes))
+
+
+def test_l2_length_is_positive():
+    with pytest.raises(ShapeError, match="l2_length must be positive, and is 0"):
+        make(text('type: "L2Norm" l2norm_param { l2_length: 0 }', (2, 3)), fork="caffe-dev")
+
+
+def test_axpy_of_more_axes_than_what_it_scales():
+    check_both(text('type: "Axpy"', (2, 3, 1, 1), (2, 3), (2, 3)))
 
 
 def test_insanity_is_refused_in_train():

@@ -213,6 +213,7 @@ def test_mvn_makes_four_axes(shape):
         ('type: "LRN" lrn_param { local_size: 4 }', SHAPE, "local_size must be odd, and is 4"),
         ('type: "LRN"', (7, 5, 4), r"needs a bottom of 4 axes, and has \(7, 5, 4\)"),
         ('type: "MVN"', (2, 3, 1, 4, 6), "at most 4 axes"),
+        ('type: "MVN" mvn_param { eps: nan }', SHAPE, r"'norm' \(MVN\): mvn_param.eps is nan"),
     ],
 )
 def test_what_caffe_refuses(body, shape, message):

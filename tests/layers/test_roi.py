@@ -239,3 +239,11 @@ def test_any_region(data):
         ("PSROIPooling", f"psroi_pooling_param {{ {groups} }}", None),
     ):
         check_both(text(kind, param, shape, (9, 5)), feeds=feeds, fork=fork)
+
+
+def test_a_region_of_no_place_reads_inside():
+    """Places of NaN must not become indices, of which int64 has the lowest."""
+    net = make(text("ROIAlign", MEAN % 2, (1, 2, 4, 5), (1, 5)))
+    rois = np.array([[0, np.nan, 0, np.nan, 9]], np.float32)
+    made = net.forward({"x": np.ones((1, 2, 4, 5), np.float32), "rois": rois})["y"]
+    assert made.shape == (1, 2, 2, 3)

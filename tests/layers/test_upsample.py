@@ -206,3 +206,10 @@ def test_any_mask(data):
         param = f"kernel_size: {kernel} stride: {stride} unpool_size: {size[0] + 3} unpool: {way}"
         if all((n - 1) * stride < size[0] + 3 for n in shape[2:]):
             check_both(text("Unpooling", param, shape))
+
+
+def test_average_of_a_window_that_lies_off_the_top():
+    """In the fork its loops do nothing; here nothing was divided by its size, 0."""
+    param = "kernel_size: 2 unpool_h: 2 unpool_w: 3 unpool: AVE"
+    made = check_both(text("Unpooling", param, (1, 2, 4, 5)))["y"]
+    assert made.shape == (1, 2, 2, 3)
