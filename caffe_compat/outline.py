@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+from google.protobuf.message import Message
 from numpy.typing import NDArray
 
 from .errors import WeightsError
@@ -47,8 +48,9 @@ def outline(path: Path) -> tuple[onnx.ModelProto, Arrays]:
     Initializers of other types than the plain numbers, or without raw bytes, stay in the model.
 
     Raises:
-        OutsideError: its initializers are said to lie elsewhere than in its folder or below.
-        WeightsError: it is no protobuf; its initializers are not where it says.
+        OutsideError: tensors are said to lie elsewhere than in its folder or below.
+        WeightsError: it is no protobuf; its initializers are not where it says; other tensors lie
+            in files.
         google.protobuf.message.DecodeError: it is another's.
     """
     file = Mapped.open(path)
@@ -69,7 +71,52 @@ def outline(path: Path) -> tuple[onnx.ModelProto, Arrays]:
                     arrays[tensor.name] = array
                     continue
             inner += file[part.offset : part.stop]
-    return onnx.ModelProto.FromString(bytes(outer + head(_GRAPH, len(inner)) + inner)), arrays
+    model = onnx.ModelProto.FromString(bytes(outer + head(_GRAPH, len(inner)) + inner))
+    for name in check_inside(model, path):
+        raise WeightsError(f"{path}: '{name}' lies in another file, and is no initializer of plain "
+                           "numbers")  # fmt: skip
+    return model, arrays
+
+
+def check_inside(model: onnx.ModelProto, path: Path | None) -> list[str]:
+    """The tensors of a model, anywhere in it, that lie in other files.
+
+    Args:
+        model: the model.
+        path: the file that it is from; None where it has no folder that others could lie in.
+
+    Raises:
+        OutsideError: a tensor lies elsewhere than in the model's folder or below.
+    """
+    found = [t for t in _tensors(model) if t.data_location == onnx.TensorProto.EXTERNAL]
+    for tensor in found:
+        name = next((e.value for e in tensor.external_data if e.key == "location"), "")
+        if path is None:
+            raise OutsideError(f"the model: '{tensor.name}' lies in {name}, and the model in no "
+                               "folder; give the path of its file")  # fmt: skip
+        _inside(path.resolve().parent, name, tensor.name, path)
+    return [tensor.name for tensor in found]
+
+
+def _tensors(message: Message) -> Iterator[onnx.TensorProto]:
+    for field, value in message.ListFields():
+        if field.message_type is not None:
+            for each in [value] if isinstance(value, Message) else value:
+                if isinstance(each, onnx.TensorProto):
+                    yield each
+                else:
+                    yield from _tensors(each)
+
+
+def _inside(folder: Path, location: str, tensor: str, model: Path) -> Path:
+    """The file that a tensor lies in."""
+    try:
+        path = (folder / location).resolve()
+    except (OSError, RuntimeError, ValueError) as error:  # a loop of links; a null character
+        raise OutsideError(f"{model}: '{tensor}' lies in {location!r}: {error}") from None
+    if not path.is_relative_to(folder):
+        raise OutsideError(f"{model}: '{tensor}' lies in {location}, outside its folder")
+    return path
 
 
 def _but_raw(file: Mapped, fields: list[Field]) -> Iterator[bytes]:
@@ -108,10 +155,7 @@ def _elsewhere(
     name = where.get("location", "")
     if name not in others:
         folder = file.path.resolve().parent
-        path = (folder / name).resolve()
-        if not path.is_relative_to(folder):
-            raise OutsideError(f"{file.path}: '{tensor.name}' lies in {name}, outside its folder")
-        others[name] = Mapped.open(path)
+        others[name] = Mapped.open(_inside(folder, name, tensor.name, file.path))
     offset = where.get("offset", "0")
     if not offset.isdecimal():
         raise WeightsError(f"{file.path}: '{tensor.name}' lies at {offset!r}, which is no number")

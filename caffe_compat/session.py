@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 import onnx
+from google.protobuf.message import DecodeError
 from numpy.typing import ArrayLike, NDArray
 
 from . import onnx_files
@@ -18,7 +20,7 @@ from .devices import Device, devices, runtime, say_once
 from .errors import CaffeCompatError, DeviceError, ShapeError
 from .lowering import Lowered, lower
 from .net import Net
-from .outline import OutsideError, outline
+from .outline import OutsideError, check_inside, outline
 from .tuning import is_slow, tune
 from .weights import mapped
 
@@ -75,7 +77,7 @@ class Session:
         choices = devices(device, cuda_graph=cuda_graph)
         options = runtime().SessionOptions()
         options.intra_op_num_threads = threads
-        options.log_severity_level = 3
+        options.log_severity_level = 4  # what it would print stands in its exceptions too
         on_cpu = not any(choice.on_gpu for choice in choices)
         source, values = _source(model, blobs, options, on_cpu=on_cpu)
         self._session, chosen = _open(source, options, choices)
@@ -197,9 +199,15 @@ def _outlined(path: Path, *, on_cpu: bool) -> Lowered | Path:
     except OutsideError:  # which onnxruntime up to 1.23 would read
         raise
     except Exception:  # onnxruntime says what is wrong with it
+        _check_inside(path)
         return path
     gains = path.stat().st_size >= _LARGE or (on_cpu and is_slow(model))
     return Lowered(model, arrays, ()) if gains else path
+
+
+def _check_inside(path: Path) -> None:
+    with suppress(DecodeError, OSError):
+        check_inside(onnx.load(path, load_external_data=False), path)
 
 
 def _parsed(model: str | Path | bytes) -> Lowered:
@@ -209,8 +217,11 @@ def _parsed(model: str | Path | bytes) -> Lowered:
         if not isinstance(model, bytes):
             return Lowered(*outline(Path(model)), ())
         message = onnx.load_from_string(model)
+        check_inside(message, None)
         held = message.graph.initializer
         arrays = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in held}
+    except OutsideError:
+        raise
     except Exception as error:  # protobuf's own error type depends on its implementation
         raise CaffeCompatError(f"{what}: not an ONNX file that can be read: {error}") from error
     del held[:]

@@ -10,6 +10,7 @@ import onnxruntime as ort
 import pytest
 
 from caffe_compat import Session
+from caffe_compat.errors import CaffeCompatError, WeightsError
 from caffe_compat.lowering import lower
 from caffe_compat.outline import outline
 from caffe_compat.tuning import is_slow, tune
@@ -129,3 +130,59 @@ def test_an_outline_reads_nothing_outside_its_folder(tmp_path):
     (path.parent / "net.data").write_bytes(b"short")
     with pytest.raises(ValueError, match="has 5 bytes"):
         outline(path)
+
+
+def outside(kind):
+    """A model one of whose tensors, of some kind, lies in ../n.dat."""
+    h, types = onnx.helper, onnx.TensorProto
+    w = onnx.TensorProto(name="w", dims=[3], data_type=types.BOOL if kind == "bool" else 1,
+                         data_location=types.EXTERNAL)  # fmt: skip
+    w.external_data.add(key="location", value="../n.dat")
+    x, y = (h.make_tensor_value_info(name, 1, [3]) for name in "xy")
+    nodes, held = [h.make_node("Add", ["x", "w"], ["y"])], [w]
+    if kind == "bool":
+        nodes = [h.make_node("Where", ["w", "x", "x"], ["y"])]
+    elif kind == "attribute":
+        nodes, held = [h.make_node("Constant", [], ["w"], value=w), *nodes], []
+    elif kind == "branch":
+        branch = h.make_graph([h.make_node("Add", ["x", "w"], ["z"])], "b", [],
+                              [h.make_tensor_value_info("z", 1, None)], [w])  # fmt: skip
+        nodes = [h.make_node("If", ["c"], ["y"], then_branch=branch, else_branch=branch)]
+        held = [onnx.numpy_helper.from_array(np.array(True), "c")]
+    elif kind == "behind a damaged one":
+        held = [onnx.TensorProto(name="d", dims=[3], data_type=1, raw_data=b"1234"), w]
+    graph = h.make_graph(nodes, "g", [x], [y], held)
+    return h.make_model(graph, opset_imports=[h.make_opsetid("", 18)], ir_version=8)
+
+
+@pytest.mark.parametrize("blobs", [(), ("y",)])
+@pytest.mark.parametrize("kind", ["plain", "bool", "attribute", "branch", "behind a damaged one"])
+def test_a_session_reads_nothing_outside_the_models_folder(tmp_path, monkeypatch, kind, blobs):
+    path = tmp_path / "inner" / "net.onnx"
+    path.parent.mkdir()
+    path.write_bytes(outside(kind).SerializeToString())
+    (tmp_path / "n.dat").write_bytes(bytes(12))
+    monkeypatch.chdir(path.parent)
+    with pytest.raises(CaffeCompatError, match=r"outside its folder|has 4 bytes at"):
+        Session(path, "cpu", blobs=blobs)
+
+
+@pytest.mark.parametrize("kind", ["bool", "attribute", "branch"])
+def test_other_tensors_are_read_beside_the_model_or_not(tmp_path, monkeypatch, kind):
+    """Not from the folder that the program happens to run in."""
+    path = tmp_path / "inner" / "net.onnx"
+    path.parent.mkdir()
+    path.write_bytes(outside(kind).SerializeToString().replace(b"../n.dat", b"./12.dat"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "12.dat").write_bytes(bytes(12))
+    for blobs in ((), ("y",)):
+        with pytest.raises(CaffeCompatError, match=r"12\.dat|lies in another file"):
+            Session(path, "cpu", blobs=blobs)
+
+
+def test_a_model_of_bytes_has_no_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "12.dat").write_bytes(bytes(12))
+    data = outside("plain").SerializeToString().replace(b"../n.dat", b"./12.dat")
+    with pytest.raises(WeightsError, match="give the path of its file"):
+        Session(data, "cpu", blobs=["y"])
