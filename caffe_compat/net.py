@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 
-from .errors import ShapeError, WeightsError
+from .errors import CaffeCompatError, ShapeError, WeightsError
 from .graph import Graph, Node
 from .layer import Array
 from .progress import track
@@ -154,7 +156,12 @@ def fill(graph: Graph, rng: Rng) -> Net:
 
     A layer whose prototxt carries its blobs keeps those and draws nothing; a shared blob is
     drawn at every place that uses it, and its owner's stays.
+
+    Raises:
+        CaffeCompatError: the parameters are more than the machine's memory; no system says so
+            before it ends the process.
     """
+    _check_room(graph)
     params: list[tuple[Array, ...]] = []
     for node in track(graph.nodes, "filling"):
         with node.layer.named():
@@ -165,6 +172,26 @@ def fill(graph: Graph, rng: Rng) -> Net:
             drawn[i] = held[place].reshape(node.blobs[i].shape)
         params.append(tuple(drawn))
     return Net(graph, tuple(params))
+
+
+def _check_room(graph: Graph) -> None:
+    sizes = [
+        4 * sum(prod(blob.shape) for i, blob in enumerate(node.blobs) if node.owners[i] == (at, i))
+        for at, node in enumerate(graph.nodes)
+    ]
+    have = _memory()
+    if have is not None and sum(sizes) > have:
+        largest = graph.nodes[sizes.index(max(sizes))].layer.name
+        raise CaffeCompatError(f"the parameters take {sum(sizes):,} bytes, {max(sizes):,} of them "
+                               f"in layer '{largest}', and the machine has {have:,}")
+
+
+def _memory() -> int | None:
+    """The machine's memory in bytes; None where it does not say."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):  # Windows has no sysconf
+        return None
 
 
 def trained(graph: Graph, weights: Weights, rng: Rng) -> tuple[Net, Report]:
