@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
+from .aliasing import check_aliases
 from .caffe_pb2 import NetParameter
 from .errors import ShapeError, UnsupportedError
 from .layer import Blob, Layer, Shape, check_arity, find, named, registry
@@ -158,10 +159,12 @@ def connect(
 
     Raises:
         ShapeError: what Caffe's CHECKs refuse, with the layer's name.
+        UnsupportedError: Caffe would overwrite a blob that it still reads.
     """
     given = {name: tuple(dims) for name, dims in (inputs or {}).items()}
     walk = _Walk(layers, given)
     graph = Graph(net, tuple(walk.nodes), tuple(walk.fed), walk.outputs)
+    check_aliases(graph.nodes, graph.outputs)
     unknown = set(given) - {value.blob for value in graph.inputs}
     if unknown:
         have = ", ".join(value.blob for value in graph.inputs) or "none"

@@ -102,6 +102,10 @@ class Layer:
         """Which tops the caller feeds: none but for layers that read data."""
         return ()
 
+    def shares(self, *x: Shape) -> bool:
+        """Whether in Caffe the tops are the first bottom's memory, unchanged (ShareData)."""
+        return False
+
     def classes(self, *x: Shape) -> dict[int, int]:
         """The bottoms that hold class indices, as {bottom: how many classes}."""
         return {}

@@ -73,6 +73,9 @@ class Dropout(Layer):
     Refused: TRAIN, whose result is random.
     """
 
+    def shares(self, *x: Shape) -> bool:
+        return not self.train and self.proto.top[:1] == self.proto.bottom[:1]
+
     def forward(self, x: Array) -> Array:
         self._check_phase()
         return x

@@ -19,6 +19,8 @@ class LSTM(Recurrent):
     i, f, o = sigmoid and g = tanh of the four parts of W_xc x + W_hc (cont h) + b_c.
     Every run starts from a zero state, as Caffe's first forward pass does; Caffe's later passes
     go on from the last one's state. With expose_hidden the state is the caller's in both.
+
+    Refused: more than 65536 time steps.
     """
 
     states, gates, letter = 2, 4, "c"

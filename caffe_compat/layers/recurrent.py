@@ -176,6 +176,8 @@ class RNN(Recurrent):
 
     Every run starts from a zero state, as Caffe's first forward pass does; Caffe's later passes
     go on from the last one's state. With expose_hidden the state is the caller's in both.
+
+    Refused: more than 65536 time steps.
     """
 
     states, gates, letter = 1, 1, "h"

@@ -33,6 +33,9 @@ class Concat(Layer):
                 raise ShapeError(f"bottoms {x[0]} and {shape} differ besides axis {axis}")
         return [_with(x[0], axis, sum(shape[axis] for shape in x))]
 
+    def shares(self, *x: Shape) -> bool:
+        return len(x) == 1
+
     def forward(self, *x: Array) -> Array:
         return np.concatenate(x, axis=self.axis(x[0].ndim))
 
@@ -77,6 +80,9 @@ class Slice(Layer):
         axis = self.axis(len(x))
         return [_with(x, axis, n) for n in self.sizes(x[axis])]
 
+    def shares(self, *x: Shape) -> bool:
+        return len(self.proto.top) == 1
+
     def forward(self, x: Array) -> tuple[Array, ...]:
         axis = self.axis(x.ndim)
         return tuple(np.split(x, np.cumsum(self.sizes(x.shape[axis]))[:-1], axis=axis))
@@ -101,6 +107,9 @@ class Split(Layer):
     def shapes(self, x: Shape) -> list[Shape | None]:
         return [x] * len(self.proto.top)
 
+    def shares(self, *x: Shape) -> bool:
+        return True
+
     def forward(self, x: Array) -> tuple[Array, ...]:
         return (x,) * len(self.proto.top)
 
@@ -124,6 +133,9 @@ class _Reshaping(Layer):
     def axes(self, rank: int) -> list[_Axis]:
         """The top's axes for a bottom of that rank."""
         raise NotImplementedError
+
+    def shares(self, *x: Shape) -> bool:
+        return True
 
     def shapes(self, x: Shape) -> list[Shape | None]:
         axes = self.axes(len(x))
@@ -262,6 +274,10 @@ class Permute(Layer):
 
     def shapes(self, x: Shape) -> list[Shape | None]:
         return [tuple(x[axis] for axis in self.order(len(x)))]
+
+    def shares(self, *x: Shape) -> bool:
+        order = self.order(len(x[0]))
+        return order == sorted(order)
 
     def forward(self, x: Array) -> Array:
         return np.ascontiguousarray(x.transpose(self.order(x.ndim)))
