@@ -99,11 +99,11 @@ def filler(text, size="kernel_size: 3"):
     ('type: "file"', "filler 'file': only a fork"),
     ('type: "diagonal"', "filler 'diagonal': only a fork"),
     ('type: "gabor"', "filler 'gabor': only a fork"),
-    ('type: "gaussian" std: nan', "filler 'gaussian': std is nan"),
+    ('type: "gaussian" std: nan', "convolution_param.weight_filler.std is nan"),
     ('type: "gaussian" mean: -inf', "filler 'gaussian': mean is -inf"),
-    ('type: "constant" value: nan', "filler 'constant': value is nan"),
+    ('type: "constant" value: nan', "convolution_param.weight_filler.value is nan"),
     ('type: "uniform" min: -inf', "filler 'uniform': min is -inf"),
-    ('type: "msra" a: nan', "filler 'msra': a is nan"),
+    ('type: "msra" a: nan', "convolution_param.weight_filler.a is nan"),
     ('type: "msra" a: 1e30', "sigma > 0 (0 vs. 0)"),
 ])  # fmt: skip
 def test_a_bad_filler(run, tmp_path, text, said):
