@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
-from collections.abc import Callable
-from typing import Any, get_type_hints
+from collections.abc import Callable, Iterator
+from typing import Any, get_args, get_type_hints
+
+from typer.models import ParameterInfo
 
 
 def ungroup(command: Callable[..., None]) -> Callable[..., None]:
@@ -25,6 +27,9 @@ def ungroup(command: Callable[..., None]) -> Callable[..., None]:
     parameters: list[inspect.Parameter] = []
     for name, parameter in signature.parameters.items():
         parameters += _options(groups[name]) if name in groups else [parameter]
+    for parameter in parameters:
+        for info in _infos(parameter.annotation):
+            info.readable = False  # of typer: not misuse; who opens the file says what is wrong
 
     @functools.wraps(command)
     def call(*args: Any, **given: Any) -> None:
@@ -37,6 +42,15 @@ def ungroup(command: Callable[..., None]) -> Callable[..., None]:
     call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     call.__annotations__ = {p.name: p.annotation for p in parameters}
     return call
+
+
+def _infos(annotation: Any) -> Iterator[ParameterInfo]:
+    """What an annotation tells typer."""
+    for each in (*get_args(annotation), *getattr(annotation, "__metadata__", ())):
+        if isinstance(each, ParameterInfo):
+            yield each
+        else:
+            yield from _infos(each)
 
 
 def _options(group: Any) -> list[inspect.Parameter]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -351,3 +352,18 @@ def test_streams_that_are_closed_full_or_piped(net, line, status):
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == status, done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes")
+def test_a_file_that_may_not_be_read(net, tmp_path):
+    """Not misuse, whose status is 2. Root would read it: so it runs without that right."""
+    net.chmod(0)
+    command = [*COMMAND, "show", net]
+    if os.access(net, os.R_OK):
+        without = [shutil.which("setpriv") or "false", "--bounding-set=-dac_override,-dac_read_search"]
+        if subprocess.run([*without, "true"], check=False).returncode:
+            pytest.skip("run by root, who may read everything")
+        command = [*without, *command]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == f"error: {net}: cannot be read: Permission denied\n"
