@@ -360,7 +360,8 @@ def test_a_file_that_may_not_be_read(net, tmp_path):
     net.chmod(0)
     command = [*COMMAND, "show", net]
     if os.access(net, os.R_OK):
-        without = [shutil.which("setpriv") or "false", "--bounding-set=-dac_override,-dac_read_search"]
+        dropped = "--bounding-set=-dac_override,-dac_read_search"
+        without = [shutil.which("setpriv") or "false", dropped]
         if subprocess.run([*without, "true"], check=False).returncode:
             pytest.skip("run by root, who may read everything")
         command = [*without, *command]
