@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import UnsupportedError
+from .names import Names
 
 if TYPE_CHECKING:
     import onnx
@@ -51,7 +52,7 @@ class Builder:
         self._params: dict[str, AnyArray] = {}
         self._dims: dict[str, Dims] = {}
         self._constants: dict[tuple[Any, ...], str] = {}
-        self._names: set[str] = set()
+        self._names = Names()
         self._readers: Counter[str] = Counter()
         self._layer = ""
         self._begin = 0
@@ -79,7 +80,7 @@ class Builder:
         key = (array.dtype.str, array.shape, array.tobytes()) if array.nbytes <= 4096 else None
         if key is not None and key in self._constants:
             return self._constants[key]
-        name = self._unique(f"{self._layer}/constant")
+        name = self._names.unique(f"{self._layer}/constant")
         self.arrays[name] = array
         if key is not None:
             self._constants[key] = name
@@ -100,7 +101,7 @@ class Builder:
 
     def change(self, parameter: str, array: AnyArray) -> str:
         """What ONNX needs in the parameter's place, where its bytes cannot serve as they are."""
-        name = self._unique(f"{parameter}:changed")
+        name = self._names.unique(f"{parameter}:changed")
         self.arrays[name] = np.asarray(array, order="C")
         self.changed.append(parameter)
         return name
@@ -150,7 +151,7 @@ class Builder:
         from onnx import helper
 
         outer, self.nodes = self.nodes, []
-        names = [self._unique(f"{self._layer}/in") for _ in range(inputs)]
+        names = [self._names.unique(f"{self._layer}/in") for _ in range(inputs)]
         try:
             made = step(*names)
             body = self.nodes
@@ -202,7 +203,7 @@ class Builder:
     def parameter(self, name: str, array: AnyArray) -> None:
         """Make a parameter known; it becomes an initializer when a node reads it."""
         self._params[name] = array
-        self._names.add(name)
+        self._names.take(name)
 
     def is_parameter(self, name: str) -> bool:
         """Whether an initializer is a parameter as Caffe stores it, perhaps under another shape."""
@@ -211,7 +212,7 @@ class Builder:
     def value(self, name: str, dims: Dims) -> None:
         """Make a blob's tensor known, with its shape."""
         self._dims[name] = dims
-        self._names.add(name)
+        self._names.take(name)
 
     def read_by(self, names: Iterable[str]) -> None:
         """Count readers of blobs: a layer for each bottom, and the caller of the net."""
@@ -274,7 +275,7 @@ class Builder:
             names.append(name)
         while names and not names[-1]:
             names.pop()
-        made = [self._unique(f"{self._layer}/{op}") for _ in range(outputs)]
+        made = [self._names.unique(f"{self._layer}/{op}") for _ in range(outputs)]
         given: dict[str, Any] = {
             key: numpy_helper.from_array(value) if isinstance(value, np.ndarray) else value
             for key, value in attributes.items()
@@ -291,16 +292,8 @@ class Builder:
                         names[i] = new
         self.aliases[old] = new
 
-    def _unique(self, name: str) -> str:
-        unique, k = name, 1
-        while unique in self._names:
-            k += 1
-            unique = f"{name}_{k}"
-        self._names.add(unique)
-        return unique
-
     def _unique_node(self, name: str) -> str:
-        return self._unique(f"node:{name}").removeprefix("node:")
+        return self._names.unique(f"node:{name}").removeprefix("node:")
 
 
 def _reads(node: onnx.NodeProto) -> set[str]:

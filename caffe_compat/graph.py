@@ -12,6 +12,7 @@ from .aliasing import check_aliases
 from .caffe_pb2 import NetParameter
 from .errors import ShapeError, UnsupportedError
 from .layer import Blob, Layer, Shape, check_arity, find, named, registry
+from .names import Names
 from .sharing import Place, Sharing
 from .varying import find_varying
 
@@ -191,7 +192,7 @@ class _Walk:
         self._readers: Counter[str] = Counter()
         self._losses: set[str] = set()  # values with a loss weight of their own
         self._writers = Counter(top for layer in layers for top in layer.proto.top)
-        self._names: set[str] = set()
+        self._names = Names()
         self._sharing = Sharing()
         for layer in layers:
             with layer.named():
@@ -255,8 +256,8 @@ class _Walk:
         self._writers[blob] -= 1
         # What the caller feeds keeps its name; else the last writer has it.
         last = self._writers[blob] <= 0 and all(value.blob != blob for value in self.fed)
-        value = Value(self._unique(blob if fed or last else f"{blob}/{layer.name}"), blob, shape,
-                      shape)
+        name = self._names.unique(blob if fed or last else f"{blob}/{layer.name}")
+        value = Value(name, blob, shape, shape)
         if fed:
             self.fed.append(value)
         return value
@@ -271,14 +272,6 @@ class _Walk:
             raise ShapeError(f"top blob '{blob}' produced by multiple sources")
         if not layer.inplace:
             raise ShapeError(f"cannot run in place: its top is its own bottom '{blob}'")
-
-    def _unique(self, name: str) -> str:
-        unique, k = name, 1
-        while unique in self._names:
-            k += 1
-            unique = f"{name}_{k}"
-        self._names.add(unique)
-        return unique
 
 
 def _top_names(layer: Layer) -> list[str]:

@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from ..builder import FLOAT, AnyArray, Builder
+from ..builder import FLOAT, AnyArray, Builder, int64
 from ..caffe_pb2 import LayerParameter, PriorBoxParameter
 from ..errors import ShapeError, UnsupportedError
 from ..layer import Array, Layer, Shape, layer
@@ -109,21 +109,21 @@ class DetectionOutput(Layer):
         images, none = g.dims(conf)[0], self._lower_nothing(g, conf)
         if not self._labels or 0 in (self.p.keep_top_k, self._top_k):
             return none
-        scores = g.Transpose(g.Reshape(conf, _int64(0, -1, self.p.num_classes)), perm=[0, 2, 1])
+        scores = g.Transpose(g.Reshape(conf, int64(0, -1, self.p.num_classes)), perm=[0, 2, 1])
         scores = self._of_labels(g, scores)
         # From here on (images, labels, candidates): the best of each label, by falling score.
         count = self._candidates(g, prior, scores)
         scores, order = g.TopK(scores, _vector(g, count), axis=2, outputs=2)
         found = self._lower_decoded(g, loc, prior)
         batch = 1 if self.p.share_location else 2
-        found = g.GatherND(found, g.Unsqueeze(order, _int64(3)), batch_dims=batch)
+        found = g.GatherND(found, g.Unsqueeze(order, int64(3)), batch_dims=batch)
         kept = self._lower_suppressed(g, found, scores, images, count)
         kept = self._lower_best(g, kept, scores, images, count)
         rows = self._lower_rows(g, kept, found, scores)
-        empty = g.Equal(g.Shape(rows, start=2, end=3), _int64(0))
-        every = g.Shape(conf, end=1) if images is None else _int64(images)
-        fill = g.Where(empty, every, _int64(0))
-        return str(g.Concat(rows, g.Slice(none, _int64(0), fill, _int64(2)), axis=2))
+        empty = g.Equal(g.Shape(rows, start=2, end=3), int64(0))
+        every = g.Shape(conf, end=1) if images is None else int64(images)
+        fill = g.Where(empty, every, int64(0))
+        return str(g.Concat(rows, g.Slice(none, int64(0), fill, int64(2)), axis=2))
 
     @property
     def _top_k(self) -> int | None:
@@ -134,14 +134,14 @@ class DetectionOutput(Layer):
         """What x (images, classes, ...) has for the labels that are not the background."""
         if len(self._labels) == self.p.num_classes:
             return x
-        return str(g.Gather(x, _int64(*self._labels), axis=1))
+        return str(g.Gather(x, int64(*self._labels), axis=1))
 
     def _candidates(self, g: Builder, prior: str, scores: str) -> Size:
         """How many boxes of each label are looked at: top_k, or all where they are fewer."""
         coordinates = g.dims(prior)[2]
         if coordinates is None:
             every = g.Shape(scores, start=2)
-            return str(every if self._top_k is None else g.Min(every, _int64(self._top_k)))
+            return str(every if self._top_k is None else g.Min(every, int64(self._top_k)))
         every = coordinates // 4
         return every if self._top_k is None else min(every, self._top_k)
 
@@ -150,7 +150,7 @@ class DetectionOutput(Layer):
         p = self.p
         known = g.known(prior)
         if known is None:
-            both = g.Reshape(prior, _int64(2, -1, 4))
+            both = g.Reshape(prior, int64(2, -1, 4))
             priors, variances = g.Split(both, axis=0, num_outputs=2, outputs=2)
         else:
             maker = g.maker(prior)
@@ -160,9 +160,9 @@ class DetectionOutput(Layer):
             bx.check_priors(priors, p.code_type)
             variances = variances[0] if np.all(variances == variances[0]) else variances
         if p.share_location:
-            predictions = g.Reshape(loc, _int64(0, -1, 4))
+            predictions = g.Reshape(loc, int64(0, -1, 4))
         else:
-            predictions = g.Reshape(loc, _int64(0, -1, p.num_classes, 4))
+            predictions = g.Reshape(loc, int64(0, -1, p.num_classes, 4))
             predictions = self._of_labels(g, g.Transpose(predictions, perm=[0, 2, 1, 3]))
         scale = None if p.variance_encoded_in_target else variances
         found = bx.lower_decode(g, predictions, priors, scale, p.code_type)
@@ -197,9 +197,9 @@ class DetectionOutput(Layer):
         keep, labels = self.p.keep_top_k, len(self._labels)
         if keep < 0 or (isinstance(count, int) and labels * count <= keep):
             return kept
-        most = keep if isinstance(count, int) else g.Min(g.Mul(count, _int64(labels)), _int64(keep))
+        most = keep if isinstance(count, int) else g.Min(g.Mul(count, int64(labels)), int64(keep))
         nothing = _float(-np.inf)
-        flat = g.Reshape(g.Where(kept, scores, nothing), _int64(0, -1))
+        flat = g.Reshape(g.Where(kept, scores, nothing), int64(0, -1))
         values, places = g.TopK(flat, _vector(g, most), axis=1, outputs=2)
         none = _unmarked(g, flat, images, count * labels if isinstance(count, int) else None)
         best = g.ScatterElements(none, places, g.Greater(values, nothing), axis=1)
@@ -211,10 +211,10 @@ class DetectionOutput(Layer):
         image, label, _ = g.Split(places, axis=1, num_outputs=3, outputs=3)
         image = g.Cast(image, to=FLOAT)
         label = g.Gather(np.array(self._labels, np.float32), label)
-        score = g.Unsqueeze(g.GatherND(scores, places), _int64(1))
+        score = g.Unsqueeze(g.GatherND(scores, places), int64(1))
         box = self._lower_show(g, g.GatherND(found, places))
         rows = g.Concat(image, label, score, box, axis=1)
-        return str(g.Unsqueeze(rows, _int64(0, 1)))
+        return str(g.Unsqueeze(rows, int64(0, 1)))
 
     def _show(self, box: Array) -> Array:
         """What a row says of a box that stays."""
@@ -234,8 +234,8 @@ class DetectionOutput(Layer):
         if images is not None:
             return g.constant(self._nothing(images))
         numbers = g.Cast(bx.lower_range(g, g.Shape(conf, end=1)), to=FLOAT)
-        numbers = g.Unsqueeze(numbers, _int64(0, 1, 3))
-        return str(g.Pad(numbers, _int64(0, 0, 0, 0, 0, 0, 0, 6), _float(-1)))
+        numbers = g.Unsqueeze(numbers, int64(0, 1, 3))
+        return str(g.Pad(numbers, int64(0, 0, 0, 0, 0, 0, 0, 6), _float(-1)))
 
 
 def _unmarked(g: Builder, like: str, *sizes: Size | None) -> AnyArray | str:
@@ -250,13 +250,9 @@ def _vector(g: Builder, *sizes: Size) -> AnyArray | str:
     """Sizes as one tensor; a name among them is one that the run finds."""
     numbers = [size for size in sizes if isinstance(size, int)]
     if len(numbers) == len(sizes):
-        return _int64(*numbers)
-    parts = [_int64(size) if isinstance(size, int) else size for size in sizes]
+        return int64(*numbers)
+    parts = [int64(size) if isinstance(size, int) else size for size in sizes]
     return str(g.Concat(*parts, axis=0)) if len(parts) > 1 else parts[0]
-
-
-def _int64(*values: int) -> AnyArray:
-    return np.array(values, np.int64)
 
 
 def _float(value: float) -> AnyArray:
