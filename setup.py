@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
 setup(
     name="caffe_compat",
@@ -12,13 +12,20 @@ setup(
     long_description_content_type="text/markdown",
     license="BSD-2-Clause",
     python_requires=">=3.10",
-    packages=["caffe_compat", *(f"caffe_compat.{name}" for name in (
-        "doctor", "layers", "rng", "weights", "converters"))],
+    packages=[
+        *find_packages(include=["caffe_compat", "caffe_compat.*"]),
+        "caffe_compat.converters",
+    ],
     package_dir={"caffe_compat.converters": "converters"},
     package_data={"caffe_compat": ["py.typed", "*.pyi"]},
     install_requires=[
-        "numpy>=1.26", "protobuf>=4.25.1", "onnx>=1.18",
-        "typer>=0.26", "rich>=13.8", "h5py>=3.10", "pillow>=10.1",
+        "numpy>=1.26",
+        "protobuf>=4.25.1",
+        "onnx>=1.18",
+        "typer>=0.26",
+        "rich>=13.8",
+        "h5py>=3.10",
+        "pillow>=10.1",
     ],
     # onnxruntime and onnxruntime-gpu put their files in one place, and pip cannot let an extra
     # take a requirement away: so each is an extra, and neither a requirement.

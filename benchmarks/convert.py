@@ -26,8 +26,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from caffe_compat import files, weights
+from caffe_compat import weights
 from caffe_compat.caffe_pb2 import LayerParameter, NetParameter, PoolingParameter
+from caffe_compat.prototxt import writer
 
 STAGES = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))  # channels, convolutions
 CLASSES = 1000
@@ -43,10 +44,13 @@ def work(path):
     opened = weights.read(path)
     return {layer.name: [blob.array for blob in layer.blobs] for layer in opened.layers}
 """
-TOUCHED = OURS.replace("    return", "    loaded =") + """
+TOUCHED = (
+    OURS.replace("    return", "    loaded =")
+    + """
     total = sum(float(array[..., ::64].sum()) for arrays in loaded.values() for array in arrays)
     return loaded, total
 """
+)
 PROTOBUF = """
 import numpy
 from caffe_compat.caffe_pb2 import NetParameter
@@ -160,7 +164,7 @@ def make_model(folder: Path, hidden: int) -> Path:
         channels = shape[0] if shape else channels
         blobs = [shape, shape[:1]] if shape else []
         params.append([0.01 * rng.standard_normal(s, "f4") for s in blobs])
-    files.write_text(net, folder / "net.prototxt")
+    writer.write_text(net, folder / "net.prototxt")
     weights.write_caffemodel(folder / "net.caffemodel", net, params)
     return folder / "net.caffemodel"
 
@@ -236,16 +240,24 @@ def convert(path: Path, bytecode: Path, *, judge: bool) -> bool:
         return lambda: caffe_compat(*arguments, folder=folder, bytecode=bytecode)
 
     def form(weights_as: str) -> Callable[[], Cost]:
-        return command("convert", "net.prototxt", path.name, "-o", "out.onnx",
-                       "--weights-as", weights_as)  # fmt: skip
+        return command(
+            "convert", "net.prototxt", path.name, "-o", "out.onnx", "--weights-as", weights_as
+        )
 
     start = command("convert", "none.prototxt", "-o", "out.onnx")
     for first in (start, form("in-place")):  # leaves the bytecode
         first()
     start_up, shown, in_place, external, inline, cp = best(
-        [start, command("show", path.name), form("in-place"), form("external"), form("inline"),
-         lambda: copy(path)], folder,
-    )  # fmt: skip
+        [
+            start,
+            command("show", path.name),
+            form("in-place"),
+            form("external"),
+            form("inline"),
+            lambda: copy(path),
+        ],
+        folder,
+    )
     print(f"command, {size / 1e6:.0f} MB, with the interpreter's start")
     show("  cp", cp)
     show("  convert a net of one ReLU", start_up)

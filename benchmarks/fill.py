@@ -20,8 +20,8 @@ import numpy as np
 
 from caffe_compat import fillers, pipeline
 from caffe_compat.caffe_pb2 import FillerParameter
-from caffe_compat.rng import GENERATIONS, make_rng
-from caffe_compat.rng.stream import cores
+from caffe_compat.fillers.rng import GENERATIONS, make_rng
+from caffe_compat.fillers.rng.stream import cores
 
 NET = "tests/golden/nets/NVIDIA_caffe_models_vgg16_train_val/net.prototxt"
 SHAPES = [

@@ -36,7 +36,7 @@ from infer import NETS, make_net
 from onnx import helper
 
 from caffe_compat import Session
-from caffe_compat.devices import Device, devices
+from caffe_compat.runtime.devices import Device, devices
 
 FLOAT = onnx.TensorProto.FLOAT
 
@@ -214,8 +214,10 @@ def row(name: str, batch: int, times: Times, part: Shares) -> str:
     """A line of the table."""
     cpu, gpu = (1e3 * seconds / batch for seconds in (times.cpu, times.whole))
     host = "    -" if part.host is None else f"{part.host:5.0%}"
-    return (f"{name:11} {batch:3} {cpu:9.3f} ms {gpu:9.3f} ms {cpu / gpu:6.1f}x "
-            f"{part.transfer:8.0%} {part.matmul:7.1%} {part.memory:7.1%}  {host}")  # fmt: skip
+    return (
+        f"{name:11} {batch:3} {cpu:9.3f} ms {gpu:9.3f} ms {cpu / gpu:6.1f}x "
+        f"{part.transfer:8.0%} {part.matmul:7.1%} {part.memory:7.1%}  {host}"
+    )
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -229,11 +231,15 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     (device,) = devices(options.device)
     rates = measure_rates(device, options.size, options.seconds)
-    print(f"{device.name}: MatMul {rates.matmul / 1e12:.3f} TFLOP/s, Conv {rates.conv / 1e12:.3f}; "
-          f"memory {rates.memory / 1e9:.1f} GB/s, to it {rates.up / 1e9:.1f}, from it "
-          f"{rates.down / 1e9:.1f}")  # fmt: skip
-    print(f"net       batch    CPU/image {device.name + '/image':>12}   ratio "
-          "transfer  matmul  memory   host")  # fmt: skip
+    print(
+        f"{device.name}: MatMul {rates.matmul / 1e12:.3f} TFLOP/s, Conv {rates.conv / 1e12:.3f}; "
+        f"memory {rates.memory / 1e9:.1f} GB/s, to it {rates.up / 1e9:.1f}, from it "
+        f"{rates.down / 1e9:.1f}"
+    )
+    print(
+        f"net       batch    CPU/image {device.name + '/image':>12}   ratio "
+        "transfer  matmul  memory   host"
+    )
     for name in options.nets.split(","):
         for batch in map(int, options.batches.split(",")):
             with tempfile.TemporaryDirectory() as made:

@@ -27,12 +27,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from caffe_compat import files, pipeline
+from caffe_compat import pipeline
 from caffe_compat.caffe_pb2 import TEST, NetParameter
-from caffe_compat.devices import runtime
-from caffe_compat.net import Net
-from caffe_compat.rules import select
-from caffe_compat.upgrade import upgrade
+from caffe_compat.net.net import Net
+from caffe_compat.prototxt import reader, writer
+from caffe_compat.prototxt.phase import select
+from caffe_compat.prototxt.upgrade import upgrade
+from caffe_compat.runtime.devices import runtime
 
 ROOT = Path(__file__).parents[1]
 GOLDEN = ROOT / "tests/golden/nets"
@@ -94,14 +95,14 @@ class Times(NamedTuple):
 
 def make_net(name: str, batch: int, folder: Path) -> None:
     """Writes net.prototxt, net.caffemodel, net.onnx and input.npy."""
-    message, _ = files.read_net(NETS[name] / "net.prototxt")
+    message, _ = reader.read_net(NETS[name] / "net.prototxt")
     message = select(upgrade(message), TEST)
     for layer in message.layer:
         for shape in layer.input_param.shape:
             shape.dim[0] = batch
         _draw(layer.convolution_param, layer.inner_product_param)
     prototxt = folder / "net.prototxt"
-    files.write_text(message, prototxt)
+    writer.write_text(message, prototxt)
     net = _with_variances(pipeline.load(prototxt, rng="fast"))
     pipeline.save(net, folder / "net.caffemodel")
     pipeline.convert(prototxt, folder / "net.caffemodel", folder / "net.onnx")
@@ -141,10 +142,12 @@ def compare(name: str, batch: int, opencv: Path, options: argparse.Namespace) ->
         folder = Path(made)
         make_net(name, batch, folder)
         turns = [
-            (measure(Path(sys.executable), OURS, folder, options.device, options.seconds),
-             measure(opencv, THEIRS, folder, "cpu", options.seconds))
+            (
+                measure(Path(sys.executable), OURS, folder, options.device, options.seconds),
+                measure(opencv, THEIRS, folder, "cpu", options.seconds),
+            )
             for _ in range(options.repeat)
-        ]  # fmt: skip
+        ]
     for ours, theirs in turns[:1]:
         for a, b in zip(ours.sums, theirs.sums, strict=True):
             if abs(a - b) > 1e-3 * abs(b):
@@ -187,8 +190,9 @@ def main() -> int:
     if "CUDAExecutionProvider" in runtime().get_available_providers():
         device = options.device if options.device.startswith("cuda") else "cuda"
         chosen = ["--nets", options.nets, "--batches", options.batches, "--device", device]
-        subprocess.run([sys.executable, ROOT / "benchmarks/gpu.py", *chosen],
-                       check=device == options.device)  # fmt: skip
+        subprocess.run(
+            [sys.executable, ROOT / "benchmarks/gpu.py", *chosen], check=device == options.device
+        )
     return 0 if all(kept) else 1
 
 

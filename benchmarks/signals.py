@@ -18,12 +18,15 @@ from pathlib import Path
 import numpy as np
 from google.protobuf import text_format
 
-from caffe_compat import rules, upgrade
 from caffe_compat.caffe_pb2 import TEST, NetParameter
 from caffe_compat.doctor import Run, examine, refill, variant
-from caffe_compat.graph import Graph, build
-from caffe_compat.net import Net, fill
-from caffe_compat.rng import BoostRng
+from caffe_compat.fillers.rng import BoostRng
+from caffe_compat.net.build import build
+from caffe_compat.net.filling import fill
+from caffe_compat.net.graph import Graph
+from caffe_compat.net.net import Net
+from caffe_compat.prototxt import upgrade
+from caffe_compat.prototxt.phase import select
 
 SEED = 1701
 RELU = 'type: "ReLU"'
@@ -48,15 +51,19 @@ layer {{ name: "loss" type: "SoftmaxWithLoss" bottom: "fc" bottom: "label" top: 
 
 def stack(layers: int, width: int, size: int, act: str = RELU) -> Graph:
     """Convolutions one after another, with a rectifier after each but the last."""
-    return _build(DATA.format(batch=1, channels=width, size=size)
-                  + _convolutions(layers, width, act, last=False))  # fmt: skip
+    return _build(
+        DATA.format(batch=1, channels=width, size=size)
+        + _convolutions(layers, width, act, last=False)
+    )
 
 
 def classifier(layers: int, width: int, batch: int) -> Graph:
     """Convolutions and a fully connected layer, `layers` in all, for the digits' 8 x 8 pixels."""
-    return _build(DATA.format(batch=batch, channels=1, size=8)
-                  + _convolutions(layers - 1, width, RELU, last=True)
-                  + CLASSIFIER.format(batch=batch, below=f"conv{layers - 1}"))  # fmt: skip
+    return _build(
+        DATA.format(batch=batch, channels=1, size=8)
+        + _convolutions(layers - 1, width, RELU, last=True)
+        + CLASSIFIER.format(batch=batch, below=f"conv{layers - 1}")
+    )
 
 
 def _convolutions(layers: int, width: int, act: str, *, last: bool) -> str:
@@ -69,7 +76,7 @@ def _convolutions(layers: int, width: int, act: str, *, last: bool) -> str:
 
 
 def _build(text: str) -> Graph:
-    return build(rules.select(upgrade.upgrade(text_format.Parse(text, NetParameter())), TEST))
+    return build(select(upgrade.upgrade(text_format.Parse(text, NetParameter())), TEST))
 
 
 def measure(graph: Graph, fillers: Sequence[str], trials: int) -> list[Run]:
@@ -91,8 +98,10 @@ class Table:
 
     def __str__(self) -> str:
         widths = [max(map(len, column)) for column in zip(*self.rows, strict=True)]
-        aligned = ["| " + " | ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) + " |"
-                   for row in self.rows]  # fmt: skip
+        aligned = [
+            "| " + " | ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) + " |"
+            for row in self.rows
+        ]
         rule = "|" + "|".join("-" * (w + 2) for w in widths) + "|"
         return "\n".join([self.title, "", aligned[0], rule, *aligned[1:], ""])
 

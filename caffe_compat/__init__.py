@@ -19,12 +19,13 @@ if TYPE_CHECKING:
         UnsupportedError,
         WeightsError,
     )
-    from .layer import Layer, register
-    from .net import Net
+    from .layers.layer import Layer
+    from .layers.registry import register
+    from .net.net import Net
+    from .net.preprocess import Preprocess
     from .pipeline import convert, load, read, save, to_onnx
-    from .preprocess import Preprocess
-    from .session import Session
-    from .verification import verify
+    from .runtime.session import Session
+    from .runtime.verification import verify
 
 __version__ = "0.1.0"
 __all__ = [
@@ -48,15 +49,22 @@ __all__ = [
 ]
 # Names are imported when first used, so that the command line answers at once.
 _HOMES = {
-    "errors": ("CaffeCompatError", "DeviceError", "ParseError", "ShapeError", "UnsupportedError",
-               "WeightsError"),
-    "layer": ("Layer", "register"),
-    "net": ("Net",),
+    "errors": (
+        "CaffeCompatError",
+        "DeviceError",
+        "ParseError",
+        "ShapeError",
+        "UnsupportedError",
+        "WeightsError",
+    ),
+    "layers.layer": ("Layer",),
+    "layers.registry": ("register",),
+    "net.net": ("Net",),
+    "net.preprocess": ("Preprocess",),
     "pipeline": ("convert", "load", "read", "save", "to_onnx"),
-    "preprocess": ("Preprocess",),
-    "session": ("Session",),
-    "verification": ("verify",),
-}  # fmt: skip
+    "runtime.session": ("Session",),
+    "runtime.verification": ("verify",),
+}
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 

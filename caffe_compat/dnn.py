@@ -21,16 +21,23 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import pipeline
-from .blob_images import NMSBoxes, blobFromImage, blobFromImages, per_channel
-from .devices import say_once
 from .errors import CaffeCompatError, ShapeError
-from .graph import Graph, Node
-from .layer import Array
-from .net import Net as Weighted
-from .reshaping import Reshaping
+from .images.blob_images import NMSBoxes, blobFromImage, blobFromImages, per_channel
+from .net.graph import Graph, Node
+from .net.net import Net as Weighted
+from .runtime.devices import say_once
+from .runtime.reshaping import Reshaping
+from .types import Array
 
-__all__ = ["Layer", "NMSBoxes", "Net", "blobFromImage", "blobFromImages", "readNet",
-           "readNetFromCaffe"]  # fmt: skip
+__all__ = [
+    "Layer",
+    "NMSBoxes",
+    "Net",
+    "blobFromImage",
+    "blobFromImages",
+    "readNet",
+    "readNetFromCaffe",
+]
 
 DNN_BACKEND_DEFAULT, DNN_BACKEND_HALIDE, DNN_BACKEND_INFERENCE_ENGINE = 0, 1, 2
 DNN_BACKEND_OPENCV, DNN_BACKEND_VKCOM, DNN_BACKEND_CUDA = 3, 4, 5
@@ -84,8 +91,10 @@ def readNet(model: str | Path, config: str | Path = "", framework: str = "") -> 
     names = [str(name) for name in (model, config) if str(name)]
     text = [name for name in names if name.endswith((".prototxt", ".pbtxt"))]
     if len(text) != 1 or framework.lower() not in ("", "caffe"):
-        raise CaffeCompatError(f"{', '.join(names)}: readNet reads a .prototxt and its .caffemodel "
-                               "here; for others use cv2.dnn.readNet")  # fmt: skip
+        raise CaffeCompatError(
+            f"{', '.join(names)}: readNet reads a .prototxt and its .caffemodel "
+            "here; for others use cv2.dnn.readNet"
+        )
     return readNetFromCaffe(text[0], *(name for name in names if name not in text))
 
 
@@ -234,10 +243,14 @@ class Net:
     def getUnconnectedOutLayers(self) -> NDArray[np.int32]:
         """The numbers of the layers of which no layer reads anything."""
         read = {value.name for node in self._nodes.values() for value in node.bottoms}
-        return np.array([
-            number for number, node in enumerate(self._nodes.values(), 1)
-            if all(value.name not in read for value in node.tops)
-        ], np.int32)  # fmt: skip
+        return np.array(
+            [
+                number
+                for number, node in enumerate(self._nodes.values(), 1)
+                if all(value.name not in read for value in node.tops)
+            ],
+            np.int32,
+        )
 
     def getUnconnectedOutLayersNames(self) -> tuple[str, ...]:
         """The names of the layers of which no layer reads anything."""

@@ -3,29 +3,18 @@
 from __future__ import annotations
 
 import os
-import re
 import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from google.protobuf import text_format
-from google.protobuf.message import Message
 from numpy.typing import NDArray
 
-from .caffe_pb2 import TEST, TRAIN, NetParameter, NetState, SolverParameter
 from .errors import CaffeCompatError, ParseError
-from .prototxt import Skipped, parse_tolerantly
 
-_SOLVER_ONLY = set(SolverParameter.DESCRIPTOR.fields_by_name) - set(
-    NetParameter.DESCRIPTOR.fields_by_name
-)
-
-_MOST_TEXT = 1 << 25  # bytes of a prototxt; real ones have a few hundred thousand
 _PIECE = 1 << 24
 
 # The first bytes of what people have saved under a model's name, and what to call it.
@@ -51,45 +40,6 @@ def foreign_format(head: bytes) -> str | None:
         if head.startswith(magic) or start.startswith(magic.lower()):
             return name
     return None
-
-
-def read_net(
-    path: str | os.PathLike[str], phase: int = TEST
-) -> tuple[NetParameter, list[Skipped]]:
-    """Reads a net's prototxt of any era, as it stands: not upgraded, nothing selected.
-
-    A solver's file is read for the net that it contains. No other file is opened: a solver
-    that names its net by path is refused, with that path.
-
-    Args:
-        path: the file.
-        phase: TRAIN or TEST: which net of a solver's file, where it has one for each.
-
-    Returns:
-        The net, and the fields that the schema does not know.
-
-    Raises:
-        ParseError: the file is missing, is not a prototxt, or says something impossible.
-    """
-    text = _read_text(path)
-    net, skipped = parse_tolerantly(text, NetParameter, str(path))
-    outermost = {skip.field for skip in skipped if not skip.path}
-    if not (net.layer or net.layers or net.input) and outermost & _SOLVER_ONLY:
-        solver, skipped = parse_tolerantly(text, SolverParameter, str(path))
-        net, skipped = _inline_net(solver, skipped, phase, path)
-    elif not net.ListFields():
-        names = ", ".join(sorted(outermost)[:5])
-        raise ParseError(f"{path}: not a Caffe net: a net has no field {names}")
-    return net, skipped
-
-
-def read_solver(path: str | os.PathLike[str]) -> tuple[SolverParameter, list[Skipped]]:
-    """Reads a solver's prototxt as it stands, and no file that it names.
-
-    Raises:
-        ParseError: the file is missing, is not a prototxt, or says something impossible.
-    """
-    return parse_tolerantly(_read_text(path), SolverParameter, str(path))
 
 
 def read_bytes(path: str | os.PathLike[str], most: int) -> bytes:
@@ -132,20 +82,6 @@ def read_array(path: str | os.PathLike[str]) -> NDArray[Any]:
     if array.dtype.kind not in "biuf":
         raise ParseError(f"{path}: holds {array.dtype}, no real numbers")
     return array
-
-
-def write_text(message: Message, path: str | os.PathLike[str]) -> None:
-    """Writes a message as prototxt: floats in the fewest digits that read back the same.
-
-    Raises:
-        CaffeCompatError: the file cannot be written; what stood there before is untouched.
-    """
-    text = text_format.MessageToString(message, as_utf8=True)
-    if re.search(r"[^\n -\uffff]", text):  # before protobuf 5 this leaves control codes as they are
-        text = text_format.MessageToString(message, as_utf8=False)
-    text = re.sub(r"^(\s*\w+: -?\d+)\.0$", r"\1", text, flags=re.MULTILINE)  # 1 for 1.0
-    with atomic(path) as target:
-        target.write_text(text, encoding="utf-8", newline="\n")
 
 
 @contextmanager
@@ -208,62 +144,3 @@ def writing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         descriptor = os.open(target, os.O_WRONLY | getattr(os, "O_BINARY", 0))
         with os.fdopen(descriptor, "wb") as file:
             yield file
-
-
-def _read_text(path: str | os.PathLike[str]) -> str:
-    data = read_bytes(path, _MOST_TEXT)
-    if not data.strip():
-        raise ParseError(f"{path}: the file is empty")
-    foreign = foreign_format(data)
-    if foreign:
-        raise ParseError(f"{path}: not a prototxt but {foreign}")
-    text = _decode(data, path)
-    if not re.sub(r"#[^\n]*", "", text).strip():
-        raise ParseError(f"{path}: nothing but comments in it")
-    return text
-
-
-def _decode(data: bytes, path: str | os.PathLike[str]) -> str:
-    """Bytes to text with Unix line ends. Caffe reads bytes, so every encoding has been used."""
-    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):  # what a Windows shell redirects to a file
-        text = data.decode("utf-16", errors="replace")
-    else:
-        # More than a stray byte: a caffemodel, or something compressed.
-        if b"\0" in data or len(re.findall(rb"[\x01-\x08\x0e-\x1f]", data[:4096])) > 8:
-            raise ParseError(f"{path}: a binary file; a prototxt is text")
-        try:
-            text = data.decode("utf-8-sig")
-        except UnicodeDecodeError:
-            text = data.decode("latin-1")  # one character a byte: names stay distinct
-    return text.replace("\r\n", "\n").replace("\r", "\n")
-
-
-def _inline_net(
-    solver: SolverParameter, skipped: list[Skipped], phase: int, path: str | os.PathLike[str]
-) -> tuple[NetParameter, list[Skipped]]:
-    """The net inside a solver's file, in the order in which Caffe's Solver looks for it."""
-    inline = {"net_param": solver.net_param} if solver.HasField("net_param") else {}
-    state = solver.train_state if phase == TRAIN else NetState()
-    if phase == TRAIN:
-        if solver.HasField("train_net_param"):
-            inline = {"train_net_param": solver.train_net_param}
-    else:
-        if solver.test_net_param:
-            inline = {"test_net_param[0]": solver.test_net_param[0]}
-        if solver.test_state:
-            state = solver.test_state[0]
-    if not inline:
-        named = [solver.net, solver.train_net, *solver.test_net]
-        files = ", ".join(repr(name) for name in named if name) or "no file"
-        raise ParseError(f"{path}: a solver without a net of this phase; it names {files}")
-    ((where, found),) = inline.items()
-    net = NetParameter()
-    net.CopyFrom(found)
-    if state.ListFields():
-        net.state.MergeFrom(state)
-    own = [
-        replace(skip, path=skip.path[len(where) + 1 :])
-        for skip in skipped
-        if skip.path == where or skip.path.startswith(f"{where}.")
-    ]
-    return net, own

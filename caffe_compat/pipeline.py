@@ -7,17 +7,24 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
-from . import files, graph, onnx_files, rules, targets, upgrade, weights
+from . import weights
 from .caffe_pb2 import TEST, TRAIN, NetParameter, ParamSpec
 from .errors import CaffeCompatError, ParseError, UnsupportedError
-from .layer import Shape
-from .lowering import OPSET, lower
-from .net import Net, fill, trained
-from .prototxt import Skipped
-from .rng import make_rng
-from .slopes import apply, resolve
-from .splits import insert_splits
-from .stock import stock
+from .fillers.rng import make_rng
+from .net import build, graph
+from .net.filling import fill, trained
+from .net.net import Net
+from .net.slopes import apply, resolve
+from .net.stock import stock
+from .onnx import writer
+from .onnx.lowering import OPSET, lower
+from .onnx.passes import opencv
+from .prototxt import reader, upgrade
+from .prototxt.parser import Skipped
+from .prototxt.phase import select, select_skipped
+from .prototxt.splits import insert_splits
+from .prototxt.writer import write_text
+from .types import Shape
 from .weights import snapshot
 from .weights.trained import Weights
 
@@ -64,28 +71,31 @@ def read(
     """
     number = {"TEST": TEST, "TRAIN": TRAIN}[phase]
     stages = tuple(stages)
-    net, skipped = files.read_net(prototxt, number)
-    kept = rules.select_skipped(skipped, net, number, level, stages)
+    net, skipped = reader.read_net(prototxt, number)
+    kept = select_skipped(skipped, net, number, level, stages)
     untyped = [skip for skip in kept if skip.field == "type"]  # V1's enum lacks the value
     if untyped:
-        raise UnsupportedError("; ".join(
-            f"layer '{skip.layer_name}' ({skip.value}): unknown layer type" for skip in untyped
-        ))  # fmt: skip
-    selected = rules.select(upgrade.upgrade(net), number, level, stages)
+        raise UnsupportedError(
+            "; ".join(
+                f"layer '{skip.layer_name}' ({skip.value}): unknown layer type" for skip in untyped
+            )
+        )
+    selected = select(upgrade.upgrade(net), number, level, stages)
     if splits:
         selected = insert_splits(selected)
-    layers = graph.create(selected, fork, stored)
+    layers = build.create(selected, fork, stored)
     if kept and not ignore_unknown:
-        raise ParseError(f"{_list(kept)}; --ignore-unknown (ignore_unknown=True) reads on "
-                         "without their meaning")
+        raise ParseError(
+            f"{_list(kept)}; --ignore-unknown (ignore_unknown=True) reads on without their meaning"
+        )
     for skip in skipped:
         log.warning("skipped: %s", skip)
-    built = graph.connect(selected, layers, inputs)
+    built = build.connect(selected, layers, inputs)
     if batch is None:
         return built
     size = None if batch == "dynamic" else batch
     every = {v.blob: (size, *v.dims[1:]) for v in built.inputs if v.dims}
-    return graph.connect(selected, layers, every)
+    return build.connect(selected, layers, every)
 
 
 def load(
@@ -133,9 +143,16 @@ def load(
     layers = held.layers if held else ()
     shapes = {layer.name: [blob.array.shape for blob in layer.blobs] for layer in layers}
     built = read(
-        prototxt, phase=phase, level=level, stages=stages, inputs=inputs, batch=batch,
-        ignore_unknown=ignore_unknown, fork=fork, stored=shapes,
-    )  # fmt: skip
+        prototxt,
+        phase=phase,
+        level=level,
+        stages=stages,
+        inputs=inputs,
+        batch=batch,
+        ignore_unknown=ignore_unknown,
+        fork=fork,
+        stored=shapes,
+    )
     if slopes:
         built = _resolve(built, held)
     stream = make_rng(rng, seed)
@@ -146,8 +163,11 @@ def load(
         net, report = trained(built, held, stream)
         left = set(report.left)
         if left:
-            log.warning("left at their fillers, since %s does not have them: %s",
-                        weights_file, ", ".join(report.left))
+            log.warning(
+                "left at their fillers, since %s does not have them: %s",
+                weights_file,
+                ", ".join(report.left),
+            )
         if report.unused:
             log.info("in %s and not in the net: %s", weights_file, ", ".join(report.unused))
     _warn_of_zeros(built, left)
@@ -167,10 +187,10 @@ def to_onnx(
     path: PathLike,
     *,
     opset: int = OPSET,
-    weights_as: onnx_files.WeightsAs | None = None,
+    weights_as: writer.WeightsAs | None = None,
     blobs: Sequence[str] = (),
-    target: targets.Target = "onnxruntime",
-) -> onnx_files.Saved:
+    target: opencv.Target = "onnxruntime",
+) -> writer.Saved:
     """Write a net as an ONNX file.
 
     Args:
@@ -187,7 +207,7 @@ def to_onnx(
             compute, all at once.
     """
     extra = [net.graph.blob(name) for name in blobs]
-    return onnx_files.save(targets.fit(lower(net, opset, extra), net, target), path, weights_as)
+    return writer.save(opencv.fit(lower(net, opset, extra), net, target), path, weights_as)
 
 
 def save_stock(
@@ -208,10 +228,10 @@ def save_stock(
         ParseError: the prototxt has fields that are not known, and that would be lost.
         UnsupportedError: what a stock prototxt cannot say.
     """
-    net, skipped = files.read_net(prototxt, built.net.state.phase)
+    net, skipped = reader.read_net(prototxt, built.net.state.phase)
     if skipped:
         raise ParseError(f"{skipped[0]}; {path} is not written, since it would be lost")
-    files.write_text(stock(upgrade.upgrade(net), built, fix_decay=fix_decay), path)
+    write_text(stock(upgrade.upgrade(net), built, fix_decay=fix_decay), path)
 
 
 def save(net: Net, path: PathLike) -> None:
@@ -230,13 +250,18 @@ def save(net: Net, path: PathLike) -> None:
     message, places = _with_splits(net)
     params = [net.params[index] if index is not None else () for index in places]
     if name.endswith(".h5"):
-        snapshot.write_hdf5(path, [layer.name for layer in message.layer], params, [
-            (at, i)
-            for at, index in enumerate(places)
-            if index is not None
-            for i, owner in enumerate(net.graph.nodes[index].owners)
-            if owner != (index, i)
-        ])  # fmt: skip
+        snapshot.write_hdf5(
+            path,
+            [layer.name for layer in message.layer],
+            params,
+            [
+                (at, i)
+                for at, index in enumerate(places)
+                if index is not None
+                for i, owner in enumerate(net.graph.nodes[index].owners)
+                if owner != (index, i)
+            ],
+        )
     elif name.endswith(".caffemodel"):
         snapshot.write_caffemodel(path, message, params)
     else:
@@ -265,13 +290,13 @@ def convert(
     path: PathLike,
     *,
     opset: int = OPSET,
-    weights_as: onnx_files.WeightsAs | None = None,
+    weights_as: writer.WeightsAs | None = None,
     phase: Phase = "TEST",
     inputs: Inputs | None = None,
     batch: int | Literal["dynamic"] | None = None,
     fork: str | None = None,
-    target: targets.Target = "onnxruntime",
-) -> onnx_files.Saved:
+    target: opencv.Target = "onnxruntime",
+) -> writer.Saved:
     """From a prototxt and a caffemodel to an ONNX file; `load` and `to_onnx` in one."""
     net = load(prototxt, weights_file, phase=phase, inputs=inputs, batch=batch, fork=fork)
     return to_onnx(net, path, opset=opset, weights_as=weights_as, target=target)
@@ -295,6 +320,6 @@ def _warn_of_zeros(built: graph.Graph, left: set[str]) -> None:
         and (blob.filler.type, blob.filler.value) == ("constant", 0)
     ]
     if zero:
-        log.warning("weights are all 0, for want of a weight_filler: %s",
-                    ", ".join(dict.fromkeys(zero)))
-
+        log.warning(
+            "weights are all 0, for want of a weight_filler: %s", ", ".join(dict.fromkeys(zero))
+        )

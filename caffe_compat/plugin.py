@@ -25,14 +25,18 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 from google.protobuf import text_format
 
-from . import files, graph, rules, upgrade
 from .caffe_pb2 import TEST, TRAIN, FillerParameter, LayerParameter, NetParameter, PythonParameter
 from .errors import CaffeCompatError, ShapeError, UnsupportedError, WeightsError
-from .layer import Array, Layer, Shape, find, named, registry
-from .layers import plugin as layers
-from .net import fill as draw
-from .rng import BoostRng, make_rng
-from .slopes import apply, resolve
+from .fillers.rng import BoostRng, make_rng
+from .layers.families import plugin as layers
+from .layers.layer import Layer, named
+from .layers.registry import find, registry
+from .net import build, graph
+from .net.filling import fill as draw
+from .net.slopes import apply, resolve
+from .prototxt import reader, upgrade
+from .prototxt.phase import select
+from .types import Array, Shape
 
 if TYPE_CHECKING:
 
@@ -171,11 +175,11 @@ def fill(
         CaffeCompatError: the prototxt cannot be read, or is refused.
     """
     number = {"TEST": TEST, "TRAIN": TRAIN}[phase]
-    message, _ = files.read_net(prototxt, number)
-    selected = rules.select(upgrade.upgrade(message), number, level, tuple(stages))
+    message, _ = reader.read_net(prototxt, number)
+    selected = select(upgrade.upgrade(message), number, level, tuple(stages))
     shapes = {name: tuple(blob.data.shape) for name, blob in getattr(net, "blobs", {}).items()}
     known = _without_strangers(selected, net.params, shapes)
-    built = graph.build(known, _inputs(known, shapes))
+    built = build.build(known, _inputs(known, shapes))
     if slopes == "auto":
         built = apply(built, resolve(built))
     drawn = draw(built, make_rng(rng, seed))
@@ -243,8 +247,10 @@ def _live(params: Mapping[str, Any], built: graph.Graph, phase: str) -> dict[str
     counts = Counter(node.layer.name for node in built.nodes if node.blobs)
     for name, count in counts.items():
         if count > 1:
-            raise WeightsError(f"{count} layers with parameters are named '{name}', and pycaffe "
-                               "gives the last one's alone")
+            raise WeightsError(
+                f"{count} layers with parameters are named '{name}', and pycaffe "
+                "gives the last one's alone"
+            )
     wanted = {n.layer.name: [blob.shape for blob in n.blobs] for n in built.nodes if n.blobs}
     live = {name: [blob.data for blob in params[name]] for name in params}
     for name in [*wanted, *live]:

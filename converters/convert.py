@@ -13,9 +13,7 @@ from .terminal import say
 
 def command(
     net: options.Prototxt,
-    weights: Annotated[
-        Path | None, typer.Argument(metavar="WEIGHTS", show_default=False)
-    ] = None,
+    weights: Annotated[Path | None, typer.Argument(metavar="WEIGHTS", show_default=False)] = None,
     *,
     output: Annotated[
         Path, typer.Option("-o", "--output", metavar="OUT.onnx", help="The file to write.")
@@ -64,7 +62,7 @@ def command(
     deployed.check(prep)
     loaded = pipeline.load(net, weights, **filling.keywords(), **selection.keywords())
     if fold_batchnorm:
-        from caffe_compat import fold
+        from caffe_compat.net import fold
 
         loaded, report = fold.fold_batchnorm(loaded)
         for line in report.lines():
@@ -72,8 +70,9 @@ def command(
     kind: Any = weights_as.value if weights_as else None
     if deployed.given:
         if blob or target != options.Target.ONNXRUNTIME:
-            raise typer.BadParameter("--blob and --target go without --bake-preprocess, --fp16 "
-                                     "and --int8")  # fmt: skip
+            raise typer.BadParameter(
+                "--blob and --target go without --bake-preprocess, --fp16 and --int8"
+            )
         preprocess = deployment.preprocessing_of(loaded, net, prep)
         saved = deployed.save(loaded, output, preprocess, opset=opset, weights_as=kind)
     else:
@@ -85,6 +84,8 @@ def command(
     if saved.stored:
         say(f"stored in {output} itself: {', '.join(saved.stored)}")
     if verify:
-        from caffe_compat.verification import verify as compare  # only here: it takes onnxruntime
+        from caffe_compat.runtime.verification import (
+            verify as compare,  # only here: it takes onnxruntime
+        )
 
         say(compare(loaded, opset=opset))

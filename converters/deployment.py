@@ -14,10 +14,10 @@ from . import preprocessing
 from .terminal import say
 
 if TYPE_CHECKING:
-    from caffe_compat.lowering import Lowered
-    from caffe_compat.net import Net
-    from caffe_compat.onnx_files import Saved, WeightsAs
-    from caffe_compat.preprocess import Preprocess
+    from caffe_compat.net.net import Net
+    from caffe_compat.net.preprocess import Preprocess
+    from caffe_compat.onnx.lowering import Lowered
+    from caffe_compat.onnx.writer import Saved, WeightsAs
 
 RUNS = 4  # how often the two are run beside each other where no pictures are given
 
@@ -35,14 +35,12 @@ class Options:
     fp16: Annotated[
         bool, typer.Option("--fp16", help="Weights and arithmetic in float16; prints the parity.")
     ] = False
-    int8: Annotated[
-        bool, typer.Option("--int8", help="Quantise to 8 bits; prints the parity.")
-    ] = False
+    int8: Annotated[bool, typer.Option("--int8", help="Quantise to 8 bits; prints the parity.")] = (
+        False
+    )
     calibrate: Annotated[
         list[str] | None,
-        typer.Option(
-            "--calibrate", metavar="DIR", help="Pictures to learn --int8's ranges from."
-        ),
+        typer.Option("--calibrate", metavar="DIR", help="Pictures to learn --int8's ranges from."),
     ] = None
 
     @property
@@ -55,8 +53,9 @@ class Options:
         if self.fp16 and self.int8:
             raise typer.BadParameter("--fp16 and --int8 are one or the other")
         if self.int8 and not self.calibrate:
-            raise typer.BadParameter("needs pictures to learn ranges from; give --calibrate DIR",
-                                     param_hint="--int8")  # fmt: skip
+            raise typer.BadParameter(
+                "needs pictures to learn ranges from; give --calibrate DIR", param_hint="--int8"
+            )
         if self.calibrate and not (self.fp16 or self.int8):
             raise typer.BadParameter("goes with --int8 or --fp16", param_hint="--calibrate")
         if prep.given and not (self.bake_preprocess or self.calibrate):
@@ -74,24 +73,27 @@ class Options:
         weights_as: WeightsAs | None,
     ) -> Saved:
         """Write the model so, and say what smaller numbers cost."""
-        from caffe_compat import onnx_files
-        from caffe_compat.bake import bake
         from caffe_compat.errors import UnsupportedError
-        from caffe_compat.lowering import lower
+        from caffe_compat.onnx import writer
+        from caffe_compat.onnx.lowering import lower
+        from caffe_compat.onnx.passes.bake import bake
 
         lowered = lower(net, opset)
         if self.bake_preprocess and preprocess is None:
-            raise UnsupportedError("nothing says how to preprocess: the prototxt has no "
-                                   "transform_param; give --preset, --mean, --scale, ...")
+            raise UnsupportedError(
+                "nothing says how to preprocess: the prototxt has no "
+                "transform_param; give --preset, --mean, --scale, ..."
+            )
         if self.fp16 or self.int8:
             if weights_as not in (None, "inline"):
-                raise typer.BadParameter("smaller numbers are stored inline",
-                                         param_hint="--weights-as")  # fmt: skip
+                raise typer.BadParameter(
+                    "smaller numbers are stored inline", param_hint="--weights-as"
+                )
             pictures = self.calibrate or ()
             lowered = _smaller(net, lowered, output.parent, preprocess, self.int8, pictures)
         if self.bake_preprocess and preprocess is not None:
             lowered = bake(lowered, preprocess)
-        return onnx_files.save(lowered, output, weights_as)
+        return writer.save(lowered, output, weights_as)
 
 
 def _smaller(
@@ -105,20 +107,21 @@ def _smaller(
     """The model in smaller numbers, after a line that says how far it is from float32."""
     import onnx
 
-    from caffe_compat import onnx_files, precision
-    from caffe_compat.lowering import Lowered
-    from caffe_compat.session import Session
+    from caffe_compat.onnx import writer
+    from caffe_compat.onnx.lowering import Lowered
+    from caffe_compat.runtime import parity, precision
+    from caffe_compat.runtime.session import Session
 
     with TemporaryDirectory(dir=folder) as beside:
         plain, small = Path(beside) / "float32.onnx", Path(beside) / "small.onnx"
-        onnx_files.save(lowered, plain, "inline")
+        writer.save(lowered, plain, "inline")
         reference = Session(plain, "cpu")
         feeds = _feeds(net, reference, preprocess, calibrate)
         if int8:
             precision.to_int8(plain, small, feeds, precision.with_places(net.graph))
         else:
             precision.to_half(plain, small)
-        say(precision.compare(reference, Session(small, "cpu"), feeds))
+        say(parity.compare(reference, Session(small, "cpu"), feeds))
         return Lowered(onnx.load(small), {}, ())
 
 
@@ -126,8 +129,9 @@ def _feeds(
     net: Net, session: Any, preprocess: Preprocess | None, calibrate: Sequence[str]
 ) -> list[Any]:
     """The pictures given, made ready; without any, random input."""
-    from caffe_compat import pictures, verification
-    from caffe_compat.predictor import Predictor
+    from caffe_compat.images import pictures
+    from caffe_compat.images.predictor import Predictor
+    from caffe_compat.runtime import verification
 
     if calibrate:
         names = [str(path) for path in pictures.find(calibrate)]
@@ -140,6 +144,6 @@ def preprocessing_of(
     net: Net, prototxt: Path, stated: Callable[[Preprocess | None], Preprocess | None]
 ) -> Preprocess | None:
     """What the options say over what the prototxt says."""
-    from caffe_compat.preprocess import from_prototxt
+    from caffe_compat.net.preprocess import from_prototxt
 
     return stated(from_prototxt(net.graph.net, prototxt.parent))

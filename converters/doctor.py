@@ -13,7 +13,7 @@ from .terminal import printable, say
 
 if TYPE_CHECKING:
     from caffe_compat.doctor import Diagnosis
-    from caffe_compat.graph import Graph
+    from caffe_compat.net.graph import Graph
 
 SEVERE = 3
 """The exit status where the net will hardly train."""
@@ -75,8 +75,13 @@ def command(
     if array is not None and graph.inputs and array.shape != graph.inputs[0].shape:
         graph = read(shapes | {graph.inputs[0].blob: array.shape})
     diagnosis = doctor.examine(
-        graph, held, trials=trials, data=array, compare=variants, **filling.keywords(),
-    )  # fmt: skip
+        graph,
+        held,
+        trials=trials,
+        data=array,
+        compare=variants,
+        **filling.keywords(),
+    )
     report(diagnosis)
     for path, text in ((html, render), (json, doctor.Diagnosis.to_json)):
         if path is not None:

@@ -49,16 +49,20 @@ def command(
 
     A prototxt is converted with an open batch axis unless --batch says otherwise.
     """
-    from caffe_compat import answers
-    from caffe_compat import triton as repository
+    from caffe_compat.images import decode
+    from caffe_compat.images import triton as repository
 
-    names = answers.read_labels(labels) if labels is not None else None
+    names = decode.read_labels(labels) if labels is not None else None
     fixed = selection.batch is not None or selection.shapes
     opened, _ = Model(model, weights, selection).open(**{} if fixed else {"batch": "dynamic"})
     written = repository.export(
-        lambda path: _write(opened, path, opset), triton, name or model.stem,
-        labels=names, max_batch=max_batch, delay=delay,
-    )  # fmt: skip
+        lambda path: _write(opened, path, opset),
+        triton,
+        name or model.stem,
+        labels=names,
+        max_batch=max_batch,
+        delay=delay,
+    )
     for path in written.files:
         say(f"{path}  {path.stat().st_size:,} bytes")
     if written.batching is not None:
@@ -71,8 +75,8 @@ def _write(model: Any, path: Path, opset: int) -> Sequence[Path]:
 
     if not isinstance(model, Path):
         return pipeline.to_onnx(model, path, opset=opset).files
-    from caffe_compat.cluster import model_bytes
     from caffe_compat.files import atomic
+    from caffe_compat.images.ray import model_bytes
 
     with atomic(path) as place:
         place.write_bytes(model_bytes(model))

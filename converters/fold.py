@@ -30,14 +30,15 @@ def command(
 
     The layers written are those of the phase, in Caffe's current form.
     """
-    from caffe_compat import files, pipeline
-    from caffe_compat.fold import fold_batchnorm
+    from caffe_compat import pipeline
+    from caffe_compat.net.fold import fold_batchnorm
+    from caffe_compat.prototxt import writer
 
     loaded = pipeline.load(net, weights, **selection.keywords())
     folded, report = fold_batchnorm(loaded)
     prototxt, caffemodel = output
     pipeline.save(folded, caffemodel)
-    files.write_text(folded.graph.net, prototxt)
+    writer.write_text(folded.graph.net, prototxt)
     for line in report.lines():
         say(line)
     for path in output:

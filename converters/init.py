@@ -34,9 +34,7 @@ def command(
     ] = False,
     weights: Annotated[
         Path | None,
-        typer.Option(
-            "--weights", metavar="FILE", help="Copy the layers that FILE has, by name."
-        ),
+        typer.Option("--weights", metavar="FILE", help="Copy the layers that FILE has, by name."),
     ] = None,
     filling: options.Filling,
     selection: options.Selection,

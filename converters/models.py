@@ -26,12 +26,13 @@ class Model:
             changes: over what the options say, for `pipeline.load`.
         """
         from caffe_compat import pipeline
-        from caffe_compat.preprocess import from_prototxt
+        from caffe_compat.net.preprocess import from_prototxt
 
         if self.path.suffix == ".onnx":
             if self.weights is not None:
-                raise typer.BadParameter("an .onnx file has its own weights",
-                                         param_hint="--weights")  # fmt: skip
+                raise typer.BadParameter(
+                    "an .onnx file has its own weights", param_hint="--weights"
+                )
             return self.path, None
         net = pipeline.load(self.path, self.weights, **self.selection.keywords() | changes)
         return net, from_prototxt(net.graph.net, self.path.parent)

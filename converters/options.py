@@ -76,9 +76,9 @@ def _custom(path: str) -> Path:
 class Selection:
     """Which layers of a prototxt to take, whose, and at what sizes."""
 
-    phase: Annotated[
-        Phase, typer.Option("--phase", help="Which phase's layers to take.")
-    ] = Phase.TEST
+    phase: Annotated[Phase, typer.Option("--phase", help="Which phase's layers to take.")] = (
+        Phase.TEST
+    )
     stage: Annotated[
         list[str] | None,
         typer.Option("--stage", metavar="S", help="A stage of the net state (repeatable)."),

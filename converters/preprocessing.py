@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from caffe_compat.preprocess import Preprocess
+    from caffe_compat.net.preprocess import Preprocess
 
 
 def _numbers(text: str) -> tuple[float, ...]:
@@ -91,7 +91,7 @@ class Options:
 
     def __call__(self, base: Preprocess | None) -> Preprocess | None:
         """What they say over the preset, over `base`, the prototxt's; None if nothing does."""
-        from caffe_compat.preprocess import PRESETS, Preprocess, mean_array
+        from caffe_compat.net.preprocess import PRESETS, Preprocess, mean_array
 
         if self.preset is not None and self.preset not in PRESETS:
             raise typer.BadParameter(

@@ -47,8 +47,9 @@ def command(
     if not image:
         ray = place.engine is run_pictures.Engine.RAY
         if view.draw or ray:
-            raise typer.BadParameter("works on pictures; give --image",
-                                     param_hint="--engine" if ray else "--draw")  # fmt: skip
+            raise typer.BadParameter(
+                "works on pictures; give --image", param_hint="--engine" if ray else "--draw"
+            )
         shapes: dict[str, Any] = {name: array.shape for name, array in feeds.items()}
         opened, _ = named.open(inputs=shapes | selection.shapes)
         _run_arrays(opened, feeds, blobs, view, place)
@@ -65,8 +66,8 @@ def _run_arrays(
     view: run_pictures.View,
     place: run_pictures.Place,
 ) -> None:
-    from caffe_compat.features import write_arrays
-    from caffe_compat.session import Session
+    from caffe_compat.images.features import write_arrays
+    from caffe_compat.runtime.session import Session
 
     session = Session(
         model, place.device, blobs=blobs, threads=place.threads, cuda_graph=place.cuda_graph

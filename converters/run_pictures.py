@@ -16,9 +16,9 @@ from .models import Model
 from .terminal import say, say_shape
 
 if TYPE_CHECKING:
-    from caffe_compat.answers import Detection
-    from caffe_compat.predictor import Predictor, Result
-    from caffe_compat.preprocess import Preprocess
+    from caffe_compat.images.decode import Detection
+    from caffe_compat.images.predictor import Predictor, Result
+    from caffe_compat.net.preprocess import Preprocess
 
     Stated = Callable[[Preprocess | None], Preprocess | None]
 
@@ -81,9 +81,9 @@ class View:
     out: Annotated[
         Path | None, typer.Option("--out", metavar="DIR", help="Write the outputs or blobs here.")
     ] = None
-    form: Annotated[
-        Format, typer.Option("--format", help="The format of what --out writes.")
-    ] = Format.NPY
+    form: Annotated[Format, typer.Option("--format", help="The format of what --out writes.")] = (
+        Format.NPY
+    )
 
 
 @dataclass(frozen=True)
@@ -98,19 +98,22 @@ class Job:
 
 def run(job: Job, view: View, places: Sequence[str], stated: Stated) -> None:
     """Run the pictures, show the answers, and fail at the end if any could not be read."""
-    from caffe_compat import answers, pictures
     from caffe_compat.errors import ParseError
-    from caffe_compat.predictor import chunks
+    from caffe_compat.images import decode, pictures
+    from caffe_compat.images.predictor import chunks
     from caffe_compat.progress import track
 
     names = [str(path) for path in pictures.find(places)]
-    labels = answers.read_labels(view.labels) if view.labels else None
+    labels = decode.read_labels(view.labels) if view.labels else None
     opened, base = _open(job, len(names))
     preprocess = stated(base)
     predict, predictor = _engine(job, opened, preprocess)
     if preprocess is None and not predictor.baked:
-        say("note: nothing says how to preprocess; pictures go in as BGR, 0 to 255, at the net's "
-            "size (see --preset, --mean, --scale)", err=True)  # fmt: skip
+        say(
+            "note: nothing says how to preprocess; pictures go in as BGR, 0 to 255, at the net's "
+            "size (see --preset, --mean, --scale)",
+            err=True,
+        )
     batch = job.model.selection.batch
     size = predictor.batch or (batch if isinstance(batch, int) else BATCH)
     parts = chunks(names, size)
@@ -141,35 +144,42 @@ def _open(job: Job, count: int) -> tuple[Any, Any]:
 def _engine(
     job: Job, opened: Any, preprocess: Preprocess | None
 ) -> tuple[Callable[[Sequence[Sequence[str]]], Iterable[list[Result]]], Predictor]:
-    from caffe_compat.predictor import Predictor
-    from caffe_compat.session import Session
+    from caffe_compat.images.predictor import Predictor
+    from caffe_compat.runtime.session import Session
 
     place = job.place
     if place.engine is not Engine.RAY:
         session = Session(
-            opened, place.device, blobs=job.blobs, threads=place.threads,
+            opened,
+            place.device,
+            blobs=job.blobs,
+            threads=place.threads,
             cuda_graph=place.cuda_graph,
-        )  # fmt: skip
+        )
         predictor = Predictor(session, preprocess, job.feeds)
         return lambda parts: (predictor([(n, None) for n in part]) for part in parts), predictor
-    from caffe_compat import cluster
-    from caffe_compat.lowering import lower
+    from caffe_compat.images import ray
+    from caffe_compat.onnx.lowering import lower
 
-    model = opened if isinstance(opened, Path) else lower(
-        opened, extra=[opened.graph.blob(name) for name in job.blobs]
-    )  # fmt: skip
-    recipe = cluster.Recipe(
-        cluster.model_bytes(model), preprocess, job.feeds, place.device, tuple(job.blobs),
+    model = (
+        opened
+        if isinstance(opened, Path)
+        else lower(opened, extra=[opened.graph.blob(name) for name in job.blobs])
+    )
+    recipe = ray.Recipe(
+        ray.model_bytes(model),
+        preprocess,
+        job.feeds,
+        place.device,
+        tuple(job.blobs),
         place.threads,
-    )  # fmt: skip
-    return lambda parts: cluster.run(recipe, parts, place.workers), recipe.predictor()
+    )
+    return lambda parts: ray.run(recipe, parts, place.workers), recipe.predictor()
 
 
-def _write_features(
-    job: Job, view: View, labels: object, results: Iterable[Result]
-) -> int:
+def _write_features(job: Job, view: View, labels: object, results: Iterable[Result]) -> int:
     """Write the blobs, or without --blob the outputs, a row for each picture."""
-    from caffe_compat.features import Features
+    from caffe_compat.images.features import Features
 
     unread = 0
     folder = cast("Path", view.out)
@@ -186,9 +196,7 @@ def _write_features(
     return unread
 
 
-def _show(
-    job: Job, view: View, labels: Sequence[str] | None, results: Iterable[Result]
-) -> int:
+def _show(job: Job, view: View, labels: Sequence[str] | None, results: Iterable[Result]) -> int:
     """Print the answers, draw the boxes."""
     unread, drawn = 0, False
     said: list[dict[str, Any]] = []
@@ -222,32 +230,33 @@ def _answer(
     """What JSON says of a picture; and its detections, None where the net is no detector."""
     from dataclasses import asdict
 
-    from caffe_compat import answers
+    from caffe_compat.images import decode
+    from caffe_compat.runtime.outputs import scores
 
     outputs: dict[str, Any] = {}
     found: list[Detection] | None = None
     for name, array in result.outputs.items():
-        scores = answers.scores(array)
+        classes = scores(array)
         if name in result.detections:
-            boxes = answers.detections(result, array, view.threshold, labels)
+            boxes = decode.detections(result, array, view.threshold, labels)
             found = [*(found or ()), *boxes]
             outputs[name] = {
-                "detections": [{**asdict(b), "box": [*map(answers.plain, b.box)]} for b in boxes]
+                "detections": [{**asdict(b), "box": [*map(decode.plain, b.box)]} for b in boxes]
             }
-        elif scores is not None:
-            best = answers.top(scores, view.top, labels)
+        elif classes is not None:
+            best = decode.top(classes, view.top, labels)
             outputs[name] = {
-                "top": [{**asdict(each), "score": answers.plain(each.score)} for each in best]
+                "top": [{**asdict(each), "score": decode.plain(each.score)} for each in best]
             }
         else:
             outputs[name] = {"shape": list(array.shape), **_numbers(array)}
     answer: dict[str, Any] = {"image": result.name, "size": list(result.size), "outputs": outputs}
-    nan = answers.unusual(result.outputs)
+    nan = decode.unusual(result.outputs)
     return answer | ({"nan": nan} if nan else {}), found
 
 
 def _numbers(array: Any) -> dict[str, float | None]:
-    from caffe_compat.answers import plain
+    from caffe_compat.images.decode import plain
 
     if not array.size:
         return {}
@@ -270,15 +279,16 @@ def _lines(answer: dict[str, Any]) -> Iterable[str]:
                 box = " ".join("NaN" if n is None else f"{n:.1f}" for n in each["box"])
                 yield f"  {each['score']:9.4f}  {each['label'] or each['index']}  {box}"
         else:
-            numbers = "  ".join(f"{k} {v:.6g}" for k, v in said.items()
-                                if k != "shape" and v is not None)  # fmt: skip
+            numbers = "  ".join(
+                f"{k} {v:.6g}" for k, v in said.items() if k != "shape" and v is not None
+            )
             yield f"  {name}  {say_shape(said['shape'])}  {numbers}"
     if "drawn" in answer:
         yield f"  {answer['drawn']}"
 
 
 def _warn(result: Result) -> None:
-    from caffe_compat.answers import unusual
+    from caffe_compat.images.decode import unusual
 
     for name, count in unusual(result.outputs).items():
         say(f"warning: {result.name}: '{name}' holds {count} NaN", err=True)
@@ -288,10 +298,10 @@ def _draw(folder: Path, name: str, found: list[Detection], taken: set[Path]) -> 
     """Write a copy with the boxes; never over the picture itself, nor over one in `taken`."""
     from PIL import Image
 
-    from caffe_compat import pictures
-    from caffe_compat.drawing import draw
     from caffe_compat.errors import CaffeCompatError
     from caffe_compat.files import atomic
+    from caffe_compat.images import pictures
+    from caffe_compat.images.drawing import draw
 
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / f"{Path(name).stem}.png"

@@ -13,8 +13,8 @@ from . import options
 from .terminal import say, say_shape, table
 
 if TYPE_CHECKING:
-    from caffe_compat.graph import Graph
-    from caffe_compat.slopes import Rectifier
+    from caffe_compat.net.graph import Graph
+    from caffe_compat.net.slopes import Rectifier
     from caffe_compat.weights.trained import Weights
 
 
@@ -63,11 +63,14 @@ def command(
 
 
 def _warn_of_decay(graph: Graph) -> None:
-    from caffe_compat.slopes import decayed
+    from caffe_compat.net.slopes import decayed
 
     if names := decayed(graph):
-        say("warning: weight decay reaches the slopes of PReLU layers, for want of "
-            f"param {{ decay_mult: 0 }}: {', '.join(names)}", err=True)  # fmt: skip
+        say(
+            "warning: weight decay reaches the slopes of PReLU layers, for want of "
+            f"param {{ decay_mult: 0 }}: {', '.join(names)}",
+            err=True,
+        )
 
 
 def show_net(graph: Graph) -> Iterator[str]:
@@ -81,18 +84,20 @@ def show_net(graph: Graph) -> Iterator[str]:
         counts = [math.prod(blob.shape) for blob in node.blobs]
         total += sum(n for n, mine in zip(counts, own, strict=True) if mine)
         shared += sum(n for n, mine in zip(counts, own, strict=True) if not mine)
-        rows.append((
-            node.layer.name,
-            node.layer.proto.type,
-            ", ".join(v.blob for v in node.bottoms),
-            ", ".join(f"{v.blob} {say_shape(v.dims)}" for v in node.tops),
-            ", ".join(
-                f"{blob.name} {say_shape(blob.shape)}{'' if mine else ' (shared)'}"
-                for blob, mine in zip(node.blobs, own, strict=True)
-            ),
-            f"{sum(counts):,}" if counts else "",
-            ", ".join(blob.filler.type if blob.filler else "zeros" for blob in node.blobs),
-        ))  # fmt: skip
+        rows.append(
+            (
+                node.layer.name,
+                node.layer.proto.type,
+                ", ".join(v.blob for v in node.bottoms),
+                ", ".join(f"{v.blob} {say_shape(v.dims)}" for v in node.tops),
+                ", ".join(
+                    f"{blob.name} {say_shape(blob.shape)}{'' if mine else ' (shared)'}"
+                    for blob, mine in zip(node.blobs, own, strict=True)
+                ),
+                f"{sum(counts):,}" if counts else "",
+                ", ".join(blob.filler.type if blob.filler else "zeros" for blob in node.blobs),
+            )
+        )
     yield f"net {graph.net.name!r}"
     yield from table(rows)
     yield f"inputs   {', '.join(f'{v.blob} {say_shape(v.dims)}' for v in graph.inputs)}"
@@ -107,8 +112,9 @@ def show_fillers(graph: Graph, weights: Path | None = None) -> Iterator[str]:
     The std is the one that the rectifier asks for; only an msra filler takes it, under
     `--slopes auto`. The last column is the root mean square of what the filler gives as it is.
     """
-    from caffe_compat import moments, slopes
     from caffe_compat.caffe_pb2 import FillerParameter
+    from caffe_compat.fillers import moments
+    from caffe_compat.net import slopes
     from caffe_compat.weights import read
 
     rows: list[Sequence[str]] = [
@@ -119,17 +125,19 @@ def show_fillers(graph: Graph, weights: Path | None = None) -> Iterator[str]:
         node = graph.nodes[index]
         with node.layer.named():
             moment = moments.second_moment(node.blobs[i].shape, each.filler)
-        rows.append((
-            node.layer.name,
-            node.blobs[i].name,
-            each.filler.type,
-            FillerParameter.VarianceNorm.Name(each.filler.variance_norm),
-            f"{each.n:.10g}",
-            " | ".join(_few(r.layers) or "linear" for r in each.rectifiers),
-            " | ".join(_say_slope(r) for r in each.rectifiers),
-            f"{each.sigma:.6g}",
-            "?" if moment is None else f"{math.sqrt(moment):.6g}",
-        ))  # fmt: skip
+        rows.append(
+            (
+                node.layer.name,
+                node.blobs[i].name,
+                each.filler.type,
+                FillerParameter.VarianceNorm.Name(each.filler.variance_norm),
+                f"{each.n:.10g}",
+                " | ".join(_few(r.layers) or "linear" for r in each.rectifiers),
+                " | ".join(_say_slope(r) for r in each.rectifiers),
+                f"{each.sigma:.6g}",
+                "?" if moment is None else f"{math.sqrt(moment):.6g}",
+            )
+        )
     yield from table(rows)
 
 

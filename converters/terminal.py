@@ -104,8 +104,11 @@ def bars() -> Iterator[Watcher]:
             from rich.progress import Progress
 
             # rich would send to its console what is printed meanwhile, even to a file.
-            progress = Progress(console=Console(stderr=True), transient=True,
-                                redirect_stdout=_on_terminal(sys.stdout))  # fmt: skip
+            progress = Progress(
+                console=Console(stderr=True),
+                transient=True,
+                redirect_stdout=_on_terminal(sys.stdout),
+            )
         return _watch(progress, items, what, total)
 
     try:

@@ -18,11 +18,11 @@ def command(
     ],
 ) -> None:
     """Rewrite a prototxt of any era in Caffe's current form."""
-    from caffe_compat import files
     from caffe_compat.errors import ParseError
-    from caffe_compat.upgrade import upgrade
+    from caffe_compat.prototxt import reader, writer
+    from caffe_compat.prototxt.upgrade import upgrade
 
-    message, skipped = files.read_net(net)
+    message, skipped = reader.read_net(net)
     if skipped:
         raise ParseError(f"{skipped[0]}; nothing is written, since it would be lost")
-    files.write_text(upgrade(message), output)
+    writer.write_text(upgrade(message), output)

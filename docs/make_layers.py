@@ -15,10 +15,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from caffe_compat.builder import Builder
 from caffe_compat.caffe_pb2 import LayerParameter
-from caffe_compat.layer import Layer, registry
-from caffe_compat.lowering import OPSETS
+from caffe_compat.layers.builder import Builder
+from caffe_compat.layers.layer import Layer
+from caffe_compat.layers.registry import registry
+from caffe_compat.onnx.lowering import OPSETS
 
 PAGE = Path(__file__).with_name("layers.md")
 HEAD = f"""# Layers
@@ -146,7 +147,7 @@ def _reached(cls: type[Layer], methods: list[str]) -> Iterator[ast.AST]:
         module = inspect.getmodule(function)
         if not inspect.isfunction(function) or module is None or (owner, function) in seen:
             continue
-        if not module.__name__.startswith(("caffe_compat.layers", "caffe_compat.spatial")):
+        if not module.__name__.startswith("caffe_compat.layers"):
             continue
         seen.add((owner, function))
         tree = ast.parse(textwrap.dedent(inspect.getsource(function)))

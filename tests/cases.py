@@ -9,12 +9,15 @@ import onnx
 import onnxruntime as ort
 from google.protobuf import text_format
 
-from caffe_compat import rules, upgrade, weights
+from caffe_compat import weights
 from caffe_compat.caffe_pb2 import TEST, TRAIN, NetParameter
-from caffe_compat.graph import build
-from caffe_compat.lowering import Lowered, lower
-from caffe_compat.net import Net, fill, trained
-from caffe_compat.rng import BoostRng
+from caffe_compat.fillers.rng import BoostRng
+from caffe_compat.net.build import build
+from caffe_compat.net.filling import fill, trained
+from caffe_compat.net.net import Net
+from caffe_compat.onnx.lowering import Lowered, lower
+from caffe_compat.prototxt import upgrade
+from caffe_compat.prototxt.phase import select
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -26,8 +29,10 @@ def make(text, *, inputs=None, phase="TEST", seed=1701, fork=None):
 
 def graph_of(text, *, inputs=None, phase="TEST", fork=None):
     """The graph of a prototxt's text."""
-    net = rules.select(upgrade.upgrade(text_format.Parse(text, NetParameter())),
-                       TRAIN if phase == "TRAIN" else TEST)  # fmt: skip
+    net = select(
+        upgrade.upgrade(text_format.Parse(text, NetParameter())),
+        TRAIN if phase == "TRAIN" else TEST,
+    )
     return build(net, inputs, fork=fork)
 
 
@@ -88,9 +93,7 @@ def assert_close(got, want, tolerance=1e-5, what=""):
     assert worst <= tolerance, f"{what}: off by {worst:.2e} of the largest"
 
 
-def check_both(
-    text, *, integers=(), tolerance=1e-5, feeds=None, inputs=None, fork=None, **options
-):
+def check_both(text, *, integers=(), tolerance=1e-5, feeds=None, inputs=None, fork=None, **options):
     """numpy's forward pass and onnxruntime's agree on random input; returns numpy's outputs."""
     net = make(text, inputs=inputs, fork=fork)
     feeds = feed(net, integers=integers) if feeds is None else feeds

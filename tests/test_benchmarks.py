@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from caffe_compat.lowering import lower
+from caffe_compat.onnx.lowering import lower
 
 from .cases import inline, make
 
@@ -49,8 +49,18 @@ def test_shares(gpu):
     made = gpu.shares(times, gpu.Work(2 * 10**9, 4 * 10**8), rates, 10**6, 10**6)
     assert made == pytest.approx((0.2, 0.25, 0.5, 0.75))
     assert gpu.row("lenet", 2, times, made).split() == [
-        "lenet", "2", "50.000", "ms", "5.000", "ms", "10.0x", "20%", "25.0%", "50.0%", "75%"
-    ]  # fmt: skip
+        "lenet",
+        "2",
+        "50.000",
+        "ms",
+        "5.000",
+        "ms",
+        "10.0x",
+        "20%",
+        "25.0%",
+        "50.0%",
+        "75%",
+    ]
     # On a busy machine the run without the crossing can take longer than the one with it.
     made = gpu.shares(times._replace(bound=0.011), gpu.Work(1, 1), rates, 1, 1)
     assert made.host is None

@@ -58,16 +58,15 @@ def test_several_pictures_take_the_size_of_the_first():
     made = dnn.blobFromImages(images, 0.5, mean=(1, 2, 3))
     assert made.shape == (2, 3, 23, 17)
     np.testing.assert_array_equal(made[:1], dnn.blobFromImage(images[0], 0.5, mean=(1, 2, 3)))
-    np.testing.assert_array_equal(
-        made[1:], dnn.blobFromImage(images[1], 0.5, (17, 23), (1, 2, 3))
-    )
+    np.testing.assert_array_equal(made[1:], dnn.blobFromImage(images[1], 0.5, (17, 23), (1, 2, 3)))
 
 
 @pytest.mark.parametrize("case", range(len(BLOBS["nms"])))
 def test_nms_boxes(case):
     score, overlap, eta, top = BLOBS["nms"][case]
-    kept = dnn.NMSBoxes(BLOBS["boxes"].tolist(), BLOBS["scores"].tolist(), score, overlap, eta,
-                        int(top))  # fmt: skip
+    kept = dnn.NMSBoxes(
+        BLOBS["boxes"].tolist(), BLOBS["scores"].tolist(), score, overlap, eta, int(top)
+    )
     assert list(kept) == list(BLOBS[f"kept{case}"])
 
 
@@ -103,7 +102,7 @@ def test_detections_have_keep_top_k_rows_and_zeros_where_there_is_nothing(record
     assert rows.shape == (200, 7)
     empty = ~rows.any(1)
     assert empty.any()
-    assert not rows[np.argmax(empty):].any()
+    assert not rows[np.argmax(empty) :].any()
 
 
 def test_nothing_found_is_zeros(tmp_path):
@@ -216,7 +215,9 @@ def test_targets(monkeypatch):
     net.setPreferableTarget(dnn.DNN_TARGET_OPENCL)
     assert net.forward().shape == (1, 2, 1, 1)
     seen = []
-    monkeypatch.setattr("caffe_compat.reshaping.Session", lambda _, device: seen.append(device))
+    monkeypatch.setattr(
+        "caffe_compat.runtime.reshaping.Session", lambda _, device: seen.append(device)
+    )
     net.setPreferableTarget(dnn.DNN_TARGET_CUDA)
     with pytest.raises((AttributeError, DeviceError)):
         net.forward()

@@ -5,8 +5,8 @@ from __future__ import annotations
 import runpy
 from pathlib import Path
 
-from caffe_compat.layer import registry
-from caffe_compat.lowering import lower
+from caffe_compat.layers.registry import registry
+from caffe_compat.onnx.lowering import lower
 
 from .cases import GOLDEN, make
 

@@ -14,8 +14,11 @@ from .cases import GOLDEN, assert_close
 
 MTCNN = Path(__file__).parents[1] / "examples" / "mtcnn" / "models"
 MODELS = sorted(path.name for path in (GOLDEN / "models").iterdir())
-RECORDS = [(name, file.name) for name in MODELS
-           for file in sorted((GOLDEN / "models" / name).glob("*io.npz"))]  # fmt: skip
+RECORDS = [
+    (name, file.name)
+    for name in MODELS
+    for file in sorted((GOLDEN / "models" / name).glob("*io.npz"))
+]
 
 
 def files_of(name):
@@ -26,8 +29,16 @@ def files_of(name):
 
 
 def test_all_are_here():
-    assert MODELS == ["cifar10_quick", "hyperlpr_finemapping", "hyperlpr_ssd", "lenet",
-                      "mtcnn_det1", "mtcnn_det2", "mtcnn_det3", "ultraface_rfb320"]  # fmt: skip
+    assert MODELS == [
+        "cifar10_quick",
+        "hyperlpr_finemapping",
+        "hyperlpr_ssd",
+        "lenet",
+        "mtcnn_det1",
+        "mtcnn_det2",
+        "mtcnn_det3",
+        "ultraface_rfb320",
+    ]
 
 
 @pytest.mark.parametrize(("name", "record"), RECORDS)

@@ -11,9 +11,10 @@ import onnxruntime as ort
 import pytest
 
 from caffe_compat import pipeline
-from caffe_compat.lowering import lower
-from caffe_compat.net import Net, fill
-from caffe_compat.rng import BoostRng
+from caffe_compat.fillers.rng import BoostRng
+from caffe_compat.net.filling import fill
+from caffe_compat.net.net import Net
+from caffe_compat.onnx.lowering import lower
 
 from .cases import GOLDEN, inline
 
@@ -50,9 +51,7 @@ def test_graph(folder):
             unnamed = [n for n in graph.nodes if n.tops and not n.layer.proto.top]
             blob = unnamed[-1].tops[0].blob
         assert shapes.get(blob) == shape, blob
-    params = {
-        n.layer.name: [list(blob.shape) for blob in n.blobs] for n in graph.nodes if n.blobs
-    }
+    params = {n.layer.name: [list(blob.shape) for blob in n.blobs] for n in graph.nodes if n.blobs}
     assert params == {k: [b["shape"] for b in v] for k, v in record["params"].items() if v}
     assert sorted(v.blob for v in graph.outputs) == sorted(record["outputs"])
 

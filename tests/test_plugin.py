@@ -259,8 +259,13 @@ def test_fill_draws_what_caffe_draws(tmp_path):
             got = there.params[node.layer.name][i].data
             assert got.tobytes() == array.tobytes(), (node.layer.name, i)
     assert [(f.layer, f.place) for f in done] == [
-        ("a", 0), ("a", 1), ("ra", 0), ("b", 0), ("b", 1), ("c", 0)
-    ]  # fmt: skip
+        ("a", 0),
+        ("a", 1),
+        ("ra", 0),
+        ("b", 0),
+        ("b", 1),
+        ("c", 0),
+    ]
     assert done[0] == ("a", 0, (4, 3, 3, 3), 'type: "msra"')
     assert done[1].filler == 'type: "constant" value: 0.5'
     assert done[4].filler == 'type: "constant"'
@@ -295,8 +300,10 @@ def test_fill_takes_open_shapes_from_the_live_net(tmp_path):
 def test_fill_refuses_another_net_and_leaves_it(tmp_path):
     there = LiveNet(make(CHAIN))
     path = written(tmp_path, CHAIN.replace("num_output: 40", "num_output: 41"))
-    message = (r"layer 'b' has the blobs \[\(41, 168\), \(41,\)\] by the prototxt in TRAIN, "
-               r"and \[\(40, 168\), \(40,\)\] in the net")
+    message = (
+        r"layer 'b' has the blobs \[\(41, 168\), \(41,\)\] by the prototxt in TRAIN, "
+        r"and \[\(40, 168\), \(40,\)\] in the net"
+    )
     with pytest.raises(WeightsError, match=message):
         plugin.fill(there, path)
     only_in_train = 'name: "e" type: "PReLU" bottom: "d" top: "d" include { phase: TRAIN }'
@@ -373,8 +380,10 @@ def test_beside_caffes_own(tmp_path, shared, top):
         net = tmp_path / f"{kind}.prototxt"
         net.write_text(TRAINED.format(layer=layer.format(shared=shared), top=top))
         solver = tmp_path / f"{kind}_solver.prototxt"
-        solver.write_text(f'net: "{net}" base_lr: 0.01 lr_policy: "fixed" momentum: 0.9 '
-                          "weight_decay: 0.001 iter_size: 2 random_seed: 1701 max_iter: 100")
+        solver.write_text(
+            f'net: "{net}" base_lr: 0.01 lr_policy: "fixed" momentum: 0.9 '
+            "weight_decay: 0.001 iter_size: 2 random_seed: 1701 max_iter: 100"
+        )
         solvers[kind] = caffe.get_solver(str(solver))
     nets = {kind: solver.net for kind, solver in solvers.items()}
     for net in nets.values():

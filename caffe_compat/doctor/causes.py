@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from math import prod
 
 from ..caffe_pb2 import FillerParameter
-from ..graph import Node
-from ..layer import canonical_axis
-from ..layers.activation import PReLU
-from ..layers.conv import Convolution, Deconvolution
-from ..layers.dense import InnerProduct
-from ..slopes import Resolved, decayed
-from ..spatial import conv_window
+from ..layers.families.activation import PReLU
+from ..layers.families.conv import Convolution, Deconvolution
+from ..layers.families.dense import InnerProduct
+from ..layers.layer import canonical_axis
+from ..layers.spatial import conv_window
+from ..net.graph import Node
+from ..net.slopes import Resolved, decayed
 from .patient import OFF, Finding, Patient, Severity, factor_of, remedy
 from .symptoms import SHALLOW, Signals, backward, forward
 
@@ -32,11 +32,14 @@ def halving(patient: Patient, signals: Signals) -> Iterator[Finding]:
     for node, each in rectified:
         factor = factor_of(node, each)
         yield Finding(
-            "xavier", severity_of(patient, signals), (node.layer.name,), factor,
+            "xavier",
+            severity_of(patient, signals),
+            (node.layer.name,),
+            factor,
             f"xavier before a rectifier: each layer keeps {factor:.2g} of the variance, and "
             f"{len(rectified)} of them {factor ** len(rectified):.1e}",
             remedy(each),
-        )  # fmt: skip
+        )
 
 
 def slopeless(patient: Patient, signals: Signals) -> Iterator[Finding]:
@@ -45,11 +48,14 @@ def slopeless(patient: Patient, signals: Signals) -> Iterator[Finding]:
         growth = factor_of(node, each)
         if _rectifies(each) and abs(growth - 1) > 0.01:
             yield Finding(
-                "slope", "warning", (node.layer.name,), growth,
+                "slope",
+                "warning",
+                (node.layer.name,),
+                growth,
                 f"msra without the slope of its rectifier: each such layer multiplies the variance "
                 f"by {growth:.3g}",
                 remedy(each),
-            )  # fmt: skip
+            )
 
 
 def plain(patient: Patient, signals: Signals) -> Iterator[Finding]:
@@ -60,11 +66,14 @@ def plain(patient: Patient, signals: Signals) -> Iterator[Finding]:
         factor = factor_of(node, each)
         if not 1 / OFF < factor < OFF:
             yield Finding(
-                "gaussian", severity_of(patient, signals), (node.layer.name,), factor,
+                "gaussian",
+                severity_of(patient, signals),
+                (node.layer.name,),
+                factor,
                 f"gaussian of std {each.filler.std:g}, where {float(each.sigma):.3g} keeps the "
                 f"variance: it multiplies it by {factor:.2g}",
                 remedy(each),
-            )  # fmt: skip
+            )
 
 
 def zeros(patient: Patient, signals: Signals) -> Iterator[Finding]:
@@ -85,10 +94,13 @@ def decaying(patient: Patient, signals: Signals) -> Iterator[Finding]:
             specs = node.layer.proto.param
             rate = specs[0].decay_mult if specs else 1.0
             yield Finding(
-                "decay", "warning", (node.layer.name,), rate,
+                "decay",
+                "warning",
+                (node.layer.name,),
+                rate,
                 f"PReLU under weight decay (decay_mult {rate:g}), which pulls its slopes to 0",
                 "param { decay_mult: 0 }",
-            )  # fmt: skip
+            )
 
 
 def fans(patient: Patient, signals: Signals) -> Iterator[Finding]:
@@ -100,11 +112,14 @@ def fans(patient: Patient, signals: Signals) -> Iterator[Finding]:
         sigma = float(each.sigma) * (each.n / true) ** 0.5
         kind = node.layer.proto.type
         yield Finding(
-            "fan", "warning", (node.layer.name,), each.n / true,
+            "fan",
+            "warning",
+            (node.layer.name,),
+            each.n / true,
             f"{each.filler.type} counts n = {each.n:g} for a {kind} that has {true:g}: the "
             f"variance is {true / each.n:.3g} of what was meant",
             f'weight_filler {{ type: "gaussian" std: {sigma:.6g} }}',
-        )  # fmt: skip
+        )
 
 
 def depth_of(signals: Signals) -> int:

@@ -101,8 +101,10 @@ def _grid(axis: Decades, count: int) -> str:
         x, y = _x(i, count), HEIGHT - _BOTTOM
         parts.append(f'<text x="{x:.1f}" y="{y + 16}" text-anchor="middle">{i + 1}</text>')
     middle = (left + right) / 2
-    parts.append(f'<text x="{middle}" y="{HEIGHT - 6}" text-anchor="middle">'
-                 "layers with weights, in order</text>")  # fmt: skip
+    parts.append(
+        f'<text x="{middle}" y="{HEIGHT - 6}" text-anchor="middle">'
+        "layers with weights, in order</text>"
+    )
     return "".join(parts)
 
 

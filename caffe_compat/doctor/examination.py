@@ -13,13 +13,15 @@ import numpy as np
 from .. import fillers
 from ..caffe_pb2 import FillerParameter, LayerParameter
 from ..errors import ParseError, ShapeError
-from ..graph import Graph, Node
-from ..layer import Array, Blob
-from ..net import Net, fill, trained
+from ..fillers.rng import Rng, make_rng
+from ..layers.layer import Blob
+from ..net.filling import fill, trained
+from ..net.graph import Graph, Node
+from ..net.net import Net
+from ..net.slopes import apply, resolve
 from ..progress import track
-from ..rng import make_rng
-from ..slopes import apply, resolve
-from ..verification import random_feeds
+from ..runtime.verification import random_feeds
+from ..types import Array
 from ..weights.trained import Weights
 from .findings import find
 from .patient import Finding, Patient
@@ -146,7 +148,7 @@ def examine(
     return Diagnosis(graph.net.name, seed, trials, moment, tuple(runs), found)
 
 
-def _draw(graph: Graph, weights: Weights | None, rng: fillers.Rng) -> tuple[Net, frozenset[str]]:
+def _draw(graph: Graph, weights: Weights | None, rng: Rng) -> tuple[Net, frozenset[str]]:
     """The net, and the layers whose blobs are the file's."""
     if weights is None:
         return fill(graph, rng), frozenset()
@@ -181,8 +183,10 @@ def variant(text: str) -> Variant:
         return Variant(text, filler, "auto")
     field = {"msra": "a", "gaussian": "std", "constant": "value"}.get(name)
     if name not in fillers.FILLERS or (setting and field is None):
-        raise ParseError(f"{text!r} is no filler to compare with; msra, msra:auto, msra:0.25, "
-                         "xavier, gaussian:0.01, constant:0 are")
+        raise ParseError(
+            f"{text!r} is no filler to compare with; msra, msra:auto, msra:0.25, "
+            "xavier, gaussian:0.01, constant:0 are"
+        )
     if setting and field:
         try:
             setattr(filler, field, float(setting))

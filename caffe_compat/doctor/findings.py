@@ -12,9 +12,17 @@ from .symptoms import Signals
 Rule: TypeAlias = Callable[[Patient, Signals], Iterator[Finding]]
 
 RULES: tuple[Rule, ...] = (
-    symptoms.forward, symptoms.backward, causes.zeros, symptoms.saturated, causes.halving,
-    causes.plain, causes.slopeless, symptoms.dead, causes.decaying, causes.fans,
-)  # fmt: skip
+    symptoms.forward,
+    symptoms.backward,
+    causes.zeros,
+    symptoms.saturated,
+    causes.halving,
+    causes.plain,
+    causes.slopeless,
+    symptoms.dead,
+    causes.decaying,
+    causes.fans,
+)
 
 
 def find(patient: Patient, signals: Signals) -> tuple[Finding, ...]:

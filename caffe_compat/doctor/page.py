@@ -172,8 +172,10 @@ def _figure(
     curves = [Curve(run.label, values[i], f"run{i % 5}") for i, run in enumerate(runs)]
     curves.append(Curve("theory", theory, "theory"))
     names = [signal.layer for signal in runs[0].weighted]
-    return (f'<figure><figcaption>{title}</figcaption><p class="soft">{says}</p>'
-            f"{draw(f'{title}: {says}', names, curves)}</figure>")  # fmt: skip
+    return (
+        f'<figure><figcaption>{title}</figcaption><p class="soft">{says}</p>'
+        f"{draw(f'{title}: {says}', names, curves)}</figure>"
+    )
 
 
 def _finding(finding: Finding) -> str:
@@ -211,15 +213,25 @@ def _comparison(diagnosis: Diagnosis) -> str:
 
 
 _COLUMNS = (
-    "layer", "type", "depth", "Var[y]", "theory", "E[x²]", "Var[dx]", "theory", "kept of dx"
-)  # fmt: skip
+    "layer",
+    "type",
+    "depth",
+    "Var[y]",
+    "theory",
+    "E[x²]",
+    "Var[dx]",
+    "theory",
+    "kept of dx",
+)
 
 
 def _layers(diagnosis: Diagnosis) -> str:
     head = "".join(f"<th{' class=text' if c == 'type' else ''}>{c}</th>" for c in _COLUMNS)
     rows = "".join(_row(signal, diagnosis.moment) for signal in diagnosis.runs[0].signals)
-    return (f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
-            "</div>")  # fmt: skip
+    return (
+        f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
+        "</div>"
+    )
 
 
 def _row(signal: Signal, moment: float) -> str:

@@ -11,10 +11,10 @@ import numpy as np
 
 from .. import fillers
 from ..caffe_pb2 import FillerParameter
-from ..graph import Graph, Node
-from ..layer import Array
-from ..net import Net
-from ..slopes import Resolved, resolve
+from ..net.graph import Graph, Node
+from ..net.net import Net
+from ..net.slopes import Resolved, resolve
+from ..types import Array
 from .theory import is_weighted
 
 Severity: TypeAlias = Literal["severe", "warning", "note"]
@@ -121,5 +121,3 @@ def remedy(each: Resolved) -> str:
         return f'weight_filler {{ type: "gaussian" std: {float(each.sigma):.6g} }}'
     a = next((r.slope for r in rectifiers), None)
     return f'weight_filler {{ type: "msra"{f" a: {a:.6g}" if a else ""}{said} }}'
-
-

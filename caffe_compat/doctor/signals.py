@@ -19,11 +19,12 @@ from math import inf, isfinite, prod
 import numpy as np
 
 from ..errors import DeviceError, UnsupportedError
-from ..graph import Graph, Node, Value
-from ..layer import Array, Layer
-from ..lowering import lower
-from ..net import Net
-from ..session import Session
+from ..layers.layer import Layer
+from ..net.graph import Graph, Node, Value
+from ..net.net import Net
+from ..onnx.lowering import lower
+from ..runtime.session import Session
+from ..types import Array
 from .theory import is_weighted, predict_backward, predict_forward
 
 _ENOUGH = 64  # values of a channel, all on one side of 0, that make it dead
@@ -92,19 +93,21 @@ def measure(net: Net, feeds: Mapping[str, Array], seed: int = 0) -> tuple[Signal
             continue
         top, bottom = node.tops[0], node.bottoms[0].name if node.bottoms else None
         x = None if bottom is None else values[bottom]
-        signals.append(Signal(
-            node.layer.name,
-            node.layer.proto.type,
-            depths[top.name],
-            is_weighted(node),
-            _variance(values[top.name]),
-            None if x is None else _moment(x),
-            _variance(grads[bottom]) if bottom in grads else None,
-            0.0 if x is None else x.size / seeded,
-            ahead.get(top.name),
-            back.get(bottom) if bottom is not None else None,
-            _dead(node, x),
-        ))  # fmt: skip
+        signals.append(
+            Signal(
+                node.layer.name,
+                node.layer.proto.type,
+                depths[top.name],
+                is_weighted(node),
+                _variance(values[top.name]),
+                None if x is None else _moment(x),
+                _variance(grads[bottom]) if bottom in grads else None,
+                0.0 if x is None else x.size / seeded,
+                ahead.get(top.name),
+                back.get(bottom) if bottom is not None else None,
+                _dead(node, x),
+            )
+        )
     return tuple(signals)
 
 

@@ -12,9 +12,10 @@ from typing import TypeAlias
 import numpy as np
 
 from .. import fillers
-from ..graph import Node
-from ..layer import Array, canonical_axis
-from ..net import Net
+from ..layers.layer import canonical_axis
+from ..net.graph import Node
+from ..net.net import Net
+from ..types import Array
 from .patient import Finding, Patient, Severity, is_right, remedy
 from .signals import Signal, run
 
@@ -34,8 +35,10 @@ def forward(patient: Patient, signals: Signals) -> Iterator[Finding]:
     for signal in weighted:
         share = signal.forward / patient.moment
         if not LOW <= share <= HIGH:
-            at = f"Var[y] is {share:.1e} of the input's mean square at depth {signal.depth} of " \
-                 f"{weighted[-1].depth}"  # fmt: skip
+            at = (
+                f"Var[y] is {share:.1e} of the input's mean square at depth {signal.depth} of "
+                f"{weighted[-1].depth}"
+            )
             yield _lost(patient, signal, share, weighted[-1].depth, "forward", at)
             return
 
@@ -45,15 +48,15 @@ def backward(patient: Patient, signals: Signals) -> Iterator[Finding]:
     weighted = [signal for signal in signals if signal.weighted and signal.kept is not None]
     for signal in reversed(weighted):
         if signal.kept is not None and not LOW <= signal.kept <= HIGH:
-            at = f"the gradient's sum of squares is {signal.kept:.1e} of that at the net's end, " \
-                 f"at depth {signal.depth} of {weighted[-1].depth}"  # fmt: skip
+            at = (
+                f"the gradient's sum of squares is {signal.kept:.1e} of that at the net's end, "
+                f"at depth {signal.depth} of {weighted[-1].depth}"
+            )
             yield _lost(patient, signal, signal.kept, weighted[-1].depth, "backward", at)
             return
 
 
-def _lost(
-    patient: Patient, signal: Signal, share: float, depth: int, way: str, at: str
-) -> Finding:
+def _lost(patient: Patient, signal: Signal, share: float, depth: int, way: str, at: str) -> Finding:
     what = "exploding" if share > HIGH else "vanishing"
     signal_or = "signal" if way == "forward" else "gradient"
     hopeless = depth > SHALLOW or not 0 < share < inf
@@ -76,10 +79,13 @@ def dead(patient: Patient, signals: Signals) -> Iterator[Finding]:
     for signal in signals:
         if signal.dead is not None and signal.dead >= _DEAD:
             yield Finding(
-                "dead", "severe" if signal.dead == 1 else "warning", (signal.layer,), signal.dead,
+                "dead",
+                "severe" if signal.dead == 1 else "warning",
+                (signal.layer,),
+                signal.dead,
                 f"dead rectifiers: {signal.dead:.0%} of the channels are 0 all over",
                 "relu_param { negative_slope: 0.1 }",
-            )  # fmt: skip
+            )
 
 
 def saturated(patient: Patient, signals: Signals) -> Iterator[Finding]:
@@ -91,11 +97,14 @@ def saturated(patient: Patient, signals: Signals) -> Iterator[Finding]:
         if sure is not None and sure > _SURE:
             moment = np.mean(np.square(feeds[node.tops[0].blob], dtype=np.float64))
             yield Finding(
-                "saturated", "severe" if sure > _CERTAIN else "warning", (node.layer.name,), sure,
+                "saturated",
+                "severe" if sure > _CERTAIN else "warning",
+                (node.layer.name,),
+                sure,
                 f"input not normalised: of a mean square of {moment:.3g} it saturates the softmax, "
                 f"whose first choice has a probability of {sure:.3f} before any training",
                 "transform_param { mean_value: 127.5 scale: 0.0078125 }",
-            )  # fmt: skip
+            )
 
 
 def _raw_inputs(patient: Patient) -> Iterator[tuple[Node, dict[str, Array]]]:

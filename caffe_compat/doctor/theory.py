@@ -16,25 +16,48 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..caffe_pb2 import EltwiseParameter
-from ..graph import Node, Value
-from ..layer import Array, Layer, canonical_axis
-from ..layers.activation import PReLU
-from ..layers.conv import Convolution, Deconvolution
-from ..layers.dense import InnerProduct
-from ..layers.norm import BatchNorm
-from ..moments import of_activation
-from ..net import Net
-from ..spatial import conv_window
+from ..fillers.moments import of_activation
+from ..layers.families.activation import PReLU
+from ..layers.families.conv import Convolution, Deconvolution
+from ..layers.families.dense import InnerProduct
+from ..layers.families.norm import BatchNorm
+from ..layers.layer import Layer, canonical_axis
+from ..layers.spatial import conv_window
+from ..net.graph import Node, Value
+from ..net.net import Net
+from ..types import Array
 
 Array64: TypeAlias = NDArray[np.float64]
 
 _CURVED = {
-    "AbsVal", "BNLL", "Clip", "ELU", "HardSwish", "Mish", "ReLU6", "Sigmoid", "Swish", "TanH",
-}  # fmt: skip
+    "AbsVal",
+    "BNLL",
+    "Clip",
+    "ELU",
+    "HardSwish",
+    "Mish",
+    "ReLU6",
+    "Sigmoid",
+    "Swish",
+    "TanH",
+}
 _MOVING = {
-    "Bias", "Crop", "Dropout", "Flatten", "Im2col", "LRN", "Permute", "Pooling", "Reshape", "SPP",
-    "ShuffleChannel", "Slice", "Split", "Tile", "Transpose",
-}  # fmt: skip
+    "Bias",
+    "Crop",
+    "Dropout",
+    "Flatten",
+    "Im2col",
+    "LRN",
+    "Permute",
+    "Pooling",
+    "Reshape",
+    "SPP",
+    "ShuffleChannel",
+    "Slice",
+    "Split",
+    "Tile",
+    "Transpose",
+}
 """What hands values on much as they are."""
 _NORMAL = {"BatchNorm", "MVN"}
 _JOINING = {"Concat", "Eltwise"}
@@ -173,9 +196,9 @@ def _back(node: Node, blobs: Mapping[str, Array], x: float | None) -> Sequence[f
     if rectified is not None:
         return [rectified]
     if layer.type in _CURVED and x is not None and isfinite(x):
-        return [of_activation(
-            lambda z: layer.backward(np.ones(z.shape, np.float32), _scaled(z, x))
-        )]  # fmt: skip
+        return [
+            of_activation(lambda z: layer.backward(np.ones(z.shape, np.float32), _scaled(z, x)))
+        ]
     if layer.type in _NORMAL:
         if isinstance(layer, BatchNorm) and layer.stored:
             return [_rate(layer, held)]

@@ -1,1 +1,1 @@
-"""One module per family of layers; each registers its types when `layer.registry` imports it."""
+"""Layers: their base class, the registry, and the families."""

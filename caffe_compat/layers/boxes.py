@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..builder import BOOL, FLOAT, Builder
 from ..caffe_pb2 import PriorBoxParameter
 from ..errors import ShapeError
-from ..layer import Array
+from ..types import Array
+from .builder import BOOL, FLOAT, Builder
 
 Index = NDArray[np.int64]
 
@@ -162,8 +162,17 @@ def lower_suppress_adaptively(g: Builder, boxes: str, scores: str, least: float,
 
     limits = g.Add(g.ReduceMax(start, last), threshold)
     body = g.graph(step, 5, ranks=(3, 3))
-    _, kept = g.Scan(limits, start, boxes, scores, places, body=body, num_scan_inputs=3,
-                     scan_input_axes=[2, 2, 0], outputs=2)  # fmt: skip
+    _, kept = g.Scan(
+        limits,
+        start,
+        boxes,
+        scores,
+        places,
+        body=body,
+        num_scan_inputs=3,
+        scan_input_axes=[2, 2, 0],
+        outputs=2,
+    )
     return str(g.Cast(kept, to=BOOL))
 
 

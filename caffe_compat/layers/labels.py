@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..builder import FLOAT, INT64, Builder, Dims
 from ..caffe_pb2 import LossParameter
 from ..errors import ShapeError
-from ..layer import Array, Shape
+from ..types import Array, Dims, Shape
+from .builder import FLOAT, INT64, Builder
 
 Index = NDArray[np.int64]
 Mask = NDArray[np.bool_]
@@ -119,9 +119,7 @@ def normalizer(how: int, counts: Mask, outer: int) -> np.float32:
     return np.float32(max(1, size))
 
 
-def lower_mean(
-    g: Builder, loss: str, counts: str | None, how: int, dims: Dims, outer: int
-) -> str:
+def lower_mean(g: Builder, loss: str, counts: str | None, how: int, dims: Dims, outer: int) -> str:
     """The loss at every position, summed and divided as `normalizer` says; a scalar in ONNX.
 
     Args:

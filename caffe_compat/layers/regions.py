@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..builder import Builder
 from ..errors import ShapeError, UnsupportedError
-from ..layer import Array, Layer, Shape
+from ..types import Array, Shape
+from .builder import Builder
+from .layer import Layer
 
 # The last opset of which onnxruntime runs MaxRoiPool and RoiAlign.
 _LAST_OPSET = 21
@@ -60,5 +61,7 @@ def column(g: Builder, x: str, axis: int) -> str:
 def check_opset(g: Builder, operator: str) -> None:
     """Refuse opsets whose form of the operator onnxruntime lacks."""
     if g.opset > _LAST_OPSET:
-        raise UnsupportedError(f"onnxruntime has {operator} up to opset {_LAST_OPSET}, and opset "
-                               f"{g.opset} is asked for")  # fmt: skip
+        raise UnsupportedError(
+            f"onnxruntime has {operator} up to opset {_LAST_OPSET}, and opset "
+            f"{g.opset} is asked for"
+        )

@@ -17,8 +17,9 @@ from ..caffe_pb2 import (
     V1LayerParameter,
 )
 from ..errors import WeightsError
+from ..types import Shape
 from .mapped import Mapped
-from .trained import BlobData, LayerWeights, Shape, Weights
+from .trained import BlobData, LayerWeights, Weights
 from .wire import FIXED32, FIXED64, LENGTH, VARINT, Field, Scan
 
 _MAX_NAME = 65535  # bytes, so that no message grows with a damaged file

@@ -10,17 +10,15 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
 
-import numpy as np
 from google.protobuf.message import Message
-from numpy.typing import NDArray
 
 from ..caffe_pb2 import BlobProto, BlobShape, LayerParameter, NetParameter
 from ..errors import WeightsError
 from ..files import atomic, writing
+from ..types import Array
 from . import mapped
 from .wire import head
 
-Array = NDArray[np.float32]
 M = TypeVar("M", bound=Message)
 
 _MAX_PROTO = 2**31 - 1  # io.cpp: kProtoReadBytesLimit is INT_MAX

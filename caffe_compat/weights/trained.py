@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import WeightsError
+from ..types import Shape
 from .mapped import Mapped
 
-Shape: TypeAlias = tuple[int, ...]
 Target: TypeAlias = tuple[str, Sequence[tuple[str, Shape]]]
 
 

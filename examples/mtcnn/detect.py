@@ -17,9 +17,9 @@ from PIL import Image, ImageDraw
 import caffe_compat
 
 HERE = Path(__file__).parent
-SMALLEST, FACTOR = 20, 0.709          # the smallest face, in pixels; from scale to scale
-CELL, STRIDE = 12, 2                  # P-Net sees 12x12 pixels, every second one
-THRESHOLDS = (0.6, 0.7, 0.7)          # on the face probability, net by net
+SMALLEST, FACTOR = 20, 0.709  # the smallest face, in pixels; from scale to scale
+CELL, STRIDE = 12, 2  # P-Net sees 12x12 pixels, every second one
+THRESHOLDS = (0.6, 0.7, 0.7)  # on the face probability, net by net
 
 
 def open_net(folder, shape):

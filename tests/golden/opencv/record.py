@@ -78,9 +78,12 @@ def nets() -> tuple[dict, dict]:
         outs = net.getUnconnectedOutLayersNames()
         middle = net.getLayerNames()[2]
         facts[name] = {
-            "layers": net.getLayerNames(), "outs": outs, "middle": middle,
-            "numbers": net.getUnconnectedOutLayers().tolist(), "runs": len(shapes),
-        }  # fmt: skip
+            "layers": net.getLayerNames(),
+            "outs": outs,
+            "middle": middle,
+            "numbers": net.getUnconnectedOutLayers().tolist(),
+            "runs": len(shapes),
+        }
         for i, shape in enumerate(shapes):
             net = read(folder)  # one that ran at another size keeps PriorBox's steps from there
             x = arrays[f"{name}/{i}/in"] = rng.integers(0, 256, shape, np.uint8)

@@ -1,0 +1,152 @@
+"""Blobs of many pictures to files, as Caffe's extract_features: npy, npz or HDF5."""
+
+from __future__ import annotations
+
+import shutil
+import zipfile
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import TracebackType
+from typing import IO, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import CaffeCompatError, ShapeError
+from ..files import atomic
+
+Format = Literal["npy", "npz", "h5"]
+_RESERVED = '/\\:*?"<>|'  # by one system or another
+_SMALL = 1 << 24  # below this a file is read, not mapped: numpy maps nothing of no size
+
+
+class Features:
+    """Writes a row for each picture and blob; the files appear when it closes without an error.
+
+    `npy`: DIR/BLOB.npy each (a / in the name, and what else a file's cannot have, becomes _);
+    `npz` and `h5`: DIR/features.npz or .h5 with one array for each blob. DIR/pictures.txt names
+    the pictures, a line for each row.
+
+    Args:
+        folder: where the files go; made if it is not there.
+        form: the format.
+        blobs: the blobs to write; none: all that the first picture has.
+
+    Attributes:
+        files: what was written.
+    """
+
+    def __init__(self, folder: str | Path, form: Format, blobs: Sequence[str]) -> None:
+        self._folder, self._form, self._blobs = Path(folder), form, tuple(blobs)
+        self._rows: list[str] = []
+        self._open: dict[str, IO[bytes]] = {}
+        self._like: dict[str, tuple[tuple[int, ...], np.dtype[Any]]] = {}
+        self.files: list[Path] = []
+
+    def __enter__(self) -> Features:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._stack = ExitStack()
+        self._parts = Path(self._stack.enter_context(TemporaryDirectory(dir=self._folder)))
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        with self._stack:
+            for at, (name, file) in enumerate(self._open.items()):
+                self._head(file, at, len(self._rows), name)
+                file.close()
+            if kind is None and self._rows:
+                self._finish()
+
+    def add(self, picture: str, blobs: Mapping[str, NDArray[Any]]) -> None:
+        """Write one picture's row.
+
+        Raises:
+            ShapeError: a blob is of another size than at the pictures before.
+        """
+        self._blobs = self._blobs or tuple(blobs)
+        for name in self._blobs:
+            array = np.ascontiguousarray(blobs[name])
+            shape, dtype = self._like.setdefault(name, (array.shape, array.dtype))
+            if array.shape != shape:
+                raise ShapeError(
+                    f"blob '{name}' of {picture} is {array.shape}, and was {shape} of "
+                    "those before it; --resize makes all pictures one size"
+                )
+            if name not in self._open:
+                path = self._parts / f"{len(self._open)}.npy"
+                self._open[name] = path.open("wb+")
+                self._head(self._open[name], len(self._open) - 1, 0, name)
+            self._open[name].write(array.astype(dtype, copy=False).tobytes())
+        self._rows.append(picture)
+
+    def _head(self, file: IO[bytes], at: int, rows: int, name: str) -> None:
+        """The npy header; numpy leaves room in it for the first axis to grow."""
+        shape, dtype = self._like[name]
+        descr = np.lib.format.dtype_to_descr(dtype)
+        file.seek(0)
+        head = {"shape": (rows, *shape), "fortran_order": False, "descr": descr}
+        np.lib.format.write_array_header_1_0(file, head)
+        if rows:
+            file.seek(0, 2)
+
+    def _finish(self) -> None:
+        parts = {name: self._parts / f"{at}.npy" for at, name in enumerate(self._open)}
+        self.files += _write(self._folder, self._form, parts, "features")
+        names = self._folder / "pictures.txt"
+        with atomic(names) as place:
+            place.write_text("".join(f"{row}\n" for row in self._rows), encoding="utf-8")
+        self.files.append(names)
+
+
+def write_arrays(
+    folder: str | Path, form: Format, arrays: Mapping[str, NDArray[Any]]
+) -> list[Path]:
+    """Write arrays to FOLDER/NAME.npy each, or all to FOLDER/outputs.npz or .h5."""
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=folder) as parts:
+        paths = {name: Path(parts) / f"{at}.npy" for at, name in enumerate(arrays)}
+        for name, path in paths.items():
+            np.save(path, arrays[name])
+        return _write(Path(folder), form, paths, "outputs")
+
+
+def _write(folder: Path, form: Format, parts: Mapping[str, Path], stem: str) -> list[Path]:
+    """Bring .npy files, by the names of what they hold, into the format's form."""
+    if form == "npy":
+        targets = [folder / f"{_file_name(name)}.npy" for name in parts]
+        if len(set(targets)) < len(targets):
+            raise CaffeCompatError("two blobs would be written to one file; use npz or h5")
+        for target, part in zip(targets, parts.values(), strict=True):
+            with atomic(target) as place:
+                shutil.copyfile(part, place)
+        return targets
+    target = folder / f"{stem}.{form}"
+    if form == "npz":
+        with atomic(target) as place, zipfile.ZipFile(place, "w") as archive:
+            for name, part in parts.items():
+                archive.write(part, f"{name}.npy")
+    else:
+        import h5py
+
+        with atomic(target) as place, h5py.File(place, "w") as file:
+            for name, part in parts.items():
+                array = np.load(part, mmap_mode="r" if part.stat().st_size > _SMALL else None)
+                try:
+                    file.create_dataset(name, data=array)
+                except (TypeError, ValueError):
+                    raise CaffeCompatError(
+                        f"{target}: the blob name {name!r} cannot be a dataset's in HDF5; use npz"
+                    ) from None
+    return [target]
+
+
+def _file_name(blob: str) -> str:
+    """A blob's name as a file's on every system, in the folder that it is meant for."""
+    return "".join("_" if c in _RESERVED or not c.isprintable() else c for c in blob)

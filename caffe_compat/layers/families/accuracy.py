@@ -1,0 +1,72 @@
+"""How often the label is among the best scores."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from ...errors import ShapeError
+from ...types import Array, Shape
+from .. import labels
+from ..builder import FLOAT, Builder
+from ..layer import Layer, canonical_axis, layer
+
+
+@layer(param="accuracy_param", bottoms=2, tops=(1, 2))
+class Accuracy(Layer):
+    """How often fewer than top_k other scores reach the label's (accuracy_layer.cpp).
+
+    A tie counts against the label. The second top has the same for each class.
+    """
+
+    def shapes(self, x: Shape, y: Shape) -> list[Shape | None]:
+        axis = canonical_axis(self.p.axis, len(x))
+        if self.p.top_k > prod(x) // max(1, prod(y)):
+            raise ShapeError(
+                f"top_k {self.p.top_k} must be less than or equal to the number of classes, "
+                f"{prod(x) // max(1, prod(y))}"
+            )
+        labels.check_one_label_each(x, y, axis)
+        return [(), (x[axis],)] if len(self.proto.top) > 1 else [()]
+
+    def classes(self, x: Shape, y: Shape) -> dict[int, int]:
+        return {1: x[canonical_axis(self.p.axis, len(x))]}
+
+    def forward(self, x: Array, y: Array) -> Any:
+        axis = canonical_axis(self.p.axis, x.ndim)
+        label, counts = labels.read(y, x.shape, axis, labels.ignored(self.p))
+        reach = x >= np.take_along_axis(x, label, axis)  # the label itself among them
+        right = (reach.sum(axis=axis, keepdims=True) <= self.p.top_k) & counts
+        accuracy = np.asarray(right.sum() / max(1, counts.sum()), np.float32)
+        if len(self.proto.top) == 1:
+            return accuracy
+        seen = np.bincount(label[counts], minlength=x.shape[axis])
+        hits = np.bincount(label[right], minlength=x.shape[axis])
+        return accuracy, (hits / np.maximum(seen, 1)).astype(np.float32)
+
+    def lower(self, g: Builder, x: str, y: str) -> Any:
+        rank = len(g.dims(x))
+        axis = canonical_axis(self.p.axis, rank)
+        label, counts = labels.lower(g, y, x, axis, labels.ignored(self.p))
+        reach = g.GreaterOrEqual(x, g.GatherElements(x, label, axis=axis))
+        number = g.ReduceSum(g.Cast(reach, to=FLOAT), np.array([axis]), keepdims=1)
+        right = g.LessOrEqual(number, g.constant(self.p.top_k, np.float32))
+        one = g.constant(1, np.float32)
+        if counts is None:
+            accuracy = g.ReduceMean(g.Cast(right, to=FLOAT), keepdims=0)
+        else:
+            right = g.And(right, counts)
+            hits = g.ReduceSum(g.Cast(right, to=FLOAT), keepdims=0)
+            seen = g.ReduceSum(g.Cast(counts, to=FLOAT), keepdims=0)
+            accuracy = g.Div(hits, g.Max(seen, one))
+        if len(self.proto.top) == 1:
+            return accuracy
+        classes = np.arange(g.fixed(x, axis)).reshape(-1, *(1,) * (rank - 1 - axis))
+        mine = g.Equal(label, classes)
+        mine = g.Cast(mine if counts is None else g.And(mine, counts), to=FLOAT)
+        others = np.array([i for i in range(rank) if i != axis])
+        hits = g.ReduceSum(g.Mul(mine, g.Cast(right, to=FLOAT)), others, keepdims=0)
+        seen = g.ReduceSum(mine, others, keepdims=0)
+        return accuracy, g.Div(hits, g.Max(seen, one))

@@ -1,0 +1,307 @@
+"""Convolution, its adjoint, and the columns that Caffe computes both with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from ...errors import ShapeError
+from ...types import Array, Shape
+from ..builder import Builder
+from ..layer import Blob, Layer, canonical_axis, layer
+from ..spatial import Window, conv_size, conv_window, deconv_size
+
+# How many elements of columns to hold at once (4 MB, so that they stay in the cache).
+_COLUMNS = 1 << 20
+
+
+@layer(param="convolution_param", bottoms=(1, None), tops=(1, None))
+class Convolution(Layer):
+    """y = W * x + b over any number of spatial axes, by groups of channels (conv_layer.cpp).
+
+    Refused: dilation 0.
+    Refused: a kernel larger than the padded input, even where Caffe's division makes one window.
+    Refused: axis > 1 where a spatial size, or two sizes before the channels, vary.
+    """
+
+    def blobs(self, *x: Shape) -> list[Blob]:
+        _, channels, _, window = self._parts(x[0])
+        blobs = [Blob("weight", (*self._ends(channels), *window.kernel), self.p.weight_filler)]
+        if self.p.bias_term:
+            blobs.append(Blob("bias", (self.p.num_output,), self.p.bias_filler))
+        return blobs
+
+    def shapes(self, *x: Shape) -> list[Shape | None]:
+        lead, _, size, window = self._parts(x[0])
+        for i, other in enumerate(x):
+            if other != x[0]:
+                raise ShapeError(f"bottom 0 is {x[0]} and bottom {i} is {other}; must be alike")
+        if len(self.proto.top) != len(x):
+            raise ShapeError(f"has {len(x)} bottom and {len(self.proto.top)} top blobs; one each")
+        return [(*lead, self.p.num_output, *self._size(size, window)) for _ in x]
+
+    def forward(self, *x: Array, weight: Array, bias: Array | None = None) -> tuple[Array, ...]:
+        return tuple(self._apply(bottom, weight, bias) for bottom in x)
+
+    def _apply(self, x: Array, weight: Array, bias: Array | None) -> Array:
+        lead, channels, size, window = self._parts(x.shape)
+        y = self._filter(x.reshape(prod(lead), channels, *size), weight, size, window)
+        if bias is not None:
+            y += bias.reshape(-1, *(1,) * len(size))
+        return y.reshape(*lead, *y.shape[1:])
+
+    def backward(
+        self, dy: Any, *x: Array, weight: Array, bias: Array | None = None
+    ) -> tuple[Array, ...]:
+        lead, channels, size, window = self._parts(x[0].shape)
+        top = (prod(lead), self.p.num_output, *self._size(size, window))
+        flows = [d.reshape(top) for d in (dy if isinstance(dy, tuple) else (dy,))]
+        images = [bottom.reshape(prod(lead), channels, *size) for bottom in x]
+        grads = [self._adjoint(d, weight, size, window).reshape(x[0].shape) for d in flows]
+        pairs = [self._relate(i, d, window) for i, d in zip(images, flows, strict=True)]
+        grads.append(np.sum(pairs, axis=0).reshape(weight.shape))
+        if bias is not None:
+            grads.append(np.sum([d.sum((0, *range(2, d.ndim))) for d in flows], axis=0))
+        return tuple(grads)
+
+    def lower(self, g: Builder, *x: str, weight: str, bias: str | None = None) -> tuple[str, ...]:
+        return tuple(self._lower(g, bottom, weight, bias) for bottom in x)
+
+    def _lower(self, g: Builder, x: str, weight: str, bias: str | None) -> str:
+        rank = len(g.dims(x))
+        axis = canonical_axis(self.p.axis, rank)
+        channels = g.fixed(x, axis)
+        window = conv_window(self.p, rank - axis - 1)
+        if rank == 2 and axis == 1 and self.p.group == 1:
+            return str(g.Gemm(x, weight, bias, transB=self._gemm_transposes))
+        if not window.kernel:  # a spatial axis of size 1 makes it a convolution
+            weight = g.view(weight, (*self._ends(channels), 1))
+        y = getattr(g, self._operator)(
+            _to_images(g, x, axis),
+            weight,
+            bias,
+            group=self.p.group if self.p.group > 1 else None,
+            **_attributes(window),
+        )
+        return _from_images(g, y, x, axis, self.p.num_output, lambda n: self._size(n, window))
+
+    def _parts(self, x: Shape) -> tuple[Shape, int, Shape, Window]:
+        """The axes before the channels, the channels, the spatial size and the window."""
+        axis = canonical_axis(self.p.axis, len(x))
+        window = conv_window(self.p, len(x) - axis - 1)
+        channels, outputs, group = x[axis], self.p.num_output, self.p.group
+        if outputs < 1:
+            raise ShapeError(f"num_output must be positive, and is {outputs}")
+        if group < 1 or channels % group or outputs % group:
+            raise ShapeError(
+                f"group {group} must divide the {channels} channels and the {outputs} outputs"
+            )
+        return x[:axis], channels, x[axis + 1 :], window
+
+    # What Deconvolution does the other way round.
+
+    _operator = "Conv"
+    _gemm_transposes: int | None = 1
+
+    def _ends(self, channels: int) -> Shape:
+        """The first two axes of the weights."""
+        return (self.p.num_output, channels // self.p.group)
+
+    def _size(self, size: Shape, window: Window) -> Shape:
+        return conv_size(size, window)
+
+    def _filter(self, x: Array, weight: Array, size: Shape, window: Window) -> Array:
+        return _convolve(x, weight, window, self.p.group)
+
+    def _adjoint(self, dy: Array, weight: Array, size: Shape, window: Window) -> Array:
+        return _scatter(dy, weight, size, window, self.p.group)
+
+    def _relate(self, x: Array, dy: Array, window: Window) -> Array:
+        return _correlate(x, dy, window, self.p.group)
+
+
+@layer(param="convolution_param", bottoms=(1, None), tops=(1, None))
+class Deconvolution(Convolution):
+    """The adjoint of Convolution in x, plus b (Zeiler et al. 2010; deconv_layer.cpp).
+
+    Refused: dilation 0.
+    Refused: axis > 1 where a spatial size, or two sizes before the channels, vary.
+    """
+
+    _operator = "ConvTranspose"
+    _gemm_transposes = None
+
+    def _ends(self, channels: int) -> Shape:
+        return (channels, self.p.num_output // self.p.group)
+
+    def _size(self, size: Shape, window: Window) -> Shape:
+        return deconv_size(size, window)
+
+    def _filter(self, x: Array, weight: Array, size: Shape, window: Window) -> Array:
+        return _scatter(x, weight, deconv_size(size, window), window, self.p.group)
+
+    def _adjoint(self, dy: Array, weight: Array, size: Shape, window: Window) -> Array:
+        return _convolve(dy, weight, window, self.p.group)
+
+    def _relate(self, x: Array, dy: Array, window: Window) -> Array:
+        return _correlate(dy, x, window, self.p.group)
+
+
+@layer(param="convolution_param")
+class Im2col(Layer):
+    """What each window of a convolution sees, as channels (im2col_layer.cpp).
+
+    Refused: dilation 0.
+    Refused: a kernel larger than the padded input, even where Caffe's division makes one window.
+    Refused: axis > 1 where a spatial size, or two sizes before the channels, vary.
+    """
+
+    def shapes(self, x: Shape) -> list[Shape | None]:
+        axis, size, window = self._parts(x)
+        return [(*x[:axis], x[axis] * prod(window.kernel), *conv_size(size, window))]
+
+    def forward(self, x: Array) -> Array:
+        axis, size, window = self._parts(x.shape)
+        images = x.reshape(prod(x.shape[:axis]), *x.shape[axis:])
+        (shape,) = self.shapes(x.shape)
+        return _columns(images, window, conv_size(size, window)).reshape(shape)
+
+    def backward(self, dy: Array, x: Array) -> Array:
+        axis, size, window = self._parts(x.shape)
+        images = (prod(x.shape[:axis]), x.shape[axis])
+        columns = dy.reshape(*images, prod(window.kernel), *conv_size(size, window))
+        return _fold(columns, window, size).reshape(x.shape)
+
+    def lower(self, g: Builder, x: str) -> str:
+        rank = len(g.dims(x))
+        axis = canonical_axis(self.p.axis, rank)
+        channels = g.fixed(x, axis)
+        window = conv_window(self.p, rank - axis - 1)
+        taps = prod(window.kernel)
+        # For each channel a filter for each tap, which is 1 there and 0 elsewhere.
+        pick = np.tile(np.eye(taps, dtype=np.float32), (channels, 1))
+        pick = pick.reshape(channels * taps, 1, *window.kernel)
+        y = g.Conv(_to_images(g, x, axis), pick, group=channels, **_attributes(window))
+        return _from_images(g, y, x, axis, channels * taps, lambda n: conv_size(n, window))
+
+    def _parts(self, x: Shape) -> tuple[int, Shape, Window]:
+        axis = canonical_axis(self.p.axis, len(x))
+        if axis == len(x) - 1:
+            raise ShapeError(f"needs a spatial axis after axis {axis}, and its bottom is {x}")
+        return axis, x[axis + 1 :], conv_window(self.p, len(x) - axis - 1)
+
+
+# -- ONNX: Caffe's channels may stand on any axis, Conv's on the second ------------------------
+
+
+def _attributes(window: Window) -> dict[str, list[int] | None]:
+    """A window in Conv's words, without what ONNX takes for granted."""
+    kernel = window.kernel or (1,)
+    return {
+        "kernel_shape": list(kernel),
+        "strides": list(window.stride) if set(window.stride) - {1} else None,
+        "pads": list(window.pad * 2) if any(window.pad) else None,
+        "dilations": list(window.dilation) if set(window.dilation) - {1} else None,
+    }
+
+
+def _to_images(g: Builder, x: str, axis: int) -> str:
+    """A bottom as (images, channels, spatial axes...), with one spatial axis at least."""
+    dims = g.dims(x)
+    spatial = len(dims) - axis - 1
+    if axis == 1 and spatial:
+        return x
+    if axis == 0 and spatial:
+        return str(g.Unsqueeze(x, np.array([0])))
+    size = [g.fixed(x, axis + i) for i in range(1 + spatial)]
+    return str(g.Reshape(x, np.array([-1, *size] if spatial else [-1, *size, 1])))
+
+
+def _from_images(
+    g: Builder, y: str, x: str, axis: int, channels: int, resize: Callable[[Shape], Shape]
+) -> str:
+    """Undo `_to_images`: the axes before the channels as the bottom `x` has them."""
+    dims = g.dims(x)
+    spatial = range(axis + 1, len(dims))
+    if axis == 1 and spatial:
+        return y
+    if axis == 0 and spatial:
+        return str(g.Squeeze(y, np.array([0])))
+    varying = [i for i in range(axis) if dims[i] is None]
+    lead = [-1 if i in varying[:1] else g.fixed(x, i) for i in range(axis)]
+    out = resize(tuple(g.fixed(x, i) for i in spatial))
+    return str(g.Reshape(y, np.array([*lead, channels, *out])))
+
+
+# -- numpy: a convolution is a matrix product with the columns ---------------------------------
+
+
+def _convolve(x: Array, weight: Array, window: Window, group: int) -> Array:
+    """(N, C, size...) by (O, C/g, kernel...) -> (N, O, out...)."""
+    out = conv_size(x.shape[2:], window)
+    filters = weight.reshape(group, len(weight) // group, prod(weight.shape[1:]))
+    y = np.empty((len(x), group, filters.shape[1], prod(out)), np.float32)
+    for some in _batches(len(x), group * filters.shape[2] * prod(out)):
+        columns = _columns(x[some], window, out)
+        np.matmul(filters, columns.reshape(-1, group, filters.shape[2], prod(out)), out=y[some])
+    return y.reshape(len(x), len(weight), *out)
+
+
+def _scatter(y: Array, weight: Array, size: Shape, window: Window, group: int) -> Array:
+    """The adjoint of `_convolve` in x: (N, O, out...) -> (N, C, size...)."""
+    out = y.shape[2:]
+    filters = weight.reshape(group, len(weight) // group, prod(weight.shape[1:]))
+    channels = weight.shape[1] * group
+    x = np.empty((len(y), channels, *size), np.float32)
+    flat = y.reshape(len(y), group, filters.shape[1], prod(out))
+    for some in _batches(len(y), group * filters.shape[2] * prod(out)):
+        columns = filters.swapaxes(1, 2) @ flat[some]
+        columns = columns.reshape(len(columns), channels, prod(window.kernel), *out)
+        x[some] = _fold(columns, window, size)
+    return x
+
+
+def _correlate(x: Array, y: Array, window: Window, group: int) -> Array:
+    """The adjoint of `_convolve` in the weights: (group, O/g, C/g * taps)."""
+    out = y.shape[2:]
+    taps = x.shape[1] // group * prod(window.kernel)
+    flat = y.reshape(len(y), group, y.shape[1] // group, prod(out))
+    total = np.zeros((group, flat.shape[2], taps), np.float32)
+    for some in _batches(len(x), group * taps * prod(out)):
+        columns = _columns(x[some], window, out).reshape(-1, group, taps, prod(out))
+        total += (flat[some] @ columns.swapaxes(2, 3)).sum(axis=0)
+    return total
+
+
+def _columns(x: Array, window: Window, out: Shape) -> Array:
+    """(N, C, size...) -> (N, C, taps, out...): what each window sees, zero beyond the edges."""
+    if window.plain:
+        return x[:, :, None]
+    if any(window.pad):
+        x = np.pad(x, ((0, 0), (0, 0), *((p, p) for p in window.pad)))
+    columns = np.empty((*x.shape[:2], prod(window.kernel), *out), np.float32)
+    for i, tap in enumerate(window.taps(out)):
+        columns[:, :, i] = x[tap]
+    return columns
+
+
+def _fold(columns: Array, window: Window, size: Shape) -> Array:
+    """The adjoint of `_columns`: (N, C, taps, out...) -> (N, C, size...)."""
+    if window.plain:
+        return columns[:, :, 0]
+    padded = [n + 2 * p for n, p in zip(size, window.pad, strict=True)]
+    x = np.zeros((*columns.shape[:2], *padded), np.float32)
+    for i, tap in enumerate(window.taps(columns.shape[3:])):
+        x[tap] += columns[:, :, i]
+    inside: list[Any] = [slice(p, p + n) for n, p in zip(size, window.pad, strict=True)]
+    return x[(..., *inside)]
+
+
+def _batches(count: int, elements: int) -> Iterator[slice]:
+    """Runs of images that together have no more elements of columns than `_COLUMNS`."""
+    step = max(1, _COLUMNS // max(1, elements))
+    for start in range(0, count, step):
+        yield slice(start, start + step)

@@ -1,0 +1,308 @@
+"""Where data enters a net and where it ends: what the caller feeds, constants, sinks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ... import fillers
+from ...caffe_pb2 import FillerParameter, LayerParameter, ResizeParameter
+from ...errors import ShapeError
+from ...fillers.rng import Rng
+from ...types import Array, Shape
+from ..builder import Builder
+from ..layer import Blob, Layer, layer
+
+
+class _Fed(Layer):
+    """A layer whose tops the caller feeds, as what Caffe's transformer would have made."""
+
+    def feeds(self) -> tuple[int, ...]:
+        return tuple(range(len(self.proto.top)))
+
+
+@layer(param="input_param", bottoms=0, tops=(1, None))
+class Input(_Fed):
+    """What the caller feeds, of the shape given: one for every top, or one for all."""
+
+    def shapes(self) -> list[Shape | None]:
+        given: list[Shape | None] = [tuple(shape.dim) for shape in self.p.shape]
+        tops = len(self.proto.top)
+        if not given:
+            return [None] * tops
+        if len(given) not in (1, tops):
+            raise ShapeError(f"gives {len(given)} shapes for {tops} tops; one each or one for all")
+        return given * tops if len(given) == 1 else given
+
+
+@layer(param="dummy_data_param", bottoms=0, tops=(1, None))
+class DummyData(Layer):
+    """A constant for each top whose filler is one (dummy_data_layer.cpp).
+
+    The caller feeds the others, which Caffe draws anew at every pass.
+    """
+
+    def shapes(self) -> list[Shape | None]:
+        stated = self._stated()
+        for i, shape in enumerate(stated):
+            fillers.check(shape, self._filler(i))
+        return [*stated]
+
+    def _stated(self) -> list[Shape]:
+        tops, legacy = len(self.proto.top), ("num", "channels", "height", "width")
+        if not any(len(getattr(self.p, field)) for field in legacy):
+            self._check_count("shape", self.p.shape)
+            given = [tuple(shape.dim) for shape in self.p.shape]
+            return given * tops if len(given) == 1 else given
+        if self.p.shape:
+            raise ShapeError("gives both shape and num, channels, height, width; one of them")
+        columns = []
+        for field in legacy:
+            sizes = list(getattr(self.p, field))
+            self._check_count(field, sizes)
+            columns.append(sizes * tops if len(sizes) == 1 else sizes)
+        return [*zip(*columns, strict=True)]
+
+    def _check_count(self, field: str, values: Sequence[object]) -> None:
+        if len(values) not in (1, len(self.proto.top)):
+            raise ShapeError(
+                f"{field} is given {len(values)} times for {len(self.proto.top)} "
+                "tops; once or one each"
+            )
+
+    def _filler(self, top: int) -> FillerParameter:
+        given, tops = self.p.data_filler, len(self.proto.top)
+        if len(given) not in (0, 1, tops):
+            raise ShapeError(
+                f"data_filler is given {len(given)} times for {tops} tops; never, once or one each"
+            )
+        return (given[top] if len(given) > 1 else given[0]) if given else FillerParameter()
+
+    def feeds(self) -> tuple[int, ...]:
+        return tuple(i for i in range(len(self.proto.top)) if self._filler(i).type != "constant")
+
+    def forward(self) -> tuple[Array | None, ...]:
+        """A view of one value for each constant top, None for those that are fed."""
+        fed = self.feeds()
+        return tuple(
+            None if i in fed else np.broadcast_to(np.float32(self._filler(i).value), shape)
+            for i, shape in enumerate(self._stated())
+        )
+
+    def lower(self, g: Builder) -> tuple[str | None, ...]:
+        made: list[str | None] = []
+        for i, shape in enumerate(self._stated()):
+            value = np.array([self._filler(i).value], np.float32)
+            size = np.array(shape, np.int64)
+            made.append(None if i in self.feeds() else g.ConstantOfShape(size, value=value))
+        return tuple(made)
+
+
+class _Reader(_Fed):
+    """A layer that reads images and labels, makes them ready and hands on batches."""
+
+    seeds = 2  # how often Caffe's transformer draws a seed for its mirroring and cropping
+    threads = 1  # a thread that reads ahead draws a seed too
+
+    def __init__(self, proto: LayerParameter) -> None:
+        super().__init__(proto)
+        transform = proto.transform_param
+        if transform.HasField("mean_file") and transform.mean_value:
+            raise ShapeError("gives both mean_file and mean_value; one of them")
+        self.crop: int = transform.crop_size
+        self.means = len(transform.mean_value)
+
+    def batches(self, channels: int, height: int, width: int) -> list[Shape | None]:
+        """The shapes of the images and of the labels; a 0 leaves the images' to the caller."""
+        n = self.p.batch_size
+        if n < 1:
+            raise ShapeError(f"batch_size must be positive, and is {n}")
+        if self.means > 1 and channels not in (0, self.means):
+            raise ShapeError(
+                f"gives {self.means} mean_value for {channels} channels; one, or one each"
+            )
+        height, width = self.resized(height, width)
+        transform = self.proto.transform_param
+        high, wide = (self.crop,) * 2 if self.crop else (transform.crop_h, transform.crop_w)
+        if 0 < height < high or 0 < width < wide:
+            what = f"crop_size {self.crop}" if self.crop else f"crop_h {high} crop_w {wide}"
+            raise ShapeError(f"{what} exceeds {height} x {width}")
+        height, width = high or height, wide or width
+        images = (n, channels or (self.means if self.means > 1 else 0), height, width)
+        stated: list[Shape | None] = [None if 0 in images else images, (n,)]
+        return stated[: len(self.proto.top)]
+
+    def resized(self, height: int, width: int) -> tuple[int, int]:
+        """What resize_param makes of a picture (im_transforms.cpp); 0: only the picture says."""
+        if not self.proto.transform_param.HasField("resize_param"):
+            return height, width
+        p = self.proto.transform_param.resize_param
+        if p.resize_mode != ResizeParameter.FIT_SMALL_SIZE:
+            return p.height, p.width
+        if 0 in (height, width, p.height, p.width):
+            return 0, 0
+        aspect = np.float32(width) / np.float32(height)
+        if aspect < np.float32(p.width) / np.float32(p.height):
+            return int(np.float32(p.width) / aspect), p.width
+        return p.height, int(aspect * np.float32(p.height))
+
+    def draws(self) -> int:
+        """How many 32-bit words Caffe's LayerSetUp takes from its generator."""
+        mirror = self.proto.transform_param.mirror
+        random = bool(mirror or (self.train and self.crop))
+        return self.seeds * random + self.threads
+
+    def fill(self, rng: Rng, *x: Shape, blobs: Sequence[Blob] | None = None) -> list[Array]:
+        rng.u32(self.draws())
+        return []
+
+
+@layer(param="data_param", bottoms=0, tops=(1, 2))
+class Data(_Reader):
+    """Batches of a data base, fed by the caller (data_layer.cpp).
+
+    Their channels follow from several mean_value, height and width from crop_size or the SSD
+    branch's resize_param; what does not follow from the prototxt the caller states.
+    """
+
+    def shapes(self) -> list[Shape | None]:
+        return self.batches(0, 0, 0)
+
+
+@layer(param="data_param", bottoms=0, tops=(1, 2))
+class AnnotatedData(_Reader):
+    """Batches of a data base with boxes, fed by the caller.
+
+    From: weiliu89/caffe, branch ssd, annotated_data_layer.cpp
+
+    The images' shape follows as for Data, each batch_sampler's cut being resized too. The labels
+    are rows of 8, (1, 1, boxes, 8): stated for one box, the least that Caffe makes.
+    """
+
+    threads = 2  # the reader of the data base is one more
+
+    def shapes(self) -> list[Shape | None]:
+        resize = self.proto.transform_param.resize_param
+        if resize.resize_mode == ResizeParameter.FIT_SMALL_SIZE and self.p.batch_size != 1:
+            raise ShapeError(f"FIT_SMALL_SIZE wants batch_size 1, and has {self.p.batch_size}")
+        boxes: list[Shape | None] = [(1, 1, 1, 8)]
+        return self.batches(0, 0, 0)[:1] + boxes[: len(self.proto.top) - 1]
+
+
+@layer(param="data_param", bottoms=0, tops=(1, 2))
+class VideoData(_Reader):
+    """Frames of a video or a camera, fed by the caller.
+
+    From: weiliu89/caffe, branch ssd, video_data_layer.cpp
+    """
+
+    def shapes(self) -> list[Shape | None]:
+        return self.batches(3, 0, 0)
+
+
+@layer(param="image_data_param", bottoms=0, tops=2)
+class ImageData(_Reader):
+    """Batches of image files, fed by the caller (image_data_layer.cpp).
+
+    Height and width follow from crop_size or new_height and new_width, or the caller states them.
+    """
+
+    def shapes(self) -> list[Shape | None]:
+        height, width = self.p.new_height, self.p.new_width
+        if bool(height) != bool(width):
+            raise ShapeError(f"new_height {height} and new_width {width}: both or neither")
+        return self.batches(3 if self.p.is_color else 1, height, width)
+
+    def draws(self) -> int:
+        return super().draws() + bool(self.p.shuffle) + bool(self.p.rand_skip)
+
+
+@layer(param="window_data_param", bottoms=0, tops=2)
+class WindowData(_Reader):
+    """Batches of windows of images, fed by the caller (window_data_layer.cpp).
+
+    The channels follow from several mean_value, or the caller states the shape.
+    """
+
+    def shapes(self) -> list[Shape | None]:
+        if not self.crop:
+            raise ShapeError("crop_size must be positive, and is 0")
+        return self.batches(0, 0, 0)
+
+    def draws(self) -> int:
+        return super().draws() + bool(self.proto.transform_param.mirror or self.crop)
+
+
+@layer(param="memory_data_param", bottoms=0, tops=2)
+class MemoryData(_Reader):
+    """Batches of arrays, fed by the caller (memory_data_layer.cpp)."""
+
+    seeds, threads = 1, 0
+
+    def shapes(self) -> list[Shape | None]:
+        sizes = (self.p.batch_size, self.p.channels, self.p.height, self.p.width)
+        if 0 in sizes:
+            raise ShapeError(f"batch_size, channels, height and width must be positive: {sizes}")
+        return [sizes, sizes[:1]]
+
+
+@layer(param="hdf5_data_param", bottoms=0, tops=(1, None))
+class HDF5Data(_Fed):
+    """Batches of HDF5 data sets, whose shapes the caller states (hdf5_data_layer.cpp)."""
+
+    def shapes(self) -> list[Shape | None]:
+        if self.proto.HasField("transform_param"):
+            raise ShapeError("does not transform data, and has a transform_param")
+        return [None] * len(self.proto.top)
+
+
+@layer(param="parameter_param", bottoms=0)
+class Parameter(Layer):
+    """Its parameter blob (parameter_layer.hpp)."""
+
+    def blobs(self) -> list[Blob]:
+        return [Blob("value", tuple(self.p.shape.dim))]
+
+    def shapes(self) -> list[Shape | None]:
+        return [tuple(self.p.shape.dim)]
+
+    def forward(self, value: Array) -> Array:
+        return value
+
+    def backward(self, dy: Array, value: Array) -> Array:
+        return dy
+
+    def lower(self, g: Builder, value: str) -> str:
+        return value
+
+
+class _Sink(Layer):
+    """A layer that only reads; in ONNX it vanishes."""
+
+    def shapes(self, *x: Shape) -> list[Shape | None]:
+        return []
+
+    def forward(self, *x: Array) -> tuple[Array, ...]:
+        return ()
+
+    def lower(self, g: Builder, *x: str) -> tuple[str, ...]:
+        return ()
+
+
+@layer(bottoms=(1, None), tops=0)
+class Silence(_Sink):
+    """Nothing: its bottoms are no outputs of the net (silence_layer.cpp)."""
+
+
+@layer(param="hdf5_output_param", bottoms=2, tops=0)
+class HDF5Output(_Sink):
+    """Nothing: Caffe writes its bottoms to a file, which we never do (hdf5_output_layer.cpp)."""
+
+    def shapes(self, *x: Shape) -> list[Shape | None]:
+        rows = [shape[0] if shape else 1 for shape in x]
+        if max(map(len, x)) > 4 or rows[0] != rows[1]:
+            raise ShapeError(
+                f"needs as many rows in both bottoms, of 4 axes at most: {x[0]} and {x[1]}"
+            )
+        return []

@@ -1,0 +1,113 @@
+"""Layers whose outputs each have a weight for every input."""
+
+from __future__ import annotations
+
+from math import prod
+
+import numpy as np
+
+from ...errors import ShapeError
+from ...types import Array, Shape
+from ..builder import INT64, Builder
+from ..layer import Blob, Layer, canonical_axis, layer
+
+
+@layer(param="inner_product_param")
+class InnerProduct(Layer):
+    """y = x W^T + b, the axes of x from `axis` on flattened (inner_product_layer.cpp).
+
+    Refused: a size of the flattened axes that varies.
+    """
+
+    def blobs(self, x: Shape) -> list[Blob]:
+        axis, outputs = self._check(x)
+        inputs = prod(x[axis:])
+        shape = (inputs, outputs) if self.p.transpose else (outputs, inputs)
+        blobs = [Blob("weight", shape, self.p.weight_filler)]
+        if self.p.bias_term:
+            blobs.append(Blob("bias", (outputs,), self.p.bias_filler))
+        return blobs
+
+    def shapes(self, x: Shape) -> list[Shape | None]:
+        axis, outputs = self._check(x)
+        return [(*x[:axis], outputs)]
+
+    def _check(self, x: Shape) -> tuple[int, int]:
+        if self.p.num_output < 1:
+            raise ShapeError(f"num_output must be positive, and is {self.p.num_output}")
+        return canonical_axis(self.p.axis, len(x)), int(self.p.num_output)
+
+    def forward(self, x: Array, weight: Array, bias: Array | None = None) -> Array:
+        axis = canonical_axis(self.p.axis, x.ndim)
+        rows = x.reshape(prod(x.shape[:axis]), prod(x.shape[axis:]))
+        y = rows @ (weight if self.p.transpose else weight.T)
+        if bias is not None:
+            y += bias
+        return y.reshape(*x.shape[:axis], y.shape[-1])
+
+    def backward(
+        self, dy: Array, x: Array, weight: Array, bias: Array | None = None
+    ) -> tuple[Array, ...]:
+        axis = canonical_axis(self.p.axis, x.ndim)
+        rows = x.reshape(prod(x.shape[:axis]), prod(x.shape[axis:]))
+        dy = dy.reshape(len(rows), self.p.num_output)
+        dx = dy @ (weight.T if self.p.transpose else weight)
+        dw = rows.T @ dy if self.p.transpose else dy.T @ rows
+        grads = (dx.reshape(x.shape), dw)
+        return grads if bias is None else (*grads, dy.sum(axis=0))
+
+    def lower(self, g: Builder, x: str, weight: str, bias: str | None = None) -> str:
+        rank = len(g.dims(x))
+        axis = canonical_axis(self.p.axis, rank)
+        for i in range(axis, rank):
+            g.fixed(x, i)
+        if axis == 1:
+            rows = x if rank == 2 else g.Flatten(x)
+            return str(g.Gemm(rows, weight, bias, transB=None if self.p.transpose else 1))
+        if axis < rank - 1:
+            x = g.Reshape(x, np.array([0] * axis + [-1]))
+        y = g.MatMul(x, weight if self.p.transpose else g.Transpose(weight, perm=[1, 0]))
+        return str(y if bias is None else g.Add(y, bias))
+
+
+@layer(param="embed_param")
+class Embed(Layer):
+    """y = W[x] + b, each x a whole number from 0 to input_dim - 1 (embed_layer.cpp)."""
+
+    def blobs(self, x: Shape) -> list[Blob]:
+        for field in ("input_dim", "num_output"):
+            if getattr(self.p, field) < 1:
+                raise ShapeError(f"{field} must be positive, and is {getattr(self.p, field)}")
+        blobs = [Blob("weight", (self.p.input_dim, self.p.num_output), self.p.weight_filler)]
+        if self.p.bias_term:
+            blobs.append(Blob("bias", (self.p.num_output,), self.p.bias_filler))
+        return blobs
+
+    def shapes(self, x: Shape) -> list[Shape | None]:
+        return [(*x, self.p.num_output)]
+
+    def classes(self, x: Shape) -> dict[int, int]:
+        return {0: self.p.input_dim}
+
+    def _rows(self, x: Array) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
+        rows = x.astype(np.int64)
+        if rows.size and not 0 <= rows.min() <= rows.max() < self.p.input_dim:
+            raise ShapeError(
+                f"reads rows {rows.min()} to {rows.max()} of a table of {self.p.input_dim}"
+            )
+        return rows
+
+    def forward(self, x: Array, weight: Array, bias: Array | None = None) -> Array:
+        y = weight[self._rows(x)]
+        return y if bias is None else y + bias
+
+    def backward(
+        self, dy: Array, x: Array, weight: Array, bias: Array | None = None
+    ) -> tuple[Array | None, ...]:
+        dw = np.zeros_like(weight)
+        np.add.at(dw, self._rows(x), dy)
+        return (None, dw) if bias is None else (None, dw, dy.sum(axis=tuple(range(x.ndim))))
+
+    def lower(self, g: Builder, x: str, weight: str, bias: str | None = None) -> str:
+        y = g.Gather(weight, g.Cast(x, to=INT64))
+        return str(y if bias is None else g.Add(y, bias))

@@ -1,0 +1,85 @@
+"""Several bottoms of one shape, combined element by element."""
+
+from __future__ import annotations
+
+from functools import reduce
+from typing import Any
+
+import numpy as np
+
+from ...caffe_pb2 import EltwiseParameter, LayerParameter
+from ...errors import ShapeError, UnsupportedError
+from ...types import Array, Shape
+from ..builder import Builder
+from ..layer import Layer, layer
+
+
+@layer(param="eltwise_param", bottoms=(2, None), inplace=True)
+class Eltwise(Layer):
+    """The bottoms' product, sum with a coefficient each, or maximum (eltwise_layer.cpp).
+
+    Refused: SUM and MAX in place, since Caffe clears the top, its first bottom, before it reads it.
+    """
+
+    def __init__(self, proto: LayerParameter) -> None:
+        super().__init__(proto)
+        self._op = self.p.operation
+        given, bottoms = len(self.p.coeff), len(proto.bottom)
+        if given not in (0, bottoms):
+            raise ShapeError(f"takes one coeff per bottom: {given} for {bottoms} bottoms")
+        if given and self._op == EltwiseParameter.PROD:
+            raise ShapeError(f"takes coeff only with operation SUM, and has {given} with PROD")
+        self._coeff = [np.float32(c) for c in self.p.coeff] or [np.float32(1)] * bottoms
+        if self._op != EltwiseParameter.PROD and set(proto.top) & set(proto.bottom):
+            name = EltwiseParameter.EltwiseOp.Name(self._op)
+            raise UnsupportedError(
+                f"with operation {name} cannot run in place: Caffe clears '{proto.top[0]}' first"
+            )
+
+    def shapes(self, *x: Shape) -> list[Shape | None]:
+        for i, shape in enumerate(x):
+            if shape != x[0]:
+                raise ShapeError(f"bottom 0 is {x[0]}, and bottom {i} is {shape}")
+        return [x[0]]
+
+    def forward(self, *x: Array) -> Array:
+        if self._op == EltwiseParameter.PROD:
+            return reduce(np.multiply, x)
+        if self._op == EltwiseParameter.MAX:
+            return reduce(np.maximum, x)
+        return reduce(np.add, (c * a for c, a in zip(self._coeff, x, strict=True)))
+
+    def backward(self, dy: Array, *x: Array) -> tuple[Array, ...]:
+        if self._op == EltwiseParameter.PROD:
+            return tuple(dy * self._others(i, x) for i in range(len(x)))
+        if self._op == EltwiseParameter.MAX:
+            winner = _winner(x)
+            return tuple(dy * (winner == i) for i in range(len(x)))
+        return tuple(c * dy for c in self._coeff)
+
+    @np.errstate(divide="ignore", invalid="ignore")
+    def _others(self, i: int, x: tuple[Array, ...]) -> Array:
+        """The product of all bottoms but one; by division, NaN at 0, where the prototxt asks."""
+        if self.p.stable_prod_grad:
+            return reduce(np.multiply, x[:i] + x[i + 1 :])
+        return reduce(np.multiply, x) / x[i]
+
+    def lower(self, g: Builder, *x: str) -> Any:
+        if self._op == EltwiseParameter.PROD:
+            return reduce(g.Mul, x)
+        if self._op == EltwiseParameter.MAX:
+            return g.Max(*x)
+        if self._coeff == [1, -1]:
+            return g.Sub(*x)
+        terms = [a if c == 1 else g.Mul(a, c) for c, a in zip(self._coeff, x, strict=True)]
+        return g.Add(*terms) if len(terms) == 2 else g.Sum(*terms)
+
+
+def _winner(x: tuple[Array, ...]) -> Array:
+    """Which bottom holds the maximum, as Caffe's mask: of equals, 1 before 0 before the later."""
+    winner = np.where(x[0] > x[1], 0, 1)
+    most = np.maximum(x[0], x[1])
+    for i, a in enumerate(x[2:], start=2):
+        winner = np.where(a > most, i, winner)
+        most = np.maximum(most, a)
+    return winner

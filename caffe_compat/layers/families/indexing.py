@@ -1,0 +1,143 @@
+"""Layers that take part of a blob: a window of it, or some of its rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ...errors import ShapeError
+from ...types import Array, Shape
+from ..builder import BOOL, INT64, Builder, int64
+from ..layer import Layer, canonical_axis, layer
+
+
+@layer(param="crop_param", bottoms=2)
+class Crop(Layer):
+    """The first bottom from `offset` on, at the second's sizes from `axis` on (crop_layer.cpp)."""
+
+    def offsets(self, rank: int) -> dict[int, int]:
+        """The offset at each axis that is cropped."""
+        first, given = canonical_axis(self.p.axis, rank), list(self.p.offset)
+        if len(given) > 1 and len(given) != rank - first:
+            raise ShapeError(f"offset is given {len(given)} times for {rank - first} axes")
+        given = given or [0]
+        return dict(
+            zip(
+                range(first, rank),
+                given * (rank - first) if len(given) == 1 else given,
+                strict=True,
+            )
+        )
+
+    def shapes(self, x: Shape, like: Shape) -> list[Shape | None]:
+        shape = list(x)
+        for axis, offset in self.offsets(len(x)).items():
+            size = like[canonical_axis(axis, len(like))]
+            if offset + size > x[axis]:
+                raise ShapeError(
+                    f"offset {offset} and size {size} exceed the {x[axis]} of axis {axis}"
+                )
+            shape[axis] = size
+        return [tuple(shape)]
+
+    def window(self, x: Array, like: Array) -> tuple[slice, ...]:
+        offsets = self.offsets(x.ndim)
+        return tuple(
+            slice(offsets[i], offsets[i] + like.shape[i]) if i in offsets else slice(None)
+            for i in range(x.ndim)
+        )
+
+    def forward(self, x: Array, like: Array) -> Array:
+        return x[self.window(x, like)]
+
+    def backward(self, dy: Array, x: Array, like: Array) -> tuple[Array, None]:
+        dx = np.zeros_like(x)
+        dx[self.window(x, like)] = dy
+        return dx, None
+
+    def lower(self, g: Builder, x: str, like: str) -> str:
+        dims, sizes = g.dims(x), g.dims(like)
+        offsets = self.offsets(len(dims))
+        axes = [i for i in offsets if sizes[i] is None or sizes[i] != dims[i]]
+        if not axes:
+            return x
+        starts = int64(*(offsets[i] for i in axes))
+        known = [n for n in (sizes[i] for i in axes) if n is not None]
+        if len(known) == len(axes):
+            return g.Slice(x, starts, starts + known, int64(*axes))
+        # A size that varies from run to run: read the second bottom's, all cropped axes at once.
+        axes = list(offsets)
+        starts = int64(*(offsets[i] for i in axes))
+        ends = g.Shape(like, start=axes[0], end=len(dims))
+        return g.Slice(x, starts, g.Add(ends, starts) if starts.any() else ends, int64(*axes))
+
+
+@layer(bottoms=(2, None), tops=(1, None))
+class Filter(Layer):
+    """The rows of each bottom where the last, the selector, is not zero (filter_layer.cpp).
+
+    How many rows that is only the data say: a top may be empty.
+    """
+
+    varies = (0,)
+
+    def shapes(self, *x: Shape) -> list[Shape | None]:
+        *bottoms, selector = x
+        if len(bottoms) != len(self.proto.top):
+            raise ShapeError(
+                f"has {len(self.proto.top)} tops for {len(bottoms)} bottoms and a "
+                "selector; one top for each"
+            )
+        if not selector or selector[1:] != (1,) * (len(selector) - 1):
+            raise ShapeError(f"the selector {selector} must be one value a row, (N) or (N, 1, ...)")
+        for shape in bottoms:
+            if shape[:1] != selector[:1]:
+                raise ShapeError(f"bottom {shape} and selector {selector} differ in axis 0")
+        return [*bottoms]
+
+    def forward(self, *x: Array) -> tuple[Array, ...]:
+        *bottoms, selector = x
+        return tuple(a[selector.ravel() != 0] for a in bottoms)
+
+    def backward(self, dy: Any, *x: Array) -> tuple[Array | None, ...]:
+        *bottoms, selector = x
+        grads = [np.zeros_like(a) for a in bottoms]
+        for dx, grad in zip(grads, dy if isinstance(dy, tuple) else (dy,), strict=True):
+            dx[selector.ravel() != 0] = grad
+        return (*grads, None)
+
+    def lower(self, g: Builder, *x: str) -> tuple[str, ...]:
+        *bottoms, selector = x
+        rows = selector if len(g.dims(selector)) == 1 else g.Reshape(selector, int64(-1))
+        chosen = g.Cast(rows, to=BOOL)
+        return tuple(g.Compress(a, chosen, axis=0) for a in bottoms)
+
+
+@layer(bottoms=2)
+class BatchReindex(Layer):
+    """The first bottom's rows that the second names, in its order (batch_reindex_layer.cpp).
+
+    ONNX's Gather takes a negative index as counting from the end, where Caffe aborts.
+    """
+
+    def shapes(self, x: Shape, rows: Shape) -> list[Shape | None]:
+        if len(rows) != 1 or not x:
+            raise ShapeError(f"needs rows to choose from and a 1-D index, and has {x} and {rows}")
+        return [(rows[0], *x[1:])]
+
+    def classes(self, x: Shape, rows: Shape) -> dict[int, int]:
+        return {1: x[0]}
+
+    def forward(self, x: Array, rows: Array) -> Array:
+        if not np.all((rows >= 0) & (rows < len(x))):
+            raise ShapeError(f"index outside the 0 to {len(x) - 1} of its bottom {x.shape}")
+        return x[rows.astype(np.int64)]
+
+    def backward(self, dy: Array, x: Array, rows: Array) -> tuple[Array, None]:
+        dx = np.zeros_like(x)
+        np.add.at(dx, rows.astype(np.int64), dy)
+        return dx, None
+
+    def lower(self, g: Builder, x: str, rows: str) -> str:
+        return g.Gather(x, g.Cast(rows, to=INT64), axis=0)

@@ -1,0 +1,76 @@
+"""Padding as a layer of its own, as forks have it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ...caffe_pb2 import LayerParameter
+from ...errors import ShapeError, UnsupportedError
+from ...types import Array, Shape
+from ..builder import Builder
+from ..layer import Layer, layer
+
+# The fields of each fork's padding_param.
+_FORKS = {
+    "DeepLab": ("pad_beg", "pad_end"),
+    "sophgo": ("pad_l", "pad_r", "pad_t", "pad_b", "pad_value", "pad_method"),
+    "lim0606": ("pad",),
+}
+
+
+@layer(param="padding_param")
+class Padding(Layer):
+    """x with a border around its height and width, by the fields of padding_param that are set.
+
+    From: gpapan/caffe, src/caffe/layers/padding_layer.cpp (DeepLab's: pad_beg and pad_end, zeros on
+        both axes, cut where negative)
+    From: sophgo/caffe, src/caffe/layers/padding_layer.cpp (pad_l, pad_r, pad_t, pad_b, pad_value)
+    From: lim0606/caffe-fast-rcnn, src/caffe/layers/padding_layer.cpp (pad: zeros on all sides)
+    Refused: fields of two forks together; one of pad_beg and pad_end positive, the other negative.
+    """
+
+    def __init__(self, proto: LayerParameter) -> None:
+        super().__init__(proto)
+        p = self.p
+        forks = [fork for fork, fields in _FORKS.items() if any(map(p.HasField, fields))]
+        if len(forks) > 1:
+            raise UnsupportedError(f"padding_param has fields of several forks: {forks}")
+        if p.pad_beg * p.pad_end < 0:
+            raise UnsupportedError(f"pad_beg {p.pad_beg} and pad_end {p.pad_end} have two signs")
+        both = (p.pad_beg + p.pad, p.pad_end + p.pad)
+        # ((top, bottom), (left, right)), of which one fork's are set
+        self._sides = (
+            (both[0] + p.pad_t, both[1] + p.pad_b),
+            (both[0] + p.pad_l, both[1] + p.pad_r),
+        )
+        self._value = np.float32(p.pad_value)
+
+    def shapes(self, x: Shape) -> list[Shape | None]:
+        if len(x) != 4:
+            raise ShapeError(f"needs a bottom of 4 axes, and has {x}")
+        size = tuple(n + a + b for n, (a, b) in zip(x[2:], self._sides, strict=True))
+        if min(size) < 1:
+            raise ShapeError(f"pads {x} to a height and a width of {size}")
+        return [(*x[:2], *size)]
+
+    def forward(self, x: Array) -> Array:
+        cut = self._inner(x.shape[2:], -1)
+        wide = [(max(a, 0), max(b, 0)) for a, b in self._sides]
+        return np.pad(x[cut], ((0, 0), (0, 0), *wide), constant_values=self._value)
+
+    def backward(self, dy: Array, x: Array) -> Array:
+        inside = self._inner(dy.shape[2:], 1)
+        cut = [(max(-a, 0), max(-b, 0)) for a, b in self._sides]
+        return np.pad(dy[inside], ((0, 0), (0, 0), *cut))
+
+    def _inner(self, size: Shape, sign: int) -> Any:
+        """An index of what lies within the sides, those of that sign counting."""
+        axes = zip(size, self._sides, strict=True)
+        return (..., *(slice(max(sign * a, 0), n - max(sign * b, 0)) for n, (a, b) in axes))
+
+    def lower(self, g: Builder, x: str) -> Any:
+        (top, bottom), (left, right) = self._sides
+        pads = np.array([0, 0, top, left, 0, 0, bottom, right], np.int64)
+        return g.Pad(x, pads, self._value if self._value else None)

@@ -1,0 +1,286 @@
+"""Pooling over a sliding window."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import product
+from math import nan, prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...caffe_pb2 import PoolingParameter
+from ...errors import ShapeError, UnsupportedError
+from ...types import Array, Dims, Shape
+from ..builder import Builder
+from ..layer import Layer, layer
+from ..spatial import Window, pool_size, pool_window
+
+# What Caffe's maximum starts from (-FLT_MAX): the value of a window that lies off the image.
+_LOWEST = float(np.finfo(np.float32).min)
+# The first opset of which onnxruntime up to 1.24 divides by too much where AveragePool counts pads.
+_MISCOUNTED_SINCE = 19
+
+
+@layer(param="pooling_param", tops=(1, 2))
+class Pooling(Layer):
+    """MAX, AVE or STOCHASTIC of each window (pooling_layer.cpp, pooling_layer.cu).
+
+    AVE divides by the window's size within the padded image. STOCHASTIC is sum(x^2) / sum(x) in
+    TEST. A second top of MAX is the place h * width + w of the maximum, the first of equal ones.
+
+    Refused: STOCHASTIC in TRAIN, which draws at random.
+    Refused: a varying height or width with round_mode CEIL where ONNX rounds otherwise:
+        MAX with stride > kernel and no pad; AVE and STOCHASTIC with stride > kernel - pad.
+    Refused: a varying height or width with the second top.
+    """
+
+    def shapes(self, x: Shape) -> list[Shape | None]:
+        if len(x) != 4:
+            raise ShapeError(f"needs a bottom of 4 axes (num, channels, height, width), has {x}")
+        window, out = self._sizes(x)
+        if self.p.pool == PoolingParameter.STOCHASTIC and any(window.pad):
+            raise ShapeError(f"pad {window.pad} is for MAX and AVE only, not for STOCHASTIC")
+        tops = len(self.proto.top)
+        if tops > 1 and self.p.pool != PoolingParameter.MAX:
+            raise ShapeError(f"only MAX has a second top (the mask), and {tops} are named")
+        return [(*x[:2], *out)] * tops
+
+    def _sizes(self, x: Shape) -> tuple[Window, Shape]:
+        window = pool_window(self.p, x[2:])
+        out = pool_size(x[2:], window, ceil=self._ceil)
+        return window.within(x[2:]), out
+
+    @property
+    def _ceil(self) -> bool:
+        return bool(self.p.round_mode == PoolingParameter.CEIL)
+
+    def forward(self, x: Array) -> Array | tuple[Array, ...]:
+        window, out = self._sizes(x.shape)
+        if self.p.pool == PoolingParameter.MAX:
+            if len(self.proto.top) == 1:
+                largest = _reduce(np.fmax, _pad(x, window, out, _LOWEST), window, out)
+                return np.fmax(largest, np.float32(_LOWEST))
+            y, place = _first_maxima(x, window, out)
+            return y, place.astype(np.float32)
+        total = _reduce(np.add, _pad(x, window, out, 0), window, out)
+        if self.p.pool == PoolingParameter.AVE:
+            with np.errstate(invalid="ignore"):  # 0 / 0 in a window off the image, as in Caffe
+                return total / _divisors(x.shape[2:], window, out)
+        self._refuse_draws()
+        squares = _reduce(np.add, _pad(x * x, window, out, 0), window, out)
+        return np.divide(squares, total, out=np.zeros_like(total), where=total > 0)
+
+    def backward(self, dy: Any, x: Array) -> Array:
+        window, out = self._sizes(x.shape)
+        dy = dy[0] if isinstance(dy, tuple) else dy
+        if self.p.pool == PoolingParameter.MAX:
+            return _send_back(dy, _first_maxima(x, window, out)[1], x.shape)
+        if self.p.pool == PoolingParameter.AVE:
+            with np.errstate(divide="ignore", invalid="ignore"):  # see forward
+                dy = dy / _divisors(x.shape[2:], window, out)
+            return _spread(dy, window, x.shape[2:])
+        raise UnsupportedError("STOCHASTIC pooling has no backward pass in TEST")
+
+    def lower(self, g: Builder, x: str) -> tuple[str, ...]:
+        grid = None
+        if not self.p.global_pooling or len(self.proto.top) > 1:
+            grid = self._grid(g.dims(x)[2:])
+        if self.p.pool == PoolingParameter.MAX:
+            if grid is None:
+                return (g.GlobalMaxPool(x),)
+            return _lower_max(g, x, grid, len(self.proto.top))
+        if self.p.pool == PoolingParameter.AVE:
+            return (g.GlobalAveragePool(x) if grid is None else _lower_mean(g, x, grid),)
+        self._refuse_draws()
+
+        def mean(y: str) -> str:
+            if grid is None:
+                return str(g.GlobalAveragePool(y))
+            return str(g.AveragePool(y, **grid.attributes))
+
+        below, above = mean(x), mean(g.Mul(x, x))
+        zero = np.float32(0)
+        y = g.Where(g.Greater(below, zero), g.Div(above, below), zero)
+        return (_append(g, y, grid.off, 0) if grid else y,)
+
+    def _refuse_draws(self) -> None:
+        if self.train:
+            raise UnsupportedError("STOCHASTIC pooling draws at random in TRAIN")
+
+    def _grid(self, dims: Dims) -> _Grid:
+        """The windows in ONNX's words: by exact pads, or where a size varies by ceil_mode."""
+        size = tuple(n for n in dims if n is not None)
+        if len(size) == 2:
+            return _fixed_grid(size, *self._sizes((1, 1, *size)))
+        if self.p.global_pooling or len(self.proto.top) > 1:
+            raise UnsupportedError("the mask needs a fixed height and width")
+        # The kernel is in the prototxt, so any size that holds it serves to read the window.
+        window = pool_window(self.p, (1, 1))
+        grid = _Grid(window, window.pad, self._ceil and set(window.stride) != {1})
+        axes = list(zip(window.kernel, window.stride, window.pad, strict=True))
+        # ONNX always drops a last window that would start beyond the image and its first pad;
+        # Caffe only if padded, and before AVE counts the second pad.
+        exact = all(s <= k - p for k, s, p in axes)
+        if self.p.pool == PoolingParameter.MAX:
+            exact = any(window.pad) or all(s <= k for k, s, _ in axes)
+        if grid.ceil and not exact:
+            raise UnsupportedError(
+                f"kernel {window.kernel}, stride {window.stride}, pad {window.pad} rounded up "
+                "needs a fixed height and width"
+            )
+        return grid
+
+
+@dataclass(frozen=True)
+class _Grid:
+    """Where the windows stand on an image, as ONNX's pooling operators say it.
+
+    Attributes:
+        window: Caffe's window; its pad stands before the image.
+        ends: the pad behind the image.
+        ceil: whether the operator is to round up the number of windows.
+        off: for each axis how many windows lie off the image altogether; no operator has these.
+        sizes: for each axis the size that Caffe gives those, zero or less.
+    """
+
+    window: Window
+    ends: Shape
+    ceil: bool
+    off: Shape = (0, 0)
+    sizes: Shape = (0, 0)
+
+    @property
+    def overhangs(self) -> bool:
+        """Whether a window ends beyond the pad, where Caffe's AVE clips it."""
+        return self.ceil or any(e > p for e, p in zip(self.ends, self.window.pad, strict=True))
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """The attributes of MaxPool or AveragePool, without what ONNX takes for granted."""
+        pads = [*self.window.pad, *self.ends]
+        return {
+            "kernel_shape": list(self.window.kernel),
+            "strides": list(self.window.stride) if set(self.window.stride) != {1} else None,
+            "pads": pads if any(pads) else None,
+            "ceil_mode": 1 if self.ceil else None,
+        }
+
+
+def _fixed_grid(size: Shape, window: Window, out: Shape) -> _Grid:
+    axes = list(zip(size, out, window.stride, window.pad, strict=True))
+    # Unpadded, Caffe keeps a last window that starts beyond the image (stride > kernel).
+    off = tuple(int((o - 1) * s - p >= n) for n, o, s, p in axes)
+    sizes = tuple(n + p - ((o - 1) * s - p) for n, o, s, p in axes)
+    inside = tuple(o - i for o, i in zip(out, off, strict=True))
+    ends = tuple(max(0, e) for e in window.overhang(size, inside))
+    return _Grid(window, ends, False, off, sizes)
+
+
+def _lower_max(g: Builder, x: str, grid: _Grid, tops: int) -> tuple[str, ...]:
+    if tops == 1:
+        return (_append(g, g.MaxPool(x, **grid.attributes), grid.off, _LOWEST),)
+    y, place = g.MaxPool(x, outputs=2, **grid.attributes)
+    plane = np.int64(g.fixed(x, 2) * g.fixed(x, 3))  # ONNX counts from the tensor's start
+    mask = g.Cast(g.Mod(place, plane), to=1)
+    return _append(g, y, grid.off, _LOWEST), _append(g, mask, grid.off, -1)
+
+
+def _lower_mean(g: Builder, x: str, grid: _Grid) -> str:
+    pad = grid.window.pad
+    attributes = grid.attributes
+    if any(pad) and (grid.overhangs or g.opset >= _MISCOUNTED_SINCE):
+        # Caffe counts the pad and not what hangs over it: so one is padded with zeros by hand.
+        # The axes are named because onnxruntime up to 1.24 would else fuse the Pad, wrongly.
+        x = g.Pad(x, np.array([*pad, *pad]), np.float32(0), np.array([2, 3]))
+        ends = [max(0, e - p) for e, p in zip(grid.ends, pad, strict=True)]
+        attributes["pads"] = [0, 0, *ends] if any(ends) else None
+    elif any(pad):
+        attributes["count_include_pad"] = 1
+    y = str(g.AveragePool(x, **attributes))
+    # Off the image a mean is 0 / size; where one axis has size 0 it wins, so it comes last.
+    for axis in sorted((0, 1), key=lambda i: grid.sizes[i] == 0):
+        off = tuple(n if i == axis else 0 for i, n in enumerate(grid.off))
+        y = _append(g, y, off, 0 if grid.sizes[axis] else nan)
+    return y
+
+
+def _append(g: Builder, y: str, off: Shape, value: float) -> str:
+    """Rows and columns of one value, behind the others."""
+    if not any(off):
+        return y
+    return str(g.Pad(y, np.array([0, 0, 0, 0, 0, 0, *off]), np.float32(value)))
+
+
+# -- numpy -------------------------------------------------------------------------------------
+
+
+def _pad(x: Array, window: Window, out: Shape, value: float) -> Array:
+    """The image with whatever the windows see beyond its edges."""
+    ends = (max(0, n) for n in window.overhang(x.shape[2:], out))
+    pads = tuple(zip(window.pad, ends, strict=True))
+    return np.pad(x, ((0, 0), (0, 0), *pads), constant_values=value) if any(map(any, pads)) else x
+
+
+def _reduce(op: Callable[..., Array], x: Array, window: Window, out: Shape) -> Array:
+    """Fold the elements of each window with `op`, first down and then across."""
+    for axis, (o, k, s) in enumerate(zip(out, window.kernel, window.stride, strict=True), start=2):
+        before = (slice(None),) * axis
+        taps = [x[(*before, slice(t, t + s * (o - 1) + 1, s))] for t in range(k)]
+        total = taps[0].copy()
+        for tap in taps[1:]:
+            op(total, tap, out=total)
+        x = total
+    return x
+
+
+def _spread(dy: Array, window: Window, size: Shape) -> Array:
+    """The adjoint of summing each window: every element gets what its windows got."""
+    for axis, (n, k, s, p) in enumerate(
+        zip(size, window.kernel, window.stride, window.pad, strict=True), start=2
+    ):
+        before = (slice(None),) * axis
+        o = dy.shape[axis]
+        length = max(p + n, (o - 1) * s + k)
+        x = np.zeros((*dy.shape[:axis], length, *dy.shape[axis + 1 :]), dy.dtype)
+        for t in range(k):
+            x[(*before, slice(t, t + s * (o - 1) + 1, s))] += dy
+        dy = x[(*before, slice(p, p + n))]
+    return dy
+
+
+def _divisors(size: Shape, window: Window, out: Shape) -> Array:
+    """How many elements of the padded image each window holds, (out height, out width)."""
+    counts = []
+    for n, o, k, s, p in zip(size, out, window.kernel, window.stride, window.pad, strict=True):
+        start = np.arange(o) * s - p
+        counts.append(np.minimum(start + k, n + p) - start)
+    return np.outer(*counts).astype(np.float32)
+
+
+def _first_maxima(x: Array, window: Window, out: Shape) -> tuple[Array, NDArray[np.int64]]:
+    """Each window's maximum, and the place h * width + w where it first stands (-1: none)."""
+    width = x.shape[3]
+    down, across = (
+        np.arange(o) * s - p for o, s, p in zip(out, window.stride, window.pad, strict=True)
+    )
+    corner = down[:, None] * width + across
+    padded = _pad(x, window, out, _LOWEST)
+    y = np.full((*x.shape[:2], *out), _LOWEST, np.float32)
+    place = np.full(y.shape, -1)
+    for (i, j), tap in zip(product(*map(range, window.kernel)), window.taps(out), strict=True):
+        larger = padded[tap] > y
+        np.copyto(y, padded[tap], where=larger)
+        np.copyto(place, corner + (i * width + j), where=larger)
+    return y, place
+
+
+def _send_back(dy: Array, place: NDArray[np.int64], shape: Shape) -> Array:
+    """Add each gradient at the place where its window's maximum stands."""
+    plane = shape[2] * shape[3]
+    first = np.arange(prod(shape[:2])).reshape(*shape[:2], 1, 1) * plane
+    found = place >= 0
+    dx = np.bincount((first + place)[found], dy[found], minlength=prod(shape))
+    return dx.astype(np.float32).reshape(shape)

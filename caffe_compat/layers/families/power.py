@@ -1,0 +1,124 @@
+"""Powers, exponentials and logarithms of a scaled and shifted bottom."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from ...caffe_pb2 import LayerParameter
+from ...errors import ShapeError
+from ...types import Array
+from ..builder import Builder
+from ..layer import Layer, layer
+
+
+@layer(param="exp_param", inplace=True)
+class Exp(Layer):
+    """base ^ (scale x + shift); base -1 stands for e (exp_layer.cpp)."""
+
+    def __init__(self, proto: LayerParameter) -> None:
+        super().__init__(proto)
+        rate = log_base(self.p.base)
+        self._inner = np.float32(rate * self.p.scale)
+        self._outer = np.exp(np.float32(rate * self.p.shift))
+
+    @np.errstate(over="ignore")
+    def forward(self, x: Array) -> Array:
+        y: Array = np.exp(self._inner * x) * self._outer
+        return y
+
+    @np.errstate(invalid="ignore")
+    def backward(self, dy: Array, x: Array) -> Array:
+        return dy * self.forward(x) * self._inner
+
+    def lower(self, g: Builder, x: str) -> Any:
+        y = g.Exp(x if self._inner == 1 else g.Mul(x, self._inner))
+        return y if self._outer == 1 else g.Mul(y, self._outer)
+
+
+@layer(param="log_param", inplace=True)
+class Log(Layer):
+    """log(scale x + shift) to the given base; base -1 stands for e (log_layer.cpp)."""
+
+    def __init__(self, proto: LayerParameter) -> None:
+        super().__init__(proto)
+        rate = log_base(self.p.base)
+        if rate == 0:
+            raise ShapeError("log_param.base 1 has no logarithm to it: 1/log(1) is infinite")
+        self._rate = np.float32(1 / rate)
+        self._scale, self._shift = np.float32(self.p.scale), np.float32(self.p.shift)
+
+    @np.errstate(divide="ignore", invalid="ignore")
+    def forward(self, x: Array) -> Array:
+        y: Array = np.log(self._scale * x + self._shift) * self._rate
+        return y
+
+    @np.errstate(divide="ignore", invalid="ignore")
+    def backward(self, dy: Array, x: Array) -> Array:
+        return dy * (self._scale * self._rate / (self._scale * x + self._shift))
+
+    def lower(self, g: Builder, x: str) -> Any:
+        y = g.Log(_scaled(g, x, self._scale, self._shift))
+        return y if self._rate == 1 else g.Mul(y, self._rate)
+
+
+@layer(param="power_param", inplace=True)
+class Power(Layer):
+    """(scale x + shift) ^ power (power_layer.cpp)."""
+
+    def __init__(self, proto: LayerParameter) -> None:
+        super().__init__(proto)
+        self._power = np.float32(self.p.power)
+        self._scale, self._shift = np.float32(self.p.scale), np.float32(self.p.shift)
+        self._slope: np.float32 = self._power * self._scale
+
+    @np.errstate(all="ignore")
+    def forward(self, x: Array) -> Array:
+        if self._slope == 0:
+            return np.full_like(x, np.power(self._shift, self._power))
+        y = self._scale * x + self._shift
+        return y if self._power == 1 else np.power(y, self._power)
+
+    @np.errstate(all="ignore")
+    def backward(self, dy: Array, x: Array) -> Array:
+        if self._slope == 0 or self._power == 1:
+            return dy * self._slope
+        if self._power == 2:
+            return dy * (self._slope * (self._scale * x + self._shift))
+        # Caffe divides the top by the bottom: NaN where scale x + shift is 0, for any power.
+        if self._shift == 0:
+            dx: Array = self._power * (self.forward(x) / x)
+        else:
+            dx = self._slope * (self.forward(x) / (self._scale * x + self._shift))
+        return dy * dx
+
+    @np.errstate(all="ignore")
+    def lower(self, g: Builder, x: str) -> Any:
+        if self._slope == 0:
+            dims = g.dims(x)
+            size = g.Shape(x) if None in dims else np.array(dims, np.int64)
+            value = np.power(self._shift, self._power).reshape(1)
+            return g.ConstantOfShape(size, value=value)
+        y = _scaled(g, x, self._scale, self._shift)
+        return y if self._power == 1 else g.Pow(y, self._power)
+
+
+def log_base(base: float) -> float:
+    """The natural logarithm of an exp_param's or log_param's base; of -1, which means e, it is 1.
+
+    Raises:
+        ShapeError: the base is not a finite number above 0.
+    """
+    if base == -1:
+        return 1.0
+    if not 0 < base < math.inf:
+        raise ShapeError(f"base must be positive and finite, or -1 for e; it is {base:g}")
+    return math.log(base)
+
+
+def _scaled(g: Builder, x: str, scale: np.float32, shift: np.float32) -> str:
+    """Multiply by scale and add shift, without what would change nothing."""
+    x = x if scale == 1 else g.Mul(x, scale)
+    return x if shift == 0 else g.Add(x, shift)

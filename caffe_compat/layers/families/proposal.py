@@ -1,0 +1,264 @@
+"""Boxes that a region proposal network proposes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...caffe_pb2 import LayerParameter
+from ...errors import ShapeError, UnsupportedError
+from ...types import Array, Shape
+from ..builder import FLOAT, Builder
+from ..layer import Layer, layer
+
+
+@layer("Proposal", fork="pvanet", param="proposal_param", bottoms=3, tops=(1, 2))
+class Proposal(Layer):
+    """Proposals of anchors `scale` times a box of base_size, its sides rounded (Ren et al. 2015).
+
+    The bottoms are the scores of 2 A channels (background, then object), 4 A corrections and
+    im_info (height, width, scale; or a scale for y and one for x). Boxes are decoded and cut at the
+    picture's edge; those smaller than min_size times the scale get score 0; of the pre_nms_topn
+    best, those remain that no better one overlaps by more than nms_thresh, at most post_nms_topn.
+    The tops are rows of (image, x0, y0, x1, y1), best first, and their scores. How many there are
+    only the data say. Of equal scores the first comes first, where the forks' sort leaves it open.
+
+    From: PVANET (sanghoon/pva-faster-rcnn), proposal_layer.cpp, as its copies have it:
+        oylz/caffe-pvanet-shufflenet the anchors, openvinotoolkit/training_toolbox_caffe the rows.
+    Refused: unless the fork is named, where caffe-windows has other anchors; no `ratio` or `scale`.
+    Refused: an im_info of several images, of which some forks read the first alone.
+    Refused: nms_thresh outside 0 to 1; where proposals thinner than 1 + 1 / nms_thresh pixels are
+        among the last rows, these may be others, for no ONNX operator counts overlaps as forks do.
+    """
+
+    varies = (0,)
+
+    def __init__(self, proto: LayerParameter) -> None:
+        super().__init__(proto)
+        if not (self.p.ratio and self.p.scale):
+            raise UnsupportedError(
+                "has no ratio or no scale: forks without those have anchors that no prototxt gives"
+            )
+        if not 0 <= self.p.nms_thresh <= 1:
+            raise UnsupportedError(f"nms_thresh {self.p.nms_thresh} is not between 0 and 1")
+        for field in ("pre_nms_topn", "post_nms_topn", "feat_stride", "base_size"):
+            if getattr(self.p, field) < 1:
+                raise ShapeError(f"{field} must be positive, and is {getattr(self.p, field)}")
+
+    def _side(self, ratio: np.float32) -> tuple[np.float32, np.float32]:
+        """Width and height of the base box at a ratio."""
+        width = _whole(np.sqrt(np.float32(self.p.base_size**2) / ratio))
+        return width, _whole(width * ratio)
+
+    def _reach(self, side: np.float32, scale: np.float32) -> np.float32:
+        """How far an anchor reaches from its centre."""
+        return np.float32(0.5) * (side * scale - 1)
+
+    def anchors(self) -> Array:
+        """(A, 4): every scale of every ratio, about the middle of the base box."""
+        centre = np.float32(0.5) * np.float32(self.p.base_size - 1)
+        boxes = []
+        for ratio in np.array(self.p.ratio, np.float32):
+            for scale in np.array(self.p.scale, np.float32):
+                x, y = (self._reach(side, scale) for side in self._side(ratio))
+                boxes.append([centre - x, centre - y, centre + x, centre + y])
+        return np.array(boxes, np.float32)
+
+    def _grid(self, height: int, width: int) -> Array:
+        """(height * width * A, 4): the anchors at every place."""
+        y, x = np.indices((height, width), np.float32) * np.float32(self.p.feat_stride)
+        shift = np.stack([x, y, x, y], axis=2)
+        return (shift[:, :, None] + self.anchors()).reshape(-1, 4)
+
+    def shapes(self, scores: Shape, deltas: Shape, info: Shape) -> list[Shape | None]:
+        count = len(self.p.ratio) * len(self.p.scale)
+        wanted = [(*scores[:1], 2 * count, *scores[2:]), (*scores[:1], 4 * count, *scores[2:])]
+        if len(scores) != 4 or [scores, deltas] != wanted:
+            raise ShapeError(
+                f"{count} anchors want scores and corrections of {2 * count} and "
+                f"{4 * count} channels; they are {scores} and {deltas}"
+            )
+        if int(np.prod(info[1:])) not in (3, 4):
+            raise ShapeError(f"im_info must have 3 or 4 numbers an image, and is {info}")
+        if info[:1] != (1,):
+            raise UnsupportedError(
+                f"im_info {info} of several images: some forks read the first image's for all"
+            )
+        rows = scores[0] * self.p.post_nms_topn
+        tops: list[Shape | None] = [(rows, 5), (rows,)]
+        return tops[: len(self.proto.top)]
+
+    def forward(self, scores: Array, deltas: Array, info: Array) -> Any:
+        n, _, height, width = scores.shape
+        boxes = _decode(self._grid(height, width), _by_place(deltas, 4))
+        picture = info.ravel()
+        bounds = picture[[1, 0, 1, 0]] - 1
+        boxes = np.maximum(np.float32(0), np.minimum(boxes, bounds))
+        least = np.float32(self.p.min_size) * picture[[3 if picture.size > 3 else 2, 2]]
+        large = np.all(boxes[..., 2:] - boxes[..., :2] + 1 >= least, axis=2)
+        rank = _by_place(scores[:, scores.shape[1] // 2 :], 1)[..., 0] * large
+        rows, kept = [], []
+        for i in range(n):
+            best = np.argsort(-rank[i], kind="stable")[: self.p.pre_nms_topn]
+            chosen = best[_suppress(boxes[i][best], self.p.nms_thresh, self.p.post_nms_topn)]
+            rows.append(np.insert(boxes[i][chosen], 0, i, axis=1))
+            kept.append(rank[i][chosen])
+        tops = (np.concatenate(rows), np.concatenate(kept))
+        return tops[: len(self.proto.top)]
+
+    def lower(self, g: Builder, scores: str, deltas: str, info: str) -> tuple[str, ...]:
+        size, centre = self._lower_grid(g, scores)
+        channels = len(self.p.ratio) * len(self.p.scale)
+        moves, growth = g.Split(
+            g.Reshape(_lower_by_place(g, deltas, channels, 4), np.array([0, -1, 4])),
+            np.array([2, 2]),
+            axis=2,
+            outputs=2,
+        )
+        middle = g.Add(g.Mul(moves, size), centre)
+        half = g.Mul(g.Mul(g.Exp(growth), size), np.float32(0.5))
+        boxes = g.Concat(g.Sub(middle, half), g.Add(middle, half), axis=2)
+        picture = g.Reshape(info, np.array([-1]))
+        bounds = g.Sub(g.Gather(picture, np.array([1, 0, 1, 0])), np.float32(1))
+        boxes = g.Max(g.Min(boxes, bounds), np.float32(0))
+        rank = g.Mul(
+            self._lower_scores(g, scores, channels), self._lower_large(g, boxes, picture, info)
+        )
+        boxes, rank = self._lower_best(g, scores, boxes, rank)
+        # Pixels count with their whole width: NonMaxSuppression does not add the 1 itself.
+        chosen = g.NonMaxSuppression(
+            g.Add(boxes, np.array([0, 0, 1, 1], np.float32)),
+            g.Unsqueeze(rank, np.array([1])),
+            np.array([self.p.post_nms_topn]),
+            np.array([self.p.nms_thresh], np.float32),
+        )
+        places = g.Gather(chosen, np.array([0, 2]), axis=1)
+        image = g.Cast(g.Slice(places, np.array([0]), np.array([1]), np.array([1])), to=FLOAT)
+        rows = g.Concat(image, g.GatherND(boxes, places), axis=1)
+        return (rows, g.GatherND(rank, places))[: len(self.proto.top)]
+
+    def _lower_grid(self, g: Builder, scores: str) -> tuple[Any, Any]:
+        """The sizes and centres of the anchors at every place, constants where they can be."""
+        sizes = g.dims(scores)[2:]
+        if None not in sizes:
+            grid = self._grid(*(n or 0 for n in sizes))
+            size = grid[:, 2:] - grid[:, :2] + 1
+            return size, grid[:, :2] + np.float32(0.5) * size
+        shift: Any = np.zeros((1, 1, 1, 4), np.float32)
+        for axis, columns in ((2, [1, 3]), (3, [0, 2])):
+            mask = np.zeros(4, np.float32)
+            mask[columns] = self.p.feat_stride
+            count = g.Squeeze(g.Shape(scores, start=axis, end=axis + 1))
+            steps = g.Cast(g.Range(np.int64(0), count, np.int64(1)), to=FLOAT)
+            shape = [1, 1, 1, 1]
+            shape[axis - 2] = -1
+            shift = g.Add(shift, g.Mul(g.Reshape(steps, np.array(shape)), mask))
+        grid = g.Reshape(g.Add(shift, self.anchors()), np.array([-1, 4]))
+        first, last = g.Split(grid, np.array([2, 2]), axis=1, outputs=2)
+        size = g.Add(g.Sub(last, first), np.float32(1))
+        return size, g.Add(first, g.Mul(size, np.float32(0.5)))
+
+    @staticmethod
+    def _lower_scores(g: Builder, scores: str, channels: int) -> str:
+        """The objects' scores, (num, places * A)."""
+        objects = g.Slice(scores, np.array([channels]), np.array([2 * channels]), np.array([1]))
+        return str(g.Reshape(g.Transpose(objects, perm=[0, 2, 3, 1]), np.array([0, -1])))
+
+    def _lower_large(self, g: Builder, boxes: str, picture: str, info: str) -> str:
+        """1 for a box of min_size, 0 for a smaller one."""
+        scales = [3 if int(np.prod(g.shape(info))) > 3 else 2, 2]
+        least = g.Mul(g.Gather(picture, np.array(scales)), np.float32(self.p.min_size))
+        first, last = g.Split(boxes, np.array([2, 2]), axis=2, outputs=2)
+        size = g.Add(g.Sub(last, first), np.float32(1))
+        large = g.Cast(g.GreaterOrEqual(size, least), to=FLOAT)
+        return str(g.ReduceMin(large, np.array([2]), keepdims=0))
+
+    def _lower_best(self, g: Builder, scores: str, boxes: str, rank: str) -> tuple[str, str]:
+        """The pre_nms_topn best boxes; all of them where there are no more."""
+        most = self.p.pre_nms_topn
+        sizes = g.dims(scores)[2:]
+        if None not in sizes:
+            count = len(self._grid(*(n or 0 for n in sizes)))
+            if count <= most:
+                return boxes, rank
+            k: Any = np.array([most])
+        else:
+            k = g.Min(g.Shape(rank, start=1, end=2), np.array([most]))
+        rank, places = g.TopK(rank, k, axis=1, outputs=2)
+        return g.GatherND(boxes, g.Unsqueeze(places, np.array([2])), batch_dims=1), rank
+
+
+@layer("Proposal", fork="caffe-windows", param="proposal_param", bottoms=3, tops=(1, 2))
+class PixelProposal(Proposal):
+    """Proposals of anchors of `scale` pixels, their sides rounded at the end (Ren et al. 2015).
+
+    In all else as pvanet's.
+
+    From: happynear/caffe-windows, src/caffe/layers/proposal_layer.cpp.
+    Refused: what pvanet's is refused.
+    """
+
+    def _side(self, ratio: np.float32) -> tuple[np.float32, np.float32]:
+        width = np.sqrt(np.float32(self.p.base_size**2) / ratio)
+        return width, width * ratio
+
+    def _reach(self, side: np.float32, scale: np.float32) -> np.float32:
+        # In C the factor 1.0 makes it a double before the division.
+        length = np.float64(side * scale) / self.p.base_size - 1
+        return np.float32(0.5) * np.float32(np.trunc(length + 0.5))
+
+
+# -- numpy -------------------------------------------------------------------------------------
+
+
+def _whole(x: np.float32) -> np.float32:
+    return np.float32(np.trunc(x + np.float32(0.5)))
+
+
+def _by_place(x: Array, parts: int) -> Array:
+    """(num, A * parts, height, width) -> (num, height * width * A, parts)."""
+    n, c, height, width = x.shape
+    split = x.reshape(n, c // parts, parts, height, width)
+    return split.transpose(0, 3, 4, 1, 2).reshape(n, -1, parts)
+
+
+def _decode(anchors: Array, deltas: Array) -> Array:
+    """The corrected boxes: centres by shares of the anchors' sizes, sizes by their logarithms."""
+    size = anchors[:, 2:] - anchors[:, :2] + 1
+    centre = anchors[:, :2] + np.float32(0.5) * size
+    middle = deltas[..., :2] * size + centre
+    half = np.float32(0.5) * (np.exp(deltas[..., 2:]) * size)
+    return np.concatenate([middle - half, middle + half], axis=2)
+
+
+def _suppress(boxes: Array, limit: float, most: int) -> NDArray[np.int64]:
+    """Which of the boxes, best first, no better one that remains overlaps by more than `limit`."""
+    alive = np.ones(len(boxes), bool)
+    sizes = boxes[:, 2:] - boxes[:, :2] + 1
+    area = sizes[:, 0] * sizes[:, 1]
+    kept: list[int] = []
+    for i, box in enumerate(boxes):
+        if not alive[i]:
+            continue
+        kept.append(i)
+        if len(kept) == most:
+            break
+        first, last = np.maximum(boxes[:, :2], box[:2]), np.minimum(boxes[:, 2:], box[2:])
+        common = np.prod(np.maximum(last - first + 1, 0), axis=1) * np.all(first <= last, axis=1)
+        alive &= ~(common / (area[i] + area - common) > np.float32(limit))
+    return np.array(kept, np.int64)
+
+
+# -- ONNX --------------------------------------------------------------------------------------
+
+
+def _lower_by_place(g: Builder, x: str, channels: int, parts: int) -> str:
+    """(num, A * parts, height, width) -> (num, height, width, A, parts)."""
+    dims = g.dims(x)
+    if None in dims[2:]:
+        sizes = g.Concat(np.array([0, channels, parts]), g.Shape(x, start=2, end=4), axis=0)
+    else:
+        sizes = np.array([0, channels, parts, g.fixed(x, 2), g.fixed(x, 3)])
+    return str(g.Transpose(g.Reshape(x, sizes), perm=[0, 3, 4, 1, 2]))

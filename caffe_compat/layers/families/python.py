@@ -1,0 +1,24 @@
+"""Layers whose code is not in the net."""
+
+from __future__ import annotations
+
+from ...caffe_pb2 import LayerParameter
+from ...errors import UnsupportedError
+from ..layer import Layer, layer
+
+
+@layer(param="python_param", bottoms=(0, None), tops=(0, None))
+class Python(Layer):
+    """What the class that python_param names computes; `layer.register` supplies it.
+
+    Refused: unless the caller registers a Layer for its module and class.
+    """
+
+    def __init__(self, proto: LayerParameter) -> None:
+        super().__init__(proto)
+        module, name = self.p.module, self.p.layer
+        raise UnsupportedError(
+            f"module '{module}', class '{name}' is Python code, which a converter must not run; "
+            f'supply it as a Layer: @caffe_compat.register("Python", module="{module}", '
+            f'layer="{name}"), or in a file given with --custom PATH.py'
+        )

@@ -1,0 +1,189 @@
+"""Layers that put elements in another order: channels shuffled, axes turned round or exchanged."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ...caffe_pb2 import LayerParameter
+from ...errors import ShapeError, UnsupportedError
+from ...types import Array, Shape
+from ..builder import Builder
+from ..layer import Layer, canonical_axis, layer
+
+
+@layer(param="shuffle_channel_param")
+class ShuffleChannel(Layer):
+    """Channels as `group` rows, read by columns (Zhang et al. 2018, ShuffleNet).
+
+    From: farmingyard/ShuffleNet, shuffle_channel_layer.cpp.
+    From: synopsys-caffe and Cambricon/caffe, src/caffe/layers/shuffle_channel_layer.cpp.
+    """
+
+    def shapes(self, x: Shape) -> list[Shape | None]:
+        group = self.p.group
+        if len(x) < 2:
+            raise ShapeError(f"needs channels on axis 1, and its bottom is {x}")
+        if group < 1 or x[1] % group:
+            raise ShapeError(f"group {group} must divide the {x[1]} channels")
+        return [x]
+
+    def forward(self, x: Array) -> Array:
+        return _exchange(x, self.p.group)
+
+    def backward(self, dy: Array, x: Array) -> Array:
+        return _exchange(dy, x.shape[1] // self.p.group)
+
+    def lower(self, g: Builder, x: str) -> str:
+        channels, group = g.fixed(x, 1), self.p.group
+        if group in (1, channels):
+            return x
+        # The axes behind the channels as one, and 0 for what stays: sizes may vary.
+        rows = g.Reshape(x, np.array([0, group, channels // group, -1]))
+        turned = g.Transpose(rows, perm=[0, 2, 1, 3])
+        if None in g.dims(x)[2:]:
+            return str(g.Reshape(turned, g.Shape(x)))
+        sizes = [g.fixed(x, axis) for axis in range(1, len(g.dims(x)))]
+        return str(g.Reshape(turned, np.array([0, *sizes])))
+
+
+@layer(param="transpose_param")
+class Transpose(Layer):
+    """Axis i of the top is axis dim[i] of the bottom.
+
+    From: tianzhi0549/caffe and senlinuc/caffe_ocr, src/caffe/layers/transpose_layer.cpp.
+    """
+
+    def shapes(self, x: Shape) -> list[Shape | None]:
+        dim = list(self.p.dim)
+        if sorted(dim) != list(range(len(x))):
+            raise ShapeError(f"dim {dim} must name each axis of {x} once")
+        return [tuple(x[axis] for axis in dim)]
+
+    def forward(self, x: Array) -> Array:
+        return x.transpose(self.p.dim)
+
+    def backward(self, dy: Array, x: Array) -> Array:
+        return dy.transpose(np.argsort(self.p.dim))
+
+    def lower(self, g: Builder, x: str) -> str:
+        dim = list(self.p.dim)
+        return x if dim == sorted(dim) else str(g.Transpose(x, perm=dim))
+
+
+@layer(param="reverse_param")
+class Reverse(Layer):
+    """The elements in the opposite order along `axis`, 0 if absent.
+
+    From: senlinuc/caffe_ocr, src/caffe/layers/reverse_layer.cpp.
+    From: synopsys-caffe, the same file: several axes, and negative ones.
+    Refused: a second bottom, by which Lyp100208/Caffe_action reverses sequences of any length.
+    """
+
+    def axes(self, rank: int) -> tuple[int, ...]:
+        """The axes to turn round, from 0; synopsys-caffe alone takes negative ones, and several."""
+        return tuple(sorted({canonical_axis(axis, rank) for axis in self.p.axis or (0,)}))
+
+    def shapes(self, x: Shape) -> list[Shape | None]:
+        self.axes(len(x))
+        return [x]
+
+    def forward(self, x: Array) -> Array:
+        return np.flip(x, self.axes(x.ndim))
+
+    def backward(self, dy: Array, x: Array) -> Array:
+        return np.flip(dy, self.axes(x.ndim))
+
+    def lower(self, g: Builder, x: str) -> str:
+        axes = self.axes(len(g.dims(x)))
+        back, before = np.full(len(axes), -1), np.full(len(axes), np.iinfo(np.int64).min)
+        return str(g.Slice(x, back, before, np.array(axes), back))
+
+
+@layer(param="reorg_param")
+class Reorg(Layer):
+    """Darknet's reorg of YOLO v2, as its loop goes.
+
+    It is no space to depth of the picture: the bottom's memory is read as if it had C / stride^2
+    channels, height * stride and width * stride. `reverse` is the way back.
+
+    From: gklz1982/caffe-yolov2, src/caffe/layers/reorg_layer.cpp and its header.
+    From: intel/caffe, eric612/MobileNet-YOLO, MSRCCS/Caffe and synopsys-caffe, the same files.
+    Refused: sizes that `stride` does not divide, of which those loops skip a part.
+    """
+
+    @property
+    def _turned(self) -> bool:
+        """Whether the channels are spread over the picture, and not gathered from it."""
+        return bool(self.p.reverse)
+
+    def shapes(self, x: Shape) -> list[Shape | None]:
+        s = self.p.stride
+        if len(x) != 4:
+            raise ShapeError(f"needs a bottom of 4 axes (num, channels, height, width), has {x}")
+        if s < 1:
+            raise ShapeError(f"stride must be positive, and is {s}")
+        n, c, h, w = x
+        if c % (s * s):
+            raise ShapeError(f"the {c} channels must be a multiple of stride {s} squared")
+        if self.p.reverse:
+            return [(n, c // (s * s), h * s, w * s)]
+        if h % s or w % s:
+            raise ShapeError(f"stride {s} must divide the height and width {x[2:]}")
+        return [(n, c * s * s, h // s, w // s)]
+
+    def _view(self, x: Shape) -> Shape:
+        """The bottom as the loop reads it, by the parts of its row, column and channel."""
+        s, (n, c, h, w) = self.p.stride, x
+        c //= s * s
+        return (n, s, s, c, h, w) if self._turned else (n, c, h, s, w, s)
+
+    @property
+    def _order(self) -> tuple[int, ...]:
+        return (0, 3, 4, 1, 5, 2) if self._turned else (0, 3, 5, 1, 2, 4)
+
+    def forward(self, x: Array) -> Array:
+        (top,) = self.shapes(x.shape)
+        return x.reshape(self._view(x.shape)).transpose(self._order).reshape(top or ())
+
+    def backward(self, dy: Array, x: Array) -> Array:
+        view = self._view(x.shape)
+        parts = tuple(view[axis] for axis in self._order)
+        return dy.reshape(parts).transpose(np.argsort(self._order)).reshape(x.shape)
+
+    def lower(self, g: Builder, x: str) -> str:
+        shape = tuple(g.fixed(x, axis) for axis in (1, 2, 3))
+        (top,) = self.shapes((1, *shape))
+        parts = np.array([0, *self._view((1, *shape))[1:]])
+        turned: Any = g.Transpose(g.Reshape(x, parts), perm=list(self._order))
+        return str(g.Reshape(turned, np.array([0, *(top or ())[1:]])))
+
+
+@layer("Reorg", fork="caffe-yolo9000", param="reorg_param")
+class SpreadReorg(Reorg):
+    """Reorg with darknet's loop the other way round.
+
+    From: choasup/caffe-yolo9000, src/caffe/layers/reorg_layer.cpp.
+    Refused: `reverse`, which this fork lacks, and what Reorg is refused.
+    """
+
+    @classmethod
+    def fits(cls, proto: LayerParameter, stored: Sequence[Shape] | None) -> bool:
+        return False  # nothing in a file tells it from what the other forks do: it must be named
+
+    def __init__(self, proto: LayerParameter) -> None:
+        super().__init__(proto)
+        if self.p.HasField("reverse"):
+            raise UnsupportedError("caffe-yolo9000 has no reverse")
+
+    @property
+    def _turned(self) -> bool:
+        return True
+
+
+def _exchange(x: Array, rows: int) -> Array:
+    """Channels of `rows` rows, read by columns."""
+    parts = x.reshape(x.shape[0], rows, x.shape[1] // rows, *x.shape[2:])
+    return parts.swapaxes(1, 2).reshape(x.shape)

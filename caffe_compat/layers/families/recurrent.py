@@ -1,0 +1,271 @@
+"""Recurrent layers: each is an unrolled net in Caffe, a loop over time here; and the plain one.
+
+Bottoms are x (T, N, ...), cont (T, N), then x_static (N, ...) if given, then with expose_hidden
+the state before the first step; tops are the outputs (T, N, H) and with expose_hidden the state
+after the last. `cont` scales the state that enters a step: 0 starts a new sequence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ... import fillers
+from ...errors import ShapeError, UnsupportedError
+from ...fillers.rng import Rng
+from ...types import Array, Shape
+from ..builder import Builder
+from ..layer import Blob, Layer, check_arity, layer
+
+_MOST_STEPS = 1 << 16
+
+
+class Recurrent(Layer):
+    """What LSTM and RNN share: bottoms, sizes, the transform of the input (recurrent_layer.cpp)."""
+
+    states: ClassVar[int]
+    gates: ClassVar[int]
+    letter: ClassVar[str]  # how Caffe names the weights: W_xc, b_c, W_xc_static
+
+    @property
+    def hidden(self) -> int:
+        return int(self.p.num_output)
+
+    def blobs(self, *x: Shape) -> list[Blob]:
+        rows = self.gates * self.hidden
+        weight = self.p.weight_filler
+        blobs = [
+            Blob(f"W_x{self.letter}", (rows, prod(x[0][2:])), weight),
+            Blob(f"b_{self.letter}", (rows,), self.p.bias_filler),
+        ]
+        if self._static(x):
+            blobs.append(Blob(f"W_x{self.letter}_static", (rows, prod(x[2][1:])), weight))
+        return blobs + self.step_blobs()
+
+    def step_blobs(self) -> list[Blob]:
+        """The blobs that every time step uses."""
+        raise NotImplementedError
+
+    def fill(self, rng: Rng, *x: Shape, blobs: Sequence[Blob] | None = None) -> list[Array]:
+        wanted = self.blobs(*x) if blobs is None else blobs
+        drawn = super().fill(rng, *x, blobs=wanted)
+        # Caffe's unrolled net has a copy of the step's weights for every time step: each draws,
+        # and the first owns the blob.
+        for _ in range(x[0][0] - 1):
+            for blob in wanted[-len(self.step_blobs()) :]:
+                fillers.fill(blob.shape, blob.filler, rng)
+        return drawn
+
+    def shapes(self, *x: Shape) -> list[Shape | None]:
+        exposed = self.states if self.p.expose_hidden else 0
+        check_arity("bottom", len(x), (2 + exposed, 3 + exposed))
+        if self.hidden < 1:
+            raise ShapeError(f"num_output must be positive, and is {self.hidden}")
+        if len(x[0]) < 3:
+            raise ShapeError(f"needs a bottom of 3 axes or more, (T, N, ...), and has {x[0]}")
+        if x[0][0] > _MOST_STEPS:
+            raise UnsupportedError(
+                f"{x[0][0]} time steps; Caffe's net has layers of its own for "
+                f"each, and more than {_MOST_STEPS} are not followed"
+            )
+        if x[1] != x[0][:2]:
+            raise ShapeError(f"cont must have the steps and streams {x[0][:2]}, and is {x[1]}")
+        streams = x[0][1]
+        if self._static(x) and (len(x[2]) < 2 or x[2][0] != streams):
+            raise ShapeError(f"the static bottom must be ({streams}, ...), and is {x[2]}")
+        state = (1, streams, self.hidden)
+        for given in x[len(x) - exposed :]:
+            if given != state:
+                raise ShapeError(f"the hidden state must be {state}, and is {given}")
+        return [(*x[0][:2], self.hidden), *[state] * exposed]
+
+    def _static(self, bottoms: tuple[Any, ...]) -> bool:
+        return len(bottoms) > 2 + (self.states if self.p.expose_hidden else 0)
+
+    def _start(self, x: Array, more: tuple[Array, ...]) -> list[Array]:
+        """The state before the first step, each (N, H): given, or zeros."""
+        if self.p.expose_hidden:
+            return [given[0] for given in more[-self.states :]]
+        return [np.zeros((x.shape[1], self.hidden), np.float32)] * self.states
+
+    def _transform(self, x: Array, more: tuple[Array, ...], blobs: dict[str, Array]) -> Array:
+        """What the input adds to the gates at every step, (T, N, rows)."""
+        weight, bias = blobs[f"W_x{self.letter}"], blobs[f"b_{self.letter}"]
+        made = x.reshape(*x.shape[:2], -1) @ weight.T + bias
+        if self._static((x, x, *more)):
+            static = blobs[f"W_x{self.letter}_static"]
+            made = made + more[0].reshape(len(more[0]), -1) @ static.T
+        return made
+
+    def _transform_backward(
+        self, d: Array, x: Array, more: tuple[Array, ...], blobs: dict[str, Array]
+    ) -> tuple[tuple[Array | None, ...], list[Array]]:
+        """The gradients to the bottoms and to the input's blobs, from `d` at the gates.
+
+        None flows to cont, nor to the state given, which Caffe's unrolled net only reads.
+        """
+        flat = d.reshape(-1, d.shape[-1])
+        dx = (flat @ blobs[f"W_x{self.letter}"]).reshape(x.shape)
+        grads = [flat.T @ x.reshape(len(flat), -1), flat.sum(axis=0)]
+        flows: list[Array | None] = [None] * len(more)
+        if self._static((x, x, *more)):
+            streams = d.sum(axis=0)
+            flows[0] = (streams @ blobs[f"W_x{self.letter}_static"]).reshape(more[0].shape)
+            grads.append(streams.T @ more[0].reshape(len(streams), -1))
+        return (dx, None, *flows), grads
+
+    # -- in ONNX -----------------------------------------------------------------------------
+
+    def _lower_x(self, g: Builder, x: str) -> str:
+        return x if len(g.dims(x)) == 3 else str(g.Reshape(x, np.array([0, 0, -1])))
+
+    def _lower_transform(
+        self, g: Builder, x: str, more: tuple[str, ...], blobs: dict[str, str]
+    ) -> str:
+        weight = g.Transpose(blobs[f"W_x{self.letter}"], perm=[1, 0])
+        made = g.Add(g.MatMul(self._lower_x(g, x), weight), blobs[f"b_{self.letter}"])
+        if self._static((x, x, *more)):
+            static = g.Gemm(g.rows(more[0]), blobs[f"W_x{self.letter}_static"], transB=1)
+            made = g.Add(made, static)
+        return str(made)
+
+    def _lower_start(self, g: Builder, x: str, more: tuple[str, ...]) -> list[str]:
+        if self.p.expose_hidden:
+            return [str(g.Squeeze(given, np.array([0]))) for given in more[-self.states :]]
+        streams = g.dims(x)[1]
+        if streams is not None:
+            return [g.constant(np.zeros((streams, self.hidden)), np.float32)] * self.states
+        size = g.Concat(g.Shape(x, start=1, end=2), np.array([self.hidden]), axis=0)
+        return [str(g.ConstantOfShape(size))] * self.states
+
+    def _whole(self, g: Builder, x: str, cont: str, more: tuple[str, ...]) -> list[str] | None:
+        """The state for an operator that cannot reset, if no step but the first may need to.
+
+        [] stands for zeros; None says that only a Scan will do.
+        """
+        known = g.known(cont)
+        if g.dims(x)[0] != 1 and (known is None or np.any(known[1:] != 1)):
+            return None
+        first = None if known is None else known[:1, :, None].astype(np.float32)
+        if not self.p.expose_hidden or (first is not None and not first.any()):
+            return []
+        states = list(more[-self.states :])
+        if first is not None and np.all(first == 1):
+            return states
+        scale = g.Unsqueeze(cont, np.array([2])) if first is None else g.constant(first)
+        return [str(g.Mul(state, scale)) for state in states]
+
+    def _lower_sequence(
+        self, g: Builder, x: str, more: tuple[str, ...], blobs: dict[str, str]
+    ) -> tuple[str, Array]:
+        """What an operator reads at each step, the static bottom beside x, and its weights."""
+        weight, steps = g.data(blobs[f"W_x{self.letter}"]), g.dims(x)[0]
+        sequence = self._lower_x(g, x)
+        if not self._static((x, x, *more)):
+            return sequence, weight
+        rows = g.Unsqueeze(g.rows(more[0]), np.array([0]))
+        static = g.Expand(rows, np.array([steps, 1, 1])) if steps != 1 else rows
+        both = [weight, g.data(blobs[f"W_x{self.letter}_static"])]
+        return str(g.Concat(sequence, static, axis=2)), np.concatenate(both, axis=1)
+
+
+@layer(param="recurrent_param", bottoms=(2, 4), tops=(1, 2))
+class RNN(Recurrent):
+    """h = tanh(W_xh x + W_hh cont h + b_h), top = tanh(W_ho h + b_o) (rnn_layer.cpp).
+
+    Every run starts from a zero state, as Caffe's first forward pass does; Caffe's later passes
+    go on from the last one's state. With expose_hidden the state is the caller's in both.
+
+    Refused: more than 65536 time steps.
+    """
+
+    states, gates, letter = 1, 1, "h"
+
+    def step_blobs(self) -> list[Blob]:
+        square = (self.hidden, self.hidden)
+        return [
+            Blob("W_hh", square, self.p.weight_filler),
+            Blob("W_ho", square, self.p.weight_filler),
+            Blob("b_o", (self.hidden,), self.p.bias_filler),
+        ]
+
+    def forward(self, x: Array, cont: Array, *more: Array, **blobs: Array) -> Any:
+        _, hs = self._run(x, cont, more, blobs)
+        top = np.tanh(hs @ blobs["W_ho"].T + blobs["b_o"])
+        return (top, hs[-1:]) if self.p.expose_hidden else top
+
+    def _run(
+        self, x: Array, cont: Array, more: tuple[Array, ...], blobs: dict[str, Array]
+    ) -> tuple[Array, Array]:
+        """The h that enters every step, scaled by cont, and the h that it makes: (T, N, H) each."""
+        inputs = self._transform(x, more, blobs)
+        (h,) = self._start(x, more)
+        entering, hs = [], []
+        for t, scale in enumerate(cont[..., None]):
+            entering.append(scale * h)
+            h = np.tanh(inputs[t] + entering[-1] @ blobs["W_hh"].T)
+            hs.append(h)
+        return np.stack(entering), np.stack(hs)
+
+    def backward(self, dy: Any, x: Array, cont: Array, *more: Array, **blobs: Array) -> Any:
+        # Caffe passes no gradient back from the exposed state: it shares data alone.
+        dtop = dy[0] if isinstance(dy, tuple) else dy
+        entering, hs = self._run(x, cont, more, blobs)
+        top = np.tanh(hs @ blobs["W_ho"].T + blobs["b_o"])
+        dout = (dtop * (1 - top * top)).reshape(-1, self.hidden)
+        dhs = (dout @ blobs["W_ho"]).reshape(hs.shape)
+        dsums, dh = np.zeros_like(hs), np.zeros_like(hs[0])
+        for t in reversed(range(len(hs))):
+            dsums[t] = (dhs[t] + dh) * (1 - hs[t] * hs[t])
+            dh = cont[t][:, None] * (dsums[t] @ blobs["W_hh"])
+        flows, grads = self._transform_backward(dsums, x, more, blobs)
+        dhh = dsums.reshape(dout.shape).T @ entering.reshape(dout.shape)
+        dho = dout.T @ hs.reshape(dout.shape)
+        return (*flows, *grads, dhh, dho, dout.sum(axis=0))
+
+    def lower(self, g: Builder, x: str, cont: str, *more: str, **blobs: str) -> Any:
+        state = self._whole(g, x, cont, more)
+        if state is not None:
+            hs, last = self._lower_operator(g, x, more, state, blobs)
+        else:
+            (h,) = self._lower_start(g, x, more)
+
+            def step(h: str, inputs: str, scale: str) -> tuple[str, str]:
+                h = g.Tanh(g.Gemm(g.Mul(h, scale), blobs["W_hh"], inputs, transB=1))
+                return h, g.Identity(h)
+
+            last, hs = g.Scan(
+                h,
+                self._lower_transform(g, x, more, blobs),
+                g.Unsqueeze(cont, np.array([2])),
+                body=g.graph(step, 3),
+                num_scan_inputs=2,
+                outputs=2,
+            )
+            last = g.Unsqueeze(last, np.array([0])) if self.p.expose_hidden else last
+        weight = g.Transpose(blobs["W_ho"], perm=[1, 0])
+        top = g.Tanh(g.Add(g.MatMul(hs, weight), blobs["b_o"]))
+        return (top, last) if self.p.expose_hidden else top
+
+    def _lower_operator(
+        self, g: Builder, x: str, more: tuple[str, ...], state: list[str], blobs: dict[str, str]
+    ) -> tuple[str, str]:
+        bias = g.data(blobs["b_h"])
+        sequence, weight = self._lower_sequence(g, x, more, blobs)
+        joined = self._static((x, x, *more))
+        hs, last = g.RNN(
+            sequence,
+            g.change(blobs["W_xh"], weight[None])
+            if joined
+            else g.view(blobs["W_xh"], (1, *weight.shape)),
+            g.view(blobs["W_hh"], (1, self.hidden, self.hidden)),
+            g.change(blobs["b_h"], np.concatenate([bias, np.zeros_like(bias)])[None]),
+            None,
+            *state,
+            hidden_size=self.hidden,
+            outputs=2,
+        )
+        return g.Squeeze(hs, np.array([1])), last

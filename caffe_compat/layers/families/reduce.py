@@ -1,0 +1,128 @@
+"""Layers that reduce axes to one value, or to the places of the largest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from math import prod
+
+import numpy as np
+
+from ...caffe_pb2 import ReductionParameter
+from ...errors import ShapeError
+from ...types import Array, Shape
+from ..builder import FLOAT, Builder, int64
+from ..layer import Layer, canonical_axis, layer
+
+_BEGIN = -(2**63)  # ONNX Slice: the place before the first, for a step of -1
+
+
+@layer(param="argmax_param")
+class ArgMax(Layer):
+    """The indices of the top_k largest, or their values, or both (argmax_layer.cpp).
+
+    Along `axis`; without it over all of a row, as (N, 1 or 2, top_k). Of equal values the one
+    with the larger index comes first.
+    """
+
+    def shapes(self, x: Shape) -> list[Shape | None]:
+        k, axis = self.p.top_k, self.axis(len(x))
+        if not x:
+            raise ShapeError("needs a bottom of 1 axis or more")
+        size = prod(x[1:]) if axis is None else x[axis]
+        if not 1 <= k <= size:
+            raise ShapeError(f"top_k {k} must be 1 to {size}, the values to choose from")
+        if axis is not None:
+            return [(*x[:axis], k, *x[axis + 1 :])]
+        return [(x[0], 2 if self.p.out_max_val else 1, k, *(1,) * (len(x) - 3))]
+
+    def axis(self, rank: int) -> int | None:
+        """The axis along which it looks, None for all but the first."""
+        return canonical_axis(self.p.axis, rank) if self.p.HasField("axis") else None
+
+    def forward(self, x: Array) -> Array:
+        axis = self.axis(x.ndim)
+        rows = x.reshape(len(x), -1) if axis is None else np.moveaxis(x, axis, -1)
+        # A stable sort of the reversed row puts the larger of two equal values' indices first.
+        order = np.argsort(-rows[..., ::-1], axis=-1, kind="stable")[..., : self.p.top_k]
+        index = rows.shape[-1] - 1 - order
+        values = np.take_along_axis(rows, index, axis=-1)
+        places = index.astype(np.float32)
+        if axis is not None:
+            return np.moveaxis(values if self.p.out_max_val else places, -1, axis)
+        found = [places, values] if self.p.out_max_val else [places]
+        shape = (len(x), len(found), self.p.top_k, *(1,) * (x.ndim - 3))
+        return np.stack(found, axis=1).reshape(shape)
+
+    def lower(self, g: Builder, x: str) -> str:
+        rank, both = len(g.dims(x)), self.p.out_max_val
+        axis = self.axis(rank)
+        if axis is not None:
+            return self._values(g, x, axis) if both else self._places(g, x, axis, (axis,), x)
+        rows = g.rows(x)
+        found = self._places(g, rows, 1, range(1, rank), x)
+        if both:
+            found = g.Concat(found, self._values(g, rows, 1), axis=1)
+        shape = (0, 2 if both else 1, self.p.top_k, *(1,) * (rank - 3))
+        return g.Reshape(found, int64(*shape))
+
+    def _values(self, g: Builder, x: str, axis: int) -> str:
+        if self.p.top_k == 1:
+            return g.ReduceMax(x, int64(axis), keepdims=1)
+        return g.TopK(x, int64(self.p.top_k), axis=axis, outputs=2)[0]
+
+    def _places(self, g: Builder, x: str, axis: int, of: Iterable[int], bottom: str) -> str:
+        """The indices in x along `axis`, which holds the axes `of` of the bottom."""
+        if self.p.top_k == 1:
+            found = g.ArgMax(x, axis=axis, keepdims=1, select_last_index=1)
+        else:
+            # TopK prefers the smaller index of two equal values: let it look from the end.
+            last = int64(prod(g.fixed(bottom, i) for i in of) - 1)
+            back = g.Slice(x, int64(-1), int64(_BEGIN), int64(axis), int64(-1))
+            found = g.Sub(last, g.TopK(back, int64(self.p.top_k), axis=axis, outputs=2)[1])
+        return g.Cast(found, to=FLOAT)
+
+
+@layer(param="reduction_param")
+class Reduction(Layer):
+    """coeff times the sum, sum of magnitudes, sum of squares or mean (reduction_layer.cpp).
+
+    Over the axes from `axis` on, which vanish.
+    """
+
+    def shapes(self, x: Shape) -> list[Shape | None]:
+        return [x[: canonical_axis(self.p.axis, len(x))]]
+
+    def forward(self, x: Array) -> Array:
+        axis = canonical_axis(self.p.axis, x.ndim)
+        rows = x.reshape(*x.shape[:axis], -1)
+        if self.p.operation == ReductionParameter.ASUM:
+            rows = np.abs(rows)
+        elif self.p.operation == ReductionParameter.SUMSQ:
+            rows = np.square(rows)
+        return np.asarray(self._coeff(x) * rows.sum(axis=-1, dtype=np.float32), np.float32)
+
+    def _coeff(self, x: Array) -> np.float32:
+        """The factor of the sum; a mean divides by the number of values."""
+        coeff = np.float32(self.p.coeff)
+        mean = self.p.operation == ReductionParameter.MEAN
+        axis = canonical_axis(self.p.axis, x.ndim)
+        return coeff / np.float32(prod(x.shape[axis:])) if mean else coeff
+
+    def backward(self, dy: Array, x: Array) -> Array:
+        each = np.asarray(self._coeff(x) * dy).reshape(*dy.shape, *(1,) * (x.ndim - dy.ndim))
+        if self.p.operation == ReductionParameter.ASUM:
+            return each * np.sign(x)
+        if self.p.operation == ReductionParameter.SUMSQ:
+            return 2 * each * x
+        return np.broadcast_to(each, x.shape)
+
+    def lower(self, g: Builder, x: str) -> str:
+        rank = len(g.dims(x))
+        op = {
+            ReductionParameter.SUM: g.ReduceSum,
+            ReductionParameter.ASUM: g.ReduceL1,
+            ReductionParameter.SUMSQ: g.ReduceSumSquare,
+            ReductionParameter.MEAN: g.ReduceMean,
+        }[self.p.operation]
+        y = op(x, int64(*range(canonical_axis(self.p.axis, rank), rank)), keepdims=0)
+        return g.Mul(y, np.array(self.p.coeff, np.float32)) if self.p.coeff != 1 else y

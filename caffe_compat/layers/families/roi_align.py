@@ -1,0 +1,178 @@
+"""Bilinear samples of regions of interest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...caffe_pb2 import LayerParameter
+from ...errors import UnsupportedError
+from ...types import Array, Shape
+from ..builder import FLOAT, INT64, Builder
+from ..layer import layer
+from ..regions import Regions, check_opset, column, flat
+
+
+@layer("ROIAlign", fork="caffe2", param="roi_align_param", bottoms=2)
+class MeanROIAlign(Regions):
+    """ROIAlign with sampling_ratio: the mean of points in each bin (He et al. 2017, Mask R-CNN).
+
+    Where sampling_ratio is not positive a bin has as many points as cells, rounded up.
+
+    From: Cambricon/caffe, src/caffe/layers/roi_align_layer.cpp, after Caffe2's roi_align_op.cc.
+    Refused: opsets from 22 on, whose RoiAlign onnxruntime does not run.
+    """
+
+    @classmethod
+    def fits(cls, proto: LayerParameter, stored: Sequence[Shape] | None) -> bool:
+        return proto.roi_align_param.HasField("sampling_ratio")
+
+    def _sizes(self, x: Shape) -> Shape:
+        return (x[1], self.p.pooled_h, self.p.pooled_w)
+
+    def _pool(self, x: Array, box: Array) -> Array:
+        size = np.array([self.p.pooled_w, self.p.pooled_h])
+        box = box * np.float32(self.p.spatial_scale)
+        extent = np.maximum(box[2:] - box[:2], np.float32(1))
+        bins = extent / size.astype(np.float32)
+        if self.p.sampling_ratio > 0:
+            points = np.full(2, self.p.sampling_ratio)
+        else:
+            points = np.ceil(bins).astype(np.int64)
+        columns, rows = (
+            s
+            + np.arange(n, dtype=np.float32)[:, None] * b
+            + (np.arange(k, dtype=np.float32) + np.float32(0.5)) * b / np.float32(k)
+            for s, n, b, k in zip(box[:2], size, bins, points, strict=True)
+        )
+        inside = np.outer(
+            *((at >= -1) & (at <= n) for at, n in zip((rows, columns), x.shape[1:], strict=True))
+        )
+        values = _sample(x, rows.ravel(), columns.ravel()) * inside
+        return values.reshape(len(x), *rows.shape, *columns.shape).mean((2, 4))
+
+    def lower(self, g: Builder, x: str, rois: str) -> str:
+        check_opset(g, "RoiAlign")
+        image, box = g.Split(flat(g, rois), np.array([1, 4]), axis=1, outputs=2)
+        return str(
+            g.RoiAlign(
+                x,
+                box,
+                _images(g, image),
+                coordinate_transformation_mode="output_half_pixel",
+                output_height=self.p.pooled_h,
+                output_width=self.p.pooled_w,
+                sampling_ratio=max(self.p.sampling_ratio, 0),
+                spatial_scale=self.p.spatial_scale,
+            )
+        )
+
+
+@layer("ROIAlign", fork="cascade-rcnn", param="roi_pooling_param", bottoms=2)
+class GridROIAlign(Regions):
+    """ROIAlign with roi_pooling_param: the corners of the bins, (pooled_h + 1) by (pooled_w + 1).
+
+    Each is a bilinear sample, zero beyond the picture; a Pooling behind it takes their means. The
+    region is widened first by pad_ratio of its size on every side.
+
+    From: zhaoweicai/cascade-rcnn, src/caffe/layers/roi_align_layer.cpp.
+    Refused: unless the fork is named, for makefile/frcnn's layer has the same parameters.
+    Refused: bi_type and is_multi_interpolate, which are makefile/frcnn's.
+    Refused: opsets from 22 on, whose RoiAlign onnxruntime does not run.
+    """
+
+    @classmethod
+    def fits(cls, proto: LayerParameter, stored: Sequence[Shape] | None) -> bool:
+        return False
+
+    def __init__(self, proto: LayerParameter) -> None:
+        super().__init__(proto)
+        for field in ("bi_type", "is_multi_interpolate"):
+            if self.p.HasField(field):
+                raise UnsupportedError(f"{field} is of makefile/frcnn, not of cascade-rcnn")
+
+    def _sizes(self, x: Shape) -> Shape:
+        return (x[1], self.p.pooled_h + 1, self.p.pooled_w + 1)
+
+    def _pool(self, x: Array, box: Array) -> Array:
+        scale, half = np.float32(self.p.spatial_scale), np.float32(0.5)
+        pad = (box[2:] - box[:2] + 1) * np.float32(self.p.pad_ratio)
+        start, end = (box[:2] - pad) * scale - half, (box[2:] + pad) * scale - half
+        size = np.array([self.p.pooled_w, self.p.pooled_h], np.float32)
+        bins = (end - start) / size
+        if min(bins) <= 0:
+            return np.zeros(self._sizes(x[None].shape), np.float32)
+        columns, rows = (
+            s + np.arange(n + 1, dtype=np.float32) * b
+            for s, n, b in zip(start, size, bins, strict=True)
+        )
+        inside = np.outer(
+            *(
+                (at >= -half) & (at <= n - half)
+                for at, n in zip((rows, columns), x.shape[1:], strict=True)
+            )
+        )
+        return _sample(x, rows, columns) * inside
+
+    def lower(self, g: Builder, x: str, rois: str) -> str:
+        check_opset(g, "RoiAlign")
+        image, box = g.Split(flat(g, rois), np.array([1, 4]), axis=1, outputs=2)
+        first, last = g.Split(box, np.array([2, 2]), axis=1, outputs=2)
+        if self.p.pad_ratio:
+            size = g.Add(g.Sub(last, first), np.float32(1))
+            pad = g.Mul(size, np.float32(self.p.pad_ratio))
+            first, last = g.Sub(first, pad), g.Add(last, pad)
+        counts = np.array([self.p.pooled_w, self.p.pooled_h], np.float32)
+        # The corners are the centres of as many bins, half a bin further out.
+        half = g.Div(g.Sub(last, first), 2 * counts)
+        wider = g.Concat(g.Sub(first, half), g.Add(last, half), axis=1)
+        y = g.RoiAlign(
+            x,
+            wider,
+            _images(g, image),
+            coordinate_transformation_mode="half_pixel",
+            output_height=self.p.pooled_h + 1,
+            output_width=self.p.pooled_w + 1,
+            sampling_ratio=1,
+            spatial_scale=self.p.spatial_scale,
+        )
+        columns, rows = (
+            self._lower_limit(g, x, axis, int(n), first, last) for axis, n in enumerate(counts)
+        )
+        inside = g.And(g.Unsqueeze(rows, np.array([1, 3])), g.Unsqueeze(columns, np.array([1, 2])))
+        return str(g.Where(inside, y, np.float32(0)))
+
+    def _lower_limit(self, g: Builder, x: str, axis: int, count: int, first: str, last: str) -> str:
+        """Which corners lie in the picture, of regions that have a size: (regions, count + 1)."""
+        scale, half = np.float32(self.p.spatial_scale), np.float32(0.5)
+        start, end = (g.Sub(g.Mul(column(g, name, axis), scale), half) for name in (first, last))
+        bins = g.Div(g.Sub(end, start), np.float32(count))
+        place = g.Add(start, g.Mul(bins, np.arange(count + 1, dtype=np.float32)))
+        size = g.dims(x)[3 - axis]
+        if size is None:
+            n = g.Cast(g.Shape(x, start=3 - axis, end=4 - axis), to=FLOAT)
+            above: Any = g.Sub(n, half)
+        else:
+            above = np.float32(size) - half
+        inside = g.And(g.GreaterOrEqual(place, -half), g.LessOrEqual(place, above))
+        return str(g.And(inside, g.Greater(bins, np.float32(0))))
+
+
+def _sample(x: Array, rows: Array, columns: Array) -> Array:
+    """Bilinear samples of (channels, height, width) on a grid; the edge goes on beyond itself."""
+    for axis, places in enumerate((rows, columns), start=1):
+        n = x.shape[axis]
+        places = np.clip(np.nan_to_num(places), 0, n - 1)  # the place of a box of NaN is no index
+        first = np.floor(places).astype(np.int64)
+        after: NDArray[np.int64] = np.minimum(first + 1, n - 1)
+        share = (places - first.astype(np.float32)).reshape(-1, *(1,) * (2 - axis))
+        x = (1 - share) * x.take(first, axis) + share * x.take(after, axis)
+    return x
+
+
+def _images(g: Builder, image: str) -> str:
+    """The image of each region, as an index."""
+    return str(g.Cast(g.Squeeze(image, np.array([1])), to=INT64))

@@ -1,0 +1,214 @@
+"""Pooling over the bins of regions of interest."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from ...caffe_pb2 import LayerParameter
+from ...errors import ShapeError, UnsupportedError
+from ...types import Array, Shape
+from ..builder import FLOAT, Builder
+from ..layer import layer
+from ..regions import Regions, check_opset, column, flat
+
+# What the forks' maximum starts from (-FLT_MAX).
+_LOWEST = np.finfo(np.float32).min
+
+
+@layer(param="roi_pooling_param", bottoms=2)
+class ROIPooling(Regions):
+    """The maximum of each of pooled_h by pooled_w bins of a region (Girshick 2015, Fast R-CNN).
+
+    From: rbgirshick/caffe-fast-rcnn, src/caffe/layers/roi_pooling_layer.cpp.
+    Refused: pad_ratio, which forks round differently.
+    Refused: opsets from 22 on, whose MaxRoiPool onnxruntime does not run.
+    """
+
+    def __init__(self, proto: LayerParameter) -> None:
+        super().__init__(proto)
+        if self.p.pad_ratio:
+            raise UnsupportedError(f"pad_ratio {self.p.pad_ratio}: forks round it differently")
+
+    def _sizes(self, x: Shape) -> Shape:
+        return (x[1], self.p.pooled_h, self.p.pooled_w)
+
+    def _pool(self, x: Array, box: Array) -> Array:
+        size = np.array([self.p.pooled_w, self.p.pooled_h])
+        corners = _round(box * np.float32(self.p.spatial_scale))
+        start = corners[:2]
+        bins = np.maximum(corners[2:] - start + 1, 1) / size.astype(np.float32)
+        columns, rows = (
+            [
+                (np.floor(k * b) + s, np.ceil(next_ * b) + s)
+                for k, next_ in pairwise(np.arange(n + 1, dtype=np.float32))
+            ]
+            for n, b, s in zip(size, bins, start, strict=True)
+        )
+        return _reduce_bins(x, rows, columns, lambda part: part.max((1, 2), initial=_LOWEST))
+
+    def lower(self, g: Builder, x: str, rois: str) -> str:
+        check_opset(g, "MaxRoiPool")
+        return str(
+            g.MaxRoiPool(
+                x,
+                flat(g, rois),
+                pooled_shape=[self.p.pooled_h, self.p.pooled_w],
+                spatial_scale=self.p.spatial_scale,
+            )
+        )
+
+
+@layer(param="psroi_pooling_param", bottoms=2)
+class PSROIPooling(Regions):
+    """The mean of each bin of a region, each bin in channels of its own (Dai et al. 2016, R-FCN).
+
+    From: daijifeng001/caffe-rfcn, src/caffe/layers/psroi_pooling_layer.cu.
+    From: intel/caffe, src/caffe/layers/psroi_pooling_layer.cpp, the same for a CPU.
+    """
+
+    def _sizes(self, x: Shape) -> Shape:
+        out, group = self.p.output_dim, self.p.group_size
+        if x[1] != out * group * group:
+            raise ShapeError(
+                f"output_dim {out} and group_size {group} want {out * group * group} "
+                f"channels, and the bottom has {x[1]}"
+            )
+        return (out, group, group)
+
+    def _pool(self, x: Array, box: Array) -> Array:
+        group, scale = self.p.group_size, np.float32(self.p.spatial_scale)
+        corners = _round(box)
+        start, end = corners[:2] * scale, (corners[2:] + 1) * scale
+        bins = np.maximum(end - start, np.float32(0.1)) / np.float32(group)
+        edges = [
+            [
+                (np.floor(k * b + s), np.ceil(next_ * b + s))
+                for k, next_ in pairwise(np.arange(group + 1, dtype=np.float32))
+            ]
+            for b, s in zip(bins, start, strict=True)
+        ]
+        # Bin (i, j) reads the channels c * group^2 + i * group + j.
+        parts = _reduce_bins(x, edges[1], edges[0], lambda part: part.mean((1, 2)))
+        i, j = np.indices((group, group))
+        return parts.reshape(-1, group, group, group, group)[:, i, j, i, j]
+
+    def lower(self, g: Builder, x: str, rois: str) -> str:
+        group = self.p.group_size
+        image, box = g.Split(flat(g, rois), np.array([1, 4]), axis=1, outputs=2)
+        low, high = self._edges(g, x, box)
+        if g.dims(x)[0] != 1:
+            # The pictures stand side by side, so a region's image shifts its columns.
+            shift = g.Mul(g.Unsqueeze(image, np.array([1])), _pair(g.fixed(x, 3), 0))
+            low, high = g.Add(low, shift), g.Add(high, shift)
+        columns, rows = (
+            _inside(g, _part(g, low, axis), _part(g, high, axis), count)
+            for axis, count in enumerate((self._columns(g, x), g.fixed(x, 2)))
+        )
+        cells = g.Mul(_cells(g, rows, 1), _cells(g, columns, 0))  # (group, group, 1, regions)
+        total = self._totals(g, x, rows, columns)
+        mean = g.Div(total, g.Max(cells, np.float32(1)))
+        return str(
+            g.Transpose(
+                g.Reshape(mean, np.array([group, group, self.p.output_dim, -1])), perm=[3, 2, 0, 1]
+            )
+        )
+
+    def _edges(self, g: Builder, x: str, box: str) -> tuple[str, str]:
+        """First and last cell of each bin within the picture, (regions, x and y, bins)."""
+        group, scale = self.p.group_size, np.float32(self.p.spatial_scale)
+        first, last = g.Split(_lower_round(g, box), np.array([2, 2]), axis=1, outputs=2)
+        start = g.Mul(first, scale)
+        end = g.Mul(g.Add(last, np.float32(1)), scale)
+        bins = g.Div(g.Max(g.Sub(end, start), np.float32(0.1)), np.float32(group))
+        start, bins = (g.Unsqueeze(name, np.array([2])) for name in (start, bins))
+        steps = np.arange(group + 1, dtype=np.float32)
+        low = g.Floor(g.Add(g.Mul(bins, steps[:-1]), start))
+        high = g.Ceil(g.Add(g.Mul(bins, steps[1:]), start))
+        size = _pair(g.fixed(x, 3), g.fixed(x, 2))
+        zero = np.float32(0)
+        return g.Min(g.Max(low, zero), size), g.Min(g.Max(high, zero), size)
+
+    @staticmethod
+    def _columns(g: Builder, x: str) -> Any:
+        """How many columns all pictures have together."""
+        if g.dims(x)[0] is None:
+            images = g.Reshape(g.Shape(x, start=0, end=1), np.array([], np.int64))
+            return g.Mul(images, np.int64(g.fixed(x, 3)))
+        return g.fixed(x, 0) * g.fixed(x, 3)
+
+    def _totals(self, g: Builder, x: str, rows: str, columns: str) -> str:
+        """The sum over each bin: (group, group, output_dim, regions)."""
+        group, out = self.p.group_size, self.p.output_dim
+        height, width = g.fixed(x, 2), g.fixed(x, 3)
+        parts = g.Reshape(x, np.array([0, out, group, group, height, width]))
+        wide = g.Reshape(
+            g.Transpose(parts, perm=[2, 3, 1, 4, 0, 5]), np.array([group, group, out * height, -1])
+        )
+        across = g.MatMul(wide, columns)  # (group, group, out * height, regions)
+        across = g.Reshape(across, np.array([group, group, out, height, -1]))
+        chosen = g.Mul(across, g.Unsqueeze(rows, np.array([1, 2])))
+        return str(g.ReduceSum(chosen, np.array([3]), keepdims=0))
+
+
+# -- numpy -------------------------------------------------------------------------------------
+
+
+def _round(x: Array) -> Array:
+    """C's round: halves go away from zero."""
+    whole = np.trunc(x)
+    return whole + np.where(np.abs(x - whole) >= 0.5, np.sign(x), np.float32(0))
+
+
+def _reduce_bins(x: Array, rows: Any, columns: Any, reduce: Any) -> Array:
+    """`reduce` of each bin between such edges, within the picture; 0 of one that holds nothing."""
+    y = np.zeros((len(x), len(rows), len(columns)), np.float32)
+    for i, j in np.ndindex(y.shape[1:]):
+        down, across = (
+            slice(*(int(min(max(edge, 0), n)) for edge in edges))
+            for edges, n in zip((rows[i], columns[j]), x.shape[1:], strict=True)
+        )
+        part = x[:, down, across]
+        if part.size:
+            y[:, i, j] = reduce(part)
+    return y
+
+
+# -- ONNX --------------------------------------------------------------------------------------
+
+
+def _pair(x: int, y: int) -> Array:
+    """A number for x and one for y, to go with (regions, x and y, bins)."""
+    return np.array([[x], [y]], np.float32)
+
+
+def _part(g: Builder, x: str, axis: int) -> str:
+    """(regions, x and y, bins) -> (bins, 1, regions) of one of the two."""
+    return str(g.Transpose(column(g, x, axis), perm=[2, 1, 0]))
+
+
+def _inside(g: Builder, low: str, high: str, count: Any) -> str:
+    """1 where low <= cell < high, else 0: (bins, cells, regions)."""
+    if isinstance(count, int):
+        cells: Any = np.arange(count, dtype=np.float32)[:, None]
+    else:
+        cells = g.Range(np.int64(0), count, np.int64(1))
+        cells = g.Cast(g.Unsqueeze(cells, np.array([1])), to=FLOAT)
+    both = g.And(g.GreaterOrEqual(cells, low), g.Less(cells, high))
+    return str(g.Cast(both, to=FLOAT))
+
+
+def _cells(g: Builder, inside: str, axis: int) -> str:
+    """How many cells each bin has on one axis, with an axis put in for the other's bins."""
+    count = g.ReduceSum(inside, np.array([1]), keepdims=1)
+    return str(g.Unsqueeze(count, np.array([axis])))
+
+
+def _lower_round(g: Builder, x: str) -> str:
+    """C's round, where ONNX's takes halves to the even number."""
+    size = g.Abs(x)
+    whole = g.Floor(size)
+    half = g.GreaterOrEqual(g.Sub(size, whole), np.float32(0.5))
+    return str(g.Mul(g.Sign(x), g.Add(whole, g.Cast(half, to=FLOAT))))

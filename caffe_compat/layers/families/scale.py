@@ -1,0 +1,166 @@
+"""Scale and Bias: a factor or a summand that spans some of the bottom's axes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...caffe_pb2 import FillerParameter
+from ...errors import ShapeError
+from ...types import Array, Shape
+from ..builder import Builder
+from ..layer import Blob, Layer, canonical_axis, layer
+
+if TYPE_CHECKING:
+    import onnx
+
+_ONE = FillerParameter(type="constant", value=1)
+
+
+def _span(x: Shape, axis: int, num_axes: int) -> Shape:
+    """The shape of a parameter over `num_axes` axes from `axis` on; -1: all of them."""
+    start = canonical_axis(axis, len(x))
+    if num_axes < -1:
+        raise ShapeError(f"num_axes must be 0 or more, or -1 for all to the end; it is {num_axes}")
+    if start + num_axes > len(x):
+        raise ShapeError(f"axis {start} and num_axes {num_axes} reach past the bottom {x}")
+    return x[start:] if num_axes == -1 else x[start : start + num_axes]
+
+
+def _check_span(x: Shape, part: Shape, axis: int) -> None:
+    """Raise ShapeError unless the second bottom has the first one's sizes from `axis` on."""
+    start = canonical_axis(axis, len(x)) if part else 0
+    if x[start : start + len(part)] != part:
+        raise ShapeError(f"bottom 1 {part} does not match bottom 0 {x} from axis {start} on")
+
+
+def _aligned(part: Array, x: Array, axis: int) -> Array:
+    """`part` in a form that broadcasts against `x` from `axis` on."""
+    return part.reshape(part.shape + (1,) * _after(part.ndim, x.ndim, axis))
+
+
+def _after(span: int, rank: int, axis: int) -> int:
+    """How many axes follow those that a part of `span` axes covers; none matter to a scalar."""
+    return rank - canonical_axis(axis, rank) - span if span else 0
+
+
+def _summed(dy: Array, part: Array, axis: int) -> Array:
+    """The sum of `dy` over the axes that `part` does not span, in its shape."""
+    start = canonical_axis(axis, dy.ndim) if part.ndim else 0
+    spanned = range(start, start + part.ndim)
+    axes = tuple(i for i in range(dy.ndim) if i not in spanned)
+    total: Array = np.sum(dy, axis=axes, dtype=dy.dtype)
+    return total
+
+
+def _lower_blob(g: Builder, x: str, part: str, axis: int, num_axes: int) -> str:
+    """The name of a parameter blob under a shape that broadcasts against `x`."""
+    rank = len(g.dims(x))
+    start = canonical_axis(axis, rank)
+    span = rank - start if num_axes == -1 else num_axes
+    shape = [g.fixed(x, i) for i in range(start, start + span)]
+    return g.view(part, (*shape, *(1,) * _after(span, rank, axis)))
+
+
+def _lower_bottom(g: Builder, x: str, part: str, axis: int) -> str:
+    """The name of a second bottom under a shape that broadcasts against `x`."""
+    span = len(g.dims(part))
+    after = _after(span, len(g.dims(x)), axis)
+    return g.Unsqueeze(part, np.arange(span, span + after)) if after else part
+
+
+def _plain_norm(g: Builder, x: str, span: Shape, axis: int) -> onnx.NodeProto | None:
+    """The BatchNormalization that made `x` for this Scale alone, if it is over its channels."""
+    rank = len(g.dims(x))
+    norm = g.maker(x) if len(span) == 1 and rank > 1 and canonical_axis(axis, rank) == 1 else None
+    if norm is None or norm.op_type != "BatchNormalization":
+        return None
+    one, zero = (g.known(name) for name in norm.input[1:3])
+    plain = one is not None and zero is not None and (one == 1).all() and not zero.any()
+    return norm if plain else None
+
+
+@layer(param="bias_param", bottoms=(1, 2), inplace=True)
+class Bias(Layer):
+    """x + b, b a blob or the second bottom, over num_axes axes from axis on (bias_layer.cpp)."""
+
+    def blobs(self, x: Shape, *given: Shape) -> list[Blob]:
+        if given:
+            return []
+        return [Blob("bias", _span(x, self.p.axis, self.p.num_axes), self.p.filler)]
+
+    def shapes(self, x: Shape, *given: Shape) -> list[Shape | None]:
+        if given:
+            _check_span(x, given[0], self.p.axis)
+        return [x]
+
+    def forward(self, x: Array, *given: Array, bias: Array | None = None) -> Array:
+        return x + _aligned(given[0] if bias is None else bias, x, self.p.axis)
+
+    def backward(
+        self, dy: Array, x: Array, *given: Array, bias: Array | None = None
+    ) -> tuple[Array, Array]:
+        return dy, _summed(dy, given[0] if bias is None else bias, self.p.axis)
+
+    def lower(self, g: Builder, x: str, *given: str, bias: str = "") -> Any:
+        if given:
+            return g.Add(x, _lower_bottom(g, x, given[0], self.p.axis))
+        return g.Add(x, _lower_blob(g, x, bias, self.p.axis, self.p.num_axes))
+
+
+@layer(param="scale_param", bottoms=(1, 2), inplace=True)
+class Scale(Layer):
+    """s x, plus b with bias_term; s a blob or the second bottom (scale_layer.cpp).
+
+    Both span num_axes axes from axis on, or those of the second bottom.
+    """
+
+    def blobs(self, x: Shape, *given: Shape) -> list[Blob]:
+        span = len(given[0]) if given else self.p.num_axes
+        start = self.p.filler if self.p.HasField("filler") else _ONE
+        made = [] if given else [Blob("scale", _span(x, self.p.axis, span), start)]
+        if self.p.bias_term:
+            made.append(Blob("bias", _span(x, self.p.axis, span), self.p.bias_filler))
+        return made
+
+    def shapes(self, x: Shape, *given: Shape) -> list[Shape | None]:
+        if given:
+            _check_span(x, given[0], self.p.axis)
+        return [x]
+
+    def forward(
+        self, x: Array, *given: Array, scale: Array | None = None, bias: Array | None = None
+    ) -> Array:
+        y = x * _aligned(given[0] if scale is None else scale, x, self.p.axis)
+        return y if bias is None else y + _aligned(bias, x, self.p.axis)
+
+    def backward(
+        self,
+        dy: Array,
+        x: Array,
+        *given: Array,
+        scale: Array | None = None,
+        bias: Array | None = None,
+    ) -> tuple[Array, ...]:
+        factor = given[0] if scale is None else scale
+        dx = dy * _aligned(factor, x, self.p.axis)
+        made = (dx, _summed(dy * x, factor, self.p.axis))
+        return made if bias is None else (*made, _summed(dy, bias, self.p.axis))
+
+    def lower(self, g: Builder, x: str, *given: str, scale: str = "", bias: str = "") -> Any:
+        axis = self.p.axis
+        span = len(g.dims(given[0])) if given else self.p.num_axes
+        norm = None if given else _plain_norm(g, x, g.data(scale).shape, axis)
+        if norm is not None:
+            g.remove(norm)
+            x, _, zero, mean, variance = norm.input
+            offset = bias if self.p.bias_term else zero
+            return g.BatchNormalization(
+                x, scale, offset, mean, variance, epsilon=norm.attribute[0].f
+            )
+        if given:
+            y = g.Mul(x, _lower_bottom(g, x, given[0], axis))
+        else:
+            y = g.Mul(x, _lower_blob(g, x, scale, axis, span))
+        return g.Add(y, _lower_blob(g, x, bias, axis, span)) if self.p.bias_term else y

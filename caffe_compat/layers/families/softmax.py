@@ -1,0 +1,176 @@
+"""Softmax, and the losses that begin with it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ...caffe_pb2 import LossParameter
+from ...errors import ShapeError, UnsupportedError
+from ...types import Array, Shape
+from .. import labels
+from ..builder import Builder
+from ..layer import Layer, canonical_axis, layer
+
+# What Caffe keeps a probability above before its logarithm: FLT_MIN, kLOG_THRESHOLD.
+_TINY = np.float32(np.finfo(np.float32).tiny)
+_THRESHOLD = np.float32(1e-20)
+
+
+def softmax(x: Array, axis: int) -> Array:
+    """exp(x - max) / sum exp(x - max) along an axis."""
+    e = np.exp(x - x.max(axis=axis, keepdims=True))
+    return np.asarray(e / e.sum(axis=axis, keepdims=True))
+
+
+@layer(param="softmax_param", inplace=True)
+class Softmax(Layer):
+    """exp(x_i) / sum_j exp(x_j) along `axis` (softmax_layer.cpp)."""
+
+    def shapes(self, x: Shape) -> list[Shape | None]:
+        canonical_axis(self.p.axis, len(x))
+        return [x]
+
+    def forward(self, x: Array) -> Array:
+        return softmax(x, canonical_axis(self.p.axis, x.ndim))
+
+    def backward(self, dy: Array, x: Array) -> Array:
+        axis = canonical_axis(self.p.axis, x.ndim)
+        y = softmax(x, axis)
+        return np.asarray((dy - np.sum(dy * y, axis=axis, keepdims=True)) * y)
+
+    def lower(self, g: Builder, x: str) -> Any:
+        return g.Softmax(x, axis=canonical_axis(self.p.axis, len(g.dims(x))))
+
+
+class _ProbabilityLoss(Layer):
+    """A loss of softmax probabilities; the second top, if any, is the probabilities."""
+
+    def axis(self, rank: int) -> int:
+        """Where the classes are."""
+        raise NotImplementedError
+
+    @property
+    def ignore(self) -> int | None:
+        return labels.ignored(self.proto.loss_param)
+
+    @property
+    def mode(self) -> int:
+        return labels.mode(self.proto.loss_param, LossParameter.VALID)
+
+    def shapes(self, x: Shape, y: Shape, *h: Shape) -> list[Shape | None]:
+        labels.check_same_batch(x, y)
+        labels.check_one_label_each(x, y, self.axis(len(x)))
+        return [(), x] if len(self.proto.top) > 1 else [()]
+
+    def classes(self, x: Shape, y: Shape, *h: Shape) -> dict[int, int]:
+        return {1: x[self.axis(len(x))]}
+
+    def _tops(self, losses: Array, probs: Array, counts: labels.Mask) -> Any:
+        scale = labels.normalizer(self.mode, counts, self.axis(probs.ndim))
+        loss = np.asarray(np.sum(losses * counts) / scale, np.float32)
+        return (loss, probs) if len(self.proto.top) > 1 else loss
+
+    def _scaled(self, dy: Any, dx: Array, counts: labels.Mask) -> Array:
+        # Caffe takes the gradient at the loss alone; that at the probabilities is dropped.
+        weight = dy[0] if isinstance(dy, tuple) else dy
+        scale = labels.normalizer(self.mode, counts, self.axis(dx.ndim))
+        return np.asarray(dx * counts * (weight / scale), np.float32)
+
+    def _lowered(self, g: Builder, x: str, logs: str, probs: str, counts: str | None) -> Any:
+        dims = g.dims(x)
+        axis = self.axis(len(dims))
+        dims = (*dims[:axis], 1, *dims[axis + 1 :])
+        loss = g.Neg(labels.lower_mean(g, logs, counts, self.mode, dims, axis))
+        return (loss, probs) if len(self.proto.top) > 1 else loss
+
+
+@layer(param="loss_param", bottoms=2, tops=(1, 2), loss=True)
+class SoftmaxWithLoss(_ProbabilityLoss):
+    """-log max(softmax(x)[label], FLT_MIN), summed and normalized (softmax_loss_layer.cpp)."""
+
+    def axis(self, rank: int) -> int:
+        return canonical_axis(self.proto.softmax_param.axis, rank)
+
+    def forward(self, x: Array, y: Array) -> Any:
+        axis = self.axis(x.ndim)
+        probs = softmax(x, axis)
+        label, counts = labels.read(y, x.shape, axis, self.ignore)
+        picked = np.take_along_axis(probs, label, axis)
+        return self._tops(-np.log(np.maximum(picked, _TINY)), probs, counts)
+
+    def backward(self, dy: Any, x: Array, y: Array) -> tuple[Array, None]:
+        axis = self.axis(x.ndim)
+        label, counts = labels.read(y, x.shape, axis, self.ignore)
+        dx = softmax(x, axis)
+        np.put_along_axis(dx, label, np.take_along_axis(dx, label, axis) - 1, axis)
+        return self._scaled(dy, dx, counts), None
+
+    def lower(self, g: Builder, x: str, y: str) -> Any:
+        axis = self.axis(len(g.dims(x)))
+        probs = g.Softmax(x, axis=axis)
+        label, counts = labels.lower(g, y, x, axis, self.ignore)
+        picked = g.Max(g.GatherElements(probs, label, axis=axis), g.constant(_TINY))
+        return self._lowered(g, x, g.Log(picked), probs, counts)
+
+
+@layer(param="infogain_loss_param", bottoms=(2, 3), tops=(1, 2), loss=True)
+class InfogainLoss(_ProbabilityLoss):
+    """-sum_k H[label, k] log max(softmax(x)[k], 1e-20), normalized (infogain_loss_layer.cpp).
+
+    Refused: the matrix H from the file that `source` names; feed H as the third bottom.
+    """
+
+    def axis(self, rank: int) -> int:
+        return canonical_axis(self.p.axis, rank)
+
+    def shapes(self, x: Shape, y: Shape, *h: Shape) -> list[Shape | None]:
+        tops = super().shapes(x, y)
+        if self.proto.loss_param.HasField("normalize"):
+            raise ShapeError("normalize is deprecated here; give normalization")
+        if not h:
+            if not self.p.HasField("source"):
+                raise ShapeError("needs the infogain matrix, as source or as a third bottom")
+            raise UnsupportedError(
+                f"does not read the infogain matrix from infogain_loss_param.source "
+                f"'{self.p.source}'; feed H as a third bottom"
+            )
+        classes = x[self.axis(len(x))]
+        if int(np.prod(h[0])) != classes**2:
+            raise ShapeError(f"H must be {classes}x{classes}, and is {h[0]}")
+        return tops
+
+    def forward(self, x: Array, y: Array, h: Array) -> Any:
+        axis = self.axis(x.ndim)
+        probs = softmax(x, axis)
+        rows, counts = self._rows(x, y, h)
+        logs = np.log(np.maximum(probs, _THRESHOLD))
+        return self._tops(-np.sum(rows * logs, axis=axis, keepdims=True), probs, counts)
+
+    def backward(self, dy: Any, x: Array, y: Array, h: Array) -> tuple[Array, None, None]:
+        axis = self.axis(x.ndim)
+        rows, counts = self._rows(x, y, h)
+        dx = softmax(x, axis) * rows.sum(axis=axis, keepdims=True) - rows
+        return self._scaled(dy, dx, counts), None, None
+
+    def _rows(self, x: Array, y: Array, h: Array) -> tuple[Array, labels.Mask]:
+        """H's row of every label, along the class axis."""
+        axis = self.axis(x.ndim)
+        label, counts = labels.read(y, x.shape, axis, self.ignore)
+        rows = h.reshape(x.shape[axis], -1)[np.squeeze(label, axis)]
+        return np.moveaxis(rows, -1, axis), counts
+
+    def lower(self, g: Builder, x: str, y: str, h: str) -> Any:
+        rank = len(g.dims(x))
+        axis = self.axis(rank)
+        classes = g.fixed(x, axis)
+        probs = g.Softmax(x, axis=axis)
+        label, counts = labels.lower(g, y, x, axis, self.ignore)
+        square = h if g.dims(h) == (classes,) * 2 else g.Reshape(h, np.array([classes, classes]))
+        rows = g.Gather(square, g.Squeeze(label, np.array([axis])), axis=0)
+        if axis != rank - 1:
+            rows = g.Transpose(rows, perm=[*range(axis), rank - 1, *range(axis, rank - 1)])
+        logs = g.Log(g.Max(probs, g.constant(_THRESHOLD)))
+        sums = g.ReduceSum(g.Mul(rows, logs), np.array([axis]), keepdims=1)
+        return self._lowered(g, x, sums, probs, counts)

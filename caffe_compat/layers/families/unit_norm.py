@@ -1,0 +1,171 @@
+"""Vectors scaled to unit length, under the names that forks have for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from ...caffe_pb2 import LayerParameter
+from ...errors import ShapeError, UnsupportedError
+from ...types import Array, Shape
+from ..builder import Builder
+from ..layer import Layer, layer
+
+_NAMES = ("L2Norm", "L2Normalize", "L2Normalization", "Normalization")
+
+
+@np.errstate(divide="ignore", invalid="ignore")
+def _divide(x: Array, by: Array) -> Array:
+    """Divide; a vector of length 0 gives NaN, as Caffe's and ONNX's division do."""
+    y: Array = x / by
+    return y
+
+
+@layer(*_NAMES[1:], param="l2norm_param")
+class L2Norm(Layer):
+    """x / |x|, each image one vector; with l2norm_param, x / (|x| + eps).
+
+    Forks disagree where an image has several positions: --fork caffe-sl makes it one vector, --fork
+    caffe-dev has one at each position.
+
+    From: wanji/caffe-sl, src/caffe/layers/lp_norm_layer.cpp (L2Norm)
+    From: Liusifei/Face_Parsing_2016, src/caffe/layers/l2norm_layer.cpp (L2Norm with eps)
+    From: kovibalu/caffe-cnntools, src/caffe/layers/l2_normalize_layer.cpp (L2Normalize)
+    From: Gomdoree/caffe-triplet, src/caffe/layers/normalization_layer.cpp (Normalization)
+    Refused: more than one position, and no fork named.
+    Refused: l2_length, except by caffe-dev.
+    """
+
+    def __init__(self, proto: LayerParameter) -> None:
+        super().__init__(proto)
+        self._after = np.float32(self.p.eps if proto.HasField("l2norm_param") else 0)
+        if self.p.HasField("l2_length") and self.fork != "caffe-dev":
+            raise UnsupportedError("l2_length is caffe-dev-160608's; name --fork caffe-dev")
+
+    def shapes(self, x: Shape) -> list[Shape | None]:
+        if len(x) < 2:
+            raise ShapeError(f"needs a bottom of 2 axes or more, and has {x}")
+        if self.fork is None and prod(x[2:]) != 1:
+            raise UnsupportedError(
+                f"forks disagree on a bottom of {prod(x[2:])} positions {x}: one vector for each "
+                "image (--fork caffe-sl), or one at each position (--fork caffe-dev)"
+            )
+        return [x]
+
+    def _axes(self, rank: int) -> tuple[int, ...]:
+        return tuple(range(1, rank))
+
+    def _length(self, x: Array) -> Array:
+        squared: Array = np.sum(x * x, axis=self._axes(x.ndim), keepdims=True)
+        return np.sqrt(squared)
+
+    def forward(self, x: Array) -> Array:
+        return _divide(x, self._length(x) + self._after)
+
+    def backward(self, dy: Array, x: Array) -> Array:
+        length = self._length(x)
+        by = length + self._after
+        along: Array = np.sum(dy * x, axis=self._axes(x.ndim), keepdims=True)
+        return _divide(dy, by) - x * _divide(along, by * by * length)
+
+    def lower(self, g: Builder, x: str) -> Any:
+        axes = np.array(self._axes(len(g.dims(x))), np.int64)
+        length = g.ReduceL2(x, axes)
+        return g.Div(x, g.Add(length, self._after) if self._after else length)
+
+
+@layer(*_NAMES, param="l2norm_param", fork="caffe-sl")
+class WholeL2Norm(L2Norm):
+    """x / |x|, each image one vector over all its positions.
+
+    From: wanji/caffe-sl, src/caffe/layers/lp_norm_layer.cpp
+    """
+
+    @classmethod
+    def fits(cls, proto: LayerParameter, stored: Sequence[Shape] | None) -> bool:
+        return False
+
+
+@layer(*_NAMES, param="l2norm_param", fork="caffe-dev")
+class PositionL2Norm(L2Norm):
+    """x sqrt(l2_length) / |x|, the channels of each position a vector; 0 where all of x is 0.
+
+    The gradient takes the length for a constant, as the fork does.
+
+    From: Akrit2013/caffe-dev-160608, src/caffe/layers/l2norm_layer.cpp
+    """
+
+    def __init__(self, proto: LayerParameter) -> None:
+        super().__init__(proto)
+        if self.p.HasField("eps"):
+            raise UnsupportedError("l2norm_param has eps, which caffe-dev-160608 does not know")
+        if not self.p.l2_length > 0:
+            raise ShapeError(f"l2_length must be positive, and is {self.p.l2_length:g}")
+        self._rate = np.float32(1 / self.p.l2_length)
+
+    @classmethod
+    def fits(cls, proto: LayerParameter, stored: Sequence[Shape] | None) -> bool:
+        return False
+
+    def shapes(self, x: Shape) -> list[Shape | None]:
+        if not 2 <= len(x) <= 4 or x[1] < 2:
+            raise ShapeError(f"needs 2 to 4 axes and 2 channels or more, and has {x}")
+        return [x]
+
+    def _length(self, x: Array) -> Array:
+        squared: Array = np.sum(x * x * self._rate, axis=1, keepdims=True)
+        return np.sqrt(np.where(squared == 0, np.float32(1), squared))
+
+    def forward(self, x: Array) -> Array:
+        return x / self._length(x)
+
+    def backward(self, dy: Array, x: Array) -> Array:
+        return dy / self._length(x)
+
+    def lower(self, g: Builder, x: str) -> Any:
+        squared = g.ReduceSumSquare(x, np.array([1], np.int64))
+        squared = squared if self._rate == 1 else g.Mul(squared, self._rate)
+        none = g.Equal(squared, np.float32(0))
+        return g.Div(x, g.Sqrt(g.Where(none, np.float32(1), squared)))
+
+
+@layer(param="grn_param")
+class GRN(Layer):
+    """x / sqrt(|x|^2 + bias), the channels of each position a vector.
+
+    dummy_backward hands the gradient on.
+
+    From: openvinotoolkit/training_toolbox_caffe, caffe/src/caffe/layers/grn_layer.cpp
+    From: luyongxi/caffe-fast-rcnn, src/caffe/layers/grn_layer.cpp (without bias)
+    """
+
+    def __init__(self, proto: LayerParameter) -> None:
+        super().__init__(proto)
+        if self.p.bias < 0:
+            raise ShapeError(f"bias must be 0 or more, and is {self.p.bias:g}")
+
+    def shapes(self, x: Shape) -> list[Shape | None]:
+        if not 2 <= len(x) <= 4:
+            raise ShapeError(f"needs a bottom of 2 to 4 axes, and has {x}")
+        return [x]
+
+    def _length(self, x: Array) -> Array:
+        squared: Array = np.sum(x * x, axis=1, keepdims=True)
+        return np.sqrt(squared + np.float32(self.p.bias))
+
+    def forward(self, x: Array) -> Array:
+        return _divide(x, self._length(x))
+
+    def backward(self, dy: Array, x: Array) -> Array:
+        if self.p.dummy_backward:
+            return dy
+        length = self._length(x)
+        along: Array = np.sum(dy * x, axis=1, keepdims=True)
+        return _divide(dy, length) - x * _divide(along, length**3)
+
+    def lower(self, g: Builder, x: str) -> Any:
+        squared = g.ReduceSumSquare(x, np.array([1], np.int64))
+        return g.Div(x, g.Sqrt(g.Add(squared, np.float32(self.p.bias))))

@@ -1,0 +1,96 @@
+"""Look up the class of a layer by its type."""
+
+from __future__ import annotations
+
+import builtins
+import importlib
+import pkgutil
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal, TypeVar
+
+from ..caffe_pb2 import LayerParameter
+from ..errors import UnsupportedError
+from ..types import Shape
+from .layer import Arity, Layer, _types
+
+_python: dict[tuple[str, str], type[Layer]] = {}
+_L = TypeVar("_L", bound=type[Layer])
+
+
+def register(
+    type: Literal["Python"],
+    *,
+    module: str,
+    layer: str,
+    bottoms: Arity = (0, None),
+    tops: Arity = (0, None),
+    inplace: bool = False,
+) -> Callable[[_L], _L]:
+    """Register a Layer of the caller's for the Python layers that name this module and class.
+
+    A decorator: `@register("Python", module="rpn.proposal_layer", layer="ProposalLayer")` above
+    a subclass of Layer, which finds param_str and the rest of python_param in `self.p`. The
+    module itself is never imported. A later registration takes the place of an earlier one.
+
+    Raises:
+        ValueError: `type` is not Python; a type of its own is registered with `layer`.
+        TypeError: what is decorated is no subclass of Layer.
+    """
+    if type != "Python":
+        raise ValueError(f"register is for Python layers; {type!r} has no module and layer")
+
+    def add(cls: _L) -> _L:
+        if not (isinstance(cls, builtins.type) and issubclass(cls, Layer)):
+            raise TypeError(f"{cls!r} is no subclass of caffe_compat.Layer")
+        cls.type, cls.types = type, (type,)
+        cls.param, cls.bottoms, cls.tops, cls.inplace = "python_param", bottoms, tops, inplace
+        _python[module, layer] = cls
+        return cls
+
+    return add
+
+
+def find(
+    proto: LayerParameter,
+    types: Mapping[str, Sequence[type[Layer]]],
+    fork: str | None = None,
+    stored: Sequence[Shape] | None = None,
+) -> type[Layer]:
+    """The class of a layer: among `types`, or what the caller registered for a Python layer.
+
+    Args:
+        proto: the layer.
+        types: from `registry`.
+        fork: whose definition to take where forks differ.
+        stored: the shapes of the layer's blobs in the weights file; None where there is no file.
+
+    Raises:
+        UnsupportedError: the type is unknown; or forks differ in it, and nothing tells whose it is.
+    """
+    named = proto.python_param
+    custom = _python.get((named.module, named.layer)) if proto.type == "Python" else None
+    known = types.get(proto.type, ())
+    if custom:
+        return custom
+    if not known:
+        raise UnsupportedError("unknown layer type")
+    chosen = [cls for cls in known if fork and cls.fork == fork]
+    chosen = chosen or [cls for cls in known if cls.fits(proto, stored)]
+    if len(chosen) != 1:
+        forks = "; ".join(
+            f"{cls.fork}: {(cls.__doc__ or '').splitlines()[0]}" for cls in known if cls.fork
+        )
+        raise UnsupportedError(
+            f"is not the same layer in every fork of Caffe, and nothing here "
+            f"tells whose it is; name the fork (--fork). {forks}"
+        )
+    return chosen[0]
+
+
+def registry() -> dict[str, tuple[type[Layer], ...]]:
+    """Every known layer type by Caffe's type string: one class, or one for each fork."""
+    from . import families
+
+    for module in pkgutil.iter_modules(families.__path__):
+        importlib.import_module(f"{families.__name__}.{module.name}")
+    return _types

@@ -1,0 +1,212 @@
+"""Kernel, stride, pad and dilation, and the sizes they give: once for every layer that has them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import Any
+
+from ..caffe_pb2 import ConvolutionParameter, PoolingParameter
+from ..errors import ShapeError, UnsupportedError
+from ..types import Shape
+
+_LARGEST = 2**31 - 1  # Caffe keeps these numbers as int, though its schema says uint32
+
+
+@dataclass(frozen=True)
+class Window:
+    """A sliding window, one number a spatial axis (height before width).
+
+    Attributes:
+        kernel: taps.
+        stride: input elements from one window to the next.
+        pad: elements added at either end of the axis.
+        dilation: input elements from one tap to the next.
+    """
+
+    kernel: Shape
+    stride: Shape
+    pad: Shape
+    dilation: Shape
+
+    @property
+    def extent(self) -> Shape:
+        """What the window spans with its holes, in input elements."""
+        return tuple(d * (k - 1) + 1 for k, d in zip(self.kernel, self.dilation, strict=True))
+
+    @property
+    def plain(self) -> bool:
+        """Whether it sees each element once and alone, as a 1x1 convolution does."""
+        return set(self.kernel + self.stride) <= {1} and not any(self.pad)
+
+    def within(self, size: Shape) -> Window:
+        """The same windows without what no input of this size, padded, can tell from nothing.
+
+        Caffe clips a window at the far pad, so a kernel need span no more than the padded input,
+        and a window that starts beyond it is empty however far off the stride takes it.
+        """
+        spans = [n + 2 * p for n, p in zip(size, self.pad, strict=True)]
+        kernel = tuple(min(k, span) for k, span in zip(self.kernel, spans, strict=True))
+        stride = tuple(min(s, span + 1) for s, span in zip(self.stride, spans, strict=True))
+        return replace(self, kernel=kernel, stride=stride)
+
+    def overhang(self, size: Shape, out: Shape) -> Shape:
+        """How far the last window ends beyond the input's own end; negative short of it."""
+        return tuple(
+            (o - 1) * s - p + e - n
+            for n, o, e, s, p in zip(size, out, self.extent, self.stride, self.pad, strict=True)
+        )
+
+    def taps(self, out: Shape) -> Iterator[tuple[Any, ...]]:
+        """For each tap in row-major order, the index of what `out` windows see through it.
+
+        The index fits the trailing axes of an input that is already padded.
+        """
+        axes = [
+            [slice(t * d, t * d + s * (o - 1) + 1, s) for t in range(k)]
+            for o, k, s, d in zip(out, self.kernel, self.stride, self.dilation, strict=True)
+        ]
+        for tap in product(*axes):
+            yield (..., *tap)
+
+
+def conv_window(p: ConvolutionParameter, rank: int) -> Window:
+    """The window of a ConvolutionParameter over `rank` spatial axes (base_conv_layer.cpp).
+
+    Raises:
+        ShapeError: sizes that are zero, given both ways, or neither once nor once an axis.
+        UnsupportedError: dilation 0, by which Caffe reads one element at every tap.
+    """
+    kernel = _per_axis(p, "kernel_size", ("kernel_h", "kernel_w"), rank, None)
+    dilation = _per_axis(p, "dilation", (), rank, 1)
+    window = Window(
+        kernel=kernel,
+        stride=_per_axis(p, "stride", ("stride_h", "stride_w"), rank, 1),
+        pad=_per_axis(p, "pad", ("pad_h", "pad_w"), rank, 0),
+        # The dilation of a single tap means nothing, and Caffe accepts even a zero.
+        dilation=tuple(1 if k == 1 else d for k, d in zip(kernel, dilation, strict=True)),
+    )
+    _check_nonzero(window)
+    if 0 in window.dilation:
+        raise UnsupportedError(f"dilation {dilation}: ONNX has no dilation of 0")
+    return window
+
+
+def _per_axis(
+    p: ConvolutionParameter, field: str, pair: tuple[str, ...], rank: int, default: int | None
+) -> Shape:
+    """A repeated field (none, one for all, or one an axis) or its _h/_w pair."""
+    values = [int(v) for v in getattr(p, field)]
+    if any(p.HasField(name) for name in pair):
+        if rank != 2:
+            raise ShapeError(f"{pair[0]} and {pair[1]} are for 2 spatial axes; this has {rank}")
+        if values:
+            raise ShapeError(f"either {field} or {pair[0]}/{pair[1]} may be given, not both")
+        return tuple(int(getattr(p, name)) for name in pair)
+    if not values and default is not None:
+        return (default,) * rank
+    if len(values) == 1:
+        return tuple(values) * rank
+    if len(values) != rank:
+        raise ShapeError(
+            f"{field} must be given once or once a spatial axis ({rank}), and is given "
+            f"{len(values)} times"
+        )
+    return tuple(values)
+
+
+def _check_nonzero(window: Window) -> None:
+    for name in ("kernel", "stride", "pad", "dilation"):
+        if any(n > _LARGEST for n in getattr(window, name)):
+            raise ShapeError(f"{name} {getattr(window, name)}: Caffe counts to {_LARGEST}")
+    for name in ("kernel", "stride"):
+        if 0 in getattr(window, name):
+            raise ShapeError(f"{name} dimensions must be nonzero, and are {getattr(window, name)}")
+
+
+def conv_size(size: Shape, window: Window) -> Shape:
+    """The spatial output size of a convolution: floor((in + 2 pad - extent) / stride) + 1."""
+    for n, p, e in zip(size, window.pad, window.extent, strict=True):
+        if n + 2 * p < e:
+            raise ShapeError(
+                f"kernel {window.kernel} (dilation {window.dilation}) is larger than the "
+                f"input {size} padded by {window.pad}"
+            )
+    return tuple(
+        (n + 2 * p - e) // s + 1
+        for n, p, e, s in zip(size, window.pad, window.extent, window.stride, strict=True)
+    )
+
+
+def deconv_size(size: Shape, window: Window) -> Shape:
+    """The spatial output size of a deconvolution: stride (in - 1) + extent - 2 pad."""
+    out = tuple(
+        s * (n - 1) + e - 2 * p
+        for n, p, e, s in zip(size, window.pad, window.extent, window.stride, strict=True)
+    )
+    if min(out, default=1) < 1:
+        raise ShapeError(f"output size {out} from input {size} with pad {window.pad}")
+    return out
+
+
+def pool_window(p: PoolingParameter, size: Shape) -> Window:
+    """The window of a PoolingParameter over an input of (height, width) (pooling_layer.cpp).
+
+    Raises:
+        ShapeError: what Caffe's CHECKs refuse: both or neither of kernel_size and
+            kernel_h/kernel_w, a zero, pad >= kernel, global pooling with a kernel.
+    """
+    by_axis = p.HasField("kernel_h") and p.HasField("kernel_w")
+    if p.global_pooling:
+        if p.HasField("kernel_size") or p.HasField("kernel_h") or p.HasField("kernel_w"):
+            raise ShapeError("with global_pooling: true the kernel size cannot be given")
+        kernel = size
+    elif by_axis == p.HasField("kernel_size"):
+        raise ShapeError("needs either kernel_size, or both kernel_h and kernel_w")
+    else:
+        kernel = (p.kernel_h, p.kernel_w) if by_axis else (p.kernel_size,) * 2
+    window = Window(
+        kernel,
+        stride=_pair(p, "stride"),
+        pad=_pair(p, "pad"),
+        dilation=(1, 1),
+    )
+    _check_nonzero(window)
+    if p.global_pooling and (any(window.pad) or set(window.stride) != {1}):
+        raise ShapeError("with global_pooling: true only pad 0 and stride 1 are allowed")
+    if any(pad >= k for pad, k in zip(window.pad, window.kernel, strict=True)):
+        raise ShapeError(f"pad {window.pad} must be smaller than kernel {window.kernel}")
+    return window
+
+
+def _pair(p: Any, field: str) -> Shape:
+    """A field for both axes, or its _h/_w pair."""
+    h, w = f"{field}_h", f"{field}_w"
+    if not (p.HasField(h) or p.HasField(w)):
+        return (getattr(p, field),) * 2
+    if not (p.HasField(h) and p.HasField(w)):
+        raise ShapeError(f"{h} and {w} go together; one is missing")
+    if p.HasField(field):
+        raise ShapeError(f"either {field} or {h}/{w} may be given, not both")
+    return (getattr(p, h), getattr(p, w))
+
+
+def pool_size(size: Shape, window: Window, *, ceil: bool) -> Shape:
+    """The spatial output size of pooling: rounded up, but no window may start in the far pad.
+
+    Rounding up lets a kernel exceed the padded input by less than a stride, as in Caffe.
+    """
+    out = []
+    for n, k, s, p in zip(size, window.kernel, window.stride, window.pad, strict=True):
+        span = n + 2 * p - k
+        count = (-(-span // s) if ceil else span // s) + 1
+        # Caffe clips the last window only where any axis is padded (pooling_layer.cpp:Reshape).
+        if any(window.pad) and (count - 1) * s >= n + p:
+            count -= 1
+        if count < 1:
+            raise ShapeError(
+                f"kernel {window.kernel} is larger than the input {size} padded by {window.pad}"
+            )
+        out.append(count)
+    return tuple(out)

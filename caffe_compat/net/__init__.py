@@ -1,0 +1,1 @@
+"""Nets: graphs with shapes, their weights, and the numpy reference."""

@@ -1,0 +1,269 @@
+"""Build a graph from the layers of a prototxt."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from ..caffe_pb2 import NetParameter
+from ..errors import ShapeError, UnsupportedError
+from ..layers.layer import Layer, check_arity, named
+from ..layers.names import Names
+from ..layers.registry import find, registry
+from ..types import Dims, Shape
+from .aliasing import check_aliases
+from .graph import Graph, Node, Value
+from .sharing import Sharing
+from .varying import find_varying
+
+_MOST_AXES, _MOST_VALUES = 32, 2**31 - 1  # blob.hpp: kMaxBlobAxes, and INT_MAX in Reshape
+
+
+def build(
+    net: NetParameter,
+    inputs: Mapping[str, Sequence[int | None]] | None = None,
+    fork: str | None = None,
+    stored: Mapping[str, Sequence[Shape]] | None = None,
+) -> Graph:
+    """The graph of an upgraded net whose layers are already selected (Net::Init).
+
+    Args:
+        net: V2 layers only, each with its phase.
+        inputs: shapes that override or supply those of the blobs that the caller feeds; None
+            for an axis that may vary from run to run, at its own size here.
+        fork: whose layers those are that forks of Caffe define differently under one name.
+        stored: by layer name the shapes of the blobs in the weights file, which tell some such
+            layers apart; None where there is no file.
+
+    Raises:
+        UnsupportedError: every layer type that is unknown or refused, all at once; or nobody
+            knows the fork.
+        ShapeError: what Caffe's CHECKs refuse, with the layer's name.
+    """
+    return connect(net, create(net, fork, stored), inputs)
+
+
+def create(
+    net: NetParameter,
+    fork: str | None = None,
+    stored: Mapping[str, Sequence[Shape]] | None = None,
+) -> list[Layer]:
+    """A net's layers, each by itself; the arguments are those of `build`.
+
+    Raises:
+        UnsupportedError: every layer type that is unknown or refused, all at once; or nobody
+            knows the fork.
+    """
+    types = registry()
+    forks = sorted({cls.fork for known in types.values() for cls in known if cls.fork})
+    if fork and fork not in forks:
+        raise UnsupportedError(f"no fork '{fork}' is known; these are: {', '.join(forks)}")
+    layers: list[Layer] = []
+    refused: list[str] = []
+    for proto in net.layer:
+        held = (stored or {}).get(proto.name) or None
+        try:
+            with named(proto):
+                layers.append(find(proto, types, fork, held)(proto))
+        except UnsupportedError as error:
+            refused.append(str(error))
+    if refused:
+        raise UnsupportedError("; ".join(refused))
+    return layers
+
+
+def connect(
+    net: NetParameter,
+    layers: Sequence[Layer],
+    inputs: Mapping[str, Sequence[int | None]] | None = None,
+) -> Graph:
+    """The graph of a net's layers; the arguments are those of `build`.
+
+    Raises:
+        ShapeError: what Caffe's CHECKs refuse, with the layer's name.
+        UnsupportedError: Caffe would overwrite a blob that it still reads.
+    """
+    given = {name: tuple(dims) for name, dims in (inputs or {}).items()}
+    walk = _Walk(layers, given)
+    graph = Graph(net, tuple(walk.nodes), tuple(walk.fed), walk.outputs)
+    check_aliases(graph.nodes, graph.outputs)
+    unknown = set(given) - {value.blob for value in graph.inputs}
+    if unknown:
+        have = ", ".join(value.blob for value in graph.inputs) or "none"
+        raise ShapeError(f"the net has no input '{sorted(unknown)[0]}'; its inputs: {have}")
+    return _open(graph, layers, given)
+
+
+class _Walk:
+    """One walk over the layers in order, which gives every top its name and its shape.
+
+    Args:
+        layers: the layers.
+        inputs: the shapes that the caller gives for some of the blobs that it feeds.
+        times: what the sizes that only data decide (`Layer.varies`) are multiplied by.
+    """
+
+    def __init__(self, layers: Sequence[Layer], inputs: Mapping[str, Dims], times: int = 1) -> None:
+        self.nodes: list[Node] = []
+        self.fed: list[Value] = []
+        self._inputs, self._times = inputs, times
+        self._current: dict[str, Value] = {}  # each blob's last version so far
+        self._readers: Counter[str] = Counter()
+        self._losses: set[str] = set()  # values with a loss weight of their own
+        self._writers = Counter(top for layer in layers for top in layer.proto.top)
+        self._names = Names()
+        self._sharing = Sharing()
+        for layer in layers:
+            with layer.named():
+                self.nodes.append(self._node(layer))
+
+    @property
+    def outputs(self) -> tuple[Value, ...]:
+        """The blobs that no layer reads, sorted by name as Caffe does."""
+        last = sorted(self._current.items())
+        return tuple(value for _, value in last if not self._readers[value.name])
+
+    def _node(self, layer: Layer) -> Node:
+        bottoms = self._bottoms(layer)
+        names = _top_names(layer)
+        given = [value.shape for value in bottoms]
+        shapes = layer.shapes(*given)
+        if len(shapes) != len(names):
+            raise ShapeError(f"makes {len(shapes)} top blob(s), the prototxt names {len(names)}")
+        twice = [name for name, count in Counter(names).items() if count > 1]
+        if twice:
+            raise ShapeError(f"top blob '{twice[0]}' produced by multiple sources")
+        blobs = tuple(layer.blobs(*given))
+        for blob in blobs:
+            _check_size(blob.name, blob.shape)
+        tops = tuple(
+            self._top(layer, i, blob, shape)
+            for i, (blob, shape) in enumerate(zip(names, shapes, strict=True))
+        )
+        self._current.update({value.blob: value for value in tops[: len(layer.proto.top)]})
+        owners = self._sharing.owners(layer, len(self.nodes), blobs)
+        weights = _loss_weights(layer, len(tops))
+        stated = zip(tops, layer.proto.loss_weight, strict=False)
+        self._losses.update(value.name for value, weight in stated if weight)
+        return Node(layer, bottoms, tops, blobs, owners, weights)
+
+    def _bottoms(self, layer: Layer) -> tuple[Value, ...]:
+        bottoms = layer.proto.bottom
+        for i, blob in enumerate(bottoms):
+            if blob not in self._current:
+                raise ShapeError(f"unknown bottom blob '{blob}' (bottom index {i})")
+        check_arity("bottom", len(bottoms), layer.bottoms)
+        if len(layer.proto.propagate_down) not in (0, len(bottoms)):
+            raise ShapeError(
+                f"propagate_down is given {len(layer.proto.propagate_down)} times "
+                f"for {len(bottoms)} bottom blob(s)"
+            )
+        found = tuple(self._current[blob] for blob in bottoms)
+        self._readers.update(value.name for value in found)
+        return found
+
+    def _top(self, layer: Layer, i: int, blob: str, shape: Shape | None) -> Value:
+        if not blob:
+            raise UnsupportedError(f"top {i} has no name; ONNX takes such a tensor for none")
+        self._check_overwritten(layer, i, blob)
+        fed = i in layer.feeds()
+        if fed and blob in self._inputs:
+            shape = _override(blob, shape, self._inputs[blob])
+        if shape is None:
+            raise ShapeError(
+                f"the shape of '{blob}' is not in the prototxt; give it as an input "
+                f"shape, as in --input {blob}=1x3x224x224"
+            )
+        shape = tuple(n * self._times if i in layer.varies else n for i, n in enumerate(shape))
+        _check_size(blob, shape)
+        self._writers[blob] -= 1
+        # What the caller feeds keeps its name; else the last writer has it.
+        last = self._writers[blob] <= 0 and all(value.blob != blob for value in self.fed)
+        name = self._names.unique(blob if fed or last else f"{blob}/{layer.name}")
+        value = Value(name, blob, shape, shape)
+        if fed:
+            self.fed.append(value)
+        return value
+
+    def _check_overwritten(self, layer: Layer, i: int, blob: str) -> None:
+        if blob not in self._current:
+            return
+        bottoms = layer.proto.bottom
+        old = self._current[blob].name
+        shared = self._readers[old] + (old in self._losses) > 1  # InsertSplits parts them
+        if i >= len(bottoms) or bottoms[i] != blob or shared:
+            raise ShapeError(f"top blob '{blob}' produced by multiple sources")
+        if not layer.inplace:
+            raise ShapeError(f"cannot run in place: its top is its own bottom '{blob}'")
+
+
+def _top_names(layer: Layer) -> list[str]:
+    """The names of a layer's tops; a loss that the prototxt does not name gets one."""
+    tops = list(layer.proto.top)
+    if layer.loss and not tops:
+        return [f"{layer.name}/loss"]
+    check_arity("top", len(tops), layer.tops)
+    return tops
+
+
+def _override(blob: str, shape: Shape | None, dims: Dims) -> Shape:
+    """The caller's shape for an input, with the prototxt's sizes where it says None."""
+    if shape is not None and len(shape) == len(dims):
+        return tuple(s if d is None else d for s, d in zip(shape, dims, strict=True))
+    if None in dims:
+        raise ShapeError(f"'{blob}': {dims} leaves sizes open that the prototxt does not give")
+    return tuple(d for d in dims if d is not None)
+
+
+def _check_size(blob: str, shape: Shape) -> None:
+    """What Blob::Reshape refuses; also a blob of no values, whose data Caffe cannot read."""
+    if any(n < 1 for n in shape):
+        raise ShapeError(f"'{blob}' would have the shape {shape}; every axis needs at least 1")
+    if len(shape) > _MOST_AXES or math.prod(shape) > _MOST_VALUES:
+        raise ShapeError(
+            f"'{blob}' would have the shape {shape}; a blob has at most {_MOST_AXES} "
+            f"axes and {_MOST_VALUES} values"
+        )
+
+
+def _loss_weights(layer: Layer, tops: int) -> tuple[float, ...]:
+    weights = tuple(layer.proto.loss_weight)
+    if not weights and layer.loss:
+        if tops > 1:  # Caffe adds a single 1, and then counts
+            raise ShapeError(f"needs a loss_weight for each of its {tops} top blobs")
+        return (1.0,) * tops
+    if not weights:
+        return (0.0,) * tops
+    if len(weights) != tops:
+        raise ShapeError(f"loss_weight is given {len(weights)} times for {tops} top blob(s)")
+    return weights
+
+
+def _open(graph: Graph, layers: Sequence[Layer], inputs: Mapping[str, Dims]) -> Graph:
+    """The graph with None in its values' dims on the axes that vary."""
+    if not any(layer.varies for layer in layers) and all(None not in d for d in inputs.values()):
+        return graph
+    values = list(graph.values)
+    axes = find_varying(
+        lambda dims, times: [v.shape for n in _Walk(layers, dims, times).nodes for v in n.tops],
+        [value.shape for value in values],
+        inputs,
+        {value.blob: value.shape for value in graph.inputs},
+    )
+    found = {top.name: node.layer.varies for node in graph.nodes for top in node.tops}
+    dims = {
+        value.name: tuple(
+            None if i in open_ or i in found[value.name] else n for i, n in enumerate(value.shape)
+        )
+        for value, open_ in zip(values, axes, strict=True)
+    }
+
+    def mark(marked: Iterable[Value]) -> tuple[Value, ...]:
+        return tuple(replace(value, dims=dims[value.name]) for value in marked)
+
+    nodes = tuple(
+        replace(node, bottoms=mark(node.bottoms), tops=mark(node.tops)) for node in graph.nodes
+    )
+    return Graph(graph.net, nodes, mark(graph.inputs), mark(graph.outputs))

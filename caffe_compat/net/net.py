@@ -1,0 +1,152 @@
+"""A net with its weights, and what numpy says that it computes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import ShapeError
+from ..progress import track
+from ..types import Array
+from ..weights import mapped
+from .graph import Graph, Node
+
+
+@dataclass(frozen=True)
+class Net:
+    """A graph and the data of its parameter blobs.
+
+    Attributes:
+        graph: the layers, blobs and shapes.
+        params: for each node its parameter blobs, float32, in Caffe's order; a shared blob is
+            the same array at every place that uses it.
+    """
+
+    graph: Graph
+    params: tuple[tuple[Array, ...], ...]
+
+    def blobs(self, index: int) -> dict[str, Array]:
+        """The parameter blobs of a node by the names that its layer gives them."""
+        names = (blob.name for blob in self.graph.nodes[index].blobs)
+        return dict(zip(names, self.params[index], strict=True))
+
+    def check(self) -> None:
+        """Makes sure that the files that parameters are views of are as they were.
+
+        Raises:
+            WeightsError: one was changed since. To read on would end the process.
+        """
+        mapped.check(array for held in self.params for array in held)
+
+    def forward(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """Run every layer in numpy.
+
+        Args:
+            feeds: an array for each input, by its Caffe name, of the shape the net was built for.
+
+        Returns:
+            Every blob's last version by its Caffe name.
+        """
+        values = self.run(feeds)
+        return {value.blob: values[value.name] for value in self.graph.values}
+
+    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """Like `forward`, with every version of every blob, by `Value.name`."""
+        self.check()
+        values = self._fed(feeds)
+        for index, node in enumerate(track(self.graph.nodes, "computing")):
+            if len(node.layer.feeds()) == len(node.tops) and node.tops:
+                continue
+            made = self._step(index, node, values)
+            for i, (top, array) in enumerate(zip(node.tops, made, strict=True)):
+                if i not in node.layer.feeds():
+                    values[top.name] = array
+        return values
+
+    def _step(self, index: int, node: Node, values: Mapping[str, Array]) -> tuple[Array, ...]:
+        with node.layer.named():
+            made = node.layer.forward(*(values[v.name] for v in node.bottoms), **self.blobs(index))
+        return made if isinstance(made, tuple) else (made,)
+
+    def _fed(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        wanted = {value.blob: value for value in self.graph.inputs}
+        for name in feeds:
+            if name not in wanted:
+                raise ShapeError(f"the net has no input '{name}'; its inputs: {', '.join(wanted)}")
+        for name, value in wanted.items():
+            if name not in feeds:
+                raise ShapeError(f"input '{name}' {value.shape} is not fed")
+            if tuple(feeds[name].shape) != value.shape:
+                raise ShapeError(
+                    f"input '{name}' is {value.shape}, and was fed {tuple(feeds[name].shape)}"
+                )
+        return {wanted[name].name: np.asarray(array, np.float32) for name, array in feeds.items()}
+
+    def backward(
+        self, values: Mapping[str, Array], diffs: Mapping[str, Array]
+    ) -> tuple[dict[str, Array], list[list[Array | None]]]:
+        """Run every layer's backward pass in numpy, last to first.
+
+        Args:
+            values: what `run` returned.
+            diffs: the gradient at some blobs, by Caffe name; where a blob has a loss weight and
+                is not named here, its gradient is that weight.
+
+        Returns:
+            The gradient at every value that one reached, by `Value.name`, and the gradients
+            of the parameter blobs, as `params` has them (None: none reached it); those of a
+            shared blob are summed, and the sum stands at every place that uses it.
+        """
+        self.check()
+        grads = {self.graph.blob(blob).name: array for blob, array in diffs.items()}
+        params: list[list[Array | None]] = [[None] * len(held) for held in self.params]
+        for index, node in reversed(list(enumerate(self.graph.nodes))):
+            dys = self._seed(node, values, grads)
+            if dys is None or not (node.bottoms or node.blobs):
+                continue
+            with node.layer.named():
+                flows = node.layer.backward(
+                    dys[0] if len(dys) == 1 else dys,
+                    *(values[v.name] for v in node.bottoms),
+                    **self.blobs(index),
+                )
+            flows = flows if isinstance(flows, tuple) else (flows,)
+            for bottom, grad in zip(node.bottoms, flows, strict=False):
+                _add(grads, bottom.name, grad)
+            for (layer, i), grad in zip(node.owners, flows[len(node.bottoms) :], strict=False):
+                if grad is not None:
+                    held = params[layer][i]
+                    grad = grad.reshape(self.params[layer][i].shape)
+                    params[layer][i] = grad if held is None else held + grad
+        for index, node in enumerate(self.graph.nodes):
+            for i, (layer, place) in enumerate(node.owners):
+                shared = params[layer][place]
+                if shared is not None:
+                    params[index][i] = shared.reshape(self.params[index][i].shape)
+        return grads, params
+
+    def _seed(
+        self, node: Node, values: Mapping[str, Array], grads: dict[str, Array]
+    ) -> tuple[Array, ...] | None:
+        """The gradients at a node's tops; None where none of them has any."""
+        for top, weight in zip(node.tops, node.loss_weights, strict=True):
+            if weight and top.name not in grads:
+                grads[top.name] = np.full_like(values[top.name], weight)
+        if not any(top.name in grads for top in node.tops):
+            return None
+        return tuple(grads.get(top.name, np.zeros_like(values[top.name])) for top in node.tops)
+
+
+def _add(grads: dict[str, Array], name: str, grad: Array | None) -> None:
+    if grad is not None:
+        grads[name] = grads[name] + grad if name in grads else grad
+
+
+def parameters(net: Net) -> Iterator[tuple[str, Array]]:
+    """Every parameter blob that a layer owns, as ('conv1/weight', array)."""
+    for index, node in enumerate(net.graph.nodes):
+        for i, blob in enumerate(node.blobs):
+            if node.owners[i] == (index, i):
+                yield f"{node.layer.name}/{blob.name}", net.params[index][i]

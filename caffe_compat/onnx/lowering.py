@@ -1,0 +1,164 @@
+"""A net as an ONNX model: the walk over the layers, and what stands around their nodes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import onnx
+from numpy.typing import NDArray
+
+from ..errors import UnsupportedError
+from ..layers.builder import Builder
+from ..net.graph import Graph, Value
+from ..net.net import Net
+from ..net.sharing import Place
+
+OPSET = 18
+OPSETS = range(18, 24)
+_IR_VERSIONS = {18: 8, 19: 9, 20: 9, 21: 10, 22: 10, 23: 11}
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """An ONNX model whose weights still lie where they were.
+
+    Attributes:
+        model: all but the initializers.
+        arrays: the initializers by name; weights that need no change are Caffe's own arrays.
+        changed: the names of the parameters that ONNX needs in another form.
+        params: the initializers that are parameters as Caffe stores them.
+    """
+
+    model: onnx.ModelProto
+    arrays: dict[str, NDArray[Any]]
+    changed: tuple[str, ...]
+    params: frozenset[str] = frozenset()
+
+
+def lower(net: Net, opset: int = OPSET, extra: Sequence[Value] = ()) -> Lowered:
+    """The ONNX model of a net, in operators of the default domain alone.
+
+    Args:
+        net: the net with its weights.
+        opset: the version of ONNX's operators.
+        extra: values to give as outputs beside the net's own.
+
+    Raises:
+        UnsupportedError: the layers that have no exact ONNX form, all at once.
+        WeightsError: the file that the weights are views of was changed.
+    """
+    if opset not in OPSETS:
+        raise UnsupportedError(f"opset {opset}: this writes {OPSETS[0]} to {OPSETS[-1]}")
+    net.check()
+    g = Builder(opset)
+    g.read_by(value.name for node in net.graph.nodes for value in node.bottoms)
+    g.read_by(value.name for value in (*net.graph.outputs, *extra))
+    for value in net.graph.inputs:
+        g.value(value.name, value.dims)
+    refused: list[str] = []
+    names = parameter_names(net)
+    for index, node in enumerate(net.graph.nodes):
+        for value in node.tops:
+            g.value(value.name, value.dims)
+        try:
+            _lower(g, net, index, names)
+        except UnsupportedError as error:
+            refused.append(str(error))
+    if refused:
+        raise UnsupportedError("; ".join(dict.fromkeys(refused)))
+    return _model(g, net, _outputs(net.graph, extra))
+
+
+def _outputs(graph: Graph, extra: Sequence[Value]) -> list[Value]:
+    """The net's outputs and the extra ones; of a net without any, its unnamed losses."""
+    outputs = list(graph.outputs)
+    if not outputs:
+        outputs = [top for node in graph.nodes for top in node.tops if not node.layer.proto.top]
+    known = {value.name for value in (*outputs, *graph.inputs)}
+    return [*outputs, *(value for value in extra if value.name not in known)]
+
+
+def _lower(g: Builder, net: Net, index: int, names: dict[Place, str]) -> None:
+    node = net.graph.nodes[index]
+    fed = node.layer.feeds()
+    if node.tops and len(fed) == len(node.tops):
+        return
+    g.begin(node.layer.name)
+    blobs = {}
+    for blob, owner in zip(node.blobs, node.owners, strict=True):
+        g.parameter(names[owner], net.params[owner[0]][owner[1]])
+        blobs[blob.name] = g.view(names[owner], blob.shape)
+    with node.layer.named():
+        made = node.layer.lower(g, *(v.name for v in node.bottoms), **blobs)
+    made = made if isinstance(made, tuple) else (made,) if made is not None else ()
+    keep = [i for i in range(len(node.tops)) if i not in fed]
+    g.end([made[i] for i in keep], [node.tops[i].name for i in keep], node.inplace)
+
+
+def parameter_names(net: Net) -> dict[Place, str]:
+    """The tensor name of every parameter blob: layer/blob, told apart where layers share a name."""
+    names: dict[Place, str] = {}
+    taken: set[str] = set()
+    for index, node in enumerate(net.graph.nodes):
+        for place, blob in enumerate(node.blobs):
+            name = f"{node.layer.name}/{blob.name}"
+            names[index, place] = f"{name}#{index}" if name in taken else name
+            taken.add(name)
+    return names
+
+
+def _model(g: Builder, net: Net, outputs: Sequence[Value]) -> Lowered:
+    if not outputs:
+        raise UnsupportedError("the net has no output, and ONNX wants one; ask for a blob by name")
+    for value in outputs:
+        carrier = g.resolve(value.name)
+        if carrier != value.name:
+            del g.aliases[value.name]
+            g.begin(value.name)
+            g.end([g.Identity(carrier)], [value.name], False)
+    axes = _open_axes(net.graph.inputs)
+    used = g.prune(value.name for value in outputs)
+    arrays = {name: array for name, array in g.arrays.items() if name in used}
+    graph = onnx.helper.make_graph(
+        g.nodes,
+        net.graph.net.name or "caffe",
+        [_info(value, axes) for value in net.graph.inputs],
+        [
+            _info(value, {key: name for key, name in axes.items() if key[0] == 0})
+            for value in outputs
+        ],
+    )
+    model = onnx.helper.make_model(
+        graph,
+        opset_imports=[onnx.helper.make_opsetid("", g.opset)],
+        ir_version=_IR_VERSIONS[g.opset],
+        producer_name="caffe_compat",
+    )
+    aliases = {blob: tensor for blob, tensor in g.aliases.items() if "/" not in blob}
+    if aliases:
+        onnx.helper.set_model_props(model, {"caffe_compat.aliases": json.dumps(aliases)})
+    unchanged = frozenset(filter(g.is_parameter, arrays))
+    return Lowered(model, arrays, tuple(dict.fromkeys(g.changed)), unchanged)
+
+
+def _open_axes(inputs: Sequence[Value]) -> dict[Place, str]:
+    """A name for each open axis of the inputs, by its place and size; those vary together."""
+    names = {0: "batch", 2: "height", 3: "width"}
+    axes: dict[Place, str] = {}
+    for value in inputs:
+        for axis, (size, dim) in enumerate(zip(value.shape, value.dims, strict=True)):
+            if dim is None and (axis, size) not in axes:
+                name = names.get(axis, f"axis{axis}")
+                axes[axis, size] = name if name not in axes.values() else f"{name}_{size}"
+    return axes
+
+
+def _info(value: Value, axes: dict[Place, str]) -> onnx.ValueInfoProto:
+    dims = [
+        axes.get((axis, size)) if dim is None else dim
+        for axis, (size, dim) in enumerate(zip(value.shape, value.dims, strict=True))
+    ]
+    return onnx.helper.make_tensor_value_info(value.name, onnx.TensorProto.FLOAT, dims)

@@ -1,0 +1,1 @@
+"""Passes over a lowered graph, one a file."""

@@ -1,0 +1,1 @@
+"""Prototxt: text and messages, eras, phases, splits."""

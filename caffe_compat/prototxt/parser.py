@@ -1,0 +1,315 @@
+"""Prototxt text to messages, with the fields that only a fork knows set aside.
+
+protobuf's own text parser decides what is well formed, and refuses every field it does not
+know. So the text is walked along the descriptors first: what the schema does not know is
+reported and blanked out, place for place, and protobuf reads the rest strictly.
+"""
+
+from __future__ import annotations
+
+import bisect
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar, cast
+
+from google.protobuf import text_format
+from google.protobuf.message import Message
+
+from ..errors import ParseError
+
+M = TypeVar("M", bound=Message)
+
+# An unterminated string is a token too, so that no input makes the scan quadratic.
+_TOKEN = re.compile(
+    r"""(?:\s|\#[^\n]*)+
+    | (?P<string> "(?:[^"\\\n]|\\[^\n])*"? | '(?:[^'\\\n]|\\[^\n])*'? )
+    | (?P<word> [\w.+-]+ )
+    | (?P<mark> . )""",
+    re.VERBOSE | re.DOTALL,
+)
+# Where a backslash means nothing C++ stops; Python's parser only warns.
+_ESCAPE = re.compile(r"""\\(?:[abfnrtvxuU\\'"]|[0-3][0-7]{2}|[0-7]{1,2}(?![0-7])|(?P<bad>.?))""")
+_CLOSER = {"{": "}", "<": ">", "[": "]"}
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A field, or a value of an enum, that the schema does not know and the reader left out.
+
+    Attributes:
+        file: the file's name as it was given.
+        line: where the field's name stands, from 1.
+        column: likewise.
+        path: the message it stands in, from the outermost: 'layer[3].convolution_param', or ''.
+        message: that message's type: 'ConvolutionParameter'.
+        field: the field's name.
+        value: the enum value that is unknown; '' where the field itself is.
+        layer: index in the file's `layer` (V2) or `layers` (V1, V0); None outside layers.
+        layer_name: that layer's name.
+    """
+
+    file: str
+    line: int
+    column: int
+    path: str
+    message: str
+    field: str
+    value: str = ""
+    layer: int | None = None
+    layer_name: str = ""
+
+    def __str__(self) -> str:
+        """One line: where it stands, and what is unknown."""
+        owner = f"layer '{self.layer_name}': " if self.layer is not None else ""
+        what = f"{self.message} has no field '{self.field}'"
+        if self.value:
+            what = f"{self.message}.{self.field} has no value '{self.value}'"
+        return f"{self.file}:{self.line}:{self.column}: {owner}{what}"
+
+
+def parse(text: str, kind: type[M], file: str = "<text>") -> M:
+    """Reads text strictly.
+
+    Args:
+        text: as for `parse_tolerantly`, like the others.
+        kind: the message to read.
+        file: what errors call it.
+
+    Raises:
+        ParseError: as there, and for an unknown field.
+    """
+    message, skipped = parse_tolerantly(text, kind, file)
+    if skipped:
+        raise ParseError(str(skipped[0]))
+    return message
+
+
+def parse_tolerantly(text: str, kind: type[M], file: str = "<text>") -> tuple[M, list[Skipped]]:
+    """Reads text, leaving out what the schema does not know.
+
+    Args:
+        text: a prototxt's text.
+        kind: the message to read, as NetParameter.
+        file: what errors call it.
+
+    Returns:
+        The message, and what was left out, in the file's order.
+
+    Raises:
+        ParseError: a syntax error, or a value that does not fit its field.
+    """
+    walk = _Walk(text, kind.DESCRIPTOR, file)
+    message = kind()
+    try:
+        text_format.Parse(walk.known_text(), message)
+    except text_format.ParseError as error:
+        raise walk.refusal(error) from None
+    except (UnicodeError, RecursionError) as error:
+        raise ParseError(f"{file}: {error}") from None
+    if not message.IsInitialized():
+        missing = cast(Any, message).FindInitializationErrors()
+        raise ParseError(f"{file}: required but absent: {', '.join(missing)}")
+    return message, [_named(skip, message) for skip in walk.skipped]
+
+
+def _named(skip: Skipped, message: Message) -> Skipped:
+    """The same with its layer's name, which may stand after the field that was skipped."""
+    owner: Any = message
+    for step in skip.path.split(".") if skip.layer is not None else []:
+        field, _, index = step.partition("[")
+        owner = getattr(owner, field)[int(index[:-1])] if index else getattr(owner, field)
+        if index and field != "test_net_param":
+            v0 = owner.layer.name if field == "layers" else ""
+            return replace(skip, layer_name=owner.name or v0)
+    return skip
+
+
+@dataclass(frozen=True)
+class _Token:
+    kind: str  # "string", "word" or "mark"
+    text: str
+    start: int
+    end: int
+
+
+def _tokens(text: str) -> Iterator[_Token]:
+    for match in _TOKEN.finditer(text):
+        if match.lastgroup:
+            yield _Token(match.lastgroup, match.group(), *match.span())
+
+
+def _has_value(field: Any, text: str) -> bool:
+    if re.fullmatch(r"-?\d{1,10}", text):
+        return int(text) in field.enum_type.values_by_number
+    return text in field.enum_type.values_by_name
+
+
+@dataclass
+class _Frame:
+    """A message that is open at this point of the text."""
+
+    message: Any
+    path: str
+    closer: str
+    layer: int | None
+    counts: Counter[str]
+
+
+class _Walk:
+    """One pass over the text, with a stack of its own: no nesting is too deep for it.
+
+    It stops, without complaint, where the text stops making sense: protobuf's parser then
+    meets the same place and words the error.
+    """
+
+    def __init__(self, text: str, message: Any, file: str) -> None:
+        self.text, self.file = text, file
+        self.tokens = list(_tokens(text))
+        self.at = 0
+        self.skipped: list[Skipped] = []
+        self.spans: list[tuple[int, int]] = []
+        self.fields: list[tuple[int, str]] = []  # where each field begins, and its name
+        self.lines = [0, *(match.end() for match in re.finditer("\n", text))]
+        self.stack = [_Frame(message, "", "", None, Counter())]
+        while self.at < len(self.tokens) and self._step():
+            pass
+
+    def known_text(self) -> str:
+        """The text with every skipped field overwritten by blanks."""
+        pieces, end = [], 0
+        for start, stop in self.spans:
+            blank = re.sub(r"[^\n]", " ", self.text[start:stop])
+            pieces += [self.text[end:start], blank]
+            end = stop
+        return "".join([*pieces, self.text[end:]])
+
+    def refusal(self, error: text_format.ParseError) -> ParseError:
+        """The parser's error with the file and the field, without the line's whole text."""
+        line, column = error.GetLine() or 1, error.GetColumn() or 1
+        quoted = self.known_text().split("\n")[line - 1]
+        words = str(error).removeprefix(f"{line}:{column} : ").removeprefix(f"'{quoted}': ")
+        words = words.removeprefix("'': ").replace("caffe_compat.", "")
+        start = self.lines[line - 1] + column - 1
+        before = bisect.bisect(self.fields, start, key=lambda field: field[0])
+        name = f"field '{self.fields[before - 1][1]}': " if before else ""
+        return ParseError(f"{self.file}:{line}:{column}: {name}{words[:300]}")
+
+    def _peek(self) -> str:
+        return self.tokens[self.at].text if self.at < len(self.tokens) else ""
+
+    def _step(self) -> bool:
+        """Takes one field, or one closing bracket; False where the text makes no sense."""
+        token, frame = self.tokens[self.at], self.stack[-1]
+        if token.text == frame.closer and token.kind == "mark":
+            self.stack.pop()
+            self.at += 1
+            return True
+        if token.text in (",", ";"):
+            self.at += 1
+            return True
+        if token.text == "[":
+            return self._skip(frame, token)
+        if not re.match(r"[^\W\d]\w*$", token.text):
+            return False
+        field = frame.message.fields_by_name.get(token.text)
+        self.fields.append((token.start, token.text))
+        if field is None:
+            return self._skip(frame, token)
+        self.at += 1
+        if self._peek() == ":":
+            self.at += 1
+        if field.message_type is not None:
+            return self._enter(frame, field)
+        return self._check(frame, field, token)
+
+    def _enter(self, frame: _Frame, field: Any) -> bool:
+        opener = self._peek()
+        if opener not in ("{", "<"):
+            return False
+        index = frame.counts[field.name]
+        frame.counts[field.name] += 1
+        is_layer = frame.message.name == "NetParameter" and field.name in ("layer", "layers")
+        numbered = is_layer or field.name == "test_net_param"
+        step = f"{field.name}[{index}]" if numbered else field.name
+        path = f"{frame.path}.{step}" if frame.path else step
+        layer = index if is_layer else frame.layer
+        self.stack.append(_Frame(field.message_type, path, _CLOSER[opener], layer, Counter()))
+        self.at += 1
+        return True
+
+    def _check(self, frame: _Frame, field: Any, name: _Token) -> bool:
+        first = self.at
+        if not self._pass_value(name):
+            return False
+        for token in self.tokens[first : self.at]:
+            if token.kind == "word" and field.enum_type and not _has_value(field, token.text):
+                self._report(frame, name, token.text)
+                break
+            for escape in _ESCAPE.finditer(token.text) if token.kind == "string" else ():
+                if escape["bad"] is not None:
+                    at = token.start + escape.start()
+                    raise self._error(at, name, f"no such escape: {escape[0]}")
+        return True
+
+    def _skip(self, frame: _Frame, name: _Token) -> bool:
+        """Passes over a field that the schema lacks; `[` begins an extension's name."""
+        if name.text == "[":
+            self._pass_brackets(name)
+        else:
+            self.at += 1
+        if self._peek() == ":":
+            self.at += 1
+        elif self._peek() not in ("{", "<"):
+            return False  # prose, not a field
+        if not self._pass_value(name):
+            return False
+        self._report(frame, name)
+        return True
+
+    def _report(self, frame: _Frame, name: _Token, value: str = "") -> None:
+        end = self.tokens[self.at - 1].end
+        self.spans.append((name.start, end))
+        field = name.text if name.text != "[" else self.text[name.start : end].split("]")[0] + "]"
+        place = (self.file, *self._place(name.start), frame.path, frame.message.name)
+        self.skipped.append(Skipped(*place, field[:100], value[:100], frame.layer))
+
+    def _pass_value(self, name: _Token) -> bool:
+        """Passes over a value: words, strings one after another, or brackets."""
+        if self._peek() in _CLOSER:
+            self._pass_brackets(name)
+            return True
+        if not self._peek():
+            return False
+        token = self.tokens[self.at]
+        self.at += 1
+        if token.kind == "string":
+            while self.at < len(self.tokens) and self.tokens[self.at].kind == "string":
+                self.at += 1
+        return token.kind != "mark"
+
+    def _pass_brackets(self, name: _Token) -> None:
+        open_brackets: list[str] = []
+        for at in range(self.at, len(self.tokens)):
+            token = self.tokens[at]
+            if token.kind != "mark":
+                continue
+            if token.text in _CLOSER:
+                open_brackets.append(_CLOSER[token.text])
+            elif open_brackets and token.text == open_brackets[-1]:
+                open_brackets.pop()
+                if not open_brackets:
+                    self.at = at + 1
+                    return
+            elif token.text in _CLOSER.values():
+                break
+        raise self._error(name.start, name, "never closed")
+
+    def _place(self, at: int) -> tuple[int, int]:
+        line = bisect.bisect(self.lines, at)
+        return line, at - self.lines[line - 1] + 1
+
+    def _error(self, at: int, name: _Token, reason: str) -> ParseError:
+        line, column = self._place(at)
+        return ParseError(f"{self.file}:{line}:{column}: field '{name.text}': {reason}")

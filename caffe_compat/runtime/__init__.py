@@ -1,0 +1,1 @@
+"""Running with onnxruntime: devices, sessions, verification."""

@@ -1,0 +1,148 @@
+"""A net with its weights: feeding it, blobs in the prototxt, gradients of shared ones."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pytest
+
+from caffe_compat.errors import CaffeCompatError, ShapeError, UnsupportedError, WeightsError
+from caffe_compat.net.net import parameters
+
+from ..cases import check_gradients, feed, make
+from ..slope_nets import INPUT, conv, layer
+
+
+def dense(name, bottom, more=""):
+    return layer(
+        "InnerProduct",
+        bottom,
+        name,
+        f"{more} inner_product_param {{ num_output: 4 bias_term: false weight_filler {{ "
+        f'type: "xavier" }} }}',
+        name,
+    )
+
+
+def test_forward_gives_every_blobs_last_version_and_run_all():
+    net = make(INPUT + conv("c", "data") + layer("ReLU", "c", "c", name="r"))
+    feeds = feed(net)
+    blobs, values = net.forward(feeds), net.run(feeds)
+    assert blobs.keys() == {"data", "c"}
+    assert values.keys() == {"data", "c/c", "c"}
+    np.testing.assert_array_equal(blobs["c"], np.maximum(values["c/c"], 0))
+    assert values["c/c"].min() < 0
+
+
+@pytest.mark.parametrize(
+    ("feeds", "said"),
+    [
+        ({}, r"input 'data' \(2, 3, 12, 13\) is not fed"),
+        ({"data": (2, 3, 12, 13), "dtaa": (1,)}, "the net has no input 'dtaa'; its inputs: data"),
+        (
+            {"data": (2, 3, 13, 12)},
+            r"input 'data' is \(2, 3, 12, 13\), and was fed \(2, 3, 13, 12\)",
+        ),
+    ],
+)
+def test_wrong_feeds(feeds, said):
+    net = make(INPUT + layer("ReLU", "data", "r"))
+    with pytest.raises(ShapeError, match=said):
+        net.forward({name: np.zeros(shape, np.float32) for name, shape in feeds.items()})
+
+
+def test_blobs_in_the_prototxt_are_kept_and_nothing_is_drawn_for_them():
+    numbers = " ".join(f"data: {n}" for n in range(8))
+    text = 'input: "x" input_shape { dim: 3 dim: 2 }' + dense("a", "x", "%s") + dense("b", "x")
+    plain, with_blobs = make(text % ""), make(text % f"blobs {{ {numbers} }}")
+    np.testing.assert_array_equal(with_blobs.params[1][0], np.arange(8).reshape(4, 2))
+    # The stream stands where it stood before a drew.
+    np.testing.assert_array_equal(with_blobs.params[2][0], plain.params[1][0])
+
+
+@pytest.mark.parametrize(
+    ("blobs", "said"),
+    [
+        (
+            "blobs { data: 1 data: 2 }",
+            r"layer 'a' \(InnerProduct\): the prototxt's blob has 2 values for \(4, 2\)",
+        ),
+        ("blobs { } blobs { }", "the prototxt gives 2 blobs, the layer has 1"),
+    ],
+)
+def test_blobs_in_the_prototxt_that_do_not_fit(blobs, said):
+    with pytest.raises(WeightsError, match=said):
+        make('input: "x" input_shape { dim: 3 dim: 2 }' + dense("a", "x", blobs))
+
+
+SHARED = (
+    'input: "x" input_shape { dim: 3 dim: 4 }'
+    + dense("a", "x", 'param { name: "w" }')
+    + dense("b", "a", 'param { name: "w" }')
+)
+
+
+def test_a_shared_blob_is_one_array_and_is_listed_once():
+    net = make(SHARED)
+    assert net.params[1][0].base is net.params[2][0].base
+    np.testing.assert_array_equal(net.params[1][0], net.params[2][0])
+    assert [name for name, _ in parameters(net)] == ["a/weight"]
+
+
+def test_the_gradient_of_a_shared_blob_is_the_sum():
+    net = make(SHARED)
+    feeds = feed(net)
+    values = net.run(feeds)
+    dy = np.random.default_rng(5).standard_normal((3, 4)).astype(np.float32)
+    _, grads = net.backward(values, {"b": dy})
+    w = net.params[1][0]
+    want = dy.T @ values["a"] + (dy @ w).T @ values["x"]
+    for place in (1, 2):
+        np.testing.assert_allclose(grads[place][0], want, rtol=1e-5)
+    check_gradients(SHARED)
+
+
+def test_backward_starts_from_the_loss_weights():
+    text = (
+        'input: "x" input_shape { dim: 3 dim: 4 }'
+        + dense("a", "x")
+        + layer("ReLU", "a", "r", "loss_weight: 0.5")
+        + layer("TanH", "a", "t")
+    )
+    net = make(text)
+    values = net.run(feed(net))
+    grads, params = net.backward(values, {})
+    np.testing.assert_array_equal(grads["a"], np.where(values["a"] > 0, np.float32(0.5), 0))
+    assert "t" not in grads
+    assert params[1][0] is not None
+
+
+def test_what_has_no_gradient_says_so():
+    net = make('input: "x" input_shape { dim: 3 dim: 4 }' + layer("ArgMax", "x", "m"))
+    values = net.run(feed(net))
+    with pytest.raises(UnsupportedError, match=r"layer 'argmax' \(ArgMax\): has no backward pass"):
+        net.backward(values, {"m": values["m"]})
+
+
+def test_an_error_while_computing_names_the_layer():
+    net = make(
+        'input: "x" input_shape { dim: 3 dim: 1 }'
+        + layer(
+            "Embed", "x", "e", "embed_param { input_dim: 5 num_output: 2 bias_term: false }", "look"
+        )
+    )
+    with pytest.raises(CaffeCompatError, match=r"^layer 'look' \(Embed\): "):
+        net.forward({"x": np.full((3, 1), 5, np.float32)})
+
+
+@pytest.mark.skipif(not hasattr(os, "sysconf"), reason="this system does not say its memory")
+def test_parameters_beyond_the_machines_memory_are_not_begun():
+    """2000 blobs of 8 GB each: the system would end the process without a word."""
+    text = "".join(
+        f'layer {{ name: "p{i}" type: "Parameter" top: "p{i}" '
+        "parameter_param { shape { dim: 2147483647 } } }"
+        for i in range(2000)
+    )
+    with pytest.raises(CaffeCompatError, match=r"take 17,179,869,176,000 bytes, 8,589,934,588 of"):
+        make(text)

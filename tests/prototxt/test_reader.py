@@ -1,0 +1,333 @@
+"""Prototxt files: what is read, what is skipped, what is refused, and how files are written."""
+
+import io
+import os
+import re
+import stat
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from caffe_compat.caffe_pb2 import TEST, TRAIN, NetParameter, SolverParameter
+from caffe_compat.errors import CaffeCompatError, ParseError
+from caffe_compat.files import atomic, foreign_format, read_array, read_bytes
+from caffe_compat.prototxt.parser import parse, parse_tolerantly
+from caffe_compat.prototxt.reader import read_net, read_solver
+from caffe_compat.prototxt.writer import write_text
+
+CONV = """name: "n"  # a comment
+layer {
+  name: 'conv' type: "Convolution"
+  bottom: "data" top: "conv"
+  convolution_param { num_output: 3, kernel_size: [5, 3]; weight_filler < type: "msra" a: 0.25 > }
+}
+"""
+
+
+def saved(tmp_path, data):
+    path = tmp_path / "net.prototxt"
+    path.write_bytes(data if isinstance(data, bytes) else data.encode())
+    return path
+
+
+ENCODINGS = {
+    "plain": CONV.encode(),
+    "byte order mark": b"\xef\xbb\xbf" + CONV.encode(),
+    "Windows line ends": CONV.replace("\n", "\r\n").encode(),
+    "old Mac line ends": CONV.replace("\n", "\r").encode(),
+    "UTF-16": CONV.encode("utf-16"),
+    "GBK in a comment": CONV.encode().replace(b"a comment", "卷积".encode("gbk")),
+    "control-Z at the end": CONV.encode() + b"#\x1a",
+}
+
+
+@pytest.mark.parametrize("data", ENCODINGS.values(), ids=ENCODINGS)
+def test_every_encoding_reads_the_same(tmp_path, data):
+    net, skipped = read_net(saved(tmp_path, data))
+    assert not skipped
+    conv = net.layer[0].convolution_param
+    assert (net.name, net.layer[0].type) == ("n", "Convolution")
+    assert (conv.num_output, list(conv.kernel_size), conv.weight_filler.a) == (3, [5, 3], 0.25)
+
+
+def test_names_that_are_not_utf8_stay_distinct(tmp_path):
+    net, _ = read_net(saved(tmp_path, b'input: "\xe9" input: "\xe8" input: "\xc3\xa9"'))
+    assert len(set(net.input)) == 3
+
+
+# What stands in the file, and the one line that is said of it after the path.
+REFUSED = {
+    "unclosed": ("layer {\n name: 'x'\n", ":2:8: field 'name': Expected \"}\""),
+    "not a number": ("layer {\n  pooling_param { pad: 1.5 }\n}", ":2:24: field 'pad': Couldn't"),
+    "too large": ("input_dim: 99999999999999999999", ":1:12: field 'input_dim': Value out of"),
+    "five thousand digits": ("input_dim: " + "9" * 5000, ":1:12: field 'input_dim': "),
+    "no value": ("layer { name: }", ":1:15: field 'name': Expected string"),
+    "given twice": ("name: 'a' name: 'b'", ":1:1.: field 'name': Message type"),
+    "string left open": ("name: 'a\n", ":1:7: field 'name': String missing ending quote"),
+    "unknown and unclosed": ("name: 'x' new_field {", ":1:11: field 'new_field': never closed"),
+    "brackets crossed": ("new_field { a < } >", ":1:1: field 'new_field': never closed"),
+    "required": ("layer { clip_param { min: 0 } }", ": required but absent: .*clip_param.max"),
+    "bytes no text": ("layer { top: '\\xff' }", ":1:21: field 'top': Couldn't parse string"),
+    "escape": (r"name: '\\\'\101\7\n' input: 'C:\dat'", r":1:32: field 'input': no such.*\\d"),
+    "octal escape": (r"layer { name: '\400' }", ":1:16: field 'name': no such escape"),
+    "prose": ("This is not a net.", ":1:1: "),
+    "JSON": ('{"layers": []}', ":1:1: "),
+    "another prototxt": ("item { id: 1 } item { id: 2 }", ": not a Caffe net.*item"),
+    "empty": ("", ": the file is empty"),
+    "blank": (" \n\t\n", ": the file is empty"),
+    "comments": ("# one\n  # two", ": nothing but comments"),
+    "HTML": ("\n<!doctype html><html></html>", ": not a prototxt but an HTML page"),
+    "picture": (b"\x89PNG\r\n\x1a\n\0\0", ": not a prototxt but a PNG picture"),
+    "Git LFS": ("version https://git-lfs.github.com/spec/v1\n", ": .*git lfs pull"),
+    "caffemodel": (NetParameter(name="x", input=["\0"]).SerializeToString(), ": a binary file"),
+    "unclosed nesting": ("layer { zz {" * 100_000, ":1:9: field 'zz': never closed"),
+    "nested brackets": ("input_dim: " + "[" * 100_000, ":1:1: field 'input_dim': never closed"),
+}
+
+
+@pytest.mark.parametrize("data, message", REFUSED.values(), ids=REFUSED)
+def test_refused_in_one_line(tmp_path, data, message):
+    path = saved(tmp_path, data)
+    with pytest.raises(ParseError, match=f"^{re.escape(str(path))}{message}") as caught:
+        read_net(path)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 500
+
+
+def test_missing_file_and_directory(tmp_path):
+    with pytest.raises(ParseError, match=r"gone\.prototxt: no such file"):
+        read_net(tmp_path / "gone.prototxt")
+    with pytest.raises(ParseError, match="cannot be read"):
+        read_net(tmp_path)
+
+
+FORK = """layer {
+  fork_param { deep { a: 1 b: "}" } list: [1, 2] }   # this } is no bracket
+  type: "Pooling" bottom: "a"
+  pooling_param { pool: SOFT kernel_size: 3 ext: "a" 'b' }
+  [some.extension] { x: 1 } name: "pool1"
+}
+engine: "MKL2017"
+layer { name: "r" include { phase: TEST } include { os: LINUX } }
+"""
+
+
+def test_unknown_fields_are_reported(tmp_path):
+    path = saved(tmp_path, FORK)
+    net, skipped = read_net(path)
+    layer = net.layer[0]
+    assert (layer.name, layer.type, layer.pooling_param.kernel_size) == ("pool1", "Pooling", 3)
+    assert not layer.pooling_param.HasField("pool")
+    place = [(s.line, s.column, s.path, s.message, s.field, s.value, s.layer) for s in skipped]
+    assert place == [
+        (2, 3, "layer[0]", "LayerParameter", "fork_param", "", 0),
+        (4, 19, "layer[0].pooling_param", "PoolingParameter", "pool", "SOFT", 0),
+        (4, 45, "layer[0].pooling_param", "PoolingParameter", "ext", "", 0),
+        (5, 3, "layer[0]", "LayerParameter", "[some.extension]", "", 0),
+        (7, 1, "", "NetParameter", "engine", "", None),
+        (8, 53, "layer[1].include", "NetStateRule", "os", "", 1),
+    ]
+    said = [str(s).removeprefix(f"{path}:") for s in skipped]
+    assert said[0] == "2:3: layer 'pool1': LayerParameter has no field 'fork_param'"
+    assert said[1] == "4:19: layer 'pool1': PoolingParameter.pool has no value 'SOFT'"
+    assert said[4] == "7:1: NetParameter has no field 'engine'"
+
+
+def test_strict_reading_refuses_the_first():
+    with pytest.raises(ParseError, match=r"x:2:3: layer 'pool1': .* no field 'fork_param'"):
+        parse(FORK, NetParameter, "x")
+
+
+@pytest.mark.parametrize(
+    "text, name",
+    [
+        ("layers { name: 'b' type: NOVEL }", "b"),
+        ("layers { layer { name: 'b' new: 1 } }", "b"),
+        ("layers { layer { new: 1 name: 'b' type: 'conv' } }", "b"),
+    ],
+)
+def test_old_layers_are_named(tmp_path, text, name):
+    _, (skip,) = read_net(saved(tmp_path, text))
+    assert (skip.layer, skip.layer_name) == (0, name)
+
+
+def test_unknown_nesting_may_be_deep():
+    net, (skip,) = parse_tolerantly("name: 'n' zz " + "{ a " * 50_000 + "}" * 50_000, NetParameter)
+    assert (net.name, skip.field) == ("n", "zz")
+
+
+SOLVER = """base_lr: 0.01 type: "Adam" test_state { stage: "s" } train_state { level: 2 }
+train_net_param { name: "train" layer { name: "a" new: 1 } }
+test_net_param { name: "test" layer { name: "b" } layer { name: "c" other: 1 } }
+"""
+
+
+def test_solver_with_its_nets_inside(tmp_path):
+    path = saved(tmp_path, SOLVER)
+    test, (skip,) = read_net(path)
+    assert (test.name, list(test.state.stage), skip.layer_name) == ("test", ["s"], "c")
+    assert skip.path == "layer[1]"
+    train, (skip,) = read_net(path, TRAIN)
+    assert (train.name, train.state.level, skip.layer_name) == ("train", 2, "a")
+    solver, skipped = read_solver(path)
+    assert solver.type == "Adam"
+    assert [s.path for s in skipped] == ["train_net_param.layer[0]", "test_net_param[0].layer[1]"]
+    shared = saved(tmp_path, "base_lr: 1 net_param { name: 'both' }")
+    assert read_net(shared, TEST)[0].name == read_net(shared, TRAIN)[0].name == "both"
+
+
+def test_solver_that_names_its_net(tmp_path):
+    with pytest.raises(ParseError, match=r"a solver without a net.*'a/net\.prototxt'"):
+        read_net(saved(tmp_path, 'net: "a/net.prototxt" base_lr: 0.01'))
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.binary(max_size=200))
+@example(b"\xff\xfe\x00")
+@example(b"\xff\xfe\x00\xd8")
+def test_any_bytes_end_well(tmp_path_factory, data):
+    path = saved(tmp_path_factory.getbasetemp(), data)
+    try:
+        net, _ = read_net(path)
+    except CaffeCompatError:
+        return
+    assert net.ListFields()
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_any_damage_ends_well(data):
+    """Pieces cut out, doubled and swapped, brackets put in: a net or an error, nothing else."""
+    text = FORK + CONV
+    for _ in range(data.draw(st.integers(1, 4))):
+        start, end = sorted(data.draw(st.tuples(*[st.integers(0, len(text))] * 2)))
+        pieces = ["", text[start:end] * 2, "{", "}", '"', "\\", "[", ":", "\x00", "9" * 50, "-"]
+        text = text[:start] + data.draw(st.sampled_from(pieces)) + text[end:]
+    try:
+        net, skipped = parse_tolerantly(text, NetParameter)
+    except CaffeCompatError:
+        return
+    for skip in skipped:
+        line = text.split("\n")[skip.line - 1]
+        assert line[skip.column - 1 :].startswith(skip.field)
+    assert NetParameter.FromString(net.SerializeToString()) == net
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.floats(width=32, allow_nan=False)), st.text(max_size=20))
+def test_written_text_reads_back(tmp_path_factory, values, name):
+    path = tmp_path_factory.getbasetemp() / "written.prototxt"
+    net = NetParameter(name=name or "n")
+    net.layer.add(name=name).blobs.add(data=values)
+    write_text(net, path)
+    again, _ = read_net(path)
+    assert again == net
+    ours = np.array(again.layer[0].blobs[0].data, np.float32)
+    assert ours.tobytes() == np.array(values, np.float32).tobytes()
+
+
+def test_floats_are_short(tmp_path):
+    path = tmp_path / "s.prototxt"
+    write_text(SolverParameter(base_lr=0.01, gamma=1, power=-3, delta=1e-8, type="v: 1.0"), path)
+    lines = path.read_text().splitlines()
+    assert lines == ["base_lr: 0.01", "gamma: 1", "power: -3", "delta: 1e-08", 'type: "v: 1.0"']
+
+
+def test_atomic_success(tmp_path):
+    old_mask = os.umask(0o027)
+    try:
+        with atomic(tmp_path / "new.onnx") as path:
+            assert (path.parent, path.suffix) == (tmp_path, ".onnx")
+            path.write_text("new")
+    finally:
+        os.umask(old_mask)
+    assert [p.name for p in tmp_path.iterdir()] == ["new.onnx"]
+    assert stat.S_IMODE((tmp_path / "new.onnx").stat().st_mode) == 0o640
+
+
+def test_atomic_keeps_permissions_and_links(tmp_path):
+    real, link = tmp_path / "real", tmp_path / "link"
+    real.write_text("old")
+    real.chmod(0o604)
+    link.symlink_to(real)
+    with atomic(link) as path:
+        path.write_text("new")
+    assert link.is_symlink()
+    assert (real.read_text(), stat.S_IMODE(real.stat().st_mode)) == ("new", 0o604)
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_atomic_failure_leaves_the_old_file(tmp_path, error):
+    target = tmp_path / "out"
+    target.write_text("old")
+    with pytest.raises(error), atomic(target) as path:
+        path.write_text("half")
+        raise error
+    assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("out", "old")]
+
+
+def test_atomic_refuses(tmp_path):
+    with pytest.raises(CaffeCompatError, match="is a directory"), atomic(tmp_path):
+        pytest.fail("entered")
+    absent = tmp_path / "no" / "out"
+    with pytest.raises(CaffeCompatError, match="there is no directory"), atomic(absent):
+        pytest.fail("entered")
+
+
+def test_atomic_never_replaces_a_device():
+    with atomic("/dev/null") as path:
+        path.write_text("gone")
+    assert not path.is_file()
+
+
+def test_foreign_format():
+    assert foreign_format(b"\x89HDF\r\n\x1a\n") == "an HDF5 file"
+    assert foreign_format(b"  <HTML><body>") == "an HTML page"
+    assert foreign_format(NetParameter(name="n").SerializeToString()) is None
+
+
+def test_a_file_is_read_up_to_a_limit(tmp_path):
+    path = saved(tmp_path, bytes(3000))
+    assert read_bytes(path, 3000) == bytes(3000)
+    with pytest.raises(ParseError, match=r"net\.prototxt: has more than the 0 MiB"):
+        read_bytes(path, 2999)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no /dev/zero")
+def test_a_device_without_an_end():
+    with pytest.raises(ParseError, match=r"^/dev/zero: has more than the 32 MiB that are read"):
+        read_net("/dev/zero")
+
+
+def npy(shape, descr, data=b""):
+    file = io.BytesIO()
+    head = {"shape": shape, "descr": descr, "fortran_order": False}
+    np.lib.format.write_array_header_1_0(file, head)
+    return file.getvalue() + data
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (npy((1 << 50,), "<f4"), "Unable to allocate|Failed to read|cannot reshape"),
+        (npy((1 << 31,) * 3, "<f4"), "not a .npy file"),
+        (npy((3, 2), "<f4", bytes(23)), "not a .npy file"),
+        (npy((3,), "|O", b"cos\nsystem\n(S'exit 1'\ntR."), "Object arrays cannot be loaded"),
+        (npy((3, 2), "<c8", bytes(48)), "holds complex64, no real numbers"),
+        (npy((3,), "<U2", bytes(24)), "holds <U2, no real numbers"),
+        (b"", "not a .npy file"),
+    ],
+)
+def test_what_is_no_array(tmp_path, data, says):
+    path = tmp_path / "x.npy"
+    path.write_bytes(data)
+    with pytest.raises(ParseError, match=rf"x\.npy: .*({says})"):
+        read_array(path)
+
+
+def test_several_arrays_are_no_array(tmp_path):
+    np.savez(tmp_path / "x.npz", a=np.ones(2), b=np.ones(3))
+    with pytest.raises(ParseError, match=r"x\.npz: holds several arrays"):
+        read_array(tmp_path / "x.npz")

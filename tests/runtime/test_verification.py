@@ -1,0 +1,97 @@
+"""numpy beside onnxruntime: what is compared, and what is said where they part."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from caffe_compat import verify
+from caffe_compat.layers.families.activation import TanH
+from caffe_compat.runtime.verification import Difference, Verification, random_feeds
+
+from ..cases import make
+from ..slope_nets import INPUT, conv, layer
+
+NET = INPUT + conv("c", "data") + layer("ReLU", "c", "c", name="r") + layer("TanH", "c", "t")
+
+
+def test_every_blob_is_compared():
+    found = verify(make(NET))
+    assert [d.blob for d in found.differences] == ["c", "c", "t"]
+    assert found.parts is None
+    assert found.worst.largest < 1e-5
+    assert str(found).startswith("verified: numpy and onnxruntime agree on 3 blobs; largest ")
+
+
+def test_the_first_layer_that_parts_is_named(monkeypatch):
+    monkeypatch.setattr(TanH, "forward", lambda self, x: np.tanh(x) * np.float32(1.01))
+    found = verify(make(NET + layer("Sigmoid", "t", "s")))
+    assert found.parts.blob == "t"
+    assert found.parts.largest == pytest.approx(0.01 / 1.01, rel=1e-3)
+    assert str(found).startswith(
+        "NOT verified: numpy and onnxruntime part at layer 'tanh' (TanH), blob 't' (9.9e-03); "
+    )
+
+
+def test_a_shape_that_differs_parts(monkeypatch):
+    monkeypatch.setattr(TanH, "forward", lambda self, x: np.tanh(x)[:, :1])
+    assert verify(make(NET)).parts.largest == float("inf")
+
+
+def test_what_is_not_finite_is_said():
+    text = INPUT + layer("Power", "data", "p", "power_param { scale: 1e30 power: 3 }", "cube")
+    found = verify(make(text))
+    assert found.parts is None
+    assert "from layer 'cube' (Power) on, not all values are finite" in str(found)
+
+
+def test_nan_where_numpy_has_numbers_parts():
+    found = Verification((Difference("'a' (X)", "a", float("nan"), True),), 1e-4)
+    assert found.parts is found.differences[0]
+
+
+def test_a_net_that_computes_nothing():
+    assert str(verify(make(INPUT + layer("ReLU", "data", "r")))).startswith("verified: numpy")
+    assert str(Verification((), 1e-4)) == "verified: the net computes nothing"
+
+
+def test_random_feeds_are_classes_where_a_layer_looks_them_up():
+    """Also behind a Split and a Reshape, and for several layers."""
+    text = (
+        'input: "x" input_shape { dim: 50 dim: 7 } input: "label" input_shape { dim: 50 dim: 1 }'
+        + layer("Reshape", "label", "flat", "reshape_param { shape { dim: 50 } }")
+        + layer("SoftmaxWithLoss", "x flat", "loss")
+        + layer("Accuracy", "x flat", "accuracy")
+    )
+    feeds = random_feeds(make(text), 3)
+    assert set(feeds["label"].ravel()) == set(range(7))
+    assert abs(feeds["x"].std() - 1) < 0.1
+    again = random_feeds(make(text), 3)
+    assert all((feeds[name] == again[name]).all() for name in feeds)
+    assert verify(make(text)).parts is None
+
+
+X = 'input: "x" input_shape { dim: 6 dim: 4 } input: "i" input_shape { dim: 6 }'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        X + layer("SoftmaxWithLoss", "x i", "y"),
+        X + 'input: "h" input_shape { dim: 4 dim: 4 }' + layer("InfogainLoss", "x i h", "y"),
+        X + layer("Softmax", "x", "p") + layer("MultinomialLogisticLoss", "p i", "y"),
+        X + layer("HingeLoss", "x i", "y"),
+        X + layer("Accuracy", "x i", "y"),
+        X + layer("BatchReindex", "x i", "y"),
+        X + layer("Embed", "i", "y", "embed_param { num_output: 3 input_dim: 2 }"),
+        X
+        + layer("Embed", "i", "y", "embed_param { num_output: 3 input_dim: 2 }")
+        + layer("Accuracy", "x i", "z"),
+        'layer { name: "d" type: "Data" top: "x" top: "i" '
+        'data_param { source: "s" batch_size: 6 } }' + layer("SoftmaxWithLoss", "x i", "y"),
+    ],
+)
+def test_nets_that_look_up_classes(text):
+    """Without whole numbers in range the layers refuse their input."""
+    inputs = {"x": (6, 4, 1, 1)} if "data_param" in text else None
+    assert verify(make(text, inputs=inputs)).parts is None
