@@ -123,9 +123,9 @@ def _with_variances(net: Net) -> Net:
         (held[0], np.ones_like(held[1]), np.ones_like(held[2]))
         if node.layer.proto.type == "BatchNorm"
         else held
-        for node, held in zip(net.graph.nodes, net.params, strict=True)
+        for node, held in zip(net.graph.nodes, net.arrays, strict=True)
     )
-    return replace(net, params=ones)
+    return replace(net, arrays=ones)
 
 
 def measure(python: Path, engine: str, folder: Path, device: str, seconds: float) -> Times:

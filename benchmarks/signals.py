@@ -169,14 +169,14 @@ def _descend(
 ) -> list[float]:
     """Train in place (Caffe's SGD with momentum), and return the loss at each step."""
     rng = np.random.default_rng(SEED)
-    speed = [[np.zeros_like(array) for array in held] for held in net.params]
+    speed = [[np.zeros_like(array) for array in held] for held in net.arrays]
     losses = []
     for _ in range(steps):
         some = rng.choice(len(pixels), batch, replace=False)
         values = net.run({"data": pixels[some], "label": labels[some].astype(np.float32)})
         losses.append(float(values["loss"]))
         _, grads = net.backward(values, {})
-        for held, moving, found in zip(net.params, speed, grads, strict=True):
+        for held, moving, found in zip(net.arrays, speed, grads, strict=True):
             for array, v, grad in zip(held, moving, found, strict=True):
                 v *= np.float32(0.9)
                 v += np.float32(rate) * grad

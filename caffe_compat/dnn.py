@@ -125,7 +125,7 @@ class Layer:
         Raises:
             ShapeError: more are given than the layer has, or of another size.
         """
-        return self._held.net.params[self._index]
+        return self._held.net.arrays[self._index]
 
     @blobs.setter
     def blobs(self, given: Sequence[ArrayLike]) -> None:

@@ -248,7 +248,7 @@ def save(net: Net, path: PathLike) -> None:
         to_onnx(net, path)
         return
     message, places = _with_splits(net)
-    params = [net.params[index] if index is not None else () for index in places]
+    params = [net.arrays[index] if index is not None else () for index in places]
     if name.endswith(".h5"):
         snapshot.write_hdf5(
             path,

@@ -188,7 +188,7 @@ def fill(
     for index, node in enumerate(built.nodes):
         for i, blob in enumerate(node.blobs):
             if node.owners[i] == (index, i):
-                live[node.layer.name][i][...] = drawn.params[index][i]
+                live[node.layer.name][i][...] = drawn.arrays[index][i]
                 done.append(Filled(node.layer.name, i, blob.shape, _say(blob.filler)))
     return done
 

@@ -60,7 +60,7 @@ def test_graph(folder):
 def test_weights(folder):
     record = json.loads((folder / "net.json").read_text())
     net = fill(graph_of(folder, record), BoostRng(record["seed"]))
-    for node, arrays in zip(net.graph.nodes, net.params, strict=True):
+    for node, arrays in zip(net.graph.nodes, net.arrays, strict=True):
         for i, array in enumerate(arrays):
             want = record["params"][node.layer.name][i]
             got = hashlib.sha256(np.ascontiguousarray(array, "<f4").tobytes()).hexdigest()

@@ -66,7 +66,7 @@ def test_prelu_is_caffes(case):
     top = bottom if "inplace" in case else Blob(1)
     layer = live(settings(node.layer.p))
     layer.setup([bottom], [top])
-    layer.blobs[0].data[...] = net.params[index][0]
+    layer.blobs[0].data[...] = net.arrays[index][0]
     layer.reshape([bottom], [top]) if top is not bottom else None
     layer.forward([bottom], [top])
     assert_close(last * top.data, io["out:out"], 1e-6, "forward")
@@ -220,7 +220,7 @@ class LiveNet:
         self.params = {
             node.layer.name: [
                 held.setdefault(owner, Blob(*array.shape))
-                for owner, array in zip(node.owners, net.params[i], strict=True)
+                for owner, array in zip(node.owners, net.arrays[i], strict=True)
             ]
             for i, node in enumerate(net.graph.nodes)
             if node.blobs
@@ -255,7 +255,7 @@ def test_fill_draws_what_caffe_draws(tmp_path):
     there = LiveNet(net)
     done = plugin.fill(there, written(tmp_path, CHAIN), seed=1701, slopes=None)
     for index, node in enumerate(net.graph.nodes):
-        for i, array in enumerate(net.params[index]):
+        for i, array in enumerate(net.arrays[index]):
             got = there.params[node.layer.name][i].data
             assert got.tobytes() == array.tobytes(), (node.layer.name, i)
     assert [(f.layer, f.place) for f in done] == [

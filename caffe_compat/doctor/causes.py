@@ -79,7 +79,7 @@ def plain(patient: Patient, signals: Signals) -> Iterator[Finding]:
 def zeros(patient: Patient, signals: Signals) -> Iterator[Finding]:
     """Weights that are 0: nothing comes through, and nothing comes back."""
     for index, each in patient.resolved.items():
-        node, weight = patient.net.graph.nodes[index], patient.net.params[index][0]
+        node, weight = patient.net.graph.nodes[index], patient.net.arrays[index][0]
         if weight.size and not weight.any():
             whose = "in the file" if node.layer.name in patient.loaded else "by its filler"
             message = f"all weights are 0 {whose}"

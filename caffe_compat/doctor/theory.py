@@ -70,7 +70,7 @@ def predict_forward(net: Net, moments: Mapping[str, float]) -> dict[str, float]:
         for index, node in enumerate(net.graph.nodes):
             parts = [known.get(value.name) for value in node.bottoms]
             if parts and parts[0] is not None:
-                made = _ahead(node, net.blobs(index), parts[0], parts)
+                made = _ahead(node, net.blobs_of(index), parts[0], parts)
                 known |= {} if made is None else {top.name: made for top in node.tops}
     return known
 
@@ -95,7 +95,7 @@ def predict_backward(
                     dy = sum(grads.get(v.name, 0.0) * prod(v.shape) for v in node.tops) / prod(
                         node.bottoms[0].shape
                     )
-                factors = _back(node, net.blobs(index), ahead.get(node.bottoms[0].name))
+                factors = _back(node, net.blobs_of(index), ahead.get(node.bottoms[0].name))
                 for value, factor in zip(node.bottoms, factors, strict=False):
                     grads[value.name] = grads.get(value.name, 0.0) + factor * dy
     return grads

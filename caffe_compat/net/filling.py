@@ -76,7 +76,7 @@ def trained(graph: Graph, weights: Weights, rng: Rng) -> tuple[Net, Report]:
     owned: dict[Place, Array] = {}
     if report.left or any(node.layer.proto.blobs for node in graph.nodes):
         drawn = fill(graph, rng)
-        owned = {(i, j): a for i, held in enumerate(drawn.params) for j, a in enumerate(held)}
+        owned = {(i, j): a for i, held in enumerate(drawn.arrays) for j, a in enumerate(held)}
     owned |= copied
     params = tuple(
         tuple(

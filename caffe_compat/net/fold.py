@@ -89,13 +89,13 @@ def _rebuild(net: Net, folding: _Folding) -> Net:
             continue
         proto = message.layer.add()
         proto.CopyFrom(graph.net.layer[index])
-        params.append(net.params[index])
+        params.append(net.arrays[index])
         chain = folding.chains.get(index)
         if chain:
             proto.top[0] = graph.nodes[chain[-1]].tops[0].blob
             proto.ClearField("blobs")
             getattr(proto, str(node.layer.param)).bias_term = True
-            params[-1] = _apply(node, net.params[index], folding.affine[index])
+            params[-1] = _apply(node, net.arrays[index], folding.affine[index])
     return Net(build(message, {value.blob: value.dims for value in graph.inputs}), tuple(params))
 
 
@@ -133,12 +133,12 @@ class _Folding:
         )
         if reason:
             return str(reason)
-        affine = _affine(node, self.net.blobs(index), _channel_axis(target))
+        affine = _affine(node, self.net.blobs_of(index), _channel_axis(target))
         if affine is None:
             return f"does not act on the channels of {_say(target)} one by one"
         factor, shift = self.affine.get(into, (np.ones(1), np.zeros(1)))
         both = factor * affine[0], shift * affine[0] + affine[1]
-        if not _finite(self.net.params[into][0], both):
+        if not _finite(self.net.arrays[into][0], both):
             return f"the weights of {_say(target)} would not be finite"
         self.affine[into] = both
         self.chains[into].append(index)

@@ -11,7 +11,7 @@ from ..errors import ShapeError
 from ..progress import track
 from ..types import Array
 from ..weights import mapped
-from .graph import Graph, Node
+from .graph import Graph, Node, Value
 
 
 @dataclass(frozen=True)
@@ -20,17 +20,34 @@ class Net:
 
     Attributes:
         graph: the layers, blobs and shapes.
-        params: for each node its parameter blobs, float32, in Caffe's order; a shared blob is
+        arrays: for each node its parameter blobs, float32, in Caffe's order; a shared blob is
             the same array at every place that uses it.
     """
 
     graph: Graph
-    params: tuple[tuple[Array, ...], ...]
+    arrays: tuple[tuple[Array, ...], ...]
 
-    def blobs(self, index: int) -> dict[str, Array]:
-        """The parameter blobs of a node by the names that its layer gives them."""
+    @property
+    def params(self) -> dict[str, dict[str, Array]]:
+        """The parameter blobs by layer and name: `net.params["conv1"]["weight"]`.
+
+        Of layers that share a name the first one is listed.
+        """
+        named: dict[str, dict[str, Array]] = {}
+        for index, node in enumerate(self.graph.nodes):
+            if node.blobs:
+                named.setdefault(node.layer.name, self.blobs_of(index))
+        return named
+
+    @property
+    def blobs(self) -> dict[str, Value]:
+        """The last version of each blob by its Caffe name: `net.blobs["data"].shape`."""
+        return {value.blob: value for value in self.graph.values}
+
+    def blobs_of(self, index: int) -> dict[str, Array]:
+        """Return the parameter blobs of a node by the names that its layer gives them."""
         names = (blob.name for blob in self.graph.nodes[index].blobs)
-        return dict(zip(names, self.params[index], strict=True))
+        return dict(zip(names, self.arrays[index], strict=True))
 
     def check(self) -> None:
         """Makes sure that the files that parameters are views of are as they were.
@@ -38,7 +55,7 @@ class Net:
         Raises:
             WeightsError: one was changed since. To read on would end the process.
         """
-        mapped.check(array for held in self.params for array in held)
+        mapped.check(array for held in self.arrays for array in held)
 
     def forward(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """Run every layer in numpy.
@@ -67,7 +84,9 @@ class Net:
 
     def _step(self, index: int, node: Node, values: Mapping[str, Array]) -> tuple[Array, ...]:
         with node.layer.named():
-            made = node.layer.forward(*(values[v.name] for v in node.bottoms), **self.blobs(index))
+            made = node.layer.forward(
+                *(values[v.name] for v in node.bottoms), **self.blobs_of(index)
+            )
         return made if isinstance(made, tuple) else (made,)
 
     def _fed(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
@@ -101,7 +120,7 @@ class Net:
         """
         self.check()
         grads = {self.graph.blob(blob).name: array for blob, array in diffs.items()}
-        params: list[list[Array | None]] = [[None] * len(held) for held in self.params]
+        params: list[list[Array | None]] = [[None] * len(held) for held in self.arrays]
         for index, node in reversed(list(enumerate(self.graph.nodes))):
             dys = self._seed(node, values, grads)
             if dys is None or not (node.bottoms or node.blobs):
@@ -110,7 +129,7 @@ class Net:
                 flows = node.layer.backward(
                     dys[0] if len(dys) == 1 else dys,
                     *(values[v.name] for v in node.bottoms),
-                    **self.blobs(index),
+                    **self.blobs_of(index),
                 )
             flows = flows if isinstance(flows, tuple) else (flows,)
             for bottom, grad in zip(node.bottoms, flows, strict=False):
@@ -118,13 +137,13 @@ class Net:
             for (layer, i), grad in zip(node.owners, flows[len(node.bottoms) :], strict=False):
                 if grad is not None:
                     held = params[layer][i]
-                    grad = grad.reshape(self.params[layer][i].shape)
+                    grad = grad.reshape(self.arrays[layer][i].shape)
                     params[layer][i] = grad if held is None else held + grad
         for index, node in enumerate(self.graph.nodes):
             for i, (layer, place) in enumerate(node.owners):
                 shared = params[layer][place]
                 if shared is not None:
-                    params[index][i] = shared.reshape(self.params[index][i].shape)
+                    params[index][i] = shared.reshape(self.arrays[index][i].shape)
         return grads, params
 
     def _seed(
@@ -149,4 +168,4 @@ def parameters(net: Net) -> Iterator[tuple[str, Array]]:
     for index, node in enumerate(net.graph.nodes):
         for i, blob in enumerate(node.blobs):
             if node.owners[i] == (index, i):
-                yield f"{node.layer.name}/{blob.name}", net.params[index][i]
+                yield f"{node.layer.name}/{blob.name}", net.arrays[index][i]

@@ -89,7 +89,7 @@ def _lower(g: Builder, net: Net, index: int, names: dict[Place, str]) -> None:
     g.begin(node.layer.name)
     blobs = {}
     for blob, owner in zip(node.blobs, node.owners, strict=True):
-        g.parameter(names[owner], net.params[owner[0]][owner[1]])
+        g.parameter(names[owner], net.arrays[owner[0]][owner[1]])
         blobs[blob.name] = g.view(names[owner], blob.shape)
     with node.layer.named():
         made = node.layer.lower(g, *(v.name for v in node.bottoms), **blobs)

@@ -65,7 +65,7 @@ class Reshaping:
 
     def rebuild(self, inputs: Mapping[str, Sequence[int | None]]) -> None:
         """Build the net for inputs of these shapes, with the weights that it has."""
-        nodes, params = self.net.graph.nodes, self.net.params
+        nodes, params = self.net.graph.nodes, self.net.arrays
         stored = {
             node.layer.name: [array.shape for array in held]
             for node, held in zip(nodes, params, strict=True)
@@ -98,9 +98,9 @@ class Reshaping:
                 if array.size != made[i].size:
                     raise ShapeError(f"{blob.name} is {blob.shape}, and was given {array.shape}")
                 made[i] = array.reshape(blob.shape)
-        params = list(self.net.params)
+        params = list(self.net.arrays)
         params[index] = tuple(made)
-        self.net = replace(self.net, params=tuple(params))
+        self.net = replace(self.net, arrays=tuple(params))
         self._sessions.clear()
 
     def run(self, feeds: Mapping[str, Array], values: Sequence[Value]) -> list[Any]:

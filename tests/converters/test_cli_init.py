@@ -327,7 +327,7 @@ def test_slopes_with_weights(run, net, tmp_path):
     from caffe_compat.pipeline import load, save
 
     trained = load(net)
-    trained.params[2][0][:] = 1
+    trained.arrays[2][0][:] = 1
     file = tmp_path / "trained.caffemodel"
     save(trained, file)
     assert " 1 | E[f²]" in run("show", "--fillers", "--weights", file, net)[1]

@@ -66,7 +66,7 @@ def test_a_linear_map_gives_its_frobenius_norm():
     )
     net = make(text)
     (signal,) = measure(net, feed(net))
-    norm = np.square(net.params[1][0], dtype=np.float64).sum()
+    norm = np.square(net.arrays[1][0], dtype=np.float64).sum()
     assert signal.forward == pytest.approx(norm / 300, rel=0.05)
     assert signal.kept == pytest.approx(norm / 300, rel=0.05)
 
@@ -84,7 +84,7 @@ def test_gradients_are_the_backward_passes():
     feeds = feed(net, integers={"label": 7})
     signals = {signal.layer: signal for signal in measure(net, feeds, seed=5)}
     dy = np.random.default_rng(5).standard_normal((2, 7), np.float32)
-    weight = net.params[1][0]
+    weight = net.arrays[1][0]
     assert signals["fc"].backward == pytest.approx(np.var(dy @ weight), rel=1e-5)
     assert signals["loss"].backward == pytest.approx(np.var(dy), rel=1e-5)
     assert signals["fc"].moment == pytest.approx(np.mean(feeds["data"] ** 2), rel=1e-5)
@@ -142,7 +142,7 @@ def test_connections_are_what_ones_count(layer):
             n=1,
         )
     )
-    node, weight = net.graph.nodes[1], net.params[1][0]
+    node, weight = net.graph.nodes[1], net.arrays[1][0]
     x, dy = (np.ones(value.shape, np.float32) for value in (*node.bottoms, *node.tops))
     (y,) = np.atleast_1d(node.layer.forward(x, weight=weight)).reshape(1, -1)
     dx = node.layer.backward(dy, x, weight=weight)[0]

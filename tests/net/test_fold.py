@@ -44,7 +44,7 @@ def random(net: Net, seed=5) -> Net:
     rng = np.random.default_rng(seed)
     made = {}
     for index, node in enumerate(net.graph.nodes):
-        for i, (blob, old) in enumerate(zip(node.blobs, net.params[index], strict=True)):
+        for i, (blob, old) in enumerate(zip(node.blobs, net.arrays[index], strict=True)):
             array = (0.3 * rng.standard_normal(old.shape)).astype(np.float32)
             if node.layer.type == "BatchNorm":
                 array = np.abs(array) + {"factor": 2, "variance": 0.1}.get(blob.name, 0)
@@ -63,7 +63,7 @@ def random(net: Net, seed=5) -> Net:
 
 def check(net: Net):
     """Folds; numpy and onnxruntime agree with the unfolded net on every output."""
-    before = [[array.copy() for array in held] for held in net.params]
+    before = [[array.copy() for array in held] for held in net.arrays]
     folded, report = fold_batchnorm(net)
     feeds = feed(net)
     wanted, got, onnx = net.forward(feeds), folded.forward(feeds), run_onnx(folded, feeds)
@@ -71,7 +71,7 @@ def check(net: Net):
     for value in net.graph.outputs:
         assert_close(got[value.blob], wanted[value.blob], 1e-5, value.blob)
         assert_close(onnx[value.blob], wanted[value.blob], 1e-5, value.blob)
-    for old, held in zip(before, net.params, strict=True):
+    for old, held in zip(before, net.arrays, strict=True):
         for a, b in zip(old, held, strict=True):
             np.testing.assert_array_equal(a, b)
     return folded, report
@@ -189,7 +189,7 @@ def test_what_stays_and_why(layers, reason):
     assert kinds(folded) == kinds(net)
     assert report.folded == ()
     assert [said for _, said in report.kept] == [reason]
-    for old, new in zip(net.params, folded.params, strict=True):
+    for old, new in zip(net.arrays, folded.arrays, strict=True):
         assert all(a is b for a, b in zip(old, new, strict=True))
 
 
@@ -233,9 +233,9 @@ def test_several_tops_stay():
 
 def test_statistics_that_would_make_infinite_weights_stay():
     net = random(make(INPUT + CONV % "" + norm()))
-    mean, variance, factor = net.params[2]
+    mean, variance, factor = net.arrays[2]
     for bad in (-variance, np.full_like(variance, np.nan)):
-        broken = Net(net.graph, (*net.params[:2], (mean, bad, factor)))
+        broken = Net(net.graph, (*net.arrays[:2], (mean, bad, factor)))
         folded, report = fold_batchnorm(broken)
         assert kinds(folded) == kinds(net)
         assert "would not be finite" in report.kept[0][1]
@@ -243,8 +243,8 @@ def test_statistics_that_would_make_infinite_weights_stay():
 
 def test_a_factor_of_zero_is_a_net_that_never_trained():
     net = random(make(INPUT + CONV % "" + norm()))
-    mean, variance, factor = net.params[2]
-    check(Net(net.graph, (*net.params[:2], (mean, variance, 0 * factor))))
+    mean, variance, factor = net.arrays[2]
+    check(Net(net.graph, (*net.arrays[:2], (mean, variance, 0 * factor))))
 
 
 def test_open_axes_stay_open():
@@ -310,7 +310,7 @@ def test_the_folded_net_and_weights_are_written_and_read_again(tmp_path):
 def test_a_weights_file_that_was_cut_is_not_read(tmp_path):
     net = random(make(INPUT + CONV % "" + norm()))
     path = tmp_path / "w.caffemodel"
-    snapshot.write_caffemodel(path, net.graph.net, net.params)
+    snapshot.write_caffemodel(path, net.graph.net, net.arrays)
     writer.write_text(net.graph.net, tmp_path / "n.prototxt")
     loaded = pipeline.load(tmp_path / "n.prototxt", path)
     path.write_bytes(b"")
@@ -322,7 +322,7 @@ def test_the_command_writes_both_files_and_says_what_it_did(tmp_path):
     other = (CONV % "").replace('"conv"', '"other"') + norm("data", "n", "n")
     net = random(make(INPUT + CONV % "bias_term: false" + norm() + scale() + other))
     writer.write_text(net.graph.net, tmp_path / "net.prototxt")
-    snapshot.write_caffemodel(tmp_path / "w.caffemodel", net.graph.net, net.params)
+    snapshot.write_caffemodel(tmp_path / "w.caffemodel", net.graph.net, net.arrays)
     given = [str(tmp_path / name) for name in ("net.prototxt", "w.caffemodel")]
     made = [str(tmp_path / name) for name in ("f.prototxt", "f.caffemodel")]
     done = CliRunner().invoke(cli.app, ["fold", *given, "-o", *made])

@@ -56,9 +56,9 @@ def test_blobs_in_the_prototxt_are_kept_and_nothing_is_drawn_for_them():
     numbers = " ".join(f"data: {n}" for n in range(8))
     text = 'input: "x" input_shape { dim: 3 dim: 2 }' + dense("a", "x", "%s") + dense("b", "x")
     plain, with_blobs = make(text % ""), make(text % f"blobs {{ {numbers} }}")
-    np.testing.assert_array_equal(with_blobs.params[1][0], np.arange(8).reshape(4, 2))
+    np.testing.assert_array_equal(with_blobs.arrays[1][0], np.arange(8).reshape(4, 2))
     # The stream stands where it stood before a drew.
-    np.testing.assert_array_equal(with_blobs.params[2][0], plain.params[1][0])
+    np.testing.assert_array_equal(with_blobs.arrays[2][0], plain.arrays[1][0])
 
 
 @pytest.mark.parametrize(
@@ -85,8 +85,8 @@ SHARED = (
 
 def test_a_shared_blob_is_one_array_and_is_listed_once():
     net = make(SHARED)
-    assert net.params[1][0].base is net.params[2][0].base
-    np.testing.assert_array_equal(net.params[1][0], net.params[2][0])
+    assert net.arrays[1][0].base is net.arrays[2][0].base
+    np.testing.assert_array_equal(net.arrays[1][0], net.arrays[2][0])
     assert [name for name, _ in parameters(net)] == ["a/weight"]
 
 
@@ -96,7 +96,7 @@ def test_the_gradient_of_a_shared_blob_is_the_sum():
     values = net.run(feeds)
     dy = np.random.default_rng(5).standard_normal((3, 4)).astype(np.float32)
     _, grads = net.backward(values, {"b": dy})
-    w = net.params[1][0]
+    w = net.arrays[1][0]
     want = dy.T @ values["a"] + (dy @ w).T @ values["x"]
     for place in (1, 2):
         np.testing.assert_allclose(grads[place][0], want, rtol=1e-5)
@@ -146,3 +146,16 @@ def test_parameters_beyond_the_machines_memory_are_not_begun():
     )
     with pytest.raises(CaffeCompatError, match=r"take 17,179,869,176,000 bytes, 8,589,934,588 of"):
         make(text)
+
+
+def test_parameters_and_blobs_by_name():
+    net = make(
+        'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: [2, 3] } } }'
+        'layer { name: "fc" type: "InnerProduct" bottom: "data" top: "fc"'
+        ' inner_product_param { num_output: 4 weight_filler { type: "xavier" } } }'
+    )
+    assert list(net.params) == ["fc"]
+    assert net.params["fc"]["weight"] is net.arrays[1][0]
+    assert net.params["fc"]["bias"].shape == (4,)
+    assert net.blobs["data"].shape == (2, 3)
+    assert net.blobs["fc"].shape == (2, 4)

@@ -282,8 +282,8 @@ def test_shared_weights_and_shared_slopes():
     one, two = slopes.resolve(graph)
     assert (one.feeding.gain, two.feeding.gain) == (2.0, 1.25)
     net = fill(slopes.apply(graph, (one, two)), BoostRng(1701))
-    assert net.params[-1][0].tobytes() == net.params[-2][0].tobytes()  # the owner's, at its std
-    assert net.params[-1][0].tobytes() == BoostRng(1701).normal(0, one.sigma, 81).tobytes()
+    assert net.arrays[-1][0].tobytes() == net.arrays[-2][0].tobytes()  # the owner's, at its std
+    assert net.arrays[-1][0].tobytes() == BoostRng(1701).normal(0, one.sigma, 81).tobytes()
 
 
 # ---- other layers --------------------------------------------------------------------------------
@@ -329,9 +329,9 @@ def test_recurrent_layers_are_the_nets_that_caffe_unrolls():
     rng = BoostRng(3)
     stds = {r.place: float(r.sigma) for r in slopes.resolve(graph)}
     at = next(i for i, n in enumerate(graph.nodes) if n.layer.name == "rnn")
-    assert net.params[at][0].tobytes() == rng.normal(0, stds[at, 0], 15).tobytes()
-    assert net.params[at][2].tobytes() == rng.normal(0, stds[at, 2], 25).tobytes()
-    assert net.params[at][3].tobytes() == rng.normal(0, stds[at, 3], 25).tobytes()
+    assert net.arrays[at][0].tobytes() == rng.normal(0, stds[at, 0], 15).tobytes()
+    assert net.arrays[at][2].tobytes() == rng.normal(0, stds[at, 2], 25).tobytes()
+    assert net.arrays[at][3].tobytes() == rng.normal(0, stds[at, 3], 25).tobytes()
 
 
 def test_biases_and_scales_have_no_rectifier():

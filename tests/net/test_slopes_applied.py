@@ -40,7 +40,7 @@ def test_a_slope_in_the_net_is_that_slope_in_the_filler(a, outputs, norm):
     assert two.sigma == fillers.sigma((outputs, 4, 3, 3), by_hand.nodes[3].blobs[0].filler)
     for net in (auto, by_hand):
         assert net.nodes[3].layer.name == "two"
-    drawn, want = (fill(net, BoostRng(5)).params[3][0] for net in (auto, by_hand))
+    drawn, want = (fill(net, BoostRng(5)).arrays[3][0] for net in (auto, by_hand))
     assert drawn.tobytes() == want.tobytes()
 
 
@@ -54,7 +54,7 @@ def test_a_in_the_prototxt(tmp_path, rng, norm):
     for name, a in (("absent", ""), ("zero", "a: 0"), ("quarter", "a: 0.25"), ("minus", "a: -3")):
         (tmp_path / name).write_text(text.replace('"msra"', f'"msra" {a}'))
     drawn = {
-        name: fill(pipeline.read(tmp_path / name), rng(7)).params[1][0].astype(np.float64)
+        name: fill(pipeline.read(tmp_path / name), rng(7)).arrays[1][0].astype(np.float64)
         for name in ("absent", "zero", "quarter", "minus")
     }
     assert drawn["zero"].tobytes() == drawn["absent"].tobytes()
@@ -95,7 +95,7 @@ def test_the_librarys_keyword(tmp_path, caplog):
     path.write_text(CHAIN)
     plain, auto = pipeline.load(path, seed=3), pipeline.load(path, seed=3, slopes="auto")
     for index, ratio in ((1, math.sqrt(0.5)), (3, math.sqrt(1 / 1.0625))):
-        got = auto.params[index][0].astype(np.float64) / plain.params[index][0]
+        got = auto.arrays[index][0].astype(np.float64) / plain.arrays[index][0]
         assert np.abs(got / ratio - 1).max() < 3e-7
     with pytest.raises(CaffeCompatError, match="slopes is 'on'; it is 'auto' or None"):
         pipeline.load(path, slopes="on")
@@ -109,7 +109,7 @@ def test_loaded_slopes_count(tmp_path):
     path, file = tmp_path / "net.prototxt", tmp_path / "w.caffemodel"
     path.write_text(CHAIN)
     net = pipeline.load(path)
-    params = list(net.params)
+    params = list(net.arrays)
     params[2] = (np.array([0.1, -0.2, 0.3, 0.4], np.float32),)
     pipeline.save(Net(net.graph, tuple(params)), file)
     mean = (0.01 + 0.04 + 0.09 + 0.16) / 4
@@ -117,9 +117,9 @@ def test_loaded_slopes_count(tmp_path):
     assert two.feeding.gain == pytest.approx(1 + mean, rel=1e-7)
     assert two.sigma == pytest.approx(math.sqrt(2 / ((1 + mean) * 36)), rel=1e-7)
     path.write_text(CHAIN.replace('"two"', '"new"'))
-    drawn = pipeline.load(path, file, slopes="auto", seed=3).params
-    plain = pipeline.load(path, seed=3).params
-    assert drawn[1][0].tobytes() == net.params[1][0].tobytes()
+    drawn = pipeline.load(path, file, slopes="auto", seed=3).arrays
+    plain = pipeline.load(path, seed=3).arrays
+    assert drawn[1][0].tobytes() == net.arrays[1][0].tobytes()
     ratio = drawn[3][0].astype(np.float64) / plain[3][0]
     assert np.abs(ratio * math.sqrt(1 + mean) - 1).max() < 3e-7
 

@@ -55,7 +55,7 @@ CAFFE = {
 def digests(net):
     return {
         node.layer.name: hashlib.sha256(arrays[0].tobytes()).hexdigest()
-        for node, arrays in zip(net.graph.nodes, net.params, strict=True)
+        for node, arrays in zip(net.graph.nodes, net.arrays, strict=True)
         if len(arrays) == 2
     }
 
@@ -95,7 +95,7 @@ def test_random_nets(tmp_path, folder):
     net, out = write(tmp_path, (folder / "net.prototxt").read_text(), slopes="auto", seed=99)
     assert not re.search(r'weight_filler \{\s*type: "msra"', out.read_text())
     again = pipeline.load(out, seed=99)
-    for mine, theirs in zip(net.params, again.params, strict=True):
+    for mine, theirs in zip(net.arrays, again.arrays, strict=True):
         assert [a.tobytes() for a in mine] == [a.tobytes() for a in theirs]
     assert [n.layer.name for n in net.graph.nodes] == [n.layer.name for n in again.graph.nodes]
 
@@ -117,7 +117,7 @@ def test_the_printed_std_is_the_same_float32(tmp_path):
     again = pipeline.load(out)
     for i, proto in enumerate(written, 1):
         assert proto.inner_product_param.weight_filler.type == "gaussian"
-        assert net.params[i][0].tobytes() == again.params[i][0].tobytes()
+        assert net.arrays[i][0].tobytes() == again.arrays[i][0].tobytes()
 
 
 def test_every_phase_is_kept(tmp_path):

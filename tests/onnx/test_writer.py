@@ -154,7 +154,7 @@ def test_hdf5_weights_are_named_in_place_too(tmp_path):
 def test_what_must_change_is_stored_and_reported(tmp_path):
     (tmp_path / "net.prototxt").write_text(NORM)
     net = pipeline.load(tmp_path / "net.prototxt")
-    params = [[array.copy() for array in blobs] for blobs in net.params]
+    params = [[array.copy() for array in blobs] for blobs in net.arrays]
     params[2][1][:], params[2][2][:] = 3, 2
     weights.write_caffemodel(tmp_path / "weights.caffemodel", net.graph.net, params)
     net = load(tmp_path)
@@ -353,7 +353,7 @@ def test_weights_that_are_cut_while_they_are_copied(folder, monkeypatch):
 
 
 def test_arrays_of_any_kind_are_written_row_by_row(folder):
-    array = next(array for held in load(folder).params for array in held if array.ndim == 2)
+    array = next(array for held in load(folder).arrays for array in held if array.ndim == 2)
     assert mapped.location(array)
     for given in (
         array,

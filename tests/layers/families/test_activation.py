@@ -158,7 +158,7 @@ def test_prelu_keeps_its_weights_as_stored():
     lowered = lower(net)
     assert lowered.changed == ()
     (name,) = lowered.arrays
-    assert np.shares_memory(lowered.arrays[name], net.params[1][0])
+    assert np.shares_memory(lowered.arrays[name], net.arrays[1][0])
 
 
 def test_dropout_is_refused_in_train():

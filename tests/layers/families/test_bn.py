@@ -141,8 +141,8 @@ def test_in_place_and_batch_norm_scale_with_the_batchs_own_moments():
 def test_the_variance_starts_at_one_where_frozen():
     for body, start in ((PSPNET, 1), ("bn_param { momentum: 0.5 }", 0)):
         net = make(text(body))
-        assert net.params[1][3].shape == (1, 3, 1, 1)
-        assert (net.params[1][3] == start).all()
+        assert net.arrays[1][3].shape == (1, 3, 1, 1)
+        assert (net.arrays[1][3] == start).all()
 
 
 def test_v1_bn_is_segnets():

@@ -114,7 +114,7 @@ def test_gradients(type_, param, shape, top):
     values = net.run(feeds)
     dy = np.random.default_rng(3).standard_normal(top).astype(np.float32)
     grads, params = net.backward(values, {"y0": dy})
-    weight, *bias = net.params[-1]
+    weight, *bias = net.arrays[-1]
     y = values["y0"].astype(np.float64)
     channel = _axis(param, shape)
     if bias:
@@ -196,7 +196,7 @@ def test_weights_stay_where_they_lie():
         net = make(text(type_, "num_output: 4 kernel_size: 3 group: 2"))
         lowered = lower(net)
         assert lowered.changed == ()
-        for array in net.params[-1]:
+        for array in net.arrays[-1]:
             assert any(array is held for held in lowered.arrays.values())
 
 

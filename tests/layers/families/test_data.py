@@ -304,7 +304,7 @@ def test_what_setup_draws(kind, body, train, test):
         rng = BoostRng(1701)
         rng.u32(drawn)
         graph = graph_of(layer(kind, "dl", body) + weights, phase=phase, inputs=inputs)
-        held = fill(graph, BoostRng(1701)).params[-1][0]
+        held = fill(graph, BoostRng(1701)).arrays[-1][0]
         assert held.ravel().tolist() == rng.uniform(0, 1, held.size).tolist()
 
 
@@ -361,7 +361,7 @@ def test_dummy_data_allocates_nothing_for_a_declared_size():
 def test_parameter():
     weight = layer("Parameter", "p", "parameter_param { shape { dim: 3 dim: 4 } }")
     made = make(weight + layer("Flatten", "y", "", "p", name="m"))
-    assert [a.tolist() for a in made.params[0]] == [np.zeros((3, 4)).tolist()]
+    assert [a.tolist() for a in made.arrays[0]] == [np.zeros((3, 4)).tolist()]
     value = np.arange(12, dtype=np.float32).reshape(3, 4)
     made = type(made)(made.graph, ((value,), ()))
     assert_close(run_onnx(made, {})["y"], value)

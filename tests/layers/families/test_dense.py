@@ -65,7 +65,7 @@ def test_weights_stay_where_they_lie():
         net = make(dense(f"num_output: 7 axis: 2 transpose: {transpose}"))
         lowered = lower(net)
         assert lowered.changed == ()
-        for array in net.params[-1]:
+        for array in net.arrays[-1]:
             assert any(array is held for held in lowered.arrays.values())
 
 
@@ -77,7 +77,7 @@ def test_parameter_gradients(param, shape, top, nodes):
     values = net.run(feeds)
     dy = np.random.default_rng(3).standard_normal(top).astype(np.float32)
     grads, params = net.backward(values, {"y": dy})
-    weight, *bias = net.params[-1]
+    weight, *bias = net.arrays[-1]
     y = values["y"].astype(np.float64) - (bias[0] if bias else 0)
     want = np.sum(dy * y)
     scale = np.sqrt(np.sum(dy.astype(np.float64) ** 2) * np.sum(y**2))
@@ -131,7 +131,7 @@ def test_embed(shape):
     assert ops(body) == ["Cast", "Gather", "Add"]
     net = make(body)
     rows = feed(net, integers={"x": 11})["x"]
-    weight, bias = net.params[-1]
+    weight, bias = net.arrays[-1]
     for place in np.ndindex(*shape):
         np.testing.assert_array_equal(made[place], weight[int(rows[place])] + bias)
 

@@ -237,7 +237,7 @@ def test_depthwise_convolution_is_convolution_by_groups(name, param):
     want = check_both(text(f'type: "Convolution" convolution_param {{ {plain} {WINDOW} }}'))["y"]
     assert (made == want).all()
     net = make(text(body))
-    assert net.params[1][0].shape == (3, 1, 3, 3)
+    assert net.arrays[1][0].shape == (3, 1, 3, 3)
     assert ops(body) == ["Conv"]
     check_gradients(text(body))
 

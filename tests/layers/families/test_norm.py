@@ -34,7 +34,7 @@ def batch_norm(param="", shape=SHAPE, factor=4.0, top="y", seed=3, **kwargs):
     rng = np.random.default_rng(seed)
     mean = rng.standard_normal(shape[1]).astype(np.float32) * np.float32(factor)
     variance = rng.uniform(0.25, 2, shape[1]).astype(np.float32) * np.float32(factor)
-    return replace(net, params=((), (mean, variance, np.array([factor], np.float32))))
+    return replace(net, arrays=((), (mean, variance, np.array([factor], np.float32))))
 
 
 @pytest.mark.parametrize("shape", [(3, 5), (4, 3, 5), SHAPE, (2, 3, 1, 4, 6)])
@@ -42,7 +42,7 @@ def batch_norm(param="", shape=SHAPE, factor=4.0, top="y", seed=3, **kwargs):
 def test_batch_norm_by_stored_statistics(shape, factor):
     net = batch_norm("eps: 0.01", shape, factor)
     feeds = feed(net)
-    mean, variance, _ = net.params[1]
+    mean, variance, _ = net.arrays[1]
     rate = 1 / np.float64(factor) if factor else 0
     channels = (-1,) + (1,) * (len(shape) - 2)
     want = feeds["x"] - (mean * rate).reshape(channels)
@@ -56,7 +56,7 @@ def test_batch_norm_keeps_statistics_that_need_no_division():
     net = batch_norm(factor=1)
     lowered = lower(net)
     assert lowered.changed == ()
-    assert np.shares_memory(lowered.arrays["norm/mean"], net.params[1][0])
+    assert np.shares_memory(lowered.arrays["norm/mean"], net.arrays[1][0])
     assert lower(batch_norm(factor=2)).changed == ("norm/mean", "norm/variance")
 
 
@@ -173,7 +173,7 @@ def test_gradient_of_normalize_as_caffe_has_it(param, axes):
     x, dy = feed(net)["x"], feed(net, seed=8)["x"]
     grads, params = net.backward(net.run({"x": x}), {"y": dy})
     norm = np.sqrt(np.sum(x * x, axis=axes, keepdims=True) + 1e-10)
-    scale = net.params[1][0].reshape(7, 1, 1)
+    scale = net.arrays[1][0].reshape(7, 1, 1)
     want = scale * (dy - x * np.sum(x * dy, axis=axes, keepdims=True) / norm**2) / norm
     assert_close(grads["x"], want)
     assert_close(params[1][0], np.sum(dy * x / norm, axis=(0, 2, 3)))
@@ -295,8 +295,8 @@ def test_normalize_by_hand():
 @pytest.mark.parametrize(("param", "shape"), [("", ()), ("channel_shared: false", (7,))])
 def test_normalize_has_a_scale(param, shape):
     net = make(text(f'type: "Normalize" norm_param {{ {param} }}'))
-    assert net.params[1][0].shape == shape
-    assert np.all(net.params[1][0] == 1)
+    assert net.arrays[1][0].shape == shape
+    assert np.all(net.arrays[1][0] == 1)
     assert lower(net).changed == ()
 
 

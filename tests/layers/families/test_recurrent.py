@@ -207,7 +207,7 @@ def test_every_time_step_draws_and_the_first_is_kept():
             recurrent_param {{ num_output: 5 {filler} }} }}
         layer {{ name: "ip" type: "InnerProduct" bottom: "o" top: "y"
             inner_product_param {{ num_output: 1 weight_filler {{ type: "uniform" }} }} }}""")
-    for node, blobs in zip(net.graph.nodes, net.params, strict=True):
+    for node, blobs in zip(net.graph.nodes, net.arrays, strict=True):
         got = [(float(blob.flat[0]), float(blob.flat[-1])) for blob in blobs]
         assert got == DRAWN.get(node.layer.name, [])
 

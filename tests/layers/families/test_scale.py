@@ -75,16 +75,16 @@ def test_blobs_stay_where_they_lie():
     net = make(text("Scale", BOTH, SHAPE))
     lowered = lower(net)
     assert lowered.changed == ()
-    held = net.params[1]
+    held = net.arrays[1]
     assert all(any(np.shares_memory(a, b) for b in held) for a in lowered.arrays.values())
     assert len(lowered.arrays) == 2
 
 
 def test_fillers_of_scale_and_bias():
-    scale, bias = make(text("Scale", "bias_term: true", SHAPE)).params[1]
+    scale, bias = make(text("Scale", "bias_term: true", SHAPE)).arrays[1]
     assert scale.tolist() == [1, 1, 1]
     assert bias.tolist() == [0, 0, 0]
-    assert make(text("Bias", "", SHAPE)).params[1][0].tolist() == [0, 0, 0]
+    assert make(text("Bias", "", SHAPE)).arrays[1][0].tolist() == [0, 0, 0]
 
 
 @pytest.mark.parametrize(("axis", "num_axes"), [(1, 1), (0, 2), (-1, 1), (1, -1), (0, 0)])
@@ -184,7 +184,7 @@ def after_batch_norm(scale, norm="b", **kwargs):
     net = make(BATCH_NORM % (norm, norm, scale), **kwargs)
     rng = np.random.default_rng(8)
     held = tuple(rng.uniform(0.5, 2, n).astype(np.float32) for n in (3, 3, 1))
-    return replace(net, params=(*net.params[:1], held, *net.params[2:]))
+    return replace(net, arrays=(*net.arrays[:1], held, *net.arrays[2:]))
 
 
 def nodes(net, **kwargs):

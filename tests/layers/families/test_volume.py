@@ -98,7 +98,7 @@ def test_convolution_by_hand():
 def test_convolution(param, stride, pad):
     for body in (conv(param), conv(param).replace("convolution3d_param", "convolution_param")):
         net = make(body)
-        weight, bias = net.params[1]
+        weight, bias = net.arrays[1]
         assert weight.shape[:2] == (4, 3)
         made = check_both(body)["y"]
         assert_close(made, conv_by_loops(feed(net)["x"], weight, bias, stride, pad))

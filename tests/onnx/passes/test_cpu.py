@@ -76,8 +76,8 @@ def test_sessions_of_nets_and_of_files_are_tuned_alike(case, tmp_path):
 
 def test_prelu_keeps_infinities_and_nans():
     net = net_of(CASES["prelu behind a convolution"])
-    weight, bias = net.params[1]
-    net = replace(net, params=((), (np.ones_like(weight), bias), net.params[2]))
+    weight, bias = net.arrays[1]
+    net = replace(net, arrays=((), (np.ones_like(weight), bias), net.arrays[2]))
     feeds = feed(net)
     feeds["x"][0, 0, 4, 4], feeds["x"][1, 1, 4, 4] = np.inf, np.nan
     wanted = net.forward(feeds)["y"]  # onnxruntime 1.23's PRelu makes NaN of an infinity
