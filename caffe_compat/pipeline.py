@@ -1,106 +1,136 @@
-"""The straight line: from a prototxt and its weights to a net, an ONNX file, a session."""
+"""The straight line: from a prototxt and its weights to a graph, a net, an ONNX file.
+
+`convert` is the line. `read` and `load` are its first steps, `to_onnx` its last ones; each has a
+twin that takes the options packed (`read_graph`, `load_net`, `lower_net`), for callers above.
+"""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
-from . import weights
-from .caffe_pb2 import TEST, TRAIN, NetParameter, ParamSpec
-from .errors import CaffeCompatError, ParseError, UnsupportedError
-from .fillers.rng import make_rng
-from .net import build, graph
-from .net.filling import fill, trained
+from . import steps
+from .net import saving
+from .net.graph import Graph
 from .net.net import Net
-from .net.slopes import apply, resolve
-from .net.stock import stock
-from .onnx import writer
-from .onnx.lowering import OPSET, lower
-from .onnx.passes import opencv
-from .prototxt import reader, upgrade
-from .prototxt.parser import Skipped
-from .prototxt.phase import select, select_skipped
-from .prototxt.splits import insert_splits
-from .prototxt.writer import write_text
-from .types import Shape
-from .weights import snapshot
+from .net.sizes import Batch
+from .onnx.lowering import OPSET, Lowered
+from .onnx.passes.opencv import Target
+from .onnx.writer import Saved, WeightsAs
+from .onnx.writer import save as save_onnx
+from .options import SEED, Filling, Inputs, Onnx, Pass, PathLike, Phase, Reading
+from .prototxt.upgrade import upgrade
 from .weights.trained import Weights
 
-log = logging.getLogger("caffe_compat")
 
-Phase = Literal["TEST", "TRAIN"]
-Inputs = Mapping[str, Sequence[int | None]]
-PathLike = str | Path
-SEED = 1701
-
-
-def read(
+def convert(
     prototxt: PathLike,
+    weights_file: PathLike | Weights | None,
+    path: PathLike,
     *,
     phase: Phase = "TEST",
     level: int = 0,
     stages: Iterable[str] = (),
     inputs: Inputs | None = None,
-    batch: int | Literal["dynamic"] | None = None,
+    batch: Batch = None,
     ignore_unknown: bool = False,
     fork: str | None = None,
-    stored: Mapping[str, Sequence[Shape]] | None = None,
+    seed: int = SEED,
+    rng: str = "boost-1.64",
+    slopes: Literal["auto"] | None = None,
+    opset: int = OPSET,
+    weights_as: WeightsAs | None = None,
+    blobs: Sequence[str] = (),
+    target: Target = "onnxruntime",
+    fold_batchnorm: bool = False,
+    passes: Sequence[Pass] = (),
+) -> Saved:
+    """Convert a prototxt and its weights to an ONNX file: `load` and `to_onnx` in one.
+
+    Args:
+        prototxt: the net.
+        weights_file: a caffemodel or Caffe's HDF5; None: the fillers draw all weights.
+        path: the file to write; what was there stays if this fails.
+        phase: as for `read`, like all up to `fork`.
+        level: NetState's level.
+        stages: NetState's stages.
+        inputs: shapes that override or supply the inputs'.
+        batch: the size of every input's first axis.
+        ignore_unknown: accept fields that only a fork knows.
+        fork: whose layers.
+        seed: as for `load`, like `rng` and `slopes`.
+        rng: whose random numbers.
+        slopes: `auto`, or None.
+        opset: as for `to_onnx`, like all that follow.
+        weights_as: `inline`, `external` or `in-place`.
+        blobs: blobs to add to the outputs.
+        target: the reader of the file.
+        fold_batchnorm: fold BatchNorm and Scale into the layers before them.
+        passes: further rewrites of the lowered net.
+
+    Raises:
+        CaffeCompatError: as for `load` and `to_onnx`.
+    """
+    reading = Reading(phase, level, tuple(stages), inputs or {}, batch, ignore_unknown, fork)
+    drawing = Filling(seed, rng, slopes)
+    onnx = Onnx(opset, weights_as, tuple(blobs), target, fold_batchnorm, tuple(passes))
+
+    stored = steps.open_weights(weights_file)
+    message, unknown = steps.read(prototxt, reading)
+    current = upgrade(message)
+    selected = steps.select(current, reading)
+    graph = steps.build(selected, unknown, reading, stored)
+    net = steps.fill(graph, stored, drawing)
+    folded = steps.fold(net, onnx)
+    lowered = steps.lower(folded, onnx)
+    rewritten = steps.rewrite(lowered, folded, onnx)
+    return save_onnx(rewritten, path, onnx.weights_as)
+
+
+def read(
+    prototxt: PathLike,
+    weights_file: PathLike | Weights | None = None,
+    *,
+    phase: Phase = "TEST",
+    level: int = 0,
+    stages: Iterable[str] = (),
+    inputs: Inputs | None = None,
+    batch: Batch = None,
+    ignore_unknown: bool = False,
+    fork: str | None = None,
     splits: bool = False,
-) -> graph.Graph:
-    """Read a net's prototxt of any era: its layers in that phase, with their shapes.
+) -> Graph:
+    """Read a net's prototxt of any era: the layers of one phase, with their shapes.
 
     Args:
         prototxt: the file.
+        weights_file: its weights, if there are any: the number and the shapes of a layer's blobs
+            can tell whose layer it is.
         phase: TEST or TRAIN; with `level` and `stages` it selects the layers, as Caffe does.
         level: NetState's level.
-        stages: NetState's stages, beside those that the file gives.
-        inputs: shapes that override or supply those of the inputs; None for an axis of any size.
-        batch: the size of every input's first axis, `dynamic` for any.
+        stages: NetState's stages, beside those of the file.
+        inputs: shapes by input that override or supply the prototxt's; None for an open axis.
+        batch: the size of every input's first axis, `dynamic` for an open one.
         ignore_unknown: accept fields that only a fork knows, without their meaning.
-        fork: whose layers those are that forks of Caffe define differently under one name.
-        stored: by layer name the shapes of the blobs in the weights file, where there is one.
-        splits: put in the Split layers that Caffe puts behind a blob with several readers, so that
-            the layers and blobs are Caffe's own, by its names.
+        fork: whose layers, for types that forks of Caffe define differently under one name.
+        splits: insert the Split layers that Caffe inserts behind a blob with several readers, so
+            that layers and blobs are Caffe's own, by its names.
 
     Raises:
-        ParseError: the file is no prototxt, or a layer that runs has a field that is not known.
+        ParseError: the file is no prototxt, or a layer of the phase has an unknown field.
         UnsupportedError: the net's unsupported layer types, all at once.
         ShapeError: what Caffe's CHECKs refuse.
     """
-    number = {"TEST": TEST, "TRAIN": TRAIN}[phase]
-    stages = tuple(stages)
-    net, skipped = reader.read_net(prototxt, number)
-    kept = select_skipped(skipped, net, number, level, stages)
-    untyped = [skip for skip in kept if skip.field == "type"]  # V1's enum lacks the value
-    if untyped:
-        raise UnsupportedError(
-            "; ".join(
-                f"layer '{skip.layer_name}' ({skip.value}): unknown layer type" for skip in untyped
-            )
-        )
-    selected = select(upgrade.upgrade(net), number, level, stages)
-    if splits:
-        selected = insert_splits(selected)
-    layers = build.create(selected, fork, stored)
-    if kept and not ignore_unknown:
-        raise ParseError(
-            f"{_list(kept)}; --ignore-unknown (ignore_unknown=True) reads on without their meaning"
-        )
-    for skip in skipped:
-        log.warning("skipped: %s", skip)
-    built = build.connect(selected, layers, inputs)
-    if batch is None:
-        return built
-    size = None if batch == "dynamic" else batch
-    every = {v.blob: (size, *v.dims[1:]) for v in built.inputs if v.dims}
-    return build.connect(selected, layers, every)
+    reading = Reading(
+        phase, level, tuple(stages), inputs or {}, batch, ignore_unknown, fork, splits
+    )
+    return read_graph(prototxt, steps.open_weights(weights_file), reading)
 
 
 def load(
     prototxt: PathLike,
-    weights_file: PathLike | None = None,
+    weights_file: PathLike | Weights | None = None,
     *,
     seed: int = SEED,
     rng: str = "boost-1.64",
@@ -108,78 +138,36 @@ def load(
     level: int = 0,
     stages: Iterable[str] = (),
     inputs: Inputs | None = None,
-    batch: int | Literal["dynamic"] | None = None,
+    batch: Batch = None,
     ignore_unknown: bool = False,
     fork: str | None = None,
     slopes: Literal["auto"] | None = None,
 ) -> Net:
-    """Read a net with its weights: those of a file, and what the file lacks from the fillers.
+    """Read a net with its weights: those of a file, and the fillers' for layers that it lacks.
 
     Args:
         prototxt: the net.
-        weights_file: a caffemodel or Caffe's HDF5; layers are found by name. None: the fillers
-            draw all of it.
+        weights_file: a caffemodel or Caffe's HDF5, whose layers are found by name; None: the
+            fillers draw all weights.
         seed: of the fillers' random numbers; 0 to 2**32 - 1.
         rng: whose random numbers: `boost-1.64` (Caffe built with Boost 1.64 or later),
             `boost-1.56`, `boost-1.55`, or `fast` (numpy's, not Caffe's).
-        phase: as for `read`, as are the others.
+        phase: as for `read`, like all up to `fork`.
         level: NetState's level.
         stages: NetState's stages.
         inputs: shapes that override or supply the inputs'.
-        batch: the size of every input's first axis, `dynamic` for any.
+        batch: the size of every input's first axis, `dynamic` for an open one.
         ignore_unknown: accept fields that only a fork knows.
-        fork: whose layers those are that forks define differently; the number and the shapes of a
-            layer's blobs in the file may tell, too.
-        slopes: `auto` finds the slope of every msra filler in the net itself, in the place of
-            the `a` that the prototxt gives; PReLU slopes are those of the file where it has them.
+        fork: whose layers.
+        slopes: `auto` finds the slope of every msra filler in the net itself, in place of the
+            prototxt's `a`; PReLU slopes are those of the weights file where it has them.
 
     Raises:
         WeightsError: the file is damaged, is not one, or does not fit the net.
         CaffeCompatError: as for `read`.
     """
-    if slopes not in (None, "auto"):
-        raise CaffeCompatError(f"slopes is {slopes!r}; it is 'auto' or None")
-    held = None if weights_file is None else weights.read(weights_file)
-    layers = held.layers if held else ()
-    shapes = {layer.name: [blob.array.shape for blob in layer.blobs] for layer in layers}
-    built = read(
-        prototxt,
-        phase=phase,
-        level=level,
-        stages=stages,
-        inputs=inputs,
-        batch=batch,
-        ignore_unknown=ignore_unknown,
-        fork=fork,
-        stored=shapes,
-    )
-    if slopes:
-        built = _resolve(built, held)
-    stream = make_rng(rng, seed)
-    if held is None:
-        net = fill(built, stream)
-        left = {node.layer.name for node in built.nodes}
-    else:
-        net, report = trained(built, held, stream)
-        left = set(report.left)
-        if left:
-            log.warning(
-                "left at their fillers, since %s does not have them: %s",
-                weights_file,
-                ", ".join(report.left),
-            )
-        if report.unused:
-            log.info("in %s and not in the net: %s", weights_file, ", ".join(report.unused))
-    _warn_of_zeros(built, left)
-    return net
-
-
-def _resolve(built: graph.Graph, held: Weights | None) -> graph.Graph:
-    """The net with the stds that its rectifiers ask of its msra fillers."""
-    resolved = resolve(built, held)
-    if not any(each.filler.type == "msra" for each in resolved):
-        log.warning("no layer's weights have an msra filler, so slopes change nothing")
-    return apply(built, resolved)
+    reading = Reading(phase, level, tuple(stages), inputs or {}, batch, ignore_unknown, fork)
+    return load_net(prototxt, steps.open_weights(weights_file), reading, Filling(seed, rng, slopes))
 
 
 def to_onnx(
@@ -187,10 +175,12 @@ def to_onnx(
     path: PathLike,
     *,
     opset: int = OPSET,
-    weights_as: writer.WeightsAs | None = None,
+    weights_as: WeightsAs | None = None,
     blobs: Sequence[str] = (),
-    target: opencv.Target = "onnxruntime",
-) -> writer.Saved:
+    target: Target = "onnxruntime",
+    fold_batchnorm: bool = False,
+    passes: Sequence[Pass] = (),
+) -> Saved:
     """Write a net as an ONNX file.
 
     Args:
@@ -199,127 +189,48 @@ def to_onnx(
         opset: the version of ONNX's operators.
         weights_as: `inline`, `external` (PATH.data beside it) or `in-place` (the caffemodel
             itself); by default inline below 1.5 GB, external above.
-        blobs: blobs to give as outputs beside the net's own.
-        target: who will read it: `onnxruntime`, or `opencv`, OpenCV 5's own importer.
+        blobs: blobs to add to the net's own outputs.
+        target: the reader of the file: `onnxruntime`, or `opencv`, OpenCV 5's own importer.
+        fold_batchnorm: fold BatchNorm and Scale into the layers before them where that is exact.
+        passes: further rewrites of the lowered net, applied in order.
 
     Raises:
         UnsupportedError: the layers that have no exact ONNX form, or that the target cannot
             compute, all at once.
+        CaffeCompatError: the file cannot be written.
     """
-    extra = [net.graph.blob(name) for name in blobs]
-    return writer.save(opencv.fit(lower(net, opset, extra), net, target), path, weights_as)
-
-
-def save_stock(
-    prototxt: PathLike, built: graph.Graph, path: PathLike, *, fix_decay: bool = False
-) -> None:
-    """Write a net's prototxt for a stock Caffe: it draws the same weights at the same seed.
-
-    The layers of all phases are written, in Caffe's current form; where a slope sets the std of
-    a msra filler, that is a gaussian of this std.
-
-    Args:
-        prototxt: what the graph was read from.
-        built: the graph, as `load` gives it in `Net.graph`.
-        path: the file to write.
-        fix_decay: add `decay_mult: 0` to every PReLU, so that training leaves its slopes alone.
-
-    Raises:
-        ParseError: the prototxt has fields that are not known, and that would be lost.
-        UnsupportedError: what a stock prototxt cannot say.
-    """
-    net, skipped = reader.read_net(prototxt, built.net.state.phase)
-    if skipped:
-        raise ParseError(f"{skipped[0]}; {path} is not written, since it would be lost")
-    write_text(stock(upgrade.upgrade(net), built, fix_decay=fix_decay), path)
+    onnx = Onnx(opset, weights_as, tuple(blobs), target, fold_batchnorm, tuple(passes))
+    return save_onnx(lower_net(net, onnx), path, onnx.weights_as)
 
 
 def save(net: Net, path: PathLike) -> None:
-    """Write a net's weights: a `.caffemodel`, Caffe's HDF5 (`.h5`), or an `.onnx` file.
+    """Write a net by its path's suffix: `.caffemodel`, Caffe's HDF5 (`.h5`), `.prototxt`, `.onnx`.
 
-    The first two hold every blob as Caffe would save it. An ONNX file holds what the net's outputs
-    need: BatchNorm's third blob is in the other two, and a loss without a top computes nothing.
+    The first two have every blob as Caffe would save it. A prototxt has the layers of the net's
+    phase in Caffe's current form. An ONNX file has what the net's outputs need: not BatchNorm's
+    third blob, and no loss without a top.
 
     Raises:
         CaffeCompatError: the suffix is none of these, or the file cannot be written.
     """
-    name = Path(path).name
-    if name.endswith(".onnx"):
+    if Path(path).suffix == ".onnx":
         to_onnx(net, path)
-        return
-    message, places = _with_splits(net)
-    params = [net.arrays[index] if index is not None else () for index in places]
-    if name.endswith(".h5"):
-        snapshot.write_hdf5(
-            path,
-            [layer.name for layer in message.layer],
-            params,
-            [
-                (at, i)
-                for at, index in enumerate(places)
-                if index is not None
-                for i, owner in enumerate(net.graph.nodes[index].owners)
-                if owner != (index, i)
-            ],
-        )
-    elif name.endswith(".caffemodel"):
-        snapshot.write_caffemodel(path, message, params)
     else:
-        raise CaffeCompatError(f"{path}: ends in none of .caffemodel, .caffemodel.h5, .onnx")
+        saving.save(net, path)
 
 
-def _with_splits(net: Net) -> tuple[NetParameter, list[int | None]]:
-    """The layers as Caffe saves them, its Split layers included, and each one's node (or None)."""
-    message = NetParameter(name=net.graph.net.name)
-    places: list[int | None] = []
-    for layer in insert_splits(net.graph.net).layer:
-        done = len(places) - places.count(None)
-        own = done < len(net.graph.nodes) and layer.name == net.graph.nodes[done].layer.name
-        places.append(done if own else None)
-        saved = message.layer.add()
-        saved.CopyFrom(layer)
-        if layer.type == "BatchNorm":
-            del saved.param[:]
-            saved.param.extend([ParamSpec(lr_mult=0)] * 3)
-    return message, places
+def read_graph(prototxt: PathLike, stored: Weights | None, reading: Reading) -> Graph:
+    """Walk the line's first part: read, upgrade, select, build."""
+    message, unknown = steps.read(prototxt, reading)
+    return steps.build(steps.select(upgrade(message), reading), unknown, reading, stored)
 
 
-def convert(
-    prototxt: PathLike,
-    weights_file: PathLike | None,
-    path: PathLike,
-    *,
-    opset: int = OPSET,
-    weights_as: writer.WeightsAs | None = None,
-    phase: Phase = "TEST",
-    inputs: Inputs | None = None,
-    batch: int | Literal["dynamic"] | None = None,
-    fork: str | None = None,
-    target: opencv.Target = "onnxruntime",
-) -> writer.Saved:
-    """From a prototxt and a caffemodel to an ONNX file; `load` and `to_onnx` in one."""
-    net = load(prototxt, weights_file, phase=phase, inputs=inputs, batch=batch, fork=fork)
-    return to_onnx(net, path, opset=opset, weights_as=weights_as, target=target)
+def load_net(prototxt: PathLike, stored: Weights | None, reading: Reading, drawing: Filling) -> Net:
+    """Walk the line up to a net with weights."""
+    return steps.fill(read_graph(prototxt, stored, reading), stored, drawing)
 
 
-def _list(skipped: Sequence[Skipped]) -> str:
-    most = "; ".join(str(skip) for skip in skipped[:5])
-    return most + (f"; and {len(skipped) - 5} more" if len(skipped) > 5 else "")
-
-
-def _warn_of_zeros(built: graph.Graph, left: set[str]) -> None:
-    """Name the layers whose weights are all zero because the prototxt gives no filler."""
-    zero = [
-        node.layer.name
-        for index, node in enumerate(built.nodes)
-        if node.layer.name in left and not node.layer.proto.blobs
-        for i, blob in enumerate(node.blobs)
-        if blob.name.startswith(("weight", "W_"))
-        and node.owners[i] == (index, i)
-        and blob.filler is not None
-        and (blob.filler.type, blob.filler.value) == ("constant", 0)
-    ]
-    if zero:
-        log.warning(
-            "weights are all 0, for want of a weight_filler: %s", ", ".join(dict.fromkeys(zero))
-        )
+def lower_net(net: Net, onnx: Onnx) -> Lowered:
+    """Walk the line from a net to its ONNX model in memory: fold, lower, passes."""
+    folded = steps.fold(net, onnx)
+    return steps.rewrite(steps.lower(folded, onnx), folded, onnx)

@@ -121,7 +121,7 @@ def _named() -> Iterator[None]:
     try:
         yield
     except CaffeCompatError as error:
-        raise type(error)(f"PReLULayer: {error}") from error
+        raise error.within("PReLULayer") from error
 
 
 class Filled(NamedTuple):

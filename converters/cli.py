@@ -22,6 +22,16 @@ app = typer.Typer(
 for module in (convert, doctor, export, fold, init, run, show, upgrade):
     app.command(module.__name__.rpartition(".")[2])(ungroup(module.command))
 
+# The options that stand for arguments of the library, where an error proposes those.
+FLAGS = {
+    "batch": "--batch N|dynamic",
+    "fork": "--fork NAME",
+    "ignore_unknown": "--ignore-unknown",
+    "inputs": "--input NAME=1x3x224x224",
+    "mean": "--mean-file FILE",
+    "resize": "--resize HxW",
+    "weights_as": "--weights-as external|in-place",
+}
 LONGEST = 16_384  # characters of an error; a stranger's model may have names of any length
 
 
@@ -48,5 +58,7 @@ def main() -> None:
         if "--debug" in sys.argv:
             raise
         words = " ".join(str(error).split()) or type(error).__name__
+        flags = [FLAGS[name] for name in getattr(error, "arguments", ()) if name in FLAGS]
+        words += f" ({', '.join(flags)})" * bool(flags)
         say(f"error: {words[:LONGEST]}{'…' * (len(words) > LONGEST)}", err=True)
         sys.exit(1)

@@ -64,11 +64,9 @@ def command(
     variants = [doctor.variant(text.strip()) for text in compare.split(",") if text.strip()]
     array = None if data is None else files.read_array(data)
     held = None if weights is None else weights_files.read(weights)
-    layers = held.layers if held else ()
 
     def read(shapes: dict[str, Any]) -> Graph:
-        stored = {layer.name: [blob.array.shape for blob in layer.blobs] for layer in layers}
-        return pipeline.read(net, **selection.keywords() | {"inputs": shapes}, stored=stored)
+        return pipeline.read(net, held, **selection.keywords() | {"inputs": shapes})
 
     shapes: dict[str, Any] = dict(selection.shapes)
     graph = read(shapes)

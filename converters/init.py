@@ -48,7 +48,9 @@ def command(
         raise typer.BadParameter("--fix-decay changes what --stock writes; give --stock too")
     loaded = pipeline.load(net, weights, **filling.keywords(), **selection.keywords())
     if stock is not None:
-        pipeline.save_stock(net, loaded.graph, stock, fix_decay=fix_decay)
+        from caffe_compat.net.stock import save_stock
+
+        save_stock(net, loaded.graph, stock, fix_decay=fix_decay)
         say(f"{stock}  {stock.stat().st_size:,} bytes")
     if output is not None:
         pipeline.save(loaded, output)

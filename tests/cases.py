@@ -13,7 +13,8 @@ from caffe_compat import weights
 from caffe_compat.caffe_pb2 import TEST, TRAIN, NetParameter
 from caffe_compat.fillers.rng import BoostRng
 from caffe_compat.net.build import build
-from caffe_compat.net.filling import fill, trained
+from caffe_compat.net.filling import fill
+from caffe_compat.net.filling import load as load_weights
 from caffe_compat.net.net import Net
 from caffe_compat.onnx.lowering import Lowered, lower
 from caffe_compat.prototxt import upgrade
@@ -40,7 +41,9 @@ def load(folder):
     """A golden case: the net with its recorded weights, and the recorded arrays."""
     net = make((folder / "net.prototxt").read_text())
     if (folder / "weights.caffemodel").exists():
-        net, _ = trained(net.graph, weights.read(folder / "weights.caffemodel"), BoostRng(1701))
+        net, _ = load_weights(
+            net.graph, weights.read(folder / "weights.caffemodel"), BoostRng(1701)
+        )
     with np.load(folder / "io.npz") as io:
         return net, dict(io)
 

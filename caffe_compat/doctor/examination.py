@@ -15,7 +15,8 @@ from ..caffe_pb2 import FillerParameter, LayerParameter
 from ..errors import ParseError, ShapeError
 from ..fillers.rng import Rng, make_rng
 from ..layers.layer import Blob
-from ..net.filling import fill, trained
+from ..net.filling import fill
+from ..net.filling import load as load_weights
 from ..net.graph import Graph, Node
 from ..net.net import Net
 from ..net.slopes import apply, resolve
@@ -152,7 +153,7 @@ def _draw(graph: Graph, weights: Weights | None, rng: Rng) -> tuple[Net, frozens
     """The net, and the layers whose blobs are the file's."""
     if weights is None:
         return fill(graph, rng), frozenset()
-    net, report = trained(graph, weights, rng)
+    net, report = load_weights(graph, weights, rng)
     return net, frozenset(node.layer.name for node in graph.nodes) - set(report.left)
 
 

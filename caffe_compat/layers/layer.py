@@ -155,7 +155,7 @@ def named(proto: LayerParameter) -> Iterator[None]:
     try:
         yield
     except CaffeCompatError as error:
-        raise type(error)(f"layer '{proto.name}' ({proto.type}): {error}") from error
+        raise error.within(f"layer '{proto.name}' ({proto.type})") from error
     except MemoryError as error:
         reason = str(error) or "not enough memory"
         raise CaffeCompatError(f"layer '{proto.name}' ({proto.type}): {reason}") from error

@@ -82,7 +82,8 @@ def find(
         )
         raise UnsupportedError(
             f"is not the same layer in every fork of Caffe, and nothing here "
-            f"tells whose it is; name the fork (--fork). {forks}"
+            f"tells whose it is; name the fork (fork=...). {forks}",
+            arguments=("fork",),
         )
     return chosen[0]
 

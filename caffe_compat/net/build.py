@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 
 from ..caffe_pb2 import NetParameter
-from ..errors import ShapeError, UnsupportedError
+from ..errors import ShapeError, UnsupportedError, joined
 from ..layers.layer import Layer, check_arity, named
 from ..layers.names import Names
 from ..layers.registry import find, registry
@@ -16,9 +14,8 @@ from ..types import Dims, Shape
 from .aliasing import check_aliases
 from .graph import Graph, Node, Value
 from .sharing import Sharing
-from .varying import find_varying
-
-_MOST_AXES, _MOST_VALUES = 32, 2**31 - 1  # blob.hpp: kMaxBlobAxes, and INT_MAX in Reshape
+from .sizes import Batch, check_size, input_sizes
+from .varying import Varying
 
 
 def build(
@@ -61,16 +58,17 @@ def create(
     if fork and fork not in forks:
         raise UnsupportedError(f"no fork '{fork}' is known; these are: {', '.join(forks)}")
     layers: list[Layer] = []
-    refused: list[str] = []
+    refused: list[UnsupportedError] = []
     for proto in net.layer:
         held = (stored or {}).get(proto.name) or None
         try:
             with named(proto):
                 layers.append(find(proto, types, fork, held)(proto))
         except UnsupportedError as error:
-            refused.append(str(error))
+            refused.append(error)
     if refused:
-        raise UnsupportedError("; ".join(refused))
+        message, arguments = joined(refused)
+        raise UnsupportedError(message, arguments=arguments)
     return layers
 
 
@@ -78,6 +76,7 @@ def connect(
     net: NetParameter,
     layers: Sequence[Layer],
     inputs: Mapping[str, Sequence[int | None]] | None = None,
+    batch: Batch = None,
 ) -> Graph:
     """The graph of a net's layers; the arguments are those of `build`.
 
@@ -85,15 +84,15 @@ def connect(
         ShapeError: what Caffe's CHECKs refuse, with the layer's name.
         UnsupportedError: Caffe would overwrite a blob that it still reads.
     """
-    given = {name: tuple(dims) for name, dims in (inputs or {}).items()}
-    walk = _Walk(layers, given)
+    sizes = {name: tuple(dims) for name, dims in (inputs or {}).items()}
+    walk = _Walk(layers, sizes, batch)
     graph = Graph(net, tuple(walk.nodes), tuple(walk.fed), walk.outputs)
     check_aliases(graph.nodes, graph.outputs)
-    unknown = set(given) - {value.blob for value in graph.inputs}
+    unknown = set(sizes) - {value.blob for value in graph.inputs}
     if unknown:
         have = ", ".join(value.blob for value in graph.inputs) or "none"
         raise ShapeError(f"the net has no input '{sorted(unknown)[0]}'; its inputs: {have}")
-    return _open(graph, layers, given)
+    return walk.varying.mark(graph)
 
 
 class _Walk:
@@ -102,13 +101,14 @@ class _Walk:
     Args:
         layers: the layers.
         inputs: the shapes that the caller gives for some of the blobs that it feeds.
-        times: what the sizes that only data decide (`Layer.varies`) are multiplied by.
+        batch: the size of the first axis of all that it feeds.
     """
 
-    def __init__(self, layers: Sequence[Layer], inputs: Mapping[str, Dims], times: int = 1) -> None:
+    def __init__(self, layers: Sequence[Layer], inputs: Mapping[str, Dims], batch: Batch) -> None:
         self.nodes: list[Node] = []
         self.fed: list[Value] = []
-        self._inputs, self._times = inputs, times
+        self.varying = Varying()
+        self._inputs, self._batch = inputs, batch
         self._current: dict[str, Value] = {}  # each blob's last version so far
         self._readers: Counter[str] = Counter()
         self._losses: set[str] = set()  # values with a loss weight of their own
@@ -117,13 +117,20 @@ class _Walk:
         self._sharing = Sharing()
         for layer in layers:
             with layer.named():
-                self.nodes.append(self._node(layer))
+                node = self._node(layer)
+            self.nodes.append(node)
+            self.varying.follow(node, self._fixed(node))
 
     @property
     def outputs(self) -> tuple[Value, ...]:
         """The blobs that no layer reads, sorted by name as Caffe does."""
         last = sorted(self._current.items())
         return tuple(value for _, value in last if not self._readers[value.name])
+
+    def _fixed(self, node: Node) -> set[str]:
+        """Return the names of the tops whose shapes do not follow from the bottoms'."""
+        fed = [node.tops[i] for i in node.layer.feeds()]
+        return {top.name for top in fed if top.blob in self._inputs}
 
     def _node(self, layer: Layer) -> Node:
         bottoms = self._bottoms(layer)
@@ -137,7 +144,7 @@ class _Walk:
             raise ShapeError(f"top blob '{twice[0]}' produced by multiple sources")
         blobs = tuple(layer.blobs(*given))
         for blob in blobs:
-            _check_size(blob.name, blob.shape)
+            check_size(blob.name, blob.shape)
         tops = tuple(
             self._top(layer, i, blob, shape)
             for i, (blob, shape) in enumerate(zip(names, shapes, strict=True))
@@ -169,22 +176,20 @@ class _Walk:
             raise UnsupportedError(f"top {i} has no name; ONNX takes such a tensor for none")
         self._check_overwritten(layer, i, blob)
         fed = i in layer.feeds()
-        if fed and blob in self._inputs:
-            shape = _override(blob, shape, self._inputs[blob])
-        if shape is None:
-            raise ShapeError(
-                f"the shape of '{blob}' is not in the prototxt; give it as an input "
-                f"shape, as in --input {blob}=1x3x224x224"
-            )
-        shape = tuple(n * self._times if i in layer.varies else n for i, n in enumerate(shape))
-        _check_size(blob, shape)
+        dims: Dims = ()
+        if fed:
+            shape, dims = input_sizes(blob, shape, self._inputs.get(blob), self._batch)
+        elif shape is None:
+            raise ShapeError(f"'{blob}' has no shape")
+        check_size(blob, shape)
         self._writers[blob] -= 1
-        # What the caller feeds keeps its name; else the last writer has it.
+        # A blob that the caller feeds keeps its name; else the last writer has it.
         last = self._writers[blob] <= 0 and all(value.blob != blob for value in self.fed)
         name = self._names.unique(blob if fed or last else f"{blob}/{layer.name}")
         value = Value(name, blob, shape, shape)
         if fed:
             self.fed.append(value)
+            self.varying.open(value, dims)
         return value
 
     def _check_overwritten(self, layer: Layer, i: int, blob: str) -> None:
@@ -208,26 +213,6 @@ def _top_names(layer: Layer) -> list[str]:
     return tops
 
 
-def _override(blob: str, shape: Shape | None, dims: Dims) -> Shape:
-    """The caller's shape for an input, with the prototxt's sizes where it says None."""
-    if shape is not None and len(shape) == len(dims):
-        return tuple(s if d is None else d for s, d in zip(shape, dims, strict=True))
-    if None in dims:
-        raise ShapeError(f"'{blob}': {dims} leaves sizes open that the prototxt does not give")
-    return tuple(d for d in dims if d is not None)
-
-
-def _check_size(blob: str, shape: Shape) -> None:
-    """What Blob::Reshape refuses; also a blob of no values, whose data Caffe cannot read."""
-    if any(n < 1 for n in shape):
-        raise ShapeError(f"'{blob}' would have the shape {shape}; every axis needs at least 1")
-    if len(shape) > _MOST_AXES or math.prod(shape) > _MOST_VALUES:
-        raise ShapeError(
-            f"'{blob}' would have the shape {shape}; a blob has at most {_MOST_AXES} "
-            f"axes and {_MOST_VALUES} values"
-        )
-
-
 def _loss_weights(layer: Layer, tops: int) -> tuple[float, ...]:
     weights = tuple(layer.proto.loss_weight)
     if not weights and layer.loss:
@@ -239,31 +224,3 @@ def _loss_weights(layer: Layer, tops: int) -> tuple[float, ...]:
     if len(weights) != tops:
         raise ShapeError(f"loss_weight is given {len(weights)} times for {tops} top blob(s)")
     return weights
-
-
-def _open(graph: Graph, layers: Sequence[Layer], inputs: Mapping[str, Dims]) -> Graph:
-    """The graph with None in its values' dims on the axes that vary."""
-    if not any(layer.varies for layer in layers) and all(None not in d for d in inputs.values()):
-        return graph
-    values = list(graph.values)
-    axes = find_varying(
-        lambda dims, times: [v.shape for n in _Walk(layers, dims, times).nodes for v in n.tops],
-        [value.shape for value in values],
-        inputs,
-        {value.blob: value.shape for value in graph.inputs},
-    )
-    found = {top.name: node.layer.varies for node in graph.nodes for top in node.tops}
-    dims = {
-        value.name: tuple(
-            None if i in open_ or i in found[value.name] else n for i, n in enumerate(value.shape)
-        )
-        for value, open_ in zip(values, axes, strict=True)
-    }
-
-    def mark(marked: Iterable[Value]) -> tuple[Value, ...]:
-        return tuple(replace(value, dims=dims[value.name]) for value in marked)
-
-    nodes = tuple(
-        replace(node, bottoms=mark(node.bottoms), tops=mark(node.tops)) for node in graph.nodes
-    )
-    return Graph(graph.net, nodes, mark(graph.inputs), mark(graph.outputs))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from math import prod
 
 import numpy as np
@@ -62,7 +63,7 @@ def _memory() -> int | None:
         return None
 
 
-def trained(graph: Graph, weights: Weights, rng: Rng) -> tuple[Net, Report]:
+def load(graph: Graph, weights: Weights, rng: Rng) -> tuple[Net, Report]:
     """The net with a weights file's blobs, and what the file lacks from the fillers.
 
     Layers are found by name, as Caffe's CopyTrainedLayersFrom does. Nothing is copied: arrays
@@ -72,7 +73,7 @@ def trained(graph: Graph, weights: Weights, rng: Rng) -> tuple[Net, Report]:
     Raises:
         WeightsError: a layer's blobs do not fit the file's.
     """
-    copied, report = loaded(graph, weights)
+    copied, report = match_weights(graph, weights)
     owned: dict[Place, Array] = {}
     if report.left or any(node.layer.proto.blobs for node in graph.nodes):
         drawn = fill(graph, rng)
@@ -88,7 +89,7 @@ def trained(graph: Graph, weights: Weights, rng: Rng) -> tuple[Net, Report]:
     return Net(graph, params), report
 
 
-def loaded(graph: Graph, weights: Weights) -> tuple[dict[Place, Array], Report]:
+def match_weights(graph: Graph, weights: Weights) -> tuple[dict[Place, Array], Report]:
     """The blobs that a net takes from a weights file, by the places that own them.
 
     Raises:
@@ -127,3 +128,25 @@ def carried(node: Node) -> list[Array]:
             raise WeightsError(f"the prototxt's blob has {data.size} values for {blob.shape}")
         arrays.append(data.reshape(blob.shape))
     return arrays
+
+
+def without_filler(graph: Graph, layers: Iterable[str]) -> list[str]:
+    """Return those of the layers whose weights are all 0, since the prototxt gives no filler.
+
+    Args:
+        graph: the net.
+        layers: names of layers whose blobs their fillers drew.
+    """
+    names = set(layers)
+    return list(
+        dict.fromkeys(
+            node.layer.name
+            for index, node in enumerate(graph.nodes)
+            if node.layer.name in names and not node.layer.proto.blobs
+            for i, blob in enumerate(node.blobs)
+            if blob.name.startswith(("weight", "W_"))
+            and node.owners[i] == (index, i)
+            and blob.filler is not None
+            and (blob.filler.type, blob.filler.value) == ("constant", 0)
+        )
+    )

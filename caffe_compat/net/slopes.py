@@ -33,7 +33,7 @@ from ..layers.families.recurrent import RNN, Recurrent
 from ..layers.layer import Blob, Layer
 from ..types import Array
 from ..weights.trained import Weights
-from .filling import carried, loaded
+from .filling import carried, match_weights
 from .graph import Graph, Node
 from .sharing import Place
 
@@ -122,7 +122,7 @@ def resolve(graph: Graph, weights: Weights | None = None) -> tuple[Resolved, ...
     Raises:
         CaffeCompatError: the weights do not fit the net; a PReLU's filler is refused.
     """
-    held = loaded(graph, weights)[0] if weights else {}
+    held = match_weights(graph, weights)[0] if weights else {}
     found = [_rectifier(graph, node, held) for node in graph.nodes]
     before, after = _before(graph, found), _after(graph, found)
     resolved = []

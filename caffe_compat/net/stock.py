@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from .. import fillers
 from ..caffe_pb2 import FillerParameter, LayerParameter, NetParameter
-from ..errors import ShapeError, UnsupportedError
+from ..errors import ParseError, ShapeError, UnsupportedError
 from ..layers.layer import Blob, named
 from ..prototxt.phase import kept
+from ..prototxt.reader import read_net
+from ..prototxt.upgrade import upgrade
+from ..prototxt.writer import write_text
 from .graph import Graph, Node
 
-__all__ = ["stock"]
+__all__ = ["save_stock", "stock"]
 
 
 def stock(net: NetParameter, graph: Graph, *, fix_decay: bool = False) -> NetParameter:
@@ -115,3 +119,27 @@ def _drop_slopes(layer: LayerParameter) -> None:
                         "of this phase, level and stages: its std is not known"
                     )
                 filler.ClearField("a")
+
+
+def save_stock(
+    prototxt: str | Path, graph: Graph, path: str | Path, *, fix_decay: bool = False
+) -> None:
+    """Write a net's prototxt for a stock Caffe, which draws the same weights at the same seed.
+
+    The layers of all phases are written, in Caffe's current form; where a slope sets the std of
+    an msra filler, that is a gaussian of this std.
+
+    Args:
+        prototxt: the file that the graph was read from.
+        graph: the graph, as `load` gives it in `Net.graph`.
+        path: the file to write.
+        fix_decay: add `decay_mult: 0` to every PReLU, so that training leaves its slopes alone.
+
+    Raises:
+        ParseError: the prototxt has unknown fields, which would be lost.
+        UnsupportedError: a stock prototxt cannot express the net.
+    """
+    net, skipped = read_net(prototxt, graph.net.state.phase)
+    if skipped:
+        raise ParseError(f"{skipped[0]}; {path} is not written, since it would be lost")
+    write_text(stock(upgrade(net), graph, fix_decay=fix_decay), path)

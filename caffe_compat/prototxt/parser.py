@@ -18,6 +18,7 @@ from google.protobuf import text_format
 from google.protobuf.message import Message
 
 from ..errors import ParseError
+from .skipped import Skipped
 
 M = TypeVar("M", bound=Message)
 
@@ -32,41 +33,6 @@ _TOKEN = re.compile(
 # Where a backslash means nothing C++ stops; Python's parser only warns.
 _ESCAPE = re.compile(r"""\\(?:[abfnrtvxuU\\'"]|[0-3][0-7]{2}|[0-7]{1,2}(?![0-7])|(?P<bad>.?))""")
 _CLOSER = {"{": "}", "<": ">", "[": "]"}
-
-
-@dataclass(frozen=True)
-class Skipped:
-    """A field, or a value of an enum, that the schema does not know and the reader left out.
-
-    Attributes:
-        file: the file's name as it was given.
-        line: where the field's name stands, from 1.
-        column: likewise.
-        path: the message it stands in, from the outermost: 'layer[3].convolution_param', or ''.
-        message: that message's type: 'ConvolutionParameter'.
-        field: the field's name.
-        value: the enum value that is unknown; '' where the field itself is.
-        layer: index in the file's `layer` (V2) or `layers` (V1, V0); None outside layers.
-        layer_name: that layer's name.
-    """
-
-    file: str
-    line: int
-    column: int
-    path: str
-    message: str
-    field: str
-    value: str = ""
-    layer: int | None = None
-    layer_name: str = ""
-
-    def __str__(self) -> str:
-        """One line: where it stands, and what is unknown."""
-        owner = f"layer '{self.layer_name}': " if self.layer is not None else ""
-        what = f"{self.message} has no field '{self.field}'"
-        if self.value:
-            what = f"{self.message}.{self.field} has no value '{self.value}'"
-        return f"{self.file}:{self.line}:{self.column}: {owner}{what}"
 
 
 def parse(text: str, kind: type[M], file: str = "<text>") -> M:

@@ -13,7 +13,7 @@ from ..caffe_pb2 import (
     V1LayerParameter,
 )
 from ..errors import ParseError
-from .parser import Skipped
+from .skipped import Skipped
 
 
 def select(

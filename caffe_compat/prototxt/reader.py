@@ -9,7 +9,8 @@ from dataclasses import replace
 from ..caffe_pb2 import TEST, TRAIN, NetParameter, NetState, SolverParameter
 from ..errors import ParseError
 from ..files import foreign_format, read_bytes
-from .parser import Skipped, parse_tolerantly
+from .parser import parse_tolerantly
+from .skipped import Skipped
 
 _SOLVER_ONLY = set(SolverParameter.DESCRIPTOR.fields_by_name) - set(
     NetParameter.DESCRIPTOR.fields_by_name

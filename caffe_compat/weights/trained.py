@@ -74,6 +74,11 @@ class Weights:
     layers: tuple[LayerWeights, ...]
     file: Mapped = field(repr=False)
 
+    @property
+    def shapes(self) -> dict[str, list[Shape]]:
+        """The shapes of each layer's blobs, by the layer's name."""
+        return {layer.name: [blob.array.shape for blob in layer.blobs] for layer in self.layers}
+
     def check(self) -> None:
         """Makes sure that the file is still as it was when opened; call it before use.
 

@@ -237,7 +237,8 @@ def test_weights_that_stay_zero(run, tmp_path):
     )
     status, _, err = run("init", path, "-o", tmp_path / "w.caffemodel")
     assert status == 0
-    assert err == "warning: weights are all 0, for want of a weight_filler: rnn, lstm, embed, fc\n"
+    warning = "weights are all 0, since there is no weight_filler: rnn, lstm, embed, fc"
+    assert err == f"warning: {warning}\n"
 
 
 def test_prelu_slopes_that_decay(run, tmp_path):

@@ -12,6 +12,7 @@ from google.protobuf import text_format
 from caffe_compat import pipeline
 from caffe_compat.caffe_pb2 import NetParameter
 from caffe_compat.errors import ParseError, UnsupportedError
+from caffe_compat.net.stock import save_stock
 from caffe_compat.prototxt import reader
 
 from ..cases import GOLDEN
@@ -66,7 +67,7 @@ def write(tmp_path, text, **options):
     path.write_text(text)
     fix_decay = options.pop("fix_decay", False)
     net = pipeline.load(path, **options)
-    pipeline.save_stock(path, net.graph, out, fix_decay=fix_decay)
+    save_stock(path, net.graph, out, fix_decay=fix_decay)
     return net, out
 
 
@@ -235,6 +236,6 @@ def test_unknown_fields_are_not_lost_silently(tmp_path):
     path.write_text(text + layer("ReLU", "data", "x"))
     graph = pipeline.read(path)
     with pytest.raises(ParseError, match=r"strange.*stock.prototxt is not written"):
-        pipeline.save_stock(path, graph, tmp_path / "stock.prototxt")
+        save_stock(path, graph, tmp_path / "stock.prototxt")
     assert not (tmp_path / "stock.prototxt").exists()
     assert reader.read_net(path)[1]

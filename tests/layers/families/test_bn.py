@@ -180,7 +180,7 @@ def test_the_prototxt_or_the_blobs_or_the_name_tell_forks_apart():
     ],
 )
 def test_what_nothing_tells_apart_is_refused(body, stored):
-    message_ = r"name the fork \(--fork\). segnet: .*; pspnet: .*; yjxiong: .*; caffe-windows: "
+    message_ = r"name the fork \(fork=...\). segnet: .*; pspnet: .*; yjxiong: .*; caffe-windows: "
     with pytest.raises(UnsupportedError, match=message_):
         chosen(body, stored=stored)
 
@@ -231,7 +231,7 @@ def test_the_command_takes_a_fork(tmp_path, monkeypatch, capsys):
     bare = tmp_path / "net.prototxt"
     bare.write_text(text(""))
     for words, status, said in (
-        (["show", bare], 1, "name the fork (--fork)"),
+        (["show", bare], 1, "(--fork NAME)"),
         (["show", bare, "--fork", "segnet"], 0, "2 layers, 6 parameters"),
         (["convert", bare, "-o", tmp_path / "net.onnx", "--fork", "pspnet"], 0, "net.onnx"),
     ):

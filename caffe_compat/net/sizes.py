@@ -1,0 +1,67 @@
+"""The sizes that blobs may have, and those that the caller chooses for the inputs."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, TypeAlias
+
+from ..errors import ShapeError
+from ..types import Dims, Shape
+
+Batch: TypeAlias = int | Literal["dynamic"] | None
+
+_MAX_AXES, _MAX_VALUES = 32, 2**31 - 1  # blob.hpp: kMaxBlobAxes, and INT_MAX in Reshape
+
+
+def check_size(blob: str, shape: Shape) -> None:
+    """Refuse what Blob::Reshape refuses, and a blob of no values, whose data Caffe cannot read.
+
+    Raises:
+        ShapeError: an axis is below 1, or the axes or the values are too many.
+    """
+    if any(n < 1 for n in shape):
+        raise ShapeError(f"'{blob}' would have the shape {shape}; every axis needs at least 1")
+    if len(shape) > _MAX_AXES or math.prod(shape) > _MAX_VALUES:
+        raise ShapeError(
+            f"'{blob}' would have the shape {shape}; a blob has at most {_MAX_AXES} "
+            f"axes and {_MAX_VALUES} values"
+        )
+
+
+def input_sizes(
+    blob: str, shape: Shape | None, dims: Dims | None, batch: Batch
+) -> tuple[Shape, Dims]:
+    """Return an input's shape, and the same with None on its open axes.
+
+    Args:
+        blob: the input's name.
+        shape: what the prototxt gives; None where it gives nothing.
+        dims: what the caller gives instead, None on an open axis; None: nothing.
+        batch: the size of the first axis over both, `dynamic` for an open one.
+
+    Raises:
+        ShapeError: neither gives a shape, or an open axis has no size to be built at.
+    """
+    if dims is not None:
+        shape = _override(blob, shape, dims)
+    elif shape is None:
+        raise ShapeError(
+            f"the shape of '{blob}' is not in the prototxt; give it as an input shape, as in "
+            f'inputs={{"{blob}": (1, 3, 224, 224)}}',
+            arguments=("inputs",),
+        )
+    else:
+        dims = shape
+    if batch is None or not shape:
+        return shape, dims
+    first = shape[0] if batch == "dynamic" else batch
+    return (first, *shape[1:]), (None if batch == "dynamic" else batch, *dims[1:])
+
+
+def _override(blob: str, shape: Shape | None, dims: Dims) -> Shape:
+    """Return the caller's shape for an input, with the prototxt's sizes on its open axes."""
+    if shape is not None and len(shape) == len(dims):
+        return tuple(s if d is None else d for s, d in zip(shape, dims, strict=True))
+    if None in dims:
+        raise ShapeError(f"'{blob}': {dims} leaves sizes open that the prototxt does not give")
+    return tuple(d for d in dims if d is not None)

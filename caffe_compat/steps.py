@@ -1,0 +1,123 @@
+"""The steps of the line, each from a value and its options to the next value."""
+
+from __future__ import annotations
+
+import logging
+
+from . import weights
+from .caffe_pb2 import NetParameter
+from .fillers.rng import make_rng
+from .net import filling, slopes
+from .net.build import connect, create
+from .net.fold import fold_batchnorm
+from .net.graph import Graph
+from .net.net import Net
+from .onnx import lowering
+from .onnx.lowering import Lowered
+from .onnx.passes import opencv
+from .options import Filling, Onnx, PathLike, Reading
+from .prototxt import phase, reader
+from .prototxt.skipped import Unknown
+from .prototxt.splits import insert_splits
+from .weights.trained import Weights
+
+log = logging.getLogger("caffe_compat")
+
+
+def open_weights(source: PathLike | Weights | None) -> Weights | None:
+    """Open a weights file, unless the caller already has; None stays None."""
+    return source if source is None or isinstance(source, Weights) else weights.read(source)
+
+
+def read(prototxt: PathLike, reading: Reading) -> tuple[NetParameter, Unknown]:
+    """Read a net as it is written, and the fields that the schema does not know.
+
+    Raises:
+        ParseError: the file is no prototxt.
+        UnsupportedError: layers of the phase have types that V1 never had.
+    """
+    net, skipped = reader.read_net(prototxt, reading.number)
+    counted = phase.select_skipped(skipped, net, reading.number, reading.level, reading.stages)
+    return net, Unknown(skipped, counted)
+
+
+def select(net: NetParameter, reading: Reading) -> NetParameter:
+    """Keep the layers of the phase, with Caffe's Split layers where they are asked for."""
+    selected = phase.select(net, reading.number, reading.level, reading.stages)
+    return insert_splits(selected) if reading.splits else selected
+
+
+def build(net: NetParameter, unknown: Unknown, reading: Reading, stored: Weights | None) -> Graph:
+    """Build the graph; the stored blobs' shapes tell whose layer it is where forks differ.
+
+    Raises:
+        UnsupportedError: the unsupported layer types, all at once, before unknown fields.
+        ParseError: fields are unknown.
+        ShapeError: what Caffe's CHECKs refuse.
+    """
+    layers = create(net, reading.fork, stored.shapes if stored else None)
+    unknown.accept(ignore=reading.ignore_unknown)
+    return connect(net, layers, reading.inputs, reading.batch)
+
+
+def fill(graph: Graph, stored: Weights | None, drawing: Filling) -> Net:
+    """Give a graph its weights: those of the file, and the fillers' for layers that it lacks.
+
+    Raises:
+        WeightsError: the file does not fit the net.
+        CaffeCompatError: a filler is refused.
+    """
+    if drawing.slopes:
+        resolved = slopes.resolve(graph, stored)
+        if not any(each.filler.type == "msra" for each in resolved):
+            log.warning("no layer's weights have an msra filler, so slopes change nothing")
+        graph = slopes.apply(graph, resolved)
+    rng = make_rng(drawing.rng, drawing.seed)
+    if stored is None:
+        net = filling.fill(graph, rng)
+        drawn = [node.layer.name for node in graph.nodes]
+    else:
+        net, report = filling.load(graph, stored, rng)
+        drawn = list(report.left)
+        if drawn:
+            log.warning(
+                "drawn from their fillers, since they are not in %s: %s",
+                stored.path,
+                ", ".join(drawn),
+            )
+        if report.unused:
+            log.info("in %s and not in the net: %s", stored.path, ", ".join(report.unused))
+    if zeros := filling.without_filler(graph, drawn):
+        log.warning("weights are all 0, since there is no weight_filler: %s", ", ".join(zeros))
+    return net
+
+
+def fold(net: Net, onnx: Onnx) -> Net:
+    """Fold BatchNorm and Scale into the layers before them, if that is asked for."""
+    if not onnx.fold_batchnorm:
+        return net
+    folded, report = fold_batchnorm(net)
+    for line in report.lines():
+        log.info("%s", line)
+    return folded
+
+
+def lower(net: Net, onnx: Onnx) -> Lowered:
+    """Lower a net to ONNX's operators.
+
+    Raises:
+        UnsupportedError: the layers that have no exact ONNX form, all at once.
+    """
+    return lowering.lower(net, onnx.opset, [net.graph.blob(name) for name in onnx.blobs])
+
+
+def rewrite(lowered: Lowered, net: Net, onnx: Onnx) -> Lowered:
+    """Apply the target's passes, then the caller's.
+
+    Raises:
+        UnsupportedError: the layers that the target cannot compute, all at once.
+    """
+    lowered = opencv.fit(lowered, net, onnx.target)
+    for each in onnx.passes:
+        lowered = each(lowered)
+    return lowered
