@@ -1,8 +1,8 @@
 """The errors that this package raises on purpose; all are `CaffeCompatError`.
 
-A message that proposes a remedy speaks of the library's arguments (`fork="segnet"`), and
-`arguments` lists them by name. A front end that has other words for them, as the command line has
-`--fork`, adds its own behind the message.
+A message that proposes a remedy speaks of the library's own arguments (`fork="segnet"`), and
+`remedies` names them. A front end that has other words for them adds these behind the message, as
+the command line adds `--fork NAME`.
 """
 
 from __future__ import annotations
@@ -18,27 +18,27 @@ class CaffeCompatError(Exception):
 
     Args:
         message: the line.
-        arguments: the names of the arguments, of this package's public functions, that the
-            message proposes.
+        remedies: the names of the arguments or functions of the library that it proposes.
 
     Attributes:
-        arguments: the same.
+        remedies: the same.
     """
 
-    def __init__(self, message: object = "", *, arguments: Iterable[str] = ()) -> None:
+    def __init__(self, message: object = "", *, remedies: Iterable[str] = ()) -> None:
         super().__init__(message)
-        self.arguments = tuple(arguments)
+        self.remedies = tuple(remedies)
 
     def within(self: _E, place: str) -> _E:
         """Return the same error with a place in front of its message, as `layer 'conv1'`."""
-        return type(self)(f"{place}: {self}", arguments=self.arguments)
+        return type(self)(f"{place}: {self}", remedies=self.remedies)
 
-
-def joined(errors: Iterable[CaffeCompatError]) -> tuple[str, tuple[str, ...]]:
-    """Return several errors' messages as one, each once, and the arguments of all."""
-    errors = list(errors)
-    messages = dict.fromkeys(str(error) for error in errors)
-    return "; ".join(messages), tuple(dict.fromkeys(a for e in errors for a in e.arguments))
+    @classmethod
+    def joined(cls: type[_E], errors: Iterable[CaffeCompatError]) -> _E:
+        """Return several errors as one: their messages, each once, and all their remedies."""
+        errors = list(errors)
+        messages = dict.fromkeys(str(error) for error in errors)
+        remedies = dict.fromkeys(name for error in errors for name in error.remedies)
+        return cls("; ".join(messages), remedies=remedies)
 
 
 class ParseError(CaffeCompatError, ValueError):

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from . import steps
+from .errors import ParseError
 from .net import saving
 from .net.graph import Graph
 from .net.net import Net
@@ -20,7 +21,8 @@ from .onnx.passes.opencv import Target
 from .onnx.writer import Saved, WeightsAs
 from .onnx.writer import save as save_onnx
 from .options import SEED, Filling, Inputs, Onnx, Pass, PathLike, Phase, Reading
-from .prototxt.upgrade import upgrade
+from .prototxt import reader, writer
+from .prototxt.upgrade import upgrade as upgrade_net
 from .weights.trained import Weights
 
 
@@ -78,7 +80,7 @@ def convert(
 
     stored = steps.open_weights(weights_file)
     message, unknown = steps.read(prototxt, reading)
-    current = upgrade(message)
+    current = upgrade_net(message)
     selected = steps.select(current, reading)
     graph = steps.build(selected, unknown, reading, stored)
     net = steps.fill(graph, stored, drawing)
@@ -170,6 +172,52 @@ def load(
     return load_net(prototxt, steps.open_weights(weights_file), reading, Filling(seed, rng, slopes))
 
 
+def fill(
+    graph: Graph,
+    *,
+    seed: int = SEED,
+    rng: str = "boost-1.64",
+    slopes: Literal["auto"] | None = None,
+) -> Net:
+    """Give a graph, as `read` returns it, the weights that its fillers draw.
+
+    Args:
+        graph: the net without weights.
+        seed: as for `load`, like the others.
+        rng: whose random numbers.
+        slopes: `auto`, or None.
+
+    Raises:
+        CaffeCompatError: a filler is refused, or there is not the memory for the weights.
+    """
+    return steps.fill(graph, None, Filling(seed, rng, slopes))
+
+
+def lower(
+    net: Net,
+    *,
+    opset: int = OPSET,
+    blobs: Sequence[str] = (),
+    target: Target = "onnxruntime",
+    fold_batchnorm: bool = False,
+    passes: Sequence[Pass] = (),
+) -> Lowered:
+    """Return a net as an ONNX model in memory, whose weights stay where they are.
+
+    Args:
+        net: the net with its weights.
+        opset: as for `to_onnx`, like the others.
+        blobs: blobs to add to the outputs.
+        target: the reader of the model.
+        fold_batchnorm: fold BatchNorm and Scale into the layers before them.
+        passes: further rewrites, applied in order.
+
+    Raises:
+        UnsupportedError: as for `to_onnx`.
+    """
+    return lower_net(net, Onnx(opset, None, tuple(blobs), target, fold_batchnorm, tuple(passes)))
+
+
 def to_onnx(
     net: Net,
     path: PathLike,
@@ -219,10 +267,27 @@ def save(net: Net, path: PathLike) -> None:
         saving.save(net, path)
 
 
+def upgrade(prototxt: PathLike, path: PathLike) -> None:
+    """Rewrite a prototxt of any era in Caffe's current form.
+
+    Args:
+        prototxt: the file; all its phases are kept.
+        path: the file to write.
+
+    Raises:
+        ParseError: the prototxt has unknown fields, which would be lost.
+        CaffeCompatError: the file cannot be written.
+    """
+    message, skipped = reader.read_net(prototxt)
+    if skipped:
+        raise ParseError(f"{skipped[0]}; nothing is written, since it would be lost")
+    writer.write_text(upgrade_net(message), path)
+
+
 def read_graph(prototxt: PathLike, stored: Weights | None, reading: Reading) -> Graph:
     """Walk the line's first part: read, upgrade, select, build."""
     message, unknown = steps.read(prototxt, reading)
-    return steps.build(steps.select(upgrade(message), reading), unknown, reading, stored)
+    return steps.build(steps.select(upgrade_net(message), reading), unknown, reading, stored)
 
 
 def load_net(prototxt: PathLike, stored: Weights | None, reading: Reading, drawing: Filling) -> Net:

@@ -30,6 +30,7 @@ FLAGS = {
     "inputs": "--input NAME=1x3x224x224",
     "mean": "--mean-file FILE",
     "resize": "--resize HxW",
+    "register": "--custom PATH.py",
     "weights_as": "--weights-as external|in-place",
 }
 LONGEST = 16_384  # characters of an error; a stranger's model may have names of any length
@@ -58,7 +59,7 @@ def main() -> None:
         if "--debug" in sys.argv:
             raise
         words = " ".join(str(error).split()) or type(error).__name__
-        flags = [FLAGS[name] for name in getattr(error, "arguments", ()) if name in FLAGS]
+        flags = [FLAGS[name] for name in getattr(error, "remedies", ()) if name in FLAGS]
         words += f" ({', '.join(flags)})" * bool(flags)
         say(f"error: {words[:LONGEST]}{'…' * (len(words) > LONGEST)}", err=True)
         sys.exit(1)

@@ -18,11 +18,6 @@ def command(
     ],
 ) -> None:
     """Rewrite a prototxt of any era in Caffe's current form."""
-    from caffe_compat.errors import ParseError
-    from caffe_compat.prototxt import reader, writer
-    from caffe_compat.prototxt.upgrade import upgrade
+    from caffe_compat import pipeline
 
-    message, skipped = reader.read_net(net)
-    if skipped:
-        raise ParseError(f"{skipped[0]}; nothing is written, since it would be lost")
-    writer.write_text(upgrade(message), output)
+    pipeline.upgrade(net, output)

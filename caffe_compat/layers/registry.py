@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import builtins
 import importlib
 import pkgutil
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 from ..caffe_pb2 import LayerParameter
 from ..errors import UnsupportedError
@@ -18,7 +17,6 @@ _L = TypeVar("_L", bound=type[Layer])
 
 
 def register(
-    type: Literal["Python"],
     *,
     module: str,
     layer: str,
@@ -28,21 +26,25 @@ def register(
 ) -> Callable[[_L], _L]:
     """Register a Layer of the caller's for the Python layers that name this module and class.
 
-    A decorator: `@register("Python", module="rpn.proposal_layer", layer="ProposalLayer")` above
-    a subclass of Layer, which finds param_str and the rest of python_param in `self.p`. The
-    module itself is never imported. A later registration takes the place of an earlier one.
+    A decorator: `@register(module="rpn.proposal_layer", layer="ProposalLayer")` above a subclass
+    of Layer, which reads param_str and the rest of python_param in `self.p`. The module itself is
+    never imported. A later registration replaces an earlier one.
+
+    Args:
+        module: python_param's module.
+        layer: python_param's class in it.
+        bottoms: how many bottoms it takes: a number, or (min, max or None).
+        tops: likewise for tops.
+        inplace: whether a top may overwrite its bottom.
 
     Raises:
-        ValueError: `type` is not Python; a type of its own is registered with `layer`.
-        TypeError: what is decorated is no subclass of Layer.
+        TypeError: the decorated class is no subclass of Layer.
     """
-    if type != "Python":
-        raise ValueError(f"register is for Python layers; {type!r} has no module and layer")
 
     def add(cls: _L) -> _L:
-        if not (isinstance(cls, builtins.type) and issubclass(cls, Layer)):
+        if not (isinstance(cls, type) and issubclass(cls, Layer)):
             raise TypeError(f"{cls!r} is no subclass of caffe_compat.Layer")
-        cls.type, cls.types = type, (type,)
+        cls.type, cls.types = "Python", ("Python",)
         cls.param, cls.bottoms, cls.tops, cls.inplace = "python_param", bottoms, tops, inplace
         _python[module, layer] = cls
         return cls
@@ -83,7 +85,7 @@ def find(
         raise UnsupportedError(
             f"is not the same layer in every fork of Caffe, and nothing here "
             f"tells whose it is; name the fork (fork=...). {forks}",
-            arguments=("fork",),
+            remedies=("fork",),
         )
     return chosen[0]
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from ..caffe_pb2 import NetParameter
-from ..errors import ShapeError, UnsupportedError, joined
+from ..errors import ShapeError, UnsupportedError
 from ..layers.layer import Layer, check_arity, named
 from ..layers.names import Names
 from ..layers.registry import find, registry
@@ -67,8 +67,7 @@ def create(
         except UnsupportedError as error:
             refused.append(error)
     if refused:
-        message, arguments = joined(refused)
-        raise UnsupportedError(message, arguments=arguments)
+        raise UnsupportedError.joined(refused)
     return layers
 
 

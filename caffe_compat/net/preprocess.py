@@ -167,8 +167,9 @@ def _from_layer(layer: LayerParameter, folder: Path) -> Preprocess:
         path = (folder / p.mean_file).resolve()
         if not path.is_relative_to(folder.resolve()) or not path.is_file():
             raise ParseError(
-                f"mean_file '{p.mean_file}' is not in the prototxt's folder; name "
-                "the file with --mean-file"
+                f"mean_file '{p.mean_file}' is not in the prototxt's folder; read it with "
+                "mean_array, and give it as mean=...",
+                remedies=("mean",),
             )
         mean = mean_array(path)
     images = layer.image_data_param

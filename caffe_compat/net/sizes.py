@@ -48,7 +48,7 @@ def input_sizes(
         raise ShapeError(
             f"the shape of '{blob}' is not in the prototxt; give it as an input shape, as in "
             f'inputs={{"{blob}": (1, 3, 224, 224)}}',
-            arguments=("inputs",),
+            remedies=("inputs",),
         )
     else:
         dims = shape

@@ -84,7 +84,7 @@ class Unknown:
             more = f"; and {len(self.counted) - 5} more" if len(self.counted) > 5 else ""
             raise ParseError(
                 f"{first}{more}; ignore_unknown=True reads on without their meaning",
-                arguments=("ignore_unknown",),
+                remedies=("ignore_unknown",),
             )
         for skip in self.skipped:
             log.warning("skipped: %s", skip)

@@ -224,7 +224,7 @@ def test_python_layer_imports_nothing(run, net, tmp_path, monkeypatch):
 
 CUSTOM = """
 import caffe_compat
-@caffe_compat.register("Python", module="mine", layer="Twice")
+@caffe_compat.register(module="mine", layer="Twice")
 class Twice(caffe_compat.Layer):
     def forward(self, x):
         return 2 * x

@@ -8,9 +8,7 @@ from ..registry import register
 from .activation import PReLU
 
 
-@register(
-    "Python", module="caffe_compat.plugin", layer="PReLULayer", bottoms=1, tops=1, inplace=True
-)
+@register(module="caffe_compat.plugin", layer="PReLULayer", bottoms=1, tops=1, inplace=True)
 class PReLULayer(PReLU):
     """PReLU, configured by `param_str` in the place of `prelu_param`.
 

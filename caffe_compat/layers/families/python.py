@@ -9,7 +9,7 @@ from ..layer import Layer, layer
 
 @layer(param="python_param", bottoms=(0, None), tops=(0, None))
 class Python(Layer):
-    """What the class that python_param names computes; `layer.register` supplies it.
+    """What the class that python_param names computes; `caffe_compat.register` supplies it.
 
     Refused: unless the caller registers a Layer for its module and class.
     """
@@ -19,6 +19,6 @@ class Python(Layer):
         module, name = self.p.module, self.p.layer
         raise UnsupportedError(
             f"module '{module}', class '{name}' is Python code, which a converter must not run; "
-            f'supply it as a Layer: @caffe_compat.register("Python", module="{module}", '
-            f'layer="{name}"), or in a file given with --custom PATH.py'
+            f'supply it as a Layer: @caffe_compat.register(module="{module}", layer="{name}")',
+            remedies=("register",),
         )
