@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
@@ -10,7 +10,8 @@ from typing import Literal, TypeAlias, get_args
 from .caffe_pb2 import TEST, TRAIN
 from .errors import CaffeCompatError
 from .net.sizes import Batch
-from .onnx.lowering import OPSET, Lowered
+from .onnx.lowering import OPSET
+from .onnx.passes import Pass
 from .onnx.passes.opencv import Target
 from .onnx.writer import WeightsAs
 
@@ -18,7 +19,6 @@ PathLike: TypeAlias = str | Path
 Phase = Literal["TEST", "TRAIN"]
 
 Inputs: TypeAlias = Mapping[str, Sequence[int | None]]
-Pass: TypeAlias = Callable[[Lowered], Lowered]
 SEED = 1701
 
 

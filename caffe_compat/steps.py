@@ -12,7 +12,7 @@ from .net.build import connect, create
 from .net.fold import fold_batchnorm
 from .net.graph import Graph
 from .net.net import Net
-from .onnx import lowering
+from .onnx import lowering, passes
 from .onnx.lowering import Lowered
 from .onnx.passes import opencv
 from .options import Filling, Onnx, PathLike, Reading
@@ -112,12 +112,12 @@ def lower(net: Net, onnx: Onnx) -> Lowered:
 
 
 def rewrite(lowered: Lowered, net: Net, onnx: Onnx) -> Lowered:
-    """Apply the target's passes, then the caller's.
+    """Apply the passes of every conversion, the target's, then the caller's.
 
     Raises:
         UnsupportedError: the layers that the target cannot compute, all at once.
     """
-    lowered = opencv.fit(lowered, net, onnx.target)
+    lowered = opencv.fit(passes.simplify(lowered), net, onnx.target)
     for each in onnx.passes:
         lowered = each(lowered)
     return lowered

@@ -76,9 +76,10 @@ class Options:
         from caffe_compat.errors import UnsupportedError
         from caffe_compat.onnx import writer
         from caffe_compat.onnx.lowering import lower
+        from caffe_compat.onnx.passes import simplify
         from caffe_compat.onnx.passes.bake import bake
 
-        lowered = lower(net, opset)
+        lowered = simplify(lower(net, opset))
         if self.bake_preprocess and preprocess is None:
             raise UnsupportedError(
                 "nothing says how to preprocess: the prototxt has no "

@@ -160,11 +160,12 @@ def _engine(
         return lambda parts: (predictor([(n, None) for n in part]) for part in parts), predictor
     from caffe_compat.images import ray
     from caffe_compat.onnx.lowering import lower
+    from caffe_compat.onnx.passes import simplify
 
     model = (
         opened
         if isinstance(opened, Path)
-        else lower(opened, extra=[opened.graph.blob(name) for name in job.blobs])
+        else simplify(lower(opened, extra=[opened.graph.blob(name) for name in job.blobs]))
     )
     recipe = ray.Recipe(
         ray.model_bytes(model),

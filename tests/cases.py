@@ -17,6 +17,7 @@ from caffe_compat.net.filling import fill
 from caffe_compat.net.filling import load as load_weights
 from caffe_compat.net.net import Net
 from caffe_compat.onnx.lowering import Lowered, lower
+from caffe_compat.onnx.passes import simplify
 from caffe_compat.prototxt import upgrade
 from caffe_compat.prototxt.phase import select
 
@@ -72,19 +73,20 @@ def inline(lowered: Lowered):
     return model
 
 
-def run_onnx(net: Net, feeds, **options):
-    """The net's outputs by onnxruntime, by Caffe name."""
-    model = inline(lower(net, **options))
+def run_model(model, feeds):
+    """An ONNX model's outputs by onnxruntime, by name."""
     session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    wanted = {value.name: value.blob for value in session_outputs(net)}
     used = {i.name for i in session.get_inputs()}
     names = [o.name for o in session.get_outputs()]
-    made = session.run(names, {k: v for k, v in feeds.items() if k in used})
-    return {wanted[name]: array for name, array in zip(names, made, strict=True)}
+    arrays = session.run(names, {k: v for k, v in feeds.items() if k in used})
+    return dict(zip(names, arrays, strict=True))
 
 
-def session_outputs(net: Net):
-    return net.graph.outputs
+def run_onnx(net: Net, feeds, **options):
+    """The net's outputs by onnxruntime, by Caffe name."""
+    outputs = run_model(inline(simplify(lower(net, **options))), feeds)
+    blobs = {value.name: value.blob for value in net.graph.values}
+    return {blobs[name]: array for name, array in outputs.items()}
 
 
 def assert_close(got, want, tolerance=1e-5, what=""):
@@ -141,13 +143,10 @@ def check_varying(text, inputs, others, **options):
 
     `others`: for each run the inputs' shapes, as `inputs` has them but without None.
     """
-    model = inline(lower(make(text, inputs=inputs), **options))
-    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    model = inline(simplify(lower(make(text, inputs=inputs), **options)))
     for shapes in others:
         net = make(text, inputs=shapes)
         feeds = feed(net)
-        wanted = {value.name: value.blob for value in net.graph.outputs}
-        names = [output.name for output in session.get_outputs()]
-        blobs = net.forward(feeds)
-        for name, array in zip(names, session.run(names, feeds), strict=True):
-            assert_close(array, blobs[wanted[name]], 1e-5, f"{name} at {shapes}")
+        blobs = net.run(feeds)
+        for name, array in run_model(model, feeds).items():
+            assert_close(array, blobs[name], 1e-5, f"{name} at {shapes}")

@@ -23,6 +23,7 @@ from ..layers.layer import Layer
 from ..net.graph import Graph, Node, Value
 from ..net.net import Net
 from ..onnx.lowering import lower
+from ..onnx.passes import simplify
 from ..runtime.session import Session
 from ..types import Array
 from .theory import is_weighted, predict_backward, predict_forward
@@ -130,7 +131,8 @@ def run(net: Net, feeds: Mapping[str, Array]) -> dict[str, Array]:
     made = [top for node in net.graph.nodes for top in node.tops]
     fed = {value.name for value in net.graph.inputs}
     try:
-        session = Session(lower(net, extra=[v for v in made if v.name not in fed]), "cpu")
+        extra = [v for v in made if v.name not in fed]
+        session = Session(simplify(lower(net, extra=extra)), "cpu")
         outputs = session.run({name: feeds[name] for name in session.inputs})
     except (DeviceError, UnsupportedError):
         with np.errstate(all="ignore"):

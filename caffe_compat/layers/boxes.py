@@ -54,30 +54,26 @@ def _exp(x: Array) -> Array:
 
 
 def lower_decode(
-    g: Builder, predictions: str, priors: str | Array, variances: str | Array | None, code: int
+    g: Builder, predictions: str, priors: str, variances: str | None, code: int
 ) -> str:
-    """`decode` in ONNX; what the priors alone decide is folded where they are known."""
+    """Write `decode` in ONNX."""
     scaled = predictions if variances is None else g.Mul(predictions, variances)
     if code == PriorBoxParameter.CORNER:
-        return str(g.Add(scaled, priors))
-    least, most = _halve(g, priors)
-    fold = isinstance(priors, np.ndarray)
-    extent: Any = most - least if fold else g.Sub(most, least)
+        return g.Add(scaled, priors)
+    low, high = _lower_corners(g, priors)
+    extent = g.Sub(high, low)
     if code == PriorBoxParameter.CORNER_SIZE:
-        both = np.concatenate([extent] * 2, axis=-1) if fold else g.Concat(extent, extent, axis=-1)
-        return str(g.Add(g.Mul(scaled, both), priors))
-    two, half = np.array(2, np.float32), np.array(0.5, np.float32)
-    middle = (least + most) / two if fold else g.Mul(g.Add(least, most), half)
+        return g.Add(g.Mul(scaled, g.Concat(extent, extent, axis=-1)), priors)
+    half = np.float32(0.5)
+    middle = g.Mul(g.Add(low, high), half)
     place, size = g.Split(scaled, axis=-1, num_outputs=2, outputs=2)
     centre = g.Add(g.Mul(place, extent), middle)
     reach = g.Mul(g.Mul(g.Exp(size), extent), half)
-    return str(g.Concat(g.Sub(centre, reach), g.Add(centre, reach), axis=-1))
+    return g.Concat(g.Sub(centre, reach), g.Add(centre, reach), axis=-1)
 
 
-def _halve(g: Builder, boxes: str | Array) -> Any:
-    """The least and the greatest corners."""
-    if isinstance(boxes, np.ndarray):
-        return boxes[..., :2], boxes[..., 2:]
+def _lower_corners(g: Builder, boxes: str) -> tuple[str, ...]:
+    """Write the min and the max corners."""
     return g.Split(boxes, axis=-1, num_outputs=2, outputs=2)
 
 
@@ -120,7 +116,7 @@ def suppress(boxes: Array, scores: Array, least: float, p: Any) -> Index:
 
 def lower_flat(g: Builder, boxes: str) -> str:
     """Boxes that are inside out made flat, so that like Caffe's they overlap nothing."""
-    least, most = _halve(g, boxes)
+    least, most = _lower_corners(g, boxes)
     return str(g.Concat(least, g.Max(least, most), axis=-1))
 
 
@@ -147,8 +143,8 @@ def lower_suppress_adaptively(g: Builder, boxes: str, scores: str, least: float,
     places = g.Cast(lower_range(g, g.Shape(scores, start=2)), to=FLOAT)
 
     def step(limit: str, kept: str, box: str, score: str, place: str) -> tuple[str, str]:
-        low, high = _halve(g, boxes)
-        own_low, own_high = _halve(g, g.Unsqueeze(box, last))
+        low, high = _lower_corners(g, boxes)
+        own_low, own_high = _lower_corners(g, g.Unsqueeze(box, last))
         extent = g.Relu(g.Sub(g.Min(own_high, high), g.Max(own_low, low)))
         shared = g.ReduceProd(extent, pair, keepdims=0)
         own = g.Unsqueeze(_lower_area(g, box), last)
@@ -177,7 +173,7 @@ def lower_suppress_adaptively(g: Builder, boxes: str, scores: str, least: float,
 
 
 def _lower_area(g: Builder, boxes: str) -> str:
-    low, high = _halve(g, boxes)
+    low, high = _lower_corners(g, boxes)
     return str(g.ReduceProd(g.Sub(high, low), np.array([-1], np.int64), keepdims=0))
 
 

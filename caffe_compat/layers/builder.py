@@ -1,81 +1,108 @@
-"""Writes ONNX nodes: `g.Op(...)` adds one and returns the name of what it makes.
+"""Write ONNX nodes: `g.Op(...)` adds one and returns the names of its outputs.
 
-A lowering sees names only. The builder keeps what they stand for: the shapes of Caffe's
-blobs, the arrays of the parameters, and which tensor ends up carrying a blob's name.
+A lowering sees names only. The builder knows what they stand for: the shapes of Caffe's blobs, the
+arrays of the parameters, and the tensor that carries each blob.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, overload
 
 import numpy as np
 
 from ..errors import UnsupportedError
-from ..types import AnyArray, Dims
+from ..types import AnyArray, Dims, Shape
 from .names import Names
 
 if TYPE_CHECKING:
     import onnx
 
-
-# onnx.TensorProto's. Methods here import onnx when they need it, and layers not at all: whoever
-# only fills a net or computes in numpy, as a plugin of Caffe's does, goes without it.
+# onnx.TensorProto's. onnx is imported where it is used and not by the layers: filling a net and
+# running it in numpy, as a live Caffe's plugin does, need no onnx.
 FLOAT, INT32, INT64, BOOL, DOUBLE = 1, 6, 7, 9, 11
+
+Operand: TypeAlias = "str | AnyArray | np.generic | None"
+"""An operator's input: a tensor's name, a constant, or None for one that is absent."""
+
+_SHARED = 4096  # bytes up to which equal constants are one
+
+
+class Operator(Protocol):
+    """Add a node of one ONNX operator and return its output's name, or `outputs` names."""
+
+    @overload
+    def __call__(self, *inputs: Operand, outputs: None = None, **attributes: Any) -> str: ...
+    @overload
+    def __call__(self, *inputs: Operand, outputs: int, **attributes: Any) -> tuple[str, ...]: ...
+
+
+class Parameter(NamedTuple):
+    """A parameter blob behind an initializer, which may have its bytes under another shape.
+
+    Attributes:
+        name: layer/blob.
+        shape: Caffe's.
+    """
+
+    name: str
+    shape: Shape
 
 
 def int64(*values: int) -> AnyArray:
-    """Axes, sizes or places, in the only type in which ONNX's operators take them."""
+    """Return axes, sizes or indices in the only type in which ONNX's operators take them."""
     return np.array(values, np.int64)
 
 
 class Builder:
-    """Collects the nodes and initializers of one ONNX graph.
+    """The nodes and initializers of one ONNX graph.
 
     Attributes:
         opset: the version of ONNX's default domain that the nodes are written for.
         nodes: the nodes so far, in order.
-        arrays: initializers by name; parameters are added when first used.
-        changed: parameters that ONNX needs in another form than Caffe stores them in.
-        aliases: tensors that stand for another (a Dropout's top in TEST), by name.
+        arrays: the initializers by name; a parameter is added when it is first read.
+        params: the parameters by initializer name, read or not.
+        values: the shapes of the blobs' tensors, with None where a size may vary.
+        changed: the parameters that ONNX needs in another form than Caffe stores them in.
+        aliases: the tensors that stand for another (a Dropout's top in TEST), by name.
     """
 
     def __init__(self, opset: int) -> None:
         self.opset = opset
         self.nodes: list[onnx.NodeProto] = []
         self.arrays: dict[str, AnyArray] = {}
+        self.params: dict[str, Parameter] = {}
+        self.values: dict[str, Dims] = {}
         self.changed: list[str] = []
         self.aliases: dict[str, str] = {}
-        self._params: dict[str, AnyArray] = {}
-        self._dims: dict[str, Dims] = {}
-        self._constants: dict[tuple[Any, ...], str] = {}
+        self._data: dict[str, AnyArray] = {}  # the parameters' arrays
+        self._constants: dict[tuple[object, ...], str] = {}
         self._names = Names()
-        self._readers: Counter[str] = Counter()
+        self._node_names = Names()
         self._layer = ""
         self._begin = 0
 
-    # -- what a lowering calls ---------------------------------------------------------------
+    # -- for a lowering ----------------------------------------------------------------------
 
-    def __getattr__(self, op: str) -> Callable[..., Any]:
-        """`g.Conv(x, w, None, strides=[2, 2])`: a node of that ONNX operator.
+    def __getattr__(self, op: str) -> Operator:
+        """Return the operator of that name: `g.Conv(x, w, None, strides=[2, 2])`.
 
-        Positional arguments are input names (None: absent) or numpy arrays (constants);
-        keywords are attributes, left out where None, a tensor where an array; `outputs=n` gives n
-        names back.
+        Positional arguments are input names (None: absent) or constants; keywords are attributes,
+        left out where None; `outputs=n` returns n names.
         """
         if not op[0].isupper():
             raise AttributeError(op)
 
-        def add(*inputs: str | AnyArray | None, outputs: int = 1, **attributes: Any) -> Any:
-            return self._add(op, inputs, outputs, attributes)
+        def add(*inputs: Operand, outputs: int | None = None, **attributes: Any) -> Any:
+            names = self._add(op, inputs, outputs or 1, attributes)
+            return names[0] if outputs is None else names
 
         return add
 
     def constant(self, value: Any, dtype: Any = None) -> str:
-        """The name of an initializer that holds `value`; equal small ones are shared."""
+        """Return the name of an initializer of that value; equal small ones are shared."""
         array = np.asarray(value, dtype)
-        key = (array.dtype.str, array.shape, array.tobytes()) if array.nbytes <= 4096 else None
+        key = (array.dtype.str, array.shape, array.tobytes()) if array.nbytes <= _SHARED else None
         if key is not None and key in self._constants:
             return self._constants[key]
         name = self._names.unique(f"{self._layer}/constant")
@@ -85,78 +112,69 @@ class Builder:
         return name
 
     def data(self, parameter: str) -> AnyArray:
-        """The array of a parameter, for a lowering that must compute with it."""
-        return self._params[parameter]
+        """Return a parameter's array, for a lowering that must compute with it."""
+        return self._data[parameter]
 
-    def view(self, parameter: str, shape: Sequence[int]) -> str:
-        """The parameter's bytes under another shape, so that they stay where they lie."""
-        array = self._params[parameter].reshape(shape)
-        if array.shape == self._params[parameter].shape:
-            return parameter
-        name = f"{parameter}:{'x'.join(map(str, array.shape))}"
-        self._params[name] = array
+    def view(self, initializer: str, shape: Sequence[int]) -> str:
+        """Return the name of a parameter or constant under another shape; no byte is copied."""
+        if initializer not in self.params:
+            return self.constant(self.arrays[initializer].reshape(shape))
+        array, (owner, original) = self._data[initializer].reshape(shape), self.params[initializer]
+        if array.shape == self._data[initializer].shape:
+            return initializer
+        name = owner if array.shape == original else f"{owner}:{'x'.join(map(str, array.shape))}"
+        self.params[name], self._data[name] = Parameter(owner, original), array
         return name
 
     def change(self, parameter: str, array: AnyArray) -> str:
-        """What ONNX needs in the parameter's place, where its bytes cannot serve as they are."""
+        """Return the name of an array that stands in for a parameter that ONNX cannot read."""
         name = self._names.unique(f"{parameter}:changed")
         self.arrays[name] = np.asarray(array, order="C")
         self.changed.append(parameter)
         return name
 
     def known(self, x: str) -> AnyArray | None:
-        """The value of a tensor that is the same in every run; None of one that may change."""
+        """Return the value of a tensor that is the same in every run, None of any other."""
+        from .folding import evaluate
+
         name = self.resolve(x)
-        if name in self.arrays and name not in self._params:
+        if name in self.params:
+            return None
+        if name in self.arrays:
             return self.arrays[name]
-        makers = [node for node in self.nodes if name in node.output]
-        parts = [self.known(part) for node in makers for part in node.input]
-        held = [part for part in parts if part is not None]
-        if not makers or len(held) < len(parts):
+        node = self.producer(name)
+        if node is None:
             return None
-        attribute = makers[0].attribute
-        if makers[0].op_type == "ConstantOfShape" and attribute:
-            from onnx import numpy_helper
+        values = [self.known(part) for part in node.input]
+        outputs = evaluate(node, [value for value in values if value is not None])
+        return None if outputs is None else outputs[list(node.output).index(name)]
 
-            return np.broadcast_to(numpy_helper.to_array(attribute[0].t), held[0])
-        if makers[0].op_type == "Concat":
-            return np.concatenate(held, axis=attribute[0].i)
-        if makers[0].op_type == "Reshape":
-            sizes = [n or held[0].shape[i] for i, n in enumerate(held[1].tolist())]
-            return held[0].reshape(sizes)
-        return None
-
-    def maker(self, x: str) -> onnx.NodeProto | None:
-        """The node that made a bottom, where the layer being lowered is its only reader."""
-        if self._readers[x] != 1 or x in self.aliases:
-            return None
+    def producer(self, x: str) -> onnx.NodeProto | None:
+        """Return the node that has a tensor among its outputs."""
         return next((node for node in reversed(self.nodes) if x in node.output), None)
-
-    def remove(self, node: onnx.NodeProto) -> None:
-        """Take out a node of an earlier layer, which `maker` gave, to say its part otherwise."""
-        self.nodes.remove(node)
-        self._begin -= 1
 
     def graph(
         self, step: Callable[..., Sequence[str]], inputs: int, ranks: Sequence[int] = ()
     ) -> onnx.GraphProto:
-        """A subgraph of float tensors, for an attribute such as Scan's body.
+        """Return a subgraph of float tensors, for an attribute such as Scan's body.
 
-        `step` gets the names of the inputs, adds nodes by `g.Op(...)` and returns the names of
-        the outputs, each made by a node. From outside it may read parameters and constants.
-        `ranks` are the outputs' where onnxruntime up to 1.23 cannot infer them.
+        Args:
+            step: takes the names of the inputs, adds nodes by `g.Op(...)` and returns the names of
+                the outputs, each of a node. It may read parameters and constants from outside.
+            inputs: how many there are.
+            ranks: the outputs', where onnxruntime up to 1.23 cannot infer them.
         """
         from onnx import helper
 
         outer, self.nodes = self.nodes, []
         names = [self._names.unique(f"{self._layer}/in") for _ in range(inputs)]
         try:
-            made = step(*names)
+            outputs = step(*names)
             body = self.nodes
         finally:
             self.nodes = outer
         for node in body:
-            node.name = self._unique_node(f"{self._layer}/{node.op_type}")
+            node.name = self._node_names.unique(f"{self._layer}/{node.op_type}")
 
         def infos(ends: Sequence[str], ranks: Sequence[int] = ()) -> list[onnx.ValueInfoProto]:
             shapes: list[list[None] | None] = [[None] * rank for rank in ranks]
@@ -165,122 +183,121 @@ class Builder:
                 for name, shape in zip(ends, shapes or [None] * len(ends), strict=True)
             ]
 
-        return helper.make_graph(body, f"{self._layer}/body", infos(names), infos(made, ranks))
+        return helper.make_graph(body, f"{self._layer}/body", infos(names), infos(outputs, ranks))
 
     def dims(self, x: str) -> Dims:
-        """A bottom's shape, None where the size may vary from run to run."""
-        return self._dims[x]
+        """Return a bottom's shape, with None where the size may vary from run to run."""
+        return self.values[x]
 
-    def shape(self, x: str) -> tuple[int, ...]:
-        """A bottom's shape, where all of it must be fixed.
+    def shape(self, x: str) -> Shape:
+        """Return a bottom's shape.
 
         Raises:
-            UnsupportedError: an axis of it was asked to vary.
+            UnsupportedError: a size of it may vary.
         """
-        return tuple(self.fixed(x, axis) for axis in range(len(self._dims[x])))
-
-    def rows(self, x: str) -> str:
-        """A bottom as a matrix, with a row for each item of its first axis."""
-        return x if len(self._dims[x]) == 2 else str(self.Flatten(x, axis=1))
+        return tuple(self.fixed(x, axis) for axis in range(len(self.values[x])))
 
     def fixed(self, x: str, axis: int) -> int:
-        """One dimension of a bottom, which must be fixed.
+        """Return one size of a bottom.
 
         Raises:
-            UnsupportedError: it was asked to vary.
+            UnsupportedError: it may vary.
         """
-        size = self._dims[x][axis]
+        size = self.values[x][axis]
         if size is None:
             raise UnsupportedError(
                 f"needs axis {axis} of its bottom at a fixed size; give the inputs fixed shapes"
             )
         return size
 
-    # -- what the walk over the layers calls -------------------------------------------------
+    def rows(self, x: str) -> str:
+        """Return a bottom as a matrix, with a row for each item of its first axis."""
+        return x if len(self.values[x]) == 2 else self.Flatten(x, axis=1)
+
+    # -- for the walk over the layers, and for passes ----------------------------------------
 
     def parameter(self, name: str, array: AnyArray) -> None:
-        """Make a parameter known; it becomes an initializer when a node reads it."""
-        self._params[name] = array
+        """Add a parameter; it becomes an initializer when a node reads it."""
+        self.params[name], self._data[name] = Parameter(name, array.shape), array
         self._names.take(name)
-
-    def is_parameter(self, name: str) -> bool:
-        """Whether an initializer is a parameter as Caffe stores it, perhaps under another shape."""
-        return name in self._params
 
     def value(self, name: str, dims: Dims) -> None:
-        """Make a blob's tensor known, with its shape."""
-        self._dims[name] = dims
+        """Add a blob's tensor with its shape."""
+        self.values[name] = dims
         self._names.take(name)
 
-    def read_by(self, names: Iterable[str]) -> None:
-        """Count readers of blobs: a layer for each bottom, and the caller of the net."""
-        self._readers.update(names)
+    def unique(self, name: str) -> str:
+        """Take a name for a tensor, with a number behind it where it is taken, and return it."""
+        return self._names.unique(name)
 
     def begin(self, layer: str) -> None:
-        """Start a layer: its nodes will carry its name."""
+        """Start a layer, whose name its nodes will carry."""
         self._layer, self._begin = layer, len(self.nodes)
 
-    def end(self, made: Sequence[str], tops: Sequence[str], inplace: bool) -> None:
-        """Give the tensors that a layer made the names of its tops, and its nodes their names."""
+    def end(self, outputs: Sequence[str], tops: Sequence[str], inplace: bool = False) -> None:
+        """Rename a layer's output tensors to its tops, and name its nodes."""
         own = self.nodes[self._begin :]
         produced = {name for node in own for name in node.output}
-        for tensor, top in zip(made, tops, strict=True):
+        for tensor, top in zip(outputs, tops, strict=True):
             carrier = self.resolve(tensor)
             if carrier in produced:
                 produced.remove(carrier)
                 self._rename(own, carrier, top)
-            elif inplace and any(carrier in node.output for node in self.nodes):
+            elif inplace and self.producer(carrier):
                 self._rename(self.nodes, carrier, top)
             else:
                 self.aliases[top] = carrier
         for node in own:
             last = bool(tops) and tops[0] in node.output
-            node.name = self._unique_node(self._layer if last else f"{self._layer}/{node.op_type}")
+            name = self._layer if last else f"{self._layer}/{node.op_type}"
+            node.name = self._node_names.unique(name)
 
     def resolve(self, name: str) -> str:
-        """The tensor that carries a blob's values, behind any alias."""
+        """Return the tensor that carries a blob's values, behind any alias."""
         while name in self.aliases:
             name = self.aliases[name]
         return name
 
-    def prune(self, outputs: Iterable[str]) -> set[str]:
-        """Drop the nodes that nothing needs; the names of every tensor that is still read."""
+    def finish(self, outputs: Iterable[str]) -> set[str]:
+        """Make every output a node's and drop the nodes that none needs; return what is read."""
         needed = set(outputs)
+        for name in outputs:
+            carrier = self.resolve(name)
+            if carrier != name:
+                del self.aliases[name]
+                self.begin(name)
+                self.end([self.Identity(carrier)], [name])
         kept: list[onnx.NodeProto] = []
         for node in reversed(self.nodes):
             if not needed.isdisjoint(node.output):
                 kept.append(node)
-                needed.update(_reads(node))
+                needed.update(reads(node))
         self.nodes = kept[::-1]
         return needed
 
     # -- inside ------------------------------------------------------------------------------
 
     def _add(
-        self,
-        op: str,
-        inputs: Sequence[str | AnyArray | None],
-        outputs: int,
-        attributes: dict[str, Any],
-    ) -> Any:
+        self, op: str, inputs: Sequence[Operand], outputs: int, attributes: dict[str, Any]
+    ) -> tuple[str, ...]:
         from onnx import helper, numpy_helper
 
         names = []
         for x in inputs:
             name = "" if x is None else self.resolve(x) if isinstance(x, str) else self.constant(x)
-            if name in self._params:
-                self.arrays[name] = self._params[name]
+            if name in self.params:
+                self.arrays[name] = self._data[name]
             names.append(name)
         while names and not names[-1]:
             names.pop()
-        made = [self._names.unique(f"{self._layer}/{op}") for _ in range(outputs)]
-        given: dict[str, Any] = {
+        tensors = tuple(self._names.unique(f"{self._layer}/{op}") for _ in range(outputs))
+        values: dict[str, Any] = {
             key: numpy_helper.from_array(value) if isinstance(value, np.ndarray) else value
             for key, value in attributes.items()
             if value is not None
         }
-        self.nodes.append(helper.make_node(op, names, made, **given))
-        return made[0] if outputs == 1 else tuple(made)
+        self.nodes.append(helper.make_node(op, names, tensors, **values))
+        return tensors
 
     def _rename(self, nodes: Sequence[onnx.NodeProto], old: str, new: str) -> None:
         for node in nodes:
@@ -290,11 +307,8 @@ class Builder:
                         names[i] = new
         self.aliases[old] = new
 
-    def _unique_node(self, name: str) -> str:
-        return self._names.unique(f"node:{name}").removeprefix("node:")
 
-
-def _reads(node: onnx.NodeProto) -> set[str]:
-    """What a node reads, and the nodes of its subgraphs."""
-    inner = (_reads(part) for attribute in node.attribute for part in attribute.g.node)
+def reads(node: onnx.NodeProto) -> set[str]:
+    """Return the tensors that a node and the nodes of its subgraphs read."""
+    inner = (reads(part) for attribute in node.attribute for part in attribute.g.node)
     return set(node.input).union(*inner)

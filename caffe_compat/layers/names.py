@@ -13,8 +13,12 @@ class Names:
         """Mark a name as taken; it may be already."""
         self._taken.add(name)
 
+    def free(self, name: str) -> None:
+        """Let a name be taken again."""
+        self._taken.discard(name)
+
     def unique(self, name: str) -> str:
-        """The name, with a number behind it where it is taken; it is taken from then on."""
+        """Take a name, or where it is taken the name with a number behind it, and return it."""
         unique, k = name, 1
         while unique in self._taken:
             k += 1

@@ -1,23 +1,27 @@
-"""A net as an ONNX model: the walk over the layers, and what stands around their nodes."""
+"""Lower a net to ONNX: the walk over the layers, and what stands around their nodes.
+
+The result says plainly what the layers compute; `passes` make it fit what is to read it.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import onnx
-from numpy.typing import NDArray
 
 from ..errors import UnsupportedError
-from ..layers.builder import Builder
+from ..layers.builder import Builder, Parameter
 from ..net.graph import Graph, Value
 from ..net.net import Net
 from ..net.sharing import Place
+from ..types import AnyArray, Dims
 
 OPSET = 18
 OPSETS = range(18, 24)
+ALIASES = "caffe_compat.aliases"
+"""The model's metadata that name the tensors of blobs that have none of their own, as JSON."""
 _IR_VERSIONS = {18: 8, 19: 9, 20: 9, 21: 10, 22: 10, 23: 11}
 
 
@@ -29,22 +33,24 @@ class Lowered:
         model: all but the initializers.
         arrays: the initializers by name; weights that need no change are Caffe's own arrays.
         changed: the names of the parameters that ONNX needs in another form.
-        params: the initializers that are parameters as Caffe stores them.
+        params: the initializers that have a parameter's bytes, perhaps under another shape.
+        dims: the shapes of the tensors that are Caffe's blobs, with None where a size may vary.
     """
 
     model: onnx.ModelProto
-    arrays: dict[str, NDArray[Any]]
-    changed: tuple[str, ...]
-    params: frozenset[str] = frozenset()
+    arrays: dict[str, AnyArray]
+    changed: tuple[str, ...] = ()
+    params: Mapping[str, Parameter] = field(default_factory=dict)
+    dims: Mapping[str, Dims] = field(default_factory=dict)
 
 
 def lower(net: Net, opset: int = OPSET, extra: Sequence[Value] = ()) -> Lowered:
-    """The ONNX model of a net, in operators of the default domain alone.
+    """Return the ONNX model of a net, in operators of the default domain alone.
 
     Args:
         net: the net with its weights.
         opset: the version of ONNX's operators.
-        extra: values to give as outputs beside the net's own.
+        extra: values to have as outputs beside the net's own.
 
     Raises:
         UnsupportedError: the layers that have no exact ONNX form, all at once.
@@ -54,8 +60,6 @@ def lower(net: Net, opset: int = OPSET, extra: Sequence[Value] = ()) -> Lowered:
         raise UnsupportedError(f"opset {opset}: this writes {OPSETS[0]} to {OPSETS[-1]}")
     net.check()
     g = Builder(opset)
-    g.read_by(value.name for node in net.graph.nodes for value in node.bottoms)
-    g.read_by(value.name for value in (*net.graph.outputs, *extra))
     for value in net.graph.inputs:
         g.value(value.name, value.dims)
     refused: list[str] = []
@@ -73,7 +77,7 @@ def lower(net: Net, opset: int = OPSET, extra: Sequence[Value] = ()) -> Lowered:
 
 
 def _outputs(graph: Graph, extra: Sequence[Value]) -> list[Value]:
-    """The net's outputs and the extra ones; of a net without any, its unnamed losses."""
+    """Return the net's outputs and the extra ones; of a net without any, its unnamed losses."""
     outputs = list(graph.outputs)
     if not outputs:
         outputs = [top for node in graph.nodes for top in node.tops if not node.layer.proto.top]
@@ -92,14 +96,14 @@ def _lower(g: Builder, net: Net, index: int, names: dict[Place, str]) -> None:
         g.parameter(names[owner], net.arrays[owner[0]][owner[1]])
         blobs[blob.name] = g.view(names[owner], blob.shape)
     with node.layer.named():
-        made = node.layer.lower(g, *(v.name for v in node.bottoms), **blobs)
-    made = made if isinstance(made, tuple) else (made,) if made is not None else ()
+        outputs = node.layer.lower(g, *(v.name for v in node.bottoms), **blobs)
+    outputs = outputs if isinstance(outputs, tuple) else (outputs,)
     keep = [i for i in range(len(node.tops)) if i not in fed]
-    g.end([made[i] for i in keep], [node.tops[i].name for i in keep], node.inplace)
+    g.end([outputs[i] for i in keep], [node.tops[i].name for i in keep], node.inplace)
 
 
 def parameter_names(net: Net) -> dict[Place, str]:
-    """The tensor name of every parameter blob: layer/blob, told apart where layers share a name."""
+    """Return every parameter blob's tensor name: layer/blob, unique where layers share a name."""
     names: dict[Place, str] = {}
     taken: set[str] = set()
     for index, node in enumerate(net.graph.nodes):
@@ -113,15 +117,8 @@ def parameter_names(net: Net) -> dict[Place, str]:
 def _model(g: Builder, net: Net, outputs: Sequence[Value]) -> Lowered:
     if not outputs:
         raise UnsupportedError("the net has no output, and ONNX wants one; ask for a blob by name")
-    for value in outputs:
-        carrier = g.resolve(value.name)
-        if carrier != value.name:
-            del g.aliases[value.name]
-            g.begin(value.name)
-            g.end([g.Identity(carrier)], [value.name], False)
+    used = g.finish([value.name for value in outputs])
     axes = _open_axes(net.graph.inputs)
-    used = g.prune(value.name for value in outputs)
-    arrays = {name: array for name, array in g.arrays.items() if name in used}
     graph = onnx.helper.make_graph(
         g.nodes,
         net.graph.net.name or "caffe",
@@ -139,13 +136,14 @@ def _model(g: Builder, net: Net, outputs: Sequence[Value]) -> Lowered:
     )
     aliases = {blob: tensor for blob, tensor in g.aliases.items() if "/" not in blob}
     if aliases:
-        onnx.helper.set_model_props(model, {"caffe_compat.aliases": json.dumps(aliases)})
-    unchanged = frozenset(filter(g.is_parameter, arrays))
-    return Lowered(model, arrays, tuple(dict.fromkeys(g.changed)), unchanged)
+        onnx.helper.set_model_props(model, {ALIASES: json.dumps(aliases)})
+    arrays = {name: array for name, array in g.arrays.items() if name in used}
+    params = {name: g.params[name] for name in arrays if name in g.params}
+    return Lowered(model, arrays, tuple(dict.fromkeys(g.changed)), params, g.values)
 
 
 def _open_axes(inputs: Sequence[Value]) -> dict[Place, str]:
-    """A name for each open axis of the inputs, by its place and size; those vary together."""
+    """Return a name for each open axis of the inputs, by its place and size, alike for equals."""
     names = {0: "batch", 2: "height", 3: "width"}
     axes: dict[Place, str] = {}
     for value in inputs:

@@ -13,6 +13,7 @@ from ..net.build import build
 from ..net.graph import Value
 from ..net.net import Net
 from ..onnx.lowering import lower
+from ..onnx.passes import simplify
 from ..types import Array
 from .session import Session
 
@@ -121,7 +122,7 @@ class Reshaping:
         if names not in self._sessions:
             held = {value.name: value for value in self.net.graph.values}
             part = replace(self.net.graph, outputs=tuple(held[name] for name in names))
-            session = Session(lower(replace(self.net, graph=part)), self._device)
+            session = Session(simplify(lower(replace(self.net, graph=part))), self._device)
             while len(self._sessions) >= _SESSIONS:
                 del self._sessions[next(iter(self._sessions))]
             self._sessions[names] = session

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -18,6 +19,7 @@ from ..errors import CaffeCompatError, DeviceError, ShapeError
 from ..net.net import Net
 from ..onnx import writer
 from ..onnx.lowering import Lowered, lower
+from ..onnx.passes import simplify
 from ..onnx.passes.cpu import is_slow, tune
 from ..onnx.reader import OutsideError, check_inside, outline
 from ..types import Dims
@@ -175,16 +177,16 @@ def _source(
     if isinstance(model, str | Path) and not Path(model).is_file():
         raise CaffeCompatError(f"{model}: no such file")
     if isinstance(model, Net):
-        model = lower(model, extra=[model.graph.blob(name) for name in blobs])
+        model = simplify(lower(model, extra=[model.graph.blob(name) for name in blobs]))
     elif isinstance(model, str | Path) and not blobs:
         model = _outlined(Path(model), on_cpu=on_cpu)
     elif blobs and not isinstance(model, Lowered):
         model = _parsed(model)
     if isinstance(model, Lowered):
         mapped.check(model.arrays.values())
-        model = Lowered(_with_outputs(model.model, blobs), model.arrays, model.changed)
+        model = replace(model, model=_with_outputs(model.model, blobs))
         if on_cpu:
-            tune(model.model, model.arrays)
+            model = tune(model)
         shell, large = writer.shell(model)
         values = [runtime().OrtValue.ortvalue_from_numpy(array) for array in large.values()]
         options.add_external_initializers(list(large), values)

@@ -8,6 +8,7 @@ import numpy as np
 
 from ..net.net import Net
 from ..onnx.lowering import OPSET, lower
+from ..onnx.passes import simplify
 from ..types import Array
 from .session import Session
 
@@ -87,7 +88,7 @@ def verify(
     with np.errstate(all="ignore"):  # an untrained net may well overflow
         values = net.run(feeds)
     made = [(node, top) for node in net.graph.nodes for top in node.tops if top.name in values]
-    session = Session(lower(net, opset, extra=[top for _, top in made]), "cpu")
+    session = Session(simplify(lower(net, opset, extra=[top for _, top in made])), "cpu")
     outputs = session.run({name: feeds[name] for name in session.inputs})
     return Verification(
         tuple(

@@ -10,20 +10,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from google.protobuf import text_format
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from caffe_compat.caffe_pb2 import TEST, BlobProto, NetParameter
-from caffe_compat.errors import ParseError, ShapeError, UnsupportedError
+from caffe_compat.errors import ParseError, ShapeError
 from caffe_compat.images.pictures import read
 from caffe_compat.net.preprocess import PRESETS, Preprocess, from_prototxt, mean_array
-from caffe_compat.onnx.lowering import lower
-from caffe_compat.onnx.passes.bake import bake
 from caffe_compat.prototxt import upgrade
 from caffe_compat.prototxt.phase import select
-from caffe_compat.runtime.session import Session
 
-from ..cases import GOLDEN, inline, make
+from ..cases import GOLDEN
 
 with np.load(GOLDEN / "transformer" / "cases.npz") as _held:
     CASES = dict(_held)
@@ -132,72 +127,6 @@ def test_mean_files_that_are_none(tmp_path):
         mean_array(tmp_path / "n.npy")
     np.save(tmp_path / "v.npy", np.array([1, 2, 3]))
     assert mean_array(tmp_path / "v.npy").shape == (3, 1, 1)
-
-
-NET = """
-input: "data" input_shape { dim: %s dim: %d dim: 9 dim: 7 }
-layer { name: "c" type: "Convolution" bottom: "data" top: "c"
-  convolution_param { num_output: 2 kernel_size: 3 weight_filler { type: "xavier" } } }
-"""
-
-
-@settings(max_examples=25, deadline=None, derandomize=True)
-@given(
-    st.tuples(st.integers(3, 40), st.integers(3, 40)),
-    st.sampled_from(
-        [
-            Preprocess(mean=BGR_MEAN, scale=0.25),
-            Preprocess(resize=(14, 11), mean=(7,), order="rgb"),
-            Preprocess(resize=(10, 12), crop=(9, 7), raw_scale=0.1),
-            PRESETS["mtcnn"],
-            Preprocess(mean=np.arange(3 * 9 * 7, dtype=np.float32).reshape(3, 9, 7)),
-            Preprocess(resize=(13, 9), mean=np.full((3, 13, 9), 0.5, np.float32)),
-        ]
-    ),
-    st.integers(0, 2**32 - 1),
-)
-def test_baked_preprocessing_makes_the_same(size, preprocess, seed):
-    """Outputs and the net's own blob, for pictures of any size, two of them at a time."""
-    pictures = np.random.default_rng(seed).integers(0, 256, (2, *size, 3), np.uint8)
-    lowered = lower(make(NET % (2, 3), inputs={"data": (2, 3, 9, 7)}))
-    baked = bake(lowered, preprocess)
-    inline(baked)
-    session = Session(baked, "cpu", blobs=["data"])
-    assert session.inputs == {"image": (2, None, None, 3)}
-    want = np.stack([preprocess(each, (2, 3, 9, 7)) for each in pictures])
-    made = session.run({"image": pictures})
-    np.testing.assert_allclose(made["data"], want, atol=2e-6 * max(1, np.abs(want).max()))
-    np.testing.assert_allclose(
-        made["c"],
-        Session(lowered, "cpu").run({"data": want})["c"],
-        atol=1e-5 * max(1, np.abs(made["c"]).max()),
-    )
-
-
-def test_baked_grey_is_equal_to_the_last_bit():
-    picture = np.random.default_rng(0).integers(0, 256, (1, 9, 7, 3), np.uint8)
-    session = Session(bake(lower(make(NET % (1, 1))), Preprocess()), "cpu", blobs=["data"])
-    want = Preprocess()(picture[0], (1, 1, 9, 7))
-    np.testing.assert_array_equal(session.run({"image": picture})["data"][0], want)
-
-
-def test_baking_for_open_sizes():
-    lowered = lower(make(NET % (1, 3), inputs={"data": (1, 3, None, None)}))
-    session = Session(bake(lowered, Preprocess(crop=(5, 6))), "cpu", blobs=["data"])
-    want = Preprocess(crop=(5, 6))(CASES["picture"], (1, 3, None, None))
-    made = session.run({"image": CASES["picture"][np.newaxis]})["data"]
-    np.testing.assert_array_equal(made[0], want)
-    as_is = Session(bake(lowered, Preprocess()), "cpu")
-    assert as_is.inputs == {"image": (1, None, None, 3)}
-    with pytest.raises(UnsupportedError, match="one size only; give --resize"):
-        bake(lowered, Preprocess(mean=np.zeros((3, 4, 4))))
-
-
-def test_baking_refuses_a_net_without_pictures():
-    flat = make("""input: "x" input_shape { dim: 2 dim: 5 }
-        layer { name: "r" type: "ReLU" bottom: "x" top: "r" }""")
-    with pytest.raises(ShapeError, match="no input for a picture"):
-        bake(lower(flat), Preprocess())
 
 
 def net_of(fields, kind="Data"):

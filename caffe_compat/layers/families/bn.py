@@ -293,9 +293,4 @@ class BatchNormScale(BatchNorm):
         self, g: Builder, x: str, mean: str, variance: str, factor: str, scale: str, bias: str
     ) -> Any:
         y = super().lower(g, x, mean, variance, factor)
-        if not self.stored:
-            return g.Add(g.Mul(y, _name_over(g, x, scale)), _name_over(g, x, bias))
-        norm = g.nodes[-1]  # BatchNorm's, whose scale is 1 and whose bias is 0
-        g.nodes.remove(norm)
-        _, _, _, mean, variance = norm.input
-        return g.BatchNormalization(x, scale, bias, mean, variance, epsilon=self.p.eps)
+        return g.Add(g.Mul(y, _name_over(g, x, scale)), _name_over(g, x, bias))

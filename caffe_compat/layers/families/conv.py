@@ -197,7 +197,7 @@ class Im2col(Layer):
 # -- ONNX: Caffe's channels may stand on any axis, Conv's on the second ------------------------
 
 
-def _attributes(window: Window) -> dict[str, list[int] | None]:
+def _attributes(window: Window) -> dict[str, Any]:
     """A window in Conv's words, without what ONNX takes for granted."""
     kernel = window.kernel or (1,)
     return {

@@ -153,27 +153,20 @@ class DetectionOutput(Layer):
 
     def _candidates(self, g: Builder, prior: str, scores: str) -> Size:
         """How many boxes of each label are looked at: top_k, or all where they are fewer."""
-        coordinates = g.dims(prior)[2]
-        if coordinates is None:
-            every = g.Shape(scores, start=2)
-            return str(every if self._top_k is None else g.Min(every, int64(self._top_k)))
-        every = coordinates // 4
-        return every if self._top_k is None else min(every, self._top_k)
+        coordinates, most = g.dims(prior)[2], self._top_k
+        if coordinates is not None:
+            return coordinates // 4 if most is None else min(coordinates // 4, most)
+        every = g.Shape(scores, start=2)
+        return every if most is None else g.Min(every, int64(most))
 
     def _lower_decoded(self, g: Builder, loc: str, prior: str) -> str:
         """Every box: (images, priors, 4), or (images, labels, priors, 4) where they differ."""
         p = self.p
         known = g.known(prior)
-        if known is None:
-            both = g.Reshape(prior, int64(2, -1, 4))
-            priors, variances = g.Split(both, axis=0, num_outputs=2, outputs=2)
-        else:
-            maker = g.maker(prior)
-            if maker is not None:
-                g.remove(maker)
-            priors, variances = known.reshape(2, -1, 4)
-            bx.check_priors(priors, p.code_type)
-            variances = variances[0] if np.all(variances == variances[0]) else variances
+        if known is not None:
+            bx.check_priors(known.reshape(2, -1, 4)[0], p.code_type)
+        both = g.Reshape(prior, int64(2, -1, 4))
+        priors, variances = g.Split(both, axis=0, num_outputs=2, outputs=2)
         if p.share_location:
             predictions = g.Reshape(loc, int64(0, -1, 4))
         else:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from ...caffe_pb2 import LayerParameter
 from ...errors import ShapeError, UnsupportedError
 from ...types import Array, Shape
-from ..builder import FLOAT, Builder
+from ..builder import FLOAT, Builder, Operand, int64
 from ..layer import Layer, layer
 
 
@@ -139,14 +139,14 @@ class Proposal(Layer):
         rows = g.Concat(image, g.GatherND(boxes, places), axis=1)
         return (rows, g.GatherND(rank, places))[: len(self.proto.top)]
 
-    def _lower_grid(self, g: Builder, scores: str) -> tuple[Any, Any]:
+    def _lower_grid(self, g: Builder, scores: str) -> tuple[Operand, Operand]:
         """The sizes and centres of the anchors at every place, constants where they can be."""
         sizes = g.dims(scores)[2:]
         if None not in sizes:
-            grid = self._grid(*(n or 0 for n in sizes))
-            size = grid[:, 2:] - grid[:, :2] + 1
-            return size, grid[:, :2] + np.float32(0.5) * size
-        shift: Any = np.zeros((1, 1, 1, 4), np.float32)
+            anchors = self._grid(*(n or 0 for n in sizes))
+            extent = anchors[:, 2:] - anchors[:, :2] + 1
+            return extent, anchors[:, :2] + np.float32(0.5) * extent
+        shift: Operand = np.zeros((1, 1, 1, 4), np.float32)
         for axis, columns in ((2, [1, 3]), (3, [0, 2])):
             mask = np.zeros(4, np.float32)
             mask[columns] = self.p.feat_stride
@@ -183,7 +183,7 @@ class Proposal(Layer):
             count = len(self._grid(*(n or 0 for n in sizes)))
             if count <= most:
                 return boxes, rank
-            k: Any = np.array([most])
+            k: Operand = int64(most)
         else:
             k = g.Min(g.Shape(rank, start=1, end=2), np.array([most]))
         rank, places = g.TopK(rank, k, axis=1, outputs=2)
@@ -258,7 +258,7 @@ def _lower_by_place(g: Builder, x: str, channels: int, parts: int) -> str:
     """(num, A * parts, height, width) -> (num, height, width, A, parts)."""
     dims = g.dims(x)
     if None in dims[2:]:
-        sizes = g.Concat(np.array([0, channels, parts]), g.Shape(x, start=2, end=4), axis=0)
+        sizes: Operand = g.Concat(int64(0, channels, parts), g.Shape(x, start=2, end=4), axis=0)
     else:
-        sizes = np.array([0, channels, parts, g.fixed(x, 2), g.fixed(x, 3)])
+        sizes = int64(0, channels, parts, g.fixed(x, 2), g.fixed(x, 3))
     return str(g.Transpose(g.Reshape(x, sizes), perm=[0, 3, 4, 1, 2]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -11,9 +11,6 @@ from ...errors import ShapeError
 from ...types import Array, Shape
 from ..builder import Builder
 from ..layer import Blob, Layer, canonical_axis, layer
-
-if TYPE_CHECKING:
-    import onnx
 
 _ONE = FillerParameter(type="constant", value=1)
 
@@ -68,17 +65,6 @@ def _lower_bottom(g: Builder, x: str, part: str, axis: int) -> str:
     span = len(g.dims(part))
     after = _after(span, len(g.dims(x)), axis)
     return g.Unsqueeze(part, np.arange(span, span + after)) if after else part
-
-
-def _plain_norm(g: Builder, x: str, span: Shape, axis: int) -> onnx.NodeProto | None:
-    """The BatchNormalization that made `x` for this Scale alone, if it is over its channels."""
-    rank = len(g.dims(x))
-    norm = g.maker(x) if len(span) == 1 and rank > 1 and canonical_axis(axis, rank) == 1 else None
-    if norm is None or norm.op_type != "BatchNormalization":
-        return None
-    one, zero = (g.known(name) for name in norm.input[1:3])
-    plain = one is not None and zero is not None and (one == 1).all() and not zero.any()
-    return norm if plain else None
 
 
 @layer(param="bias_param", bottoms=(1, 2), inplace=True)
@@ -151,14 +137,6 @@ class Scale(Layer):
     def lower(self, g: Builder, x: str, *given: str, scale: str = "", bias: str = "") -> Any:
         axis = self.p.axis
         span = len(g.dims(given[0])) if given else self.p.num_axes
-        norm = None if given else _plain_norm(g, x, g.data(scale).shape, axis)
-        if norm is not None:
-            g.remove(norm)
-            x, _, zero, mean, variance = norm.input
-            offset = bias if self.p.bias_term else zero
-            return g.BatchNormalization(
-                x, scale, offset, mean, variance, epsilon=norm.attribute[0].f
-            )
         if given:
             y = g.Mul(x, _lower_bottom(g, x, given[0], axis))
         else:

@@ -6,20 +6,19 @@ layer case there and comparing with onnxruntime: opencv-python-headless 5.0.0.93
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
-from typing import Any, Literal
+from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
-from onnx import helper
 
 from ...caffe_pb2 import PriorBoxParameter
 from ...errors import UnsupportedError
+from ...layers.builder import Operator, int64
 from ...layers.layer import Layer
 from ...net.net import Net
 from ..lowering import Lowered
+from ..rewriting import Rewriter, Rule, attributes, rewrite
 
 Target = Literal["onnxruntime", "opencv"]
 TARGETS: tuple[Target, ...] = ("onnxruntime", "opencv")
@@ -71,7 +70,7 @@ def fit(lowered: Lowered, net: Net, target: Target) -> Lowered:
     refused = _refused(lowered, net)
     if refused:
         raise UnsupportedError("; ".join(dict.fromkeys(refused)))
-    return _rewritten(lowered, net)
+    return rewrite(lowered, _RULES)
 
 
 def _refused(lowered: Lowered, net: Net) -> list[str]:
@@ -98,121 +97,60 @@ def _layer(node: str, types: dict[str, str]) -> str:
     return node if node in types else node.rpartition("/")[0]
 
 
-def _rewritten(lowered: Lowered, net: Net) -> Lowered:
-    model = onnx.ModelProto()
-    model.CopyFrom(lowered.model)
-    arrays = dict(lowered.arrays)
-    dims = {value.name: value.dims for value in net.graph.values}
-    nodes: list[onnx.NodeProto] = []
-    for node in model.graph.node:
-        rewrite = _REWRITES.get(node.op_type)
-        if rewrite:
-            nodes += rewrite(node, arrays)
-        elif node.op_type == "Resize":
-            nodes.append(_resize(node, arrays, dims.get(node.output[0], ())))
-        else:
-            nodes.append(node)
-    kept = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
-    del model.graph.node[:]
-    model.graph.node.extend(kept)
-    used = {name for node in kept for name in node.input}
-    return replace(lowered, model=model, arrays={n: a for n, a in arrays.items() if n in used})
-
-
-Arrays = dict[str, NDArray[Any]]
-
-
-def _conv(node: onnx.NodeProto, arrays: Arrays) -> list[onnx.NodeProto]:
-    """1x1 at stride 1 with padding: OpenCV reads beyond the picture; so a Pad goes before it."""
-    p = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+def _conv(g: Rewriter, node: onnx.NodeProto) -> str | None:
+    """Pad apart what a 1x1 convolution of stride 1 pads: OpenCV reads beyond the image there."""
+    p = attributes(node)
     pads, kernel = p.get("pads", [0]), p.get("kernel_shape", [0])
     if not any(pads) or set(kernel) != {1} or set(p.get("strides", [1])) != {1}:
-        return [node]
-    count, begin = len(kernel), [0, 0]
-    sizes, padded = f"{node.output[0]}/pads", f"{node.output[0]}/padded"
-    arrays[sizes] = np.array([*begin, *pads[:count], *begin, *pads[count:]], np.int64)
-    pad = helper.make_node("Pad", [node.input[0], sizes], [padded], f"{node.name}/Pad")
-    conv = onnx.NodeProto()
-    conv.CopyFrom(node)
-    conv.input[0] = padded
-    del conv.attribute[:]
-    conv.attribute.extend(a for a in node.attribute if a.name != "pads")
-    return [pad, conv]
+        return None
+    x, *blobs = node.input
+    count = len(kernel)
+    padded = g.Pad(x, int64(0, 0, *pads[:count], 0, 0, *pads[count:]))
+    return g.again(node, padded, *blobs, pads=None)
 
 
-def _reduce(node: onnx.NodeProto, arrays: Arrays) -> list[onnx.NodeProto]:
-    """Over three axes and more OpenCV reduces wrongly, and without the axes to one value badly.
+def _reduce(g: Rewriter, node: onnx.NodeProto) -> str | None:
+    """Reduce two axes at a time, keep them, and drop them in the end.
 
-    So two axes at a time, kept, and dropped in the end.
+    OpenCV reduces three axes or more to other values, and drops axes with a rank that is off.
     """
-    p = {a.name: helper.get_attribute_value(a) for a in node.attribute}
-    axes = arrays.get(node.input[1]) if len(node.input) > 1 else None
+    p = attributes(node)
+    axes = g.known(node.input[1]) if len(node.input) > 1 else None
     if axes is None or (len(axes) < 3 and p.get("keepdims", 1)):
-        return [node]
-    steps, x, keep = [], node.input[0], bool(p.get("keepdims", 1))
-    parts = [axes[i : i + 2] for i in range(0, len(axes), 2)]
-    for i, part in enumerate(parts):
-        last = keep and i == len(parts) - 1
-        op = node.op_type if i == 0 else _AGAIN.get(node.op_type, node.op_type)
-        step = f"{node.output[0]}/step{i}"
-        made = node.output[0] if last else step
-        arrays[f"{step}/axes"] = np.asarray(part)
-        steps.append(helper.make_node(op, [x, f"{step}/axes"], [made], f"{node.name}/{i}"))
-        x = made
-    if not keep:
-        steps.append(helper.make_node("Squeeze", [x, node.input[1]], [node.output[0]], node.name))
-    return steps
+        return None
+    x, op = node.input[0], node.op_type
+    for i in range(0, len(axes), 2):
+        reduce: Operator = getattr(g, op)
+        x = reduce(x, axes[i : i + 2])
+        op = _AGAIN.get(op, op)
+    return x if p.get("keepdims", 1) else g.Squeeze(x, axes)
 
 
-def _tanh(node: onnx.NodeProto, arrays: Arrays) -> list[onnx.NodeProto]:
-    """Beyond 44 or so OpenCV makes NaN; from 20 on it is 1 in float32 anyway."""
-    clipped = f"{node.output[0]}/clipped"
-    for name, value in (("-20", -20), ("20", 20)):
-        arrays[f"constant/{name}"] = np.array(value, np.float32)
-    clip = helper.make_node(
-        "Clip", [node.input[0], "constant/-20", "constant/20"], [clipped], f"{node.name}/Clip"
-    )
-    tanh = onnx.NodeProto()
-    tanh.CopyFrom(node)
-    tanh.input[0] = clipped
-    return [clip, tanh]
+def _tanh(g: Rewriter, node: onnx.NodeProto) -> str:
+    """Clip at 20, from where tanh is 1 in float32; beyond 44 or so OpenCV returns NaN."""
+    return g.Tanh(g.Clip(node.input[0], np.float32(-20), np.float32(20)))
 
 
-def _resize(node: onnx.NodeProto, arrays: Arrays, dims: Sequence[int | None]) -> onnx.NodeProto:
-    """OpenCV does not know the attribute axes: the sizes of all of them, where they are fixed."""
-    kept = [a for a in node.attribute if a.name != "axes"]
-    if len(kept) == len(node.attribute):
-        return node
+def _resize(g: Rewriter, node: onnx.NodeProto) -> str | None:
+    """Give the sizes of all axes, where they are fixed: OpenCV does not know the attribute axes."""
+    dims = g.values.get(node.output[0])
+    if "axes" not in attributes(node):
+        return None
     if not dims or None in dims or len(node.input) < 4:
         raise UnsupportedError(
             f"'{node.name}': OpenCV 5 resizes to sizes of every axis, and some "
             "here vary; give the inputs fixed shapes"
         )
-    sizes = f"{node.output[0]}/sizes"
-    arrays[sizes] = np.array(dims, np.int64)
-    whole = onnx.NodeProto()
-    whole.CopyFrom(node)
-    whole.input[3] = sizes
-    del whole.attribute[:]
-    whole.attribute.extend(kept)
-    return whole
+    sizes = int64(*(size for size in dims if size is not None))
+    return g.again(node, *node.input[:3], sizes, axes=None)
 
 
-# What adds up the parts of a sum of another kind.
+# The operator that adds up the parts of another kind of sum.
 _AGAIN = {"ReduceL1": "ReduceSum", "ReduceSumSquare": "ReduceSum"}
-_REWRITES: dict[str, Callable[[onnx.NodeProto, Arrays], list[onnx.NodeProto]]] = {
+_REDUCING = ("Mean", "Sum", "L1", "SumSquare", "Max", "Min", "Prod")
+_RULES: dict[str, Rule] = {
     "Conv": _conv,
+    "Resize": _resize,
     "Tanh": _tanh,
-    **dict.fromkeys(
-        (
-            "ReduceMean",
-            "ReduceSum",
-            "ReduceL1",
-            "ReduceSumSquare",
-            "ReduceMax",
-            "ReduceMin",
-            "ReduceProd",
-        ),
-        _reduce,
-    ),
+    **{f"Reduce{kind}": _reduce for kind in _REDUCING},
 }

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -171,52 +169,3 @@ def nets(draw):
 @given(net=nets())
 def test_any_shape_and_parameters(net):
     check_both(net)
-
-
-BATCH_NORM = """
-    layer { name: "in" type: "Input" top: "x"
-            input_param { shape { dim: 2 dim: 3 dim: 5 dim: 4 } } }
-    layer { name: "bn" type: "BatchNorm" bottom: "x" top: "%s" }
-    layer { name: "s" type: "Scale" bottom: "%s" top: "y" scale_param { %s } }"""
-
-
-def after_batch_norm(scale, norm="b", **kwargs):
-    net = make(BATCH_NORM % (norm, norm, scale), **kwargs)
-    rng = np.random.default_rng(8)
-    held = tuple(rng.uniform(0.5, 2, n).astype(np.float32) for n in (3, 3, 1))
-    return replace(net, arrays=(*net.arrays[:1], held, *net.arrays[2:]))
-
-
-def nodes(net, **kwargs):
-    return [node.op_type for node in lower(net, **kwargs).model.graph.node]
-
-
-@pytest.mark.parametrize("norm", ["b", "x"])
-@pytest.mark.parametrize("scale", [DRAWN, BOTH, "axis: -3 " + BOTH])
-def test_with_a_batch_norm_before_it_is_one_node(norm, scale):
-    net = after_batch_norm(scale, norm, inputs={"x": [None, 3, None, None]})
-    assert nodes(net) == ["BatchNormalization"]
-    assert lower(net).model.graph.node[0].name == "s"
-    feeds = feed(net)
-    assert_close(run_onnx(net, feeds)["y"], net.forward(feeds)["y"])
-
-
-def test_a_batch_norm_that_is_read_elsewhere_stays():
-    net = after_batch_norm(BOTH)
-    between = net.graph.blob("b")
-    assert nodes(net, extra=[between]) == ["BatchNormalization", "Mul", "Add"]
-    again = 'layer { name: "r" type: "ReLU" bottom: "b" top: "z" }'
-    net = make(BATCH_NORM % ("b", "b", "") + again)
-    assert nodes(net) == ["BatchNormalization", "Mul", "Relu"]
-    feeds = feed(net)
-    for name, array in run_onnx(net, feeds).items():
-        assert_close(array, net.forward(feeds)[name])
-
-
-def test_a_batch_norm_takes_one_scale_and_only_by_channel():
-    assert nodes(after_batch_norm("axis: 2")) == ["BatchNormalization", "Mul"]
-    second = f'layer {{ name: "t" type: "Scale" bottom: "y" top: "z" scale_param {{ {BOTH} }} }}'
-    net = make(BATCH_NORM % ("b", "b", DRAWN) + second)
-    assert nodes(net) == ["BatchNormalization", "Mul", "Add"]
-    feeds = feed(net)
-    assert_close(run_onnx(net, feeds)["z"], net.forward(feeds)["z"])

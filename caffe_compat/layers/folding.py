@@ -1,0 +1,66 @@
+"""Compute ONNX nodes in numpy where all that they read is known before any run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import accumulate
+from math import prod
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from ..types import AnyArray
+
+if TYPE_CHECKING:
+    import onnx
+
+Fold: TypeAlias = Callable[[Sequence[AnyArray], Mapping[str, Any]], Sequence[AnyArray]]
+
+
+def evaluate(node: onnx.NodeProto, inputs: Sequence[AnyArray]) -> Sequence[AnyArray] | None:
+    """Return a node's outputs; None where its operator is not one of `FOLDS` or an input lacks."""
+    fold = FOLDS.get(node.op_type)
+    if fold is None or len(inputs) < len(node.input):
+        return None
+    from onnx import helper
+
+    return fold(inputs, {a.name: helper.get_attribute_value(a) for a in node.attribute})
+
+
+def _constant_of_shape(inputs: Sequence[AnyArray], p: Mapping[str, Any]) -> Sequence[AnyArray]:
+    from onnx import numpy_helper
+
+    value = numpy_helper.to_array(p["value"]) if "value" in p else np.zeros(1, np.float32)
+    return [np.broadcast_to(value, inputs[0])]
+
+
+def _flatten(inputs: Sequence[AnyArray], p: Mapping[str, Any]) -> Sequence[AnyArray]:
+    (x,), axis = inputs, p.get("axis", 1)
+    return [x.reshape(prod(x.shape[:axis]), -1)]
+
+
+def _reshape(inputs: Sequence[AnyArray], p: Mapping[str, Any]) -> Sequence[AnyArray]:
+    x, shape = inputs
+    return [x.reshape([n or x.shape[i] for i, n in enumerate(shape.tolist())])]
+
+
+def _split(inputs: Sequence[AnyArray], p: Mapping[str, Any]) -> Sequence[AnyArray]:
+    x, axis = inputs[0], p.get("axis", 0)
+    if len(inputs) > 1:
+        return np.split(x, list(accumulate(inputs[1].tolist()))[:-1], axis)
+    count = p["num_outputs"]
+    size = -(-x.shape[axis] // count)  # the last part is the smaller one
+    return np.split(x, [size * i for i in range(1, count)], axis)
+
+
+FOLDS: dict[str, Fold] = {
+    "Add": lambda x, p: [x[0] + x[1]],
+    "Concat": lambda x, p: [np.concatenate(x, p["axis"])],
+    "ConstantOfShape": _constant_of_shape,
+    "Flatten": _flatten,
+    "Mul": lambda x, p: [x[0] * x[1]],
+    "Reshape": _reshape,
+    "Split": _split,
+    "Sub": lambda x, p: [x[0] - x[1]],
+    "Transpose": lambda x, p: [x[0].transpose(p["perm"])],
+}
