@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ..caffe_pb2 import PriorBoxParameter
 from ..errors import ShapeError
 from ..types import Array
-from .builder import BOOL, FLOAT, Builder
+from .builder import BOOL, FLOAT, Builder, int64
 
 Index = NDArray[np.int64]
 
@@ -41,7 +41,8 @@ def decode(predictions: Array, priors: Array, variances: Array | None, code: int
     least, most = priors[..., :2], priors[..., 2:]
     extent = most - least
     if code == PriorBoxParameter.CORNER_SIZE:
-        return priors + scaled * np.concatenate([extent, extent], axis=-1)
+        both: Array = np.concatenate([extent, extent], axis=-1)
+        return priors + scaled * both
     centre = scaled[..., :2] * extent + (least + most) / np.float32(2)
     # As C++'s exp for floats has it: rounded once.
     half = _exp(scaled[..., 2:]) * extent / np.float32(2)
@@ -82,7 +83,8 @@ def overlaps(box: Array, boxes: Array) -> Array:
     extent = np.maximum(np.minimum(box[2:], boxes[:, 2:]) - np.maximum(box[:2], boxes[:, :2]), 0)
     shared = extent[:, 0] * extent[:, 1]
     union = _area(box) + _area(boxes) - shared
-    return np.divide(shared, union, out=np.zeros_like(shared), where=shared > 0)
+    ratio: Array = np.divide(shared, union, out=np.zeros_like(shared), where=shared > 0)
+    return ratio
 
 
 def _area(boxes: Array) -> Array:
@@ -117,7 +119,7 @@ def suppress(boxes: Array, scores: Array, least: float, p: Any) -> Index:
 def lower_flat(g: Builder, boxes: str) -> str:
     """Boxes that are inside out made flat, so that like Caffe's they overlap nothing."""
     least, most = _lower_corners(g, boxes)
-    return str(g.Concat(least, g.Max(least, most), axis=-1))
+    return g.Concat(least, g.Max(least, most), axis=-1)
 
 
 def lower_suppress_adaptively(g: Builder, boxes: str, scores: str, least: float, p: Any) -> str:
@@ -133,12 +135,10 @@ def lower_suppress_adaptively(g: Builder, boxes: str, scores: str, least: float,
     Returns:
         The mask of the candidates that stay.
     """
-    last, pair = np.array([2], np.int64), np.array([3], np.int64)
+    last, pair = int64(2), int64(3)
     areas = _lower_area(g, boxes)
-    threshold, half, zero, one, eta = (
-        np.array(n, np.float32) for n in (p.nms_threshold, 0.5, 0, 1, p.eta)
-    )
-    bound = np.array(least, np.float32)
+    threshold, half, zero, one, eta = (np.float32(n) for n in (p.nms_threshold, 0.5, 0, 1, p.eta))
+    bound = np.float32(least)
     start = g.ConstantOfShape(g.Shape(scores))
     places = g.Cast(lower_range(g, g.Shape(scores, start=2)), to=FLOAT)
 
@@ -169,15 +169,14 @@ def lower_suppress_adaptively(g: Builder, boxes: str, scores: str, least: float,
         scan_input_axes=[2, 2, 0],
         outputs=2,
     )
-    return str(g.Cast(kept, to=BOOL))
+    return g.Cast(kept, to=BOOL)
 
 
 def _lower_area(g: Builder, boxes: str) -> str:
     low, high = _lower_corners(g, boxes)
-    return str(g.ReduceProd(g.Sub(high, low), np.array([-1], np.int64), keepdims=0))
+    return g.ReduceProd(g.Sub(high, low), int64(-1), keepdims=0)
 
 
 def lower_range(g: Builder, count: str) -> str:
     """0 to count - 1, int64; onnxruntime takes a count that comes of a shape in no other type."""
-    zero, one = (np.array(n, np.int64) for n in (0, 1))
-    return str(g.Range(zero, g.Squeeze(count), one))
+    return g.Range(np.int64(0), g.Squeeze(count), np.int64(1))

@@ -25,6 +25,9 @@ FLOAT, INT32, INT64, BOOL, DOUBLE = 1, 6, 7, 9, 11
 Operand: TypeAlias = "str | AnyArray | np.generic | None"
 """An operator's input: a tensor's name, a constant, or None for one that is absent."""
 
+Tensors: TypeAlias = "str | tuple[str, ...]"
+"""The name of one tensor, or the names of several."""
+
 _SHARED = 4096  # bytes up to which equal constants are one
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ..caffe_pb2 import LossParameter
 from ..errors import ShapeError
 from ..types import Array, Dims, Shape
-from .builder import FLOAT, INT64, Builder
+from .builder import FLOAT, INT64, Builder, int64
 
 Index = NDArray[np.int64]
 Mask = NDArray[np.bool_]
@@ -66,8 +66,8 @@ def lower(g: Builder, y: str, x: str, axis: int, ignore: int | None) -> tuple[st
     labels = g.Cast(beside(g, y, x, axis), to=INT64)
     if ignore is None:
         return labels, None
-    counts = g.Not(g.Equal(labels, g.constant(ignore, np.int64)))
-    return g.Where(counts, labels, g.constant(0, np.int64)), counts
+    counts = g.Not(g.Equal(labels, np.int64(ignore)))
+    return g.Where(counts, labels, np.int64(0)), counts
 
 
 def beside(g: Builder, y: str, x: str, axis: int) -> str:
@@ -77,10 +77,10 @@ def beside(g: Builder, y: str, x: str, axis: int) -> str:
     if have == want:
         return y
     if have == (*scores[:axis], *scores[axis + 1 :]):
-        return str(g.Unsqueeze(y, np.array([axis])))
+        return g.Unsqueeze(y, int64(axis))
     if want.count(None) > 1:
         want = (*g.shape(x)[:axis], 1, *g.shape(x)[axis + 1 :])
-    return str(g.Reshape(y, np.array([-1 if n is None else n for n in want])))
+    return g.Reshape(y, int64(*(-1 if n is None else n for n in want)))
 
 
 def first(g: Builder, y: str, x: str) -> str:
@@ -88,10 +88,10 @@ def first(g: Builder, y: str, x: str) -> str:
     have = g.dims(y)
     if len(have) == 1:
         return y
-    flat = str(g.Reshape(y, np.array([-1])))
+    flat = g.Reshape(y, int64(-1))
     if all(n == 1 for n in have[1:]):
         return flat
-    return str(g.Slice(flat, np.array([0]), np.array([g.fixed(x, 0)])))
+    return g.Slice(flat, int64(0), int64(g.fixed(x, 0)))
 
 
 def ignored(p: Any) -> int | None:
@@ -131,13 +131,13 @@ def lower_mean(g: Builder, loss: str, counts: str | None, how: int, dims: Dims, 
         outer: how many axes BATCH_SIZE counts over.
     """
     if counts is not None:
-        loss = g.Where(counts, loss, g.constant(0, np.float32))
+        loss = g.Where(counts, loss, np.float32(0))
     if how == LossParameter.VALID and counts is not None:
         number = g.ReduceSum(g.Cast(counts, to=FLOAT), keepdims=0)
         total = g.ReduceSum(loss, keepdims=0)
-        return str(g.Div(total, g.Max(number, g.constant(1, np.float32))))
+        return g.Div(total, g.Max(number, np.float32(1)))
     if how == LossParameter.NONE or (how == LossParameter.BATCH_SIZE and outer == 0):
-        return str(g.ReduceSum(loss, keepdims=0))
+        return g.ReduceSum(loss, keepdims=0)
     if how == LossParameter.BATCH_SIZE and any(n != 1 for n in dims[outer:]):
-        loss = g.ReduceSum(loss, np.arange(outer, len(dims)), keepdims=0)
-    return str(g.ReduceMean(loss, keepdims=0))
+        loss = g.ReduceSum(loss, int64(*range(outer, len(dims))), keepdims=0)
+    return g.ReduceMean(loss, keepdims=0)

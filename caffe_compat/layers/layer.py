@@ -22,6 +22,9 @@ from ..types import Array, Shape
 
 Arity: TypeAlias = int | tuple[int, int | None]
 
+Arrays: TypeAlias = Array | tuple[Array, ...]
+"""One array, or one for each top."""
+
 
 @dataclass(frozen=True)
 class Blob:
@@ -128,7 +131,7 @@ class Layer:
         """
         raise UnsupportedError("has no backward pass")
 
-    def lower(self, *args: Any, **kwargs: Any) -> Any:
+    def lower(self, *args: Any, **kwargs: Any) -> str | tuple[str | None, ...]:
         """The same in ONNX; from a Builder and tensor names to the name of each top's tensor.
 
         Called as lower(g, *bottoms, **blobs).

@@ -6,7 +6,7 @@ import numpy as np
 
 from ..errors import ShapeError, UnsupportedError
 from ..types import Array, Shape
-from .builder import Builder
+from .builder import Builder, int64
 from .layer import Layer
 
 # The last opset of which onnxruntime runs MaxRoiPool and RoiAlign.
@@ -50,12 +50,12 @@ class Regions(Layer):
 
 def flat(g: Builder, rois: str) -> str:
     """The regions as (regions, 5)."""
-    return rois if len(g.dims(rois)) == 2 else str(g.Reshape(rois, np.array([-1, 5])))
+    return rois if len(g.dims(rois)) == 2 else g.Reshape(rois, int64(-1, 5))
 
 
 def column(g: Builder, x: str, axis: int) -> str:
     """One column of a matrix, as a matrix."""
-    return str(g.Slice(x, np.array([axis]), np.array([axis + 1]), np.array([1])))
+    return g.Slice(x, int64(axis), int64(axis + 1), int64(1))
 
 
 def check_opset(g: Builder, operator: str) -> None:

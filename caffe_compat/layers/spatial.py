@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
-from typing import Any
+from typing import Any, TypedDict
 
 from ..caffe_pb2 import ConvolutionParameter, PoolingParameter
 from ..errors import ShapeError, UnsupportedError
 from ..types import Shape
 
 _LARGEST = 2**31 - 1  # Caffe keeps these numbers as int, though its schema says uint32
+
+
+class WindowAttributes(TypedDict, total=False):
+    """A window in the words of ONNX's operators, None where their default says the same."""
+
+    kernel_shape: list[int]
+    strides: list[int] | None
+    pads: list[int] | None
+    dilations: list[int] | None
+    ceil_mode: int | None
+    count_include_pad: int | None
 
 
 @dataclass(frozen=True)
@@ -57,6 +68,20 @@ class Window:
             (o - 1) * s - p + e - n
             for n, o, e, s, p in zip(size, out, self.extent, self.stride, self.pad, strict=True)
         )
+
+    def attributes(self, ends: Sequence[int] | None = None) -> WindowAttributes:
+        """Return the attributes of ONNX's convolutions and pools.
+
+        Args:
+            ends: elements added at the far end of each axis, where these are not `pad`.
+        """
+        pads = [*self.pad, *(self.pad if ends is None else ends)]
+        return {
+            "kernel_shape": list(self.kernel),
+            "strides": list(self.stride) if set(self.stride) - {1} else None,
+            "pads": pads if any(pads) else None,
+            "dilations": list(self.dilation) if set(self.dilation) - {1} else None,
+        }
 
     def taps(self, out: Shape) -> Iterator[tuple[Any, ...]]:
         """For each tap in row-major order, the index of what `out` windows see through it.

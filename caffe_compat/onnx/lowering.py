@@ -97,9 +97,9 @@ def _lower(g: Builder, net: Net, index: int, names: dict[Place, str]) -> None:
         blobs[blob.name] = g.view(names[owner], blob.shape)
     with node.layer.named():
         outputs = node.layer.lower(g, *(v.name for v in node.bottoms), **blobs)
-    outputs = outputs if isinstance(outputs, tuple) else (outputs,)
-    keep = [i for i in range(len(node.tops)) if i not in fed]
-    g.end([outputs[i] for i in keep], [node.tops[i].name for i in keep], node.inplace)
+    tensors = outputs if isinstance(outputs, tuple) else (outputs,)
+    tops = {top.name: x for top, x in zip(node.tops, tensors, strict=True) if x is not None}
+    g.end([*tops.values()], [*tops], node.inplace)
 
 
 def parameter_names(net: Net) -> dict[Place, str]:

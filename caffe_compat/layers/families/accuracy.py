@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from math import prod
-from typing import Any
 
 import numpy as np
 
 from ...errors import ShapeError
 from ...types import Array, Shape
 from .. import labels
-from ..builder import FLOAT, Builder
-from ..layer import Layer, canonical_axis, layer
+from ..builder import FLOAT, Builder, Tensors, int64
+from ..layer import Arrays, Layer, canonical_axis, layer
 
 
 @layer(param="accuracy_param", bottoms=2, tops=(1, 2))
@@ -34,7 +33,7 @@ class Accuracy(Layer):
     def classes(self, x: Shape, y: Shape) -> dict[int, int]:
         return {1: x[canonical_axis(self.p.axis, len(x))]}
 
-    def forward(self, x: Array, y: Array) -> Any:
+    def forward(self, x: Array, y: Array) -> Arrays:
         axis = canonical_axis(self.p.axis, x.ndim)
         label, counts = labels.read(y, x.shape, axis, labels.ignored(self.p))
         reach = x >= np.take_along_axis(x, label, axis)  # the label itself among them
@@ -46,14 +45,14 @@ class Accuracy(Layer):
         hits = np.bincount(label[right], minlength=x.shape[axis])
         return accuracy, (hits / np.maximum(seen, 1)).astype(np.float32)
 
-    def lower(self, g: Builder, x: str, y: str) -> Any:
+    def lower(self, g: Builder, x: str, y: str) -> Tensors:
         rank = len(g.dims(x))
         axis = canonical_axis(self.p.axis, rank)
         label, counts = labels.lower(g, y, x, axis, labels.ignored(self.p))
         reach = g.GreaterOrEqual(x, g.GatherElements(x, label, axis=axis))
-        number = g.ReduceSum(g.Cast(reach, to=FLOAT), np.array([axis]), keepdims=1)
-        right = g.LessOrEqual(number, g.constant(self.p.top_k, np.float32))
-        one = g.constant(1, np.float32)
+        number = g.ReduceSum(g.Cast(reach, to=FLOAT), int64(axis), keepdims=1)
+        right = g.LessOrEqual(number, np.float32(self.p.top_k))
+        one = np.float32(1)
         if counts is None:
             accuracy = g.ReduceMean(g.Cast(right, to=FLOAT), keepdims=0)
         else:
@@ -66,7 +65,7 @@ class Accuracy(Layer):
         classes = np.arange(g.fixed(x, axis)).reshape(-1, *(1,) * (rank - 1 - axis))
         mine = g.Equal(label, classes)
         mine = g.Cast(mine if counts is None else g.And(mine, counts), to=FLOAT)
-        others = np.array([i for i in range(rank) if i != axis])
+        others = int64(*(i for i in range(rank) if i != axis))
         hits = g.ReduceSum(g.Mul(mine, g.Cast(right, to=FLOAT)), others, keepdims=0)
         seen = g.ReduceSum(mine, others, keepdims=0)
         return accuracy, g.Div(hits, g.Max(seen, one))

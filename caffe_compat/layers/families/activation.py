@@ -6,8 +6,6 @@ from the bottom's own values, where Caffe's Log, Power, BNLL and Clip would read
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from ...caffe_pb2 import FillerParameter
@@ -27,7 +25,7 @@ class AbsVal(Layer):
     def backward(self, dy: Array, x: Array) -> Array:
         return dy * np.sign(x)
 
-    def lower(self, g: Builder, x: str) -> Any:
+    def lower(self, g: Builder, x: str) -> str:
         return g.Abs(x)
 
 
@@ -43,7 +41,7 @@ class BNLL(Layer):
         grown: Array = np.exp(np.minimum(x, np.float32(50)))  # Caffe's kBNLL_THRESHOLD
         return dy * grown / (grown + 1)
 
-    def lower(self, g: Builder, x: str) -> Any:
+    def lower(self, g: Builder, x: str) -> str:
         return g.Softplus(x)
 
 
@@ -60,7 +58,7 @@ class Clip(Layer):
         within: Array = ((x >= self.p.min) & (x <= self.p.max)).astype(np.float32)
         return dy * within
 
-    def lower(self, g: Builder, x: str) -> Any:
+    def lower(self, g: Builder, x: str) -> str:
         low, high = np.float32(self.p.min), np.float32(self.p.max)
         if low > high:  # Caffe gives min, and ONNX's Clip gives max
             return g.Max(g.Min(x, high), low)
@@ -118,7 +116,7 @@ class ELU(Layer):
         alpha = np.float32(self.p.alpha)
         return dy * np.where(x > 0, np.float32(1), alpha + self.forward(x))
 
-    def lower(self, g: Builder, x: str) -> Any:
+    def lower(self, g: Builder, x: str) -> str:
         return g.Elu(x, alpha=self.p.alpha)
 
 
@@ -141,7 +139,7 @@ class PReLU(Layer):
         axes = tuple(i for i in range(x.ndim) if i != 1 or slope.ndim == 0)
         return dx, np.sum(dy * x * negative, axis=axes, dtype=dy.dtype)
 
-    def lower(self, g: Builder, x: str, slope: str) -> Any:
+    def lower(self, g: Builder, x: str, slope: str) -> str:
         rank = len(g.dims(x))
         if self.p.channel_shared:
             return g.PRelu(x, g.view(slope, (1,)))
@@ -166,7 +164,7 @@ class ReLU(Layer):
     def backward(self, dy: Array, x: Array) -> Array:
         return dy * np.where(x > 0, np.float32(1), np.float32(self.p.negative_slope))
 
-    def lower(self, g: Builder, x: str) -> Any:
+    def lower(self, g: Builder, x: str) -> str:
         slope = self.p.negative_slope
         return g.LeakyRelu(x, alpha=slope) if slope else g.Relu(x)
 
@@ -187,7 +185,7 @@ class Sigmoid(Layer):
         y = sigmoid(x)
         return dy * y * (1 - y)
 
-    def lower(self, g: Builder, x: str) -> Any:
+    def lower(self, g: Builder, x: str) -> str:
         return g.Sigmoid(x)
 
 
@@ -203,7 +201,7 @@ class Swish(Layer):
         gate = sigmoid(beta * x)
         return dy * (gate + beta * x * gate * (1 - gate))
 
-    def lower(self, g: Builder, x: str) -> Any:
+    def lower(self, g: Builder, x: str) -> str:
         beta = np.float32(self.p.beta)
         return g.Mul(x, g.Sigmoid(x if beta == 1 else g.Mul(x, beta)))
 
@@ -219,7 +217,7 @@ class TanH(Layer):
         y: Array = np.tanh(x)
         return dy * (1 - y * y)
 
-    def lower(self, g: Builder, x: str) -> Any:
+    def lower(self, g: Builder, x: str) -> str:
         return g.Tanh(x)
 
 
@@ -231,5 +229,5 @@ class Threshold(Layer):
         above: Array = (x > np.float32(self.p.threshold)).astype(np.float32)
         return above
 
-    def lower(self, g: Builder, x: str) -> Any:
+    def lower(self, g: Builder, x: str) -> str:
         return g.Cast(g.Greater(x, np.float32(self.p.threshold)), to=FLOAT)

@@ -7,14 +7,13 @@ them apart, --fork does.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from ...caffe_pb2 import BNParameter, FillerParameter, LayerParameter
 from ...errors import ShapeError, UnsupportedError
 from ...types import Array, Shape
-from ..builder import Builder
+from ..builder import Builder, int64
 from ..layer import Blob, Layer, layer
 from .norm import BatchNorm
 
@@ -60,9 +59,9 @@ def _through_moments(dy: Array, y: Array, deviation: Array) -> Array:
     return dx
 
 
-def _lower_moments(g: Builder, x: str, eps: np.float32) -> Any:
+def _lower_moments(g: Builder, x: str, eps: np.float32) -> str:
     """The bottom normalised by the batch's own moments."""
-    axes = np.array(_axes(len(g.dims(x))), np.int64)
+    axes = int64(*_axes(len(g.dims(x))))
     centred = g.Sub(x, g.ReduceMean(x, axes))
     spread = g.ReduceMean(g.Mul(centred, centred), axes)
     return g.Div(centred, g.Sqrt(g.Add(spread, eps)))
@@ -117,7 +116,7 @@ class SegNetBN(Layer):
             dx = _through_moments(dx, y, deviation)
         return dx, np.sum(dy * y, axis=axes), np.sum(dy, axis=axes)
 
-    def lower(self, g: Builder, x: str, scale: str, shift: str) -> Any:
+    def lower(self, g: Builder, x: str, scale: str, shift: str) -> str:
         y = _lower_moments(g, x, self._eps) if self._learns else x
         return g.Add(g.Mul(y, _name_over(g, x, scale)), _name_over(g, x, shift))
 
@@ -177,7 +176,7 @@ class PSPNetBN(Layer):
         axes = _axes(x.ndim)
         return dx, np.sum(dy * y, axis=axes), np.sum(dy, axis=axes), None, None
 
-    def lower(self, g: Builder, x: str, slope: str, bias: str, mean: str, variance: str) -> Any:
+    def lower(self, g: Builder, x: str, slope: str, bias: str, mean: str, variance: str) -> str:
         if not self._stored:
             y = g.Mul(_lower_moments(g, x, self._eps), _name_over(g, x, slope))
             return g.Add(y, _name_over(g, x, bias))
@@ -229,7 +228,7 @@ class CaffeWindowsBN(YjxiongBN):
         y, axes = (x - _over(mean, x.ndim)) * _over(inverse, x.ndim), _axes(x.ndim)
         return dx, np.sum(dy * y, axis=axes), np.sum(dy, axis=axes), None, None
 
-    def lower(self, g: Builder, x: str, slope: str, bias: str, mean: str, inverse: str) -> Any:
+    def lower(self, g: Builder, x: str, slope: str, bias: str, mean: str, inverse: str) -> str:
         if not self._stored:
             return super().lower(g, x, slope, bias, mean, inverse)
         factor = g.change(slope, _over(g.data(slope) * g.data(inverse), len(g.dims(x))))
@@ -291,6 +290,6 @@ class BatchNormScale(BatchNorm):
 
     def lower(
         self, g: Builder, x: str, mean: str, variance: str, factor: str, scale: str, bias: str
-    ) -> Any:
+    ) -> str:
         y = super().lower(g, x, mean, variance, factor)
         return g.Add(g.Mul(y, _name_over(g, x, scale)), _name_over(g, x, bias))

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from ...caffe_pb2 import LayerParameter
 from ...errors import ShapeError, UnsupportedError
 from ...types import Array, Shape
-from ..builder import Builder
+from ..builder import Builder, int64
 from ..layer import Layer, layer
 
 
 def _widen(g: Builder, part: str, rank: int) -> str:
     """(N, C) with axes of size 1 appended."""
     have = len(g.dims(part))
-    return part if have == rank else str(g.Unsqueeze(part, np.arange(have, rank)))
+    return part if have == rank else g.Unsqueeze(part, int64(*range(have, rank)))
 
 
 @layer(bottoms=3)
@@ -43,10 +41,10 @@ class Axpy(Layer):
         da: Array = np.sum(dy * x, axis=tuple(range(2, x.ndim)))
         return da.reshape(a.shape), dy * factor, dy
 
-    def lower(self, g: Builder, a: str, x: str, y: str) -> Any:
+    def lower(self, g: Builder, a: str, x: str, y: str) -> str:
         rank = len(g.dims(x))
         have = len(g.dims(a))
-        a = g.Squeeze(a, np.arange(rank, have)) if have > rank else _widen(g, a, rank)
+        a = g.Squeeze(a, int64(*range(rank, have))) if have > rank else _widen(g, a, rank)
         return g.Add(g.Mul(a, x), y)
 
 
@@ -88,7 +86,7 @@ class BroadcastMul(Layer):
             flows.append(np.sum(dy * other, axis=axes, keepdims=True))
         return flows[0].reshape(a.shape), flows[1].reshape(b.shape)
 
-    def lower(self, g: Builder, a: str, b: str) -> Any:
+    def lower(self, g: Builder, a: str, b: str) -> str:
         rank = max(len(g.dims(a)), len(g.dims(b)))
         return g.Mul(_widen(g, a, rank), _widen(g, b, rank))
 
@@ -131,13 +129,13 @@ class ChannelScale(Layer):
             return dx, np.zeros_like(scale)
         return dx, np.sum(dy * x, axis=1).reshape(scale.shape)
 
-    def lower(self, g: Builder, x: str, scale: str) -> Any:
+    def lower(self, g: Builder, x: str, scale: str) -> str:
         if not self.p.do_forward:
             return x
         dims, given = g.dims(x), g.dims(scale)
         if len(given) == len(dims) and given[1] == 1:
             return g.Mul(x, scale)
         if len(given) == 1 and len(dims) == 2:
-            return g.Mul(x, g.Unsqueeze(scale, np.array([1])))
+            return g.Mul(x, g.Unsqueeze(scale, int64(1)))
         sizes = [g.fixed(x, axis) for axis in range(2, len(dims))]
-        return g.Mul(x, g.Reshape(scale, np.array([-1, 1, *sizes], np.int64)))
+        return g.Mul(x, g.Reshape(scale, int64(-1, 1, *sizes)))

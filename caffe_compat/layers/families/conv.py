@@ -10,8 +10,8 @@ import numpy as np
 
 from ...errors import ShapeError
 from ...types import Array, Shape
-from ..builder import Builder
-from ..layer import Blob, Layer, canonical_axis, layer
+from ..builder import Builder, Operator, int64
+from ..layer import Arrays, Blob, Layer, canonical_axis, layer
 from ..spatial import Window, conv_size, conv_window, deconv_size
 
 # How many elements of columns to hold at once (4 MB, so that they stay in the cache).
@@ -54,7 +54,7 @@ class Convolution(Layer):
         return y.reshape(*lead, *y.shape[1:])
 
     def backward(
-        self, dy: Any, *x: Array, weight: Array, bias: Array | None = None
+        self, dy: Arrays, *x: Array, weight: Array, bias: Array | None = None
     ) -> tuple[Array, ...]:
         lead, channels, size, window = self._parts(x[0].shape)
         top = (prod(lead), self.p.num_output, *self._size(size, window))
@@ -76,16 +76,14 @@ class Convolution(Layer):
         channels = g.fixed(x, axis)
         window = conv_window(self.p, rank - axis - 1)
         if rank == 2 and axis == 1 and self.p.group == 1:
-            return str(g.Gemm(x, weight, bias, transB=self._gemm_transposes))
+            return g.Gemm(x, weight, bias, transB=self._gemm_transposes)
+        attributes = window.attributes()
         if not window.kernel:  # a spatial axis of size 1 makes it a convolution
             weight = g.view(weight, (*self._ends(channels), 1))
-        y = getattr(g, self._operator)(
-            _to_images(g, x, axis),
-            weight,
-            bias,
-            group=self.p.group if self.p.group > 1 else None,
-            **_attributes(window),
-        )
+            attributes["kernel_shape"] = [1]
+        operator: Operator = getattr(g, self._operator)
+        group = self.p.group if self.p.group > 1 else None
+        y = operator(_to_images(g, x, axis), weight, bias, group=group, **attributes)
         return _from_images(g, y, x, axis, self.p.num_output, lambda n: self._size(n, window))
 
     def _parts(self, x: Shape) -> tuple[Shape, int, Shape, Window]:
@@ -184,7 +182,7 @@ class Im2col(Layer):
         # For each channel a filter for each tap, which is 1 there and 0 elsewhere.
         pick = np.tile(np.eye(taps, dtype=np.float32), (channels, 1))
         pick = pick.reshape(channels * taps, 1, *window.kernel)
-        y = g.Conv(_to_images(g, x, axis), pick, group=channels, **_attributes(window))
+        y = g.Conv(_to_images(g, x, axis), pick, group=channels, **window.attributes())
         return _from_images(g, y, x, axis, channels * taps, lambda n: conv_size(n, window))
 
     def _parts(self, x: Shape) -> tuple[int, Shape, Window]:
@@ -197,17 +195,6 @@ class Im2col(Layer):
 # -- ONNX: Caffe's channels may stand on any axis, Conv's on the second ------------------------
 
 
-def _attributes(window: Window) -> dict[str, Any]:
-    """A window in Conv's words, without what ONNX takes for granted."""
-    kernel = window.kernel or (1,)
-    return {
-        "kernel_shape": list(kernel),
-        "strides": list(window.stride) if set(window.stride) - {1} else None,
-        "pads": list(window.pad * 2) if any(window.pad) else None,
-        "dilations": list(window.dilation) if set(window.dilation) - {1} else None,
-    }
-
-
 def _to_images(g: Builder, x: str, axis: int) -> str:
     """A bottom as (images, channels, spatial axes...), with one spatial axis at least."""
     dims = g.dims(x)
@@ -215,9 +202,9 @@ def _to_images(g: Builder, x: str, axis: int) -> str:
     if axis == 1 and spatial:
         return x
     if axis == 0 and spatial:
-        return str(g.Unsqueeze(x, np.array([0])))
+        return g.Unsqueeze(x, int64(0))
     size = [g.fixed(x, axis + i) for i in range(1 + spatial)]
-    return str(g.Reshape(x, np.array([-1, *size] if spatial else [-1, *size, 1])))
+    return g.Reshape(x, int64(-1, *size) if spatial else int64(-1, *size, 1))
 
 
 def _from_images(
@@ -229,11 +216,11 @@ def _from_images(
     if axis == 1 and spatial:
         return y
     if axis == 0 and spatial:
-        return str(g.Squeeze(y, np.array([0])))
+        return g.Squeeze(y, int64(0))
     varying = [i for i in range(axis) if dims[i] is None]
     lead = [-1 if i in varying[:1] else g.fixed(x, i) for i in range(axis)]
     out = resize(tuple(g.fixed(x, i) for i in spatial))
-    return str(g.Reshape(y, np.array([*lead, channels, *out])))
+    return g.Reshape(y, int64(*lead, channels, *out))
 
 
 # -- numpy: a convolution is a matrix product with the columns ---------------------------------

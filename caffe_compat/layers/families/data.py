@@ -11,7 +11,7 @@ from ...caffe_pb2 import FillerParameter, LayerParameter, ResizeParameter
 from ...errors import ShapeError
 from ...fillers.rng import Rng
 from ...types import Array, Shape
-from ..builder import Builder
+from ..builder import Builder, int64
 from ..layer import Blob, Layer, layer
 
 
@@ -94,7 +94,7 @@ class DummyData(Layer):
         made: list[str | None] = []
         for i, shape in enumerate(self._stated()):
             value = np.array([self._filler(i).value], np.float32)
-            size = np.array(shape, np.int64)
+            size = int64(*shape)
             made.append(None if i in self.feeds() else g.ConstantOfShape(size, value=value))
         return tuple(made)
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from ...errors import ShapeError
 from ...types import Array, Shape
-from ..builder import INT64, Builder
+from ..builder import INT64, Builder, int64
 from ..layer import Blob, Layer, canonical_axis, layer
 
 
@@ -63,11 +63,11 @@ class InnerProduct(Layer):
             g.fixed(x, i)
         if axis == 1:
             rows = x if rank == 2 else g.Flatten(x)
-            return str(g.Gemm(rows, weight, bias, transB=None if self.p.transpose else 1))
+            return g.Gemm(rows, weight, bias, transB=None if self.p.transpose else 1)
         if axis < rank - 1:
-            x = g.Reshape(x, np.array([0] * axis + [-1]))
+            x = g.Reshape(x, int64(*[0] * axis, -1))
         y = g.MatMul(x, weight if self.p.transpose else g.Transpose(weight, perm=[1, 0]))
-        return str(y if bias is None else g.Add(y, bias))
+        return y if bias is None else g.Add(y, bias)
 
 
 @layer(param="embed_param")
@@ -110,4 +110,4 @@ class Embed(Layer):
 
     def lower(self, g: Builder, x: str, weight: str, bias: str | None = None) -> str:
         y = g.Gather(weight, g.Cast(x, to=INT64))
-        return str(y if bias is None else g.Add(y, bias))
+        return y if bias is None else g.Add(y, bias)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from ...caffe_pb2 import LayerParameter
 from ...errors import UnsupportedError
 from ...types import Shape
 from ..layer import canonical_axis, layer
+from ..spatial import Window
 from .conv import Convolution
 
 
@@ -21,7 +20,7 @@ class DepthwiseConvolution(Convolution):
     Refused: another group or num_output, or none: the fork's CPU and GPU code then differ.
     """
 
-    def _parts(self, x: Shape) -> Any:
+    def _parts(self, x: Shape) -> tuple[Shape, int, Shape, Window]:
         channels = x[canonical_axis(self.p.axis, len(x))]
         if not self.p.group == self.p.num_output == channels:
             group = f"group {self.p.group}" if self.p.HasField("group") else "no group"
@@ -52,7 +51,7 @@ class ConvolutionDepthwise(Convolution):
         convolution.group = convolution.num_output
         super().__init__(own)
 
-    def _parts(self, x: Shape) -> Any:
+    def _parts(self, x: Shape) -> tuple[Shape, int, Shape, Window]:
         channels, outputs = x[canonical_axis(self.p.axis, len(x))], self.p.num_output
         if outputs != channels or self._stated not in (None, channels):
             stated = "" if self._stated is None else f" and group {self._stated}"

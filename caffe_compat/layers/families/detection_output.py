@@ -138,7 +138,7 @@ class DetectionOutput(Layer):
         empty = g.Equal(g.Shape(rows, start=2, end=3), int64(0))
         every = g.Shape(conf, end=1) if images is None else int64(images)
         fill = g.Where(empty, every, int64(0))
-        return str(g.Concat(rows, g.Slice(none, int64(0), fill, int64(2)), axis=2))
+        return g.Concat(rows, g.Slice(none, int64(0), fill, int64(2)), axis=2)
 
     @property
     def _top_k(self) -> int | None:
@@ -149,7 +149,7 @@ class DetectionOutput(Layer):
         """What x (images, classes, ...) has for the labels that are not the background."""
         if len(self._labels) == self.p.num_classes:
             return x
-        return str(g.Gather(x, int64(*self._labels), axis=1))
+        return g.Gather(x, int64(*self._labels), axis=1)
 
     def _candidates(self, g: Builder, prior: str, scores: str) -> Size:
         """How many boxes of each label are looked at: top_k, or all where they are fewer."""
@@ -174,7 +174,7 @@ class DetectionOutput(Layer):
             predictions = self._of_labels(g, g.Transpose(predictions, perm=[0, 2, 1, 3]))
         scale = None if p.variance_encoded_in_target else variances
         found = bx.lower_decode(g, predictions, priors, scale, p.code_type)
-        return str(g.Clip(found, _float(0), _float(1))) if p.clip else found
+        return g.Clip(found, np.float32(0), np.float32(1)) if p.clip else found
 
     def _lower_suppressed(
         self, g: Builder, found: str, scores: str, images: int | None, count: Size
@@ -189,14 +189,14 @@ class DetectionOutput(Layer):
         chosen = g.NonMaxSuppression(
             g.Reshape(found, _vector(g, -1, count, 4)),
             each,
-            np.array(count, np.int64) if isinstance(count, int) else g.Squeeze(count),
-            _float(nms.nms_threshold),
-            _float(self._least),
+            np.int64(count) if isinstance(count, int) else g.Squeeze(count),
+            np.float32(nms.nms_threshold),
+            np.float32(self._least),
         )
         none = _unmarked(g, each, images and images * labels, 1, count)
         marks = g.ConstantOfShape(g.Shape(chosen, end=1), value=np.array([True]))
         kept = g.ScatterND(none, chosen, marks)
-        return str(g.Reshape(kept, _vector(g, -1, labels, count)))
+        return g.Reshape(kept, _vector(g, -1, labels, count))
 
     def _lower_best(
         self, g: Builder, kept: str, scores: str, images: int | None, count: Size
@@ -206,12 +206,12 @@ class DetectionOutput(Layer):
         if keep < 0 or (isinstance(count, int) and labels * count <= keep):
             return kept
         most = keep if isinstance(count, int) else g.Min(g.Mul(count, int64(labels)), int64(keep))
-        nothing = _float(-np.inf)
+        nothing = np.float32(-np.inf)
         flat = g.Reshape(g.Where(kept, scores, nothing), int64(0, -1))
         values, places = g.TopK(flat, _vector(g, most), axis=1, outputs=2)
         none = _unmarked(g, flat, images, count * labels if isinstance(count, int) else None)
         best = g.ScatterElements(none, places, g.Greater(values, nothing), axis=1)
-        return str(g.Reshape(best, _vector(g, -1, labels, count)))
+        return g.Reshape(best, _vector(g, -1, labels, count))
 
     def _lower_rows(self, g: Builder, kept: str, found: str, scores: str) -> str:
         """A row for everything in the mask, (1, 1, rows, 7)."""
@@ -222,7 +222,7 @@ class DetectionOutput(Layer):
         score = g.Unsqueeze(g.GatherND(scores, places), int64(1))
         box = self._lower_show(g, g.GatherND(found, places))
         rows = g.Concat(image, label, score, box, axis=1)
-        return str(g.Unsqueeze(rows, int64(0, 1)))
+        return g.Unsqueeze(rows, int64(0, 1))
 
     def _show(self, box: Array) -> Array:
         """What a row says of a box that stays."""
@@ -243,7 +243,7 @@ class DetectionOutput(Layer):
             return g.constant(self._nothing(images))
         numbers = g.Cast(bx.lower_range(g, g.Shape(conf, end=1)), to=FLOAT)
         numbers = g.Unsqueeze(numbers, int64(0, 1, 3))
-        return str(g.Pad(numbers, int64(0, 0, 0, 0, 0, 0, 0, 6), _float(-1)))
+        return g.Pad(numbers, int64(0, 0, 0, 0, 0, 0, 0, 6), np.float32(-1))
 
 
 def _unmarked(g: Builder, like: str, *sizes: Size | None) -> AnyArray | str:
@@ -251,7 +251,7 @@ def _unmarked(g: Builder, like: str, *sizes: Size | None) -> AnyArray | str:
     known = [size for size in sizes if isinstance(size, int)]
     if len(known) == len(sizes):
         return np.zeros(known, bool)
-    return str(g.ConstantOfShape(g.Shape(like), value=np.array([False])))
+    return g.ConstantOfShape(g.Shape(like), value=np.array([False]))
 
 
 def _vector(g: Builder, *sizes: Size) -> AnyArray | str:
@@ -260,8 +260,4 @@ def _vector(g: Builder, *sizes: Size) -> AnyArray | str:
     if len(numbers) == len(sizes):
         return int64(*numbers)
     parts = [int64(size) if isinstance(size, int) else size for size in sizes]
-    return str(g.Concat(*parts, axis=0)) if len(parts) > 1 else parts[0]
-
-
-def _float(value: float) -> AnyArray:
-    return np.array(value, np.float32)
+    return g.Concat(*parts, axis=0) if len(parts) > 1 else parts[0]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import reduce
-from typing import Any
 
 import numpy as np
 
@@ -64,7 +63,7 @@ class Eltwise(Layer):
             return reduce(np.multiply, x[:i] + x[i + 1 :])
         return reduce(np.multiply, x) / x[i]
 
-    def lower(self, g: Builder, *x: str) -> Any:
+    def lower(self, g: Builder, *x: str) -> str:
         if self._op == EltwiseParameter.PROD:
             return reduce(g.Mul, x)
         if self._op == EltwiseParameter.MAX:

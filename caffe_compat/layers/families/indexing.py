@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from ...errors import ShapeError
 from ...types import Array, Shape
 from ..builder import BOOL, INT64, Builder, int64
-from ..layer import Layer, canonical_axis, layer
+from ..layer import Arrays, Layer, canonical_axis, layer
 
 
 @layer(param="crop_param", bottoms=2)
@@ -100,7 +98,7 @@ class Filter(Layer):
         *bottoms, selector = x
         return tuple(a[selector.ravel() != 0] for a in bottoms)
 
-    def backward(self, dy: Any, *x: Array) -> tuple[Array | None, ...]:
+    def backward(self, dy: Arrays, *x: Array) -> tuple[Array | None, ...]:
         *bottoms, selector = x
         grads = [np.zeros_like(a) for a in bottoms]
         for dx, grad in zip(grads, dy if isinstance(dy, tuple) else (dy,), strict=True):

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from ...caffe_pb2 import LayerParameter
 from ...errors import ShapeError, UnsupportedError
-from ...types import Array, Shape
-from ..builder import Builder
+from ...types import Array, Dims, Shape
+from ..builder import Builder, Operand, int64
 from ..layer import Layer, layer
 
 
@@ -26,7 +25,7 @@ class Interp(Layer):
     Refused: align_corners false.
     """
 
-    def __init__(self, proto: Any) -> None:
+    def __init__(self, proto: LayerParameter) -> None:
         super().__init__(proto)
         if self.p.pad_beg > 0 or self.p.pad_end > 0:
             raise ShapeError(
@@ -88,31 +87,29 @@ class Interp(Layer):
     def lower(self, g: Builder, x: str, *like: str) -> str:
         dims, y = g.dims(x), x
         if self.p.pad_beg or self.p.pad_end:
-            begin = np.array([-self.p.pad_beg] * 2)
-            end = np.array([self.p.pad_end or np.iinfo(np.int64).max] * 2)
-            y = g.Slice(x, begin, end, np.array([2, 3]))
-        return str(
-            g.Resize(
-                y,
-                None,
-                None,
-                self._sizes(g, y, dims, like),
-                axes=[2, 3],
-                mode="linear",
-                coordinate_transformation_mode="align_corners",
-            )
+            begin = int64(*[-self.p.pad_beg] * 2)
+            end = int64(*[self.p.pad_end or np.iinfo(np.int64).max] * 2)
+            y = g.Slice(x, begin, end, int64(2, 3))
+        return g.Resize(
+            y,
+            None,
+            None,
+            self._sizes(g, y, dims, like),
+            axes=[2, 3],
+            mode="linear",
+            coordinate_transformation_mode="align_corners",
         )
 
-    def _sizes(self, g: Builder, y: str, dims: Sequence[int | None], like: Sequence[str]) -> Any:
+    def _sizes(self, g: Builder, y: str, dims: Dims, like: Sequence[str]) -> Operand:
         """The height and width as a constant or, where they vary, as a tensor."""
         if like and None in g.dims(like[0])[2:]:
             return g.Shape(like[0], start=2, end=4)
         shapes = [tuple(n or 0 for n in g.dims(name)) for name in like]
         if like or self._sized or None not in dims[2:]:
-            return np.array(self.size(tuple(n or self._least for n in dims), *shapes))
-        last = g.Sub(g.Shape(y, start=2, end=4), np.array([1]))
+            return int64(*self.size(tuple(n or self._least for n in dims), *shapes))
+        last = g.Sub(g.Shape(y, start=2, end=4), int64(1))
         if self._shrinks:
-            last = g.Div(last, np.array([self.p.shrink_factor]))
+            last = g.Div(last, int64(self.p.shrink_factor))
         return self._lower_zoom(g, last)
 
     @property
@@ -120,11 +117,11 @@ class Interp(Layer):
         """The smallest size that cutting leaves something of."""
         return int(1 - self.p.pad_beg - self.p.pad_end)
 
-    def _lower_zoom(self, g: Builder, last: str) -> Any:
+    def _lower_zoom(self, g: Builder, last: str) -> str:
         """(n - 1) * zoom_factor + 1 for the n - 1 that it is given."""
         if self._zooms:
-            last = g.Mul(last, np.array([self.p.zoom_factor]))
-        return g.Add(last, np.array([1]))
+            last = g.Mul(last, int64(self.p.zoom_factor))
+        return g.Add(last, int64(1))
 
 
 @layer("Interp", fork="training_toolbox_caffe", param="interp_param", bottoms=(1, 2))
@@ -142,10 +139,10 @@ class FullZoomInterp(Interp):
     def _zoomed(self, n: int) -> int:
         return super()._zoomed(n) if self._shrinks else int(n * self.p.zoom_factor)
 
-    def _lower_zoom(self, g: Builder, last: str) -> Any:
+    def _lower_zoom(self, g: Builder, last: str) -> str:
         if self._shrinks:
             return super()._lower_zoom(g, last)
-        return g.Mul(g.Add(last, np.array([1])), np.array([self.p.zoom_factor]))
+        return g.Mul(g.Add(last, int64(1)), int64(self.p.zoom_factor))
 
 
 @layer(param="resize_param")
@@ -190,7 +187,7 @@ class Resize(Layer):
         size = (g.fixed(x, 2), g.fixed(x, 3))
         height, width = self._size((1, 1, *size))
         rows, columns = _fading(size[0], height), _fading(size[1], width)
-        return str(g.MatMul(rows, g.MatMul(x, np.ascontiguousarray(columns.T))))
+        return g.MatMul(rows, g.MatMul(x, np.ascontiguousarray(columns.T)))
 
 
 def _interpolate(x: Array, axis: int, size: int) -> Array:
@@ -203,7 +200,8 @@ def _interpolate(x: Array, axis: int, size: int) -> Array:
     first = place.astype(np.int64)
     after = np.minimum(first + 1, n - 1)
     share = (place - first.astype(np.float32)).reshape(-1, *(1,) * (x.ndim - axis - 1))
-    return (1 - share) * x.take(first, axis) + share * x.take(after, axis)
+    y: Array = (1 - share) * x.take(first, axis) + share * x.take(after, axis)
+    return y
 
 
 def _fading(n: int, size: int) -> Array:

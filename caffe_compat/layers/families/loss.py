@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from math import prod
-from typing import Any
 
 import numpy as np
 
@@ -11,7 +10,7 @@ from ...caffe_pb2 import HingeLossParameter, LossParameter
 from ...errors import ShapeError
 from ...types import Array, Shape
 from .. import labels
-from ..builder import BOOL, INT32, INT64, Builder
+from ..builder import BOOL, INT32, INT64, Builder, int64
 from ..layer import Layer, layer
 
 
@@ -34,8 +33,8 @@ class EuclideanLoss(Layer):
         d = (a - b.reshape(a.shape)) * np.float32(dy / len(a))
         return d, -d.reshape(b.shape)
 
-    def lower(self, g: Builder, a: str, b: str) -> Any:
-        return g.Mul(g.ReduceMean(_distance(g, a, b), keepdims=0), g.constant(0.5, np.float32))
+    def lower(self, g: Builder, a: str, b: str) -> str:
+        return g.Mul(g.ReduceMean(_distance(g, a, b), keepdims=0), np.float32(0.5))
 
 
 @layer(bottoms=2, loss=True)
@@ -62,15 +61,15 @@ class SmoothL1Loss(Layer):
         d = np.clip(a - b.reshape(a.shape), -1, 1) * np.float32(dy / len(a))
         return d, -d.reshape(b.shape)
 
-    def lower(self, g: Builder, a: str, b: str) -> Any:
+    def lower(self, g: Builder, a: str, b: str) -> str:
         same = g.dims(a) == g.dims(b) and len(g.dims(a)) > 1
         if not same:
             a, b = g.Flatten(a, axis=1), g.Flatten(b, axis=1)
         d = g.Abs(g.Sub(a, b))
-        half, one = (g.constant(n, np.float32) for n in (0.5, 1))
+        half, one = (np.float32(n) for n in (0.5, 1))
         losses = g.Where(g.Less(d, one), g.Mul(g.Mul(d, d), half), g.Sub(d, half))
         rank = len(g.dims(a)) if same else 2
-        return g.ReduceMean(g.ReduceSum(losses, np.arange(1, rank), keepdims=0), keepdims=0)
+        return g.ReduceMean(g.ReduceSum(losses, int64(*range(1, rank)), keepdims=0), keepdims=0)
 
 
 def _distance(g: Builder, a: str, b: str) -> str:
@@ -80,7 +79,7 @@ def _distance(g: Builder, a: str, b: str) -> str:
     else:
         d = g.Sub(g.Flatten(a, axis=1), g.Flatten(b, axis=1))
     rank = len(g.dims(a)) if g.dims(a) == g.dims(b) else 2
-    return str(g.ReduceSumSquare(d, np.arange(1, max(2, rank)), keepdims=0))
+    return g.ReduceSumSquare(d, int64(*range(1, max(2, rank))), keepdims=0)
 
 
 @layer(param="hinge_loss_param", bottoms=2, loss=True)
@@ -114,13 +113,13 @@ class HingeLoss(Layer):
         np.put_along_axis(sign, label, 1, 1)
         return np.maximum(0, 1 - sign * flat), sign
 
-    def lower(self, g: Builder, x: str, y: str) -> Any:
+    def lower(self, g: Builder, x: str, y: str) -> str:
         classes = prod(g.fixed(x, axis) for axis in range(1, len(g.dims(x))))
         label = g.Cast(labels.first(g, y, x), to=INT64)
-        sign = g.OneHot(label, np.array(classes), np.array([1, -1], np.float32), axis=1)
-        margin = g.Relu(g.Add(g.Mul(g.rows(x), sign), g.constant(1, np.float32)))
+        sign = g.OneHot(label, np.int64(classes), np.array([1, -1], np.float32), axis=1)
+        margin = g.Relu(g.Add(g.Mul(g.rows(x), sign), np.float32(1)))
         reduce = g.ReduceSumSquare if self.p.norm == HingeLossParameter.L2 else g.ReduceSum
-        return g.ReduceMean(reduce(margin, np.array([1]), keepdims=0), keepdims=0)
+        return g.ReduceMean(reduce(margin, int64(1), keepdims=0), keepdims=0)
 
 
 @layer(bottoms=2, loss=True)
@@ -152,9 +151,9 @@ class MultinomialLogisticLoss(Layer):
         label, _ = labels.read(y, flat.shape, 1, None)
         return np.maximum(np.take_along_axis(flat, label, 1), np.float32(1e-20)), label
 
-    def lower(self, g: Builder, x: str, y: str) -> Any:
+    def lower(self, g: Builder, x: str, y: str) -> str:
         picked = g.GatherElements(g.rows(x), g.Cast(g.rows(y), to=INT64), axis=1)
-        logs = g.Log(g.Max(picked, g.constant(1e-20, np.float32)))
+        logs = g.Log(g.Max(picked, np.float32(1e-20)))
         return g.Neg(g.ReduceMean(logs, keepdims=0))
 
 
@@ -181,11 +180,11 @@ class ContrastiveLoss(Layer):
         losses = np.where(similar, squares, self._apart(squares))
         return np.asarray(losses.sum() / len(a) / 2, np.float32)
 
-    def _apart(self, squares: Array) -> Any:
-        margin = np.float32(self.p.margin)
+    def _apart(self, squares: Array) -> Array:
+        margin, zero = np.float32(self.p.margin), np.float32(0)
         if self.p.legacy_version:
-            return np.maximum(margin - squares, np.float32(0))
-        return np.asarray(np.square(np.maximum(margin - np.sqrt(squares), np.float32(0))))
+            return np.asarray(np.maximum(margin - squares, zero))
+        return np.asarray(np.square(np.maximum(margin - np.sqrt(squares), zero)))
 
     def backward(self, dy: Array, a: Array, b: Array, y: Array) -> tuple[Array, Array, None]:
         d, squares, similar = self._pairs(a, b, y)
@@ -202,20 +201,20 @@ class ContrastiveLoss(Layer):
         d = a.reshape(len(a), -1) - b.reshape(len(b), -1)
         return d, np.sum(d * d, axis=1), y.reshape(-1)[: len(a)].astype(np.int32) != 0
 
-    def lower(self, g: Builder, a: str, b: str, y: str) -> Any:
+    def lower(self, g: Builder, a: str, b: str, y: str) -> str:
         squares = _distance(g, a, b)
         pairs = labels.first(g, y, a)
         if g.dims(y)[0] != g.dims(a)[0]:
-            pairs = g.Slice(pairs, np.array([0]), np.array([g.fixed(a, 0)]))
+            pairs = g.Slice(pairs, int64(0), int64(g.fixed(a, 0)))
         similar = g.Cast(g.Cast(pairs, to=INT32), to=BOOL)
-        margin = g.constant(self.p.margin, np.float32)
+        margin = np.float32(self.p.margin)
         if self.p.legacy_version:
             apart = g.Relu(g.Sub(margin, squares))
         else:
             apart = g.Relu(g.Sub(margin, g.Sqrt(squares)))
             apart = g.Mul(apart, apart)
         losses = g.Where(similar, squares, apart)
-        return g.Mul(g.ReduceMean(losses, keepdims=0), g.constant(0.5, np.float32))
+        return g.Mul(g.ReduceMean(losses, keepdims=0), np.float32(0.5))
 
 
 @layer(param="loss_param", bottoms=2, loss=True)
@@ -252,15 +251,15 @@ class SigmoidCrossEntropyLoss(Layer):
         ignore = labels.ignored(self.p)
         return np.ones(t.shape, bool) if ignore is None else t.astype(np.int32) != ignore
 
-    def lower(self, g: Builder, x: str, t: str) -> Any:
+    def lower(self, g: Builder, x: str, t: str) -> str:
         dims = g.dims(x)
         if dims != g.dims(t):
             dims = (dims[0], None)
             x, t = g.Flatten(x, axis=1), g.Flatten(t, axis=1)
-        tail = g.Log(g.Add(g.Exp(g.Neg(g.Abs(x))), g.constant(1, np.float32)))
+        tail = g.Log(g.Add(g.Exp(g.Neg(g.Abs(x))), np.float32(1)))
         losses = g.Add(g.Sub(g.Relu(x), g.Mul(x, t)), tail)
         ignore, counts = labels.ignored(self.p), None
         if ignore is not None:
             label = g.Cast(t, to=INT64)
-            counts = g.Not(g.Equal(label, g.constant(ignore, np.int64)))
+            counts = g.Not(g.Equal(label, np.int64(ignore)))
         return labels.lower_mean(g, losses, counts, self.mode, dims, 1)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from ...errors import ShapeError
 from ...types import Array, Shape
-from ..builder import Builder
-from ..layer import Blob, Layer, layer
+from ..builder import Builder, Tensors, int64
+from ..layer import Arrays, Blob, Layer, layer
 from .recurrent import Recurrent
 
 
@@ -29,7 +27,7 @@ class LSTM(Recurrent):
     def step_blobs(self) -> list[Blob]:
         return [Blob("W_hc", (4 * self.hidden, self.hidden), self.p.weight_filler)]
 
-    def forward(self, x: Array, cont: Array, *more: Array, **blobs: Array) -> Any:
+    def forward(self, x: Array, cont: Array, *more: Array, **blobs: Array) -> Arrays:
         steps = self._run(x, cont, more, blobs)
         hs = np.stack([h for _, _, _, _, h in steps])
         return (hs, hs[-1:], steps[-1][3][None]) if self.p.expose_hidden else hs
@@ -48,7 +46,9 @@ class LSTM(Recurrent):
             steps.append((entering, before, acts, c, h))
         return steps
 
-    def backward(self, dy: Any, x: Array, cont: Array, *more: Array, **blobs: Array) -> Any:
+    def backward(
+        self, dy: Arrays, x: Array, cont: Array, *more: Array, **blobs: Array
+    ) -> tuple[Array | None, ...]:
         # Caffe passes no gradient back from the exposed state: it shares data alone.
         dhs = dy[0] if isinstance(dy, tuple) else dy
         dgates = np.zeros((*x.shape[:2], 4 * self.hidden), np.float32)
@@ -62,7 +62,7 @@ class LSTM(Recurrent):
         flows, grads = self._transform_backward(dgates, x, more, blobs)
         return (*flows, *grads, dweight)
 
-    def lower(self, g: Builder, x: str, cont: str, *more: str, **blobs: str) -> Any:
+    def lower(self, g: Builder, x: str, cont: str, *more: str, **blobs: str) -> Tensors:
         state = self._whole(g, x, cont, more)
         if state is not None:
             return self._lower_operator(g, x, more, state, blobs)
@@ -77,18 +77,18 @@ class LSTM(Recurrent):
             h,
             c,
             self._lower_transform(g, x, more, blobs),
-            g.Unsqueeze(cont, np.array([2])),
+            g.Unsqueeze(cont, int64(2)),
             body=g.graph(step, 4),
             num_scan_inputs=2,
             outputs=3,
         )
         if not self.p.expose_hidden:
             return hs
-        return hs, g.Unsqueeze(last, np.array([0])), g.Unsqueeze(memory, np.array([0]))
+        return hs, g.Unsqueeze(last, int64(0)), g.Unsqueeze(memory, int64(0))
 
     def _lower_operator(
         self, g: Builder, x: str, more: tuple[str, ...], state: list[str], blobs: dict[str, str]
-    ) -> Any:
+    ) -> Tensors:
         def reorder(array: Array) -> Array:  # Caffe's gates are i f o g, ONNX's i o f c
             i, f, o, c = np.split(array, 4)
             return np.concatenate([i, o, f, c])[None]
@@ -105,7 +105,7 @@ class LSTM(Recurrent):
             hidden_size=self.hidden,
             outputs=3,
         )
-        hs = g.Squeeze(hs, np.array([1]))
+        hs = g.Squeeze(hs, int64(1))
         return (hs, h, c) if self.p.expose_hidden else hs
 
 
@@ -128,13 +128,15 @@ class LSTMUnit(Layer):
     def forward(self, c: Array, x: Array, cont: Array) -> tuple[Array, Array]:
         return _unit(c, _activate(x, cont[..., None]))
 
-    def backward(self, dy: Any, c: Array, x: Array, cont: Array) -> tuple[Array, Array, None]:
+    def backward(
+        self, dy: tuple[Array, Array], c: Array, x: Array, cont: Array
+    ) -> tuple[Array, Array, None]:
         acts = _activate(x, cont[..., None])
         new, _ = _unit(c, acts)
         return (*_unit_backward(dy[0], dy[1], c, new, acts), None)
 
-    def lower(self, g: Builder, c: str, x: str, cont: str) -> Any:
-        return _lower_unit(g, c, x, g.Unsqueeze(cont, np.array([2])), axis=2)
+    def lower(self, g: Builder, c: str, x: str, cont: str) -> tuple[str, str]:
+        return _lower_unit(g, c, x, g.Unsqueeze(cont, int64(2)), axis=2)
 
 
 def _activate(x: Array, cont: Array) -> Array:

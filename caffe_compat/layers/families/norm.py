@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from ...caffe_pb2 import FillerParameter, LayerParameter, LRNParameter
 from ...errors import ShapeError
 from ...types import Array, Shape
-from ..builder import Builder
+from ..builder import Builder, int64
 from ..layer import Blob, Layer, layer
 
 
@@ -53,9 +51,9 @@ class BatchNorm(Layer):
         along = y * np.mean(dy * y, axis=axes, keepdims=True)
         return (dy - np.mean(dy, axis=axes, keepdims=True) - along) / scale, None, None, None
 
-    def lower(self, g: Builder, x: str, mean: str, variance: str, factor: str) -> Any:
+    def lower(self, g: Builder, x: str, mean: str, variance: str, factor: str) -> str:
         if not self.stored:
-            axes = np.array(_all_but(1, len(g.dims(x))), np.int64)
+            axes = int64(*_all_but(1, len(g.dims(x))))
             centred = g.Sub(x, g.ReduceMean(x, axes))
             spread = g.ReduceMean(g.Mul(centred, centred), axes)
             return g.Div(centred, g.Sqrt(g.Add(spread, self._eps)))
@@ -127,7 +125,7 @@ class LRN(Layer):
             x = _window_sum(x, self._size, axis) / np.float32(self._size)
         return x
 
-    def lower(self, g: Builder, x: str) -> Any:
+    def lower(self, g: Builder, x: str) -> str:
         p = self.p
         # Outside these bounds onnxruntime (alpha, beta) or cuDNN (the rest) has no LRN.
         native = p.alpha > 0 and p.beta >= 0.01 and p.k >= 1e-5 and self._size <= 16
@@ -136,11 +134,11 @@ class LRN(Layer):
         scaled = g.Mul(self._lower_mean(g, g.Mul(x, x)), self._alpha)
         return g.Mul(x, g.Pow(g.Add(scaled, self._k), -self._beta))
 
-    def _lower_mean(self, g: Builder, x: str) -> Any:
+    def _lower_mean(self, g: Builder, x: str) -> str:
         half, across = self._size // 2, len(self._axes) == 1
         kernel = [self._size, 1, 1] if across else [self._size] * 2
         pads = [half, 0, 0] * 2 if across else [half] * 4
-        one = np.array([1], np.int64)
+        one = int64(1)
         x = g.Unsqueeze(x, one) if across else x
         mean = g.AveragePool(x, kernel_shape=kernel, pads=pads, count_include_pad=1)
         return g.Squeeze(mean, one) if across else mean
@@ -196,10 +194,10 @@ class MVN(Layer):
             dx = (dx - y * np.mean(dy * y, axis=self._axes, keepdims=True)) / scale
         return dx.reshape(x.shape)
 
-    def lower(self, g: Builder, x: str) -> Any:
+    def lower(self, g: Builder, x: str) -> str:
         rank = len(g.dims(x))
-        axes = np.array(self._axes, np.int64)
-        x = x if rank == 4 else g.Unsqueeze(x, np.arange(rank, 4))
+        axes = int64(*self._axes)
+        x = x if rank == 4 else g.Unsqueeze(x, int64(*range(rank, 4)))
         centred = g.Sub(x, g.ReduceMean(x, axes))
         if not self.p.normalize_variance:
             return centred
@@ -241,14 +239,15 @@ class Normalize(Layer):
 
     def _norm(self, x: Array) -> Array:
         squares: Array = np.sum(x * x, axis=self._axes(x.ndim), keepdims=True)
-        return np.sqrt(squares + np.float32(self.p.eps))
+        norm: Array = np.sqrt(squares + np.float32(self.p.eps))
+        return norm
 
     def _spread(self, scale: Array, rank: int) -> Array:
         return scale.reshape(() if self.p.channel_shared else (-1,) + (1,) * (rank - 2))
 
-    def lower(self, g: Builder, x: str, scale: str) -> Any:
+    def lower(self, g: Builder, x: str, scale: str) -> str:
         rank = len(g.dims(x))
-        squares = g.ReduceSumSquare(x, np.array(self._axes(rank), np.int64))
-        norm = g.Sqrt(g.Add(squares, np.array(self.p.eps, np.float32)))
+        squares = g.ReduceSumSquare(x, int64(*self._axes(rank)))
+        norm = g.Sqrt(g.Add(squares, np.float32(self.p.eps)))
         shape = () if self.p.channel_shared else (g.fixed(x, 1),) + (1,) * (rank - 2)
         return g.Mul(g.Div(x, norm), g.view(scale, shape))

@@ -9,7 +9,7 @@ import numpy as np
 from ...caffe_pb2 import LayerParameter
 from ...errors import ShapeError, UnsupportedError
 from ...types import Array, Shape
-from ..builder import Builder
+from ..builder import Builder, int64
 from ..layer import Layer, layer
 
 # The fields of each fork's padding_param.
@@ -65,12 +65,12 @@ class Padding(Layer):
         cut = [(max(-a, 0), max(-b, 0)) for a, b in self._sides]
         return np.pad(dy[inside], ((0, 0), (0, 0), *cut))
 
-    def _inner(self, size: Shape, sign: int) -> Any:
+    def _inner(self, size: Shape, sign: int) -> tuple[Any, ...]:
         """An index of what lies within the sides, those of that sign counting."""
         axes = zip(size, self._sides, strict=True)
         return (..., *(slice(max(sign * a, 0), n - max(sign * b, 0)) for n, (a, b) in axes))
 
-    def lower(self, g: Builder, x: str) -> Any:
+    def lower(self, g: Builder, x: str) -> str:
         (top, bottom), (left, right) = self._sides
-        pads = np.array([0, 0, top, left, 0, 0, bottom, right], np.int64)
+        pads = int64(0, 0, top, left, 0, 0, bottom, right)
         return g.Pad(x, pads, self._value if self._value else None)

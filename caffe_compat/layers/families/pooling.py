@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
 from math import nan, prod
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +13,9 @@ from numpy.typing import NDArray
 from ...caffe_pb2 import PoolingParameter
 from ...errors import ShapeError, UnsupportedError
 from ...types import Array, Dims, Shape
-from ..builder import Builder
-from ..layer import Layer, layer
-from ..spatial import Window, pool_size, pool_window
+from ..builder import Builder, int64
+from ..layer import Arrays, Layer, layer
+from ..spatial import Window, WindowAttributes, pool_size, pool_window
 
 # What Caffe's maximum starts from (-FLT_MAX): the value of a window that lies off the image.
 _LOWEST = float(np.finfo(np.float32).min)
@@ -73,7 +72,7 @@ class Pooling(Layer):
         squares = _reduce(np.add, _pad(x * x, window, out, 0), window, out)
         return np.divide(squares, total, out=np.zeros_like(total), where=total > 0)
 
-    def backward(self, dy: Any, x: Array) -> Array:
+    def backward(self, dy: Arrays, x: Array) -> Array:
         window, out = self._sizes(x.shape)
         dy = dy[0] if isinstance(dy, tuple) else dy
         if self.p.pool == PoolingParameter.MAX:
@@ -98,8 +97,8 @@ class Pooling(Layer):
 
         def mean(y: str) -> str:
             if grid is None:
-                return str(g.GlobalAveragePool(y))
-            return str(g.AveragePool(y, **grid.attributes))
+                return g.GlobalAveragePool(y)
+            return g.AveragePool(y, **grid.attributes)
 
         below, above = mean(x), mean(g.Mul(x, x))
         zero = np.float32(0)
@@ -158,15 +157,9 @@ class _Grid:
         return self.ceil or any(e > p for e, p in zip(self.ends, self.window.pad, strict=True))
 
     @property
-    def attributes(self) -> dict[str, Any]:
-        """The attributes of MaxPool or AveragePool, without what ONNX takes for granted."""
-        pads = [*self.window.pad, *self.ends]
-        return {
-            "kernel_shape": list(self.window.kernel),
-            "strides": list(self.window.stride) if set(self.window.stride) != {1} else None,
-            "pads": pads if any(pads) else None,
-            "ceil_mode": 1 if self.ceil else None,
-        }
+    def attributes(self) -> WindowAttributes:
+        """The attributes of MaxPool or AveragePool."""
+        return {**self.window.attributes(self.ends), "ceil_mode": 1 if self.ceil else None}
 
 
 def _fixed_grid(size: Shape, window: Window, out: Shape) -> _Grid:
@@ -194,12 +187,12 @@ def _lower_mean(g: Builder, x: str, grid: _Grid) -> str:
     if any(pad) and (grid.overhangs or g.opset >= _MISCOUNTED_SINCE):
         # Caffe counts the pad and not what hangs over it: so one is padded with zeros by hand.
         # The axes are named because onnxruntime up to 1.24 would else fuse the Pad, wrongly.
-        x = g.Pad(x, np.array([*pad, *pad]), np.float32(0), np.array([2, 3]))
+        x = g.Pad(x, int64(*pad, *pad), np.float32(0), int64(2, 3))
         ends = [max(0, e - p) for e, p in zip(grid.ends, pad, strict=True)]
         attributes["pads"] = [0, 0, *ends] if any(ends) else None
     elif any(pad):
         attributes["count_include_pad"] = 1
-    y = str(g.AveragePool(x, **attributes))
+    y = g.AveragePool(x, **attributes)
     # Off the image a mean is 0 / size; where one axis has size 0 it wins, so it comes last.
     for axis in sorted((0, 1), key=lambda i: grid.sizes[i] == 0):
         off = tuple(n if i == axis else 0 for i, n in enumerate(grid.off))
@@ -211,7 +204,7 @@ def _append(g: Builder, y: str, off: Shape, value: float) -> str:
     """Rows and columns of one value, behind the others."""
     if not any(off):
         return y
-    return str(g.Pad(y, np.array([0, 0, 0, 0, 0, 0, *off]), np.float32(value)))
+    return g.Pad(y, int64(0, 0, 0, 0, 0, 0, *off), np.float32(value))
 
 
 # -- numpy -------------------------------------------------------------------------------------

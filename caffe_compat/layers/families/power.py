@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
 from ...caffe_pb2 import LayerParameter
 from ...errors import ShapeError
 from ...types import Array
-from ..builder import Builder
+from ..builder import Builder, int64
 from ..layer import Layer, layer
 
 
@@ -33,7 +32,7 @@ class Exp(Layer):
     def backward(self, dy: Array, x: Array) -> Array:
         return dy * self.forward(x) * self._inner
 
-    def lower(self, g: Builder, x: str) -> Any:
+    def lower(self, g: Builder, x: str) -> str:
         y = g.Exp(x if self._inner == 1 else g.Mul(x, self._inner))
         return y if self._outer == 1 else g.Mul(y, self._outer)
 
@@ -59,7 +58,7 @@ class Log(Layer):
     def backward(self, dy: Array, x: Array) -> Array:
         return dy * (self._scale * self._rate / (self._scale * x + self._shift))
 
-    def lower(self, g: Builder, x: str) -> Any:
+    def lower(self, g: Builder, x: str) -> str:
         y = g.Log(_scaled(g, x, self._scale, self._shift))
         return y if self._rate == 1 else g.Mul(y, self._rate)
 
@@ -95,10 +94,9 @@ class Power(Layer):
         return dy * dx
 
     @np.errstate(all="ignore")
-    def lower(self, g: Builder, x: str) -> Any:
+    def lower(self, g: Builder, x: str) -> str:
         if self._slope == 0:
-            dims = g.dims(x)
-            size = g.Shape(x) if None in dims else np.array(dims, np.int64)
+            size = g.Shape(x) if None in g.dims(x) else int64(*g.shape(x))
             value = np.power(self._shift, self._power).reshape(1)
             return g.ConstantOfShape(size, value=value)
         y = _scaled(g, x, self._scale, self._shift)

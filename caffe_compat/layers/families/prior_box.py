@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -12,7 +11,7 @@ from ...caffe_pb2 import LayerParameter
 from ...errors import ShapeError, UnsupportedError
 from ...types import Array, Dims, Shape, Size
 from ..boxes import lower_range
-from ..builder import DOUBLE, FLOAT, Builder
+from ..builder import DOUBLE, FLOAT, Builder, int64
 from ..layer import Layer, layer
 
 Double: TypeAlias = NDArray[np.float64]
@@ -102,25 +101,25 @@ class PriorBox(Layer):
             else g.Div(*(g.Cast(extent, to=FLOAT) for extent in (picture, size)))
         )
         boxes = g.Add(self._centres(g, size, step), _halves(self._boxes))
-        picture = g.Gather(g.Cast(picture, to=DOUBLE), np.array([1, 0, 1, 0]))
+        picture = g.Gather(g.Cast(picture, to=DOUBLE), int64(1, 0, 1, 0))
         boxes = g.Cast(g.Div(boxes, picture), to=FLOAT)
         if self._clip:
-            boxes = g.Clip(boxes, *(np.array(edge, np.float32) for edge in (0, 1)))
-        row = np.array([1, 1, -1])
+            boxes = g.Clip(boxes, np.float32(0), np.float32(1))
+        row = int64(1, 1, -1)
         variances = g.Reshape(g.Expand(self._variance, g.Shape(boxes)), row)
-        return str(g.Concat(g.Reshape(boxes, row), variances, axis=1))
+        return g.Concat(g.Reshape(boxes, row), variances, axis=1)
 
     def _centres(self, g: Builder, size: str, step: str) -> str:
         """Where boxes stand twice over, double, (height, width, offsets, 4)."""
         axes = []
         for i, shape in enumerate(((-1, 1, 1, 1), (1, -1, 1, 1))):
-            place = np.array([i])
+            place = int64(i)
             cells = lower_range(g, g.Gather(size, place))
-            cells = g.Reshape(g.Cast(cells, to=FLOAT), np.array(shape))
+            cells = g.Reshape(g.Cast(cells, to=FLOAT), int64(*shape))
             centres = g.Mul(g.Add(cells, self._offsets[:, i, None]), g.Gather(step, place))
             turns = np.array([0, 1, 0, 1] if i == 0 else [1, 0, 1, 0], np.float32)
             axes.append(g.Mul(centres, turns))
-        return str(g.Cast(g.Add(*axes), to=DOUBLE))
+        return g.Cast(g.Add(*axes), to=DOUBLE)
 
 
 def _offsets(p: Any) -> list[tuple[float, float]]:
@@ -147,7 +146,7 @@ def _offsets(p: Any) -> list[tuple[float, float]]:
     return list(zip(p.offset_h, p.offset_w, strict=True))
 
 
-def _boxes(p: Any, cut: Callable[[float], Any]) -> Array:
+def _boxes(p: Any, cut: type[np.float32 | int]) -> Array:
     """Width and height in pixels of the boxes that stand at every cell; `cut` is for its sizes."""
     ratios = _ratios(p)
     if not p.min_size:
@@ -232,7 +231,7 @@ def _lower_plane(g: Builder, x: str) -> str:
     """Height and width of a blob as the run finds them, int64."""
     fixed = _fixed_plane(g.dims(x))
     if fixed:
-        return g.constant(fixed, np.int64)
+        return g.constant(int64(*fixed))
     if len(g.dims(x)) != 4:
         raise UnsupportedError(f"needs 4 axes where they vary, and has {g.dims(x)}")
-    return str(g.Shape(x, start=2))
+    return g.Shape(x, start=2)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,7 +9,7 @@ from ...caffe_pb2 import LayerParameter
 from ...errors import ShapeError, UnsupportedError
 from ...types import Array, Shape
 from ..builder import FLOAT, Builder, Operand, int64
-from ..layer import Layer, layer
+from ..layer import Arrays, Layer, layer
 
 
 @layer("Proposal", fork="pvanet", param="proposal_param", bottoms=3, tops=(1, 2))
@@ -90,7 +88,7 @@ class Proposal(Layer):
         tops: list[Shape | None] = [(rows, 5), (rows,)]
         return tops[: len(self.proto.top)]
 
-    def forward(self, scores: Array, deltas: Array, info: Array) -> Any:
+    def forward(self, scores: Array, deltas: Array, info: Array) -> Arrays:
         n, _, height, width = scores.shape
         boxes = _decode(self._grid(height, width), _by_place(deltas, 4))
         picture = info.ravel()
@@ -112,16 +110,16 @@ class Proposal(Layer):
         size, centre = self._lower_grid(g, scores)
         channels = len(self.p.ratio) * len(self.p.scale)
         moves, growth = g.Split(
-            g.Reshape(_lower_by_place(g, deltas, channels, 4), np.array([0, -1, 4])),
-            np.array([2, 2]),
+            g.Reshape(_lower_by_place(g, deltas, channels, 4), int64(0, -1, 4)),
+            int64(2, 2),
             axis=2,
             outputs=2,
         )
         middle = g.Add(g.Mul(moves, size), centre)
         half = g.Mul(g.Mul(g.Exp(growth), size), np.float32(0.5))
         boxes = g.Concat(g.Sub(middle, half), g.Add(middle, half), axis=2)
-        picture = g.Reshape(info, np.array([-1]))
-        bounds = g.Sub(g.Gather(picture, np.array([1, 0, 1, 0])), np.float32(1))
+        picture = g.Reshape(info, int64(-1))
+        bounds = g.Sub(g.Gather(picture, int64(1, 0, 1, 0)), np.float32(1))
         boxes = g.Max(g.Min(boxes, bounds), np.float32(0))
         rank = g.Mul(
             self._lower_scores(g, scores, channels), self._lower_large(g, boxes, picture, info)
@@ -130,12 +128,12 @@ class Proposal(Layer):
         # Pixels count with their whole width: NonMaxSuppression does not add the 1 itself.
         chosen = g.NonMaxSuppression(
             g.Add(boxes, np.array([0, 0, 1, 1], np.float32)),
-            g.Unsqueeze(rank, np.array([1])),
-            np.array([self.p.post_nms_topn]),
+            g.Unsqueeze(rank, int64(1)),
+            int64(self.p.post_nms_topn),
             np.array([self.p.nms_thresh], np.float32),
         )
-        places = g.Gather(chosen, np.array([0, 2]), axis=1)
-        image = g.Cast(g.Slice(places, np.array([0]), np.array([1]), np.array([1])), to=FLOAT)
+        places = g.Gather(chosen, int64(0, 2), axis=1)
+        image = g.Cast(g.Slice(places, int64(0), int64(1), int64(1)), to=FLOAT)
         rows = g.Concat(image, g.GatherND(boxes, places), axis=1)
         return (rows, g.GatherND(rank, places))[: len(self.proto.top)]
 
@@ -154,26 +152,26 @@ class Proposal(Layer):
             steps = g.Cast(g.Range(np.int64(0), count, np.int64(1)), to=FLOAT)
             shape = [1, 1, 1, 1]
             shape[axis - 2] = -1
-            shift = g.Add(shift, g.Mul(g.Reshape(steps, np.array(shape)), mask))
-        grid = g.Reshape(g.Add(shift, self.anchors()), np.array([-1, 4]))
-        first, last = g.Split(grid, np.array([2, 2]), axis=1, outputs=2)
+            shift = g.Add(shift, g.Mul(g.Reshape(steps, int64(*shape)), mask))
+        grid = g.Reshape(g.Add(shift, self.anchors()), int64(-1, 4))
+        first, last = g.Split(grid, int64(2, 2), axis=1, outputs=2)
         size = g.Add(g.Sub(last, first), np.float32(1))
         return size, g.Add(first, g.Mul(size, np.float32(0.5)))
 
     @staticmethod
     def _lower_scores(g: Builder, scores: str, channels: int) -> str:
         """The objects' scores, (num, places * A)."""
-        objects = g.Slice(scores, np.array([channels]), np.array([2 * channels]), np.array([1]))
-        return str(g.Reshape(g.Transpose(objects, perm=[0, 2, 3, 1]), np.array([0, -1])))
+        objects = g.Slice(scores, int64(channels), int64(2 * channels), int64(1))
+        return g.Reshape(g.Transpose(objects, perm=[0, 2, 3, 1]), int64(0, -1))
 
     def _lower_large(self, g: Builder, boxes: str, picture: str, info: str) -> str:
         """1 for a box of min_size, 0 for a smaller one."""
         scales = [3 if int(np.prod(g.shape(info))) > 3 else 2, 2]
-        least = g.Mul(g.Gather(picture, np.array(scales)), np.float32(self.p.min_size))
-        first, last = g.Split(boxes, np.array([2, 2]), axis=2, outputs=2)
+        least = g.Mul(g.Gather(picture, int64(*scales)), np.float32(self.p.min_size))
+        first, last = g.Split(boxes, int64(2, 2), axis=2, outputs=2)
         size = g.Add(g.Sub(last, first), np.float32(1))
         large = g.Cast(g.GreaterOrEqual(size, least), to=FLOAT)
-        return str(g.ReduceMin(large, np.array([2]), keepdims=0))
+        return g.ReduceMin(large, int64(2), keepdims=0)
 
     def _lower_best(self, g: Builder, scores: str, boxes: str, rank: str) -> tuple[str, str]:
         """The pre_nms_topn best boxes; all of them where there are no more."""
@@ -185,9 +183,9 @@ class Proposal(Layer):
                 return boxes, rank
             k: Operand = int64(most)
         else:
-            k = g.Min(g.Shape(rank, start=1, end=2), np.array([most]))
+            k = g.Min(g.Shape(rank, start=1, end=2), int64(most))
         rank, places = g.TopK(rank, k, axis=1, outputs=2)
-        return g.GatherND(boxes, g.Unsqueeze(places, np.array([2])), batch_dims=1), rank
+        return g.GatherND(boxes, g.Unsqueeze(places, int64(2)), batch_dims=1), rank
 
 
 @layer("Proposal", fork="caffe-windows", param="proposal_param", bottoms=3, tops=(1, 2))
@@ -261,4 +259,4 @@ def _lower_by_place(g: Builder, x: str, channels: int, parts: int) -> str:
         sizes: Operand = g.Concat(int64(0, channels, parts), g.Shape(x, start=2, end=4), axis=0)
     else:
         sizes = int64(0, channels, parts, g.fixed(x, 2), g.fixed(x, 3))
-    return str(g.Transpose(g.Reshape(x, sizes), perm=[0, 3, 4, 1, 2]))
+    return g.Transpose(g.Reshape(x, sizes), perm=[0, 3, 4, 1, 2])

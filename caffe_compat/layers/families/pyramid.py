@@ -66,4 +66,4 @@ class SPP(Layer):
     def lower(self, g: Builder, x: str) -> str:
         shape = (1, g.fixed(x, 1), g.fixed(x, 2), g.fixed(x, 3))
         tops = [level.lower(g, x)[0] for level in self._levels(shape)]
-        return tops[0] if len(tops) == 1 else str(g.Concat(*map(g.Flatten, tops), axis=1))
+        return tops[0] if len(tops) == 1 else g.Concat(*map(g.Flatten, tops), axis=1)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from ...caffe_pb2 import LayerParameter
 from ...errors import ShapeError, UnsupportedError
 from ...types import Array, Shape
-from ..builder import Builder
+from ..builder import Builder, int64
 from ..layer import Layer, canonical_axis, layer
 
 
@@ -41,12 +40,12 @@ class ShuffleChannel(Layer):
         if group in (1, channels):
             return x
         # The axes behind the channels as one, and 0 for what stays: sizes may vary.
-        rows = g.Reshape(x, np.array([0, group, channels // group, -1]))
+        rows = g.Reshape(x, int64(0, group, channels // group, -1))
         turned = g.Transpose(rows, perm=[0, 2, 1, 3])
         if None in g.dims(x)[2:]:
-            return str(g.Reshape(turned, g.Shape(x)))
+            return g.Reshape(turned, g.Shape(x))
         sizes = [g.fixed(x, axis) for axis in range(1, len(g.dims(x)))]
-        return str(g.Reshape(turned, np.array([0, *sizes])))
+        return g.Reshape(turned, int64(0, *sizes))
 
 
 @layer(param="transpose_param")
@@ -70,7 +69,7 @@ class Transpose(Layer):
 
     def lower(self, g: Builder, x: str) -> str:
         dim = list(self.p.dim)
-        return x if dim == sorted(dim) else str(g.Transpose(x, perm=dim))
+        return x if dim == sorted(dim) else g.Transpose(x, perm=dim)
 
 
 @layer(param="reverse_param")
@@ -99,7 +98,7 @@ class Reverse(Layer):
     def lower(self, g: Builder, x: str) -> str:
         axes = self.axes(len(g.dims(x)))
         back, before = np.full(len(axes), -1), np.full(len(axes), np.iinfo(np.int64).min)
-        return str(g.Slice(x, back, before, np.array(axes), back))
+        return g.Slice(x, back, before, int64(*axes), back)
 
 
 @layer(param="reorg_param")
@@ -156,9 +155,9 @@ class Reorg(Layer):
     def lower(self, g: Builder, x: str) -> str:
         shape = tuple(g.fixed(x, axis) for axis in (1, 2, 3))
         (top,) = self.shapes((1, *shape))
-        parts = np.array([0, *self._view((1, *shape))[1:]])
-        turned: Any = g.Transpose(g.Reshape(x, parts), perm=list(self._order))
-        return str(g.Reshape(turned, np.array([0, *(top or ())[1:]])))
+        parts = int64(0, *self._view((1, *shape))[1:])
+        turned = g.Transpose(g.Reshape(x, parts), perm=list(self._order))
+        return g.Reshape(turned, int64(0, *(top or ())[1:]))
 
 
 @layer("Reorg", fork="caffe-yolo9000", param="reorg_param")

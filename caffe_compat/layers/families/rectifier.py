@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from math import inf, log
-from typing import Any
 
 import numpy as np
 
@@ -19,7 +18,12 @@ def _leak(x: Array, slope: float) -> Array:
     return y
 
 
-def _lower_leak(g: Builder, x: str, slope: float) -> Any:
+def _softplus(x: Array) -> Array:
+    y: Array = np.logaddexp(x, np.float32(0))
+    return y
+
+
+def _lower_leak(g: Builder, x: str, slope: float) -> str:
     return g.LeakyRelu(x, alpha=slope) if slope else g.Relu(x)
 
 
@@ -39,7 +43,7 @@ class ReLU6(Layer):
         slope = np.where(x > 0, np.float32(1), np.float32(self.p.negative_slope))
         return dy * slope * (x < 6)
 
-    def lower(self, g: Builder, x: str) -> Any:
+    def lower(self, g: Builder, x: str) -> str:
         if self.p.negative_slope:
             return g.Min(_lower_leak(g, x, self.p.negative_slope), np.float32(6))
         return g.Clip(x, np.float32(0), np.float32(6))
@@ -68,7 +72,7 @@ class CReLU(Layer):
             x < 0, np.float32(1), slope
         )
 
-    def lower(self, g: Builder, x: str) -> Any:
+    def lower(self, g: Builder, x: str) -> str:
         axis = canonical_axis(self.p.concat_axis, len(g.dims(x)))
         return _lower_leak(g, g.Concat(x, g.Neg(x), axis=axis), self.p.negative_slope)
 
@@ -105,7 +109,7 @@ class Insanity(Layer):
     def backward(self, dy: Array, x: Array) -> Array:
         return dy * np.where(x > 0, np.float32(1), np.float32(self._slope))
 
-    def lower(self, g: Builder, x: str) -> Any:
+    def lower(self, g: Builder, x: str) -> str:
         return g.LeakyRelu(x, alpha=self._slope)
 
 
@@ -129,13 +133,14 @@ class HardSwish(Layer):
     """
 
     def forward(self, x: Array) -> Array:
-        return x * np.clip(x + np.float32(3), 0, 6) / np.float32(6)
+        y: Array = x * np.clip(x + np.float32(3), 0, 6) / np.float32(6)
+        return y
 
     def backward(self, dy: Array, x: Array) -> Array:
         inner = (2 * x + 3) / np.float32(6)
         return dy * np.where(x < -3, np.float32(0), np.where(x > 3, np.float32(1), inner))
 
-    def lower(self, g: Builder, x: str) -> Any:
+    def lower(self, g: Builder, x: str) -> str:
         return g.HardSwish(x)
 
 
@@ -148,13 +153,12 @@ class Mish(Layer):
     """
 
     def forward(self, x: Array) -> Array:
-        y: Array = x * np.tanh(np.logaddexp(x, np.float32(0)))
-        return y
+        return x * np.tanh(_softplus(x))
 
     def backward(self, dy: Array, x: Array) -> Array:
-        gate = np.tanh(np.logaddexp(x, np.float32(0)))
-        rate: Array = np.exp(-np.logaddexp(-x, np.float32(0)))  # the sigmoid
-        return dy * (gate + x * (1 - gate * gate) * rate)
+        gate, sigmoid = np.tanh(_softplus(x)), np.exp(-_softplus(-x))
+        dx: Array = dy * (gate + x * (1 - gate * gate) * sigmoid)
+        return dx
 
-    def lower(self, g: Builder, x: str) -> Any:
+    def lower(self, g: Builder, x: str) -> str:
         return g.Mish(x)

@@ -17,8 +17,8 @@ from ... import fillers
 from ...errors import ShapeError, UnsupportedError
 from ...fillers.rng import Rng
 from ...types import Array, Shape
-from ..builder import Builder
-from ..layer import Blob, Layer, check_arity, layer
+from ..builder import Builder, Tensors, int64
+from ..layer import Arrays, Blob, Layer, check_arity, layer
 
 _MOST_STEPS = 1 << 16
 
@@ -120,7 +120,7 @@ class Recurrent(Layer):
     # -- in ONNX -----------------------------------------------------------------------------
 
     def _lower_x(self, g: Builder, x: str) -> str:
-        return x if len(g.dims(x)) == 3 else str(g.Reshape(x, np.array([0, 0, -1])))
+        return x if len(g.dims(x)) == 3 else g.Reshape(x, int64(0, 0, -1))
 
     def _lower_transform(
         self, g: Builder, x: str, more: tuple[str, ...], blobs: dict[str, str]
@@ -134,12 +134,12 @@ class Recurrent(Layer):
 
     def _lower_start(self, g: Builder, x: str, more: tuple[str, ...]) -> list[str]:
         if self.p.expose_hidden:
-            return [str(g.Squeeze(given, np.array([0]))) for given in more[-self.states :]]
+            return [g.Squeeze(given, int64(0)) for given in more[-self.states :]]
         streams = g.dims(x)[1]
         if streams is not None:
             return [g.constant(np.zeros((streams, self.hidden)), np.float32)] * self.states
-        size = g.Concat(g.Shape(x, start=1, end=2), np.array([self.hidden]), axis=0)
-        return [str(g.ConstantOfShape(size))] * self.states
+        size = g.Concat(g.Shape(x, start=1, end=2), int64(self.hidden), axis=0)
+        return [g.ConstantOfShape(size)] * self.states
 
     def _whole(self, g: Builder, x: str, cont: str, more: tuple[str, ...]) -> list[str] | None:
         """The state for an operator that cannot reset, if no step but the first may need to.
@@ -155,21 +155,21 @@ class Recurrent(Layer):
         states = list(more[-self.states :])
         if first is not None and np.all(first == 1):
             return states
-        scale = g.Unsqueeze(cont, np.array([2])) if first is None else g.constant(first)
-        return [str(g.Mul(state, scale)) for state in states]
+        scale = g.Unsqueeze(cont, int64(2)) if first is None else g.constant(first)
+        return [g.Mul(state, scale) for state in states]
 
     def _lower_sequence(
         self, g: Builder, x: str, more: tuple[str, ...], blobs: dict[str, str]
     ) -> tuple[str, Array]:
         """What an operator reads at each step, the static bottom beside x, and its weights."""
-        weight, steps = g.data(blobs[f"W_x{self.letter}"]), g.dims(x)[0]
+        weight, steps = g.data(blobs[f"W_x{self.letter}"]), g.fixed(x, 0)
         sequence = self._lower_x(g, x)
         if not self._static((x, x, *more)):
             return sequence, weight
-        rows = g.Unsqueeze(g.rows(more[0]), np.array([0]))
-        static = g.Expand(rows, np.array([steps, 1, 1])) if steps != 1 else rows
+        rows = g.Unsqueeze(g.rows(more[0]), int64(0))
+        static = g.Expand(rows, int64(steps, 1, 1)) if steps != 1 else rows
         both = [weight, g.data(blobs[f"W_x{self.letter}_static"])]
-        return str(g.Concat(sequence, static, axis=2)), np.concatenate(both, axis=1)
+        return g.Concat(sequence, static, axis=2), np.concatenate(both, axis=1)
 
 
 @layer(param="recurrent_param", bottoms=(2, 4), tops=(1, 2))
@@ -192,7 +192,7 @@ class RNN(Recurrent):
             Blob("b_o", (self.hidden,), self.p.bias_filler),
         ]
 
-    def forward(self, x: Array, cont: Array, *more: Array, **blobs: Array) -> Any:
+    def forward(self, x: Array, cont: Array, *more: Array, **blobs: Array) -> Arrays:
         _, hs = self._run(x, cont, more, blobs)
         top = np.tanh(hs @ blobs["W_ho"].T + blobs["b_o"])
         return (top, hs[-1:]) if self.p.expose_hidden else top
@@ -210,7 +210,9 @@ class RNN(Recurrent):
             hs.append(h)
         return np.stack(entering), np.stack(hs)
 
-    def backward(self, dy: Any, x: Array, cont: Array, *more: Array, **blobs: Array) -> Any:
+    def backward(
+        self, dy: Arrays, x: Array, cont: Array, *more: Array, **blobs: Array
+    ) -> tuple[Array | None, ...]:
         # Caffe passes no gradient back from the exposed state: it shares data alone.
         dtop = dy[0] if isinstance(dy, tuple) else dy
         entering, hs = self._run(x, cont, more, blobs)
@@ -226,7 +228,7 @@ class RNN(Recurrent):
         dho = dout.T @ hs.reshape(dout.shape)
         return (*flows, *grads, dhh, dho, dout.sum(axis=0))
 
-    def lower(self, g: Builder, x: str, cont: str, *more: str, **blobs: str) -> Any:
+    def lower(self, g: Builder, x: str, cont: str, *more: str, **blobs: str) -> Tensors:
         state = self._whole(g, x, cont, more)
         if state is not None:
             hs, last = self._lower_operator(g, x, more, state, blobs)
@@ -240,12 +242,12 @@ class RNN(Recurrent):
             last, hs = g.Scan(
                 h,
                 self._lower_transform(g, x, more, blobs),
-                g.Unsqueeze(cont, np.array([2])),
+                g.Unsqueeze(cont, int64(2)),
                 body=g.graph(step, 3),
                 num_scan_inputs=2,
                 outputs=2,
             )
-            last = g.Unsqueeze(last, np.array([0])) if self.p.expose_hidden else last
+            last = g.Unsqueeze(last, int64(0)) if self.p.expose_hidden else last
         weight = g.Transpose(blobs["W_ho"], perm=[1, 0])
         top = g.Tanh(g.Add(g.MatMul(hs, weight), blobs["b_o"]))
         return (top, last) if self.p.expose_hidden else top
@@ -268,4 +270,4 @@ class RNN(Recurrent):
             hidden_size=self.hidden,
             outputs=2,
         )
-        return g.Squeeze(hs, np.array([1])), last
+        return g.Squeeze(hs, int64(1)), last

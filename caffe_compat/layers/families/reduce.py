@@ -125,4 +125,4 @@ class Reduction(Layer):
             ReductionParameter.MEAN: g.ReduceMean,
         }[self.p.operation]
         y = op(x, int64(*range(canonical_axis(self.p.axis, rank), rank)), keepdims=0)
-        return g.Mul(y, np.array(self.p.coeff, np.float32)) if self.p.coeff != 1 else y
+        return g.Mul(y, np.float32(self.p.coeff)) if self.p.coeff != 1 else y

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 from ...caffe_pb2 import LayerParameter
 from ...errors import UnsupportedError
 from ...types import Array, Shape
-from ..builder import FLOAT, INT64, Builder
+from ..builder import FLOAT, INT64, Builder, Operand, int64
 from ..layer import layer
 from ..regions import Regions, check_opset, column, flat
 
@@ -52,22 +51,21 @@ class MeanROIAlign(Regions):
             *((at >= -1) & (at <= n) for at, n in zip((rows, columns), x.shape[1:], strict=True))
         )
         values = _sample(x, rows.ravel(), columns.ravel()) * inside
-        return values.reshape(len(x), *rows.shape, *columns.shape).mean((2, 4))
+        means: Array = values.reshape(len(x), *rows.shape, *columns.shape).mean((2, 4))
+        return means
 
     def lower(self, g: Builder, x: str, rois: str) -> str:
         check_opset(g, "RoiAlign")
-        image, box = g.Split(flat(g, rois), np.array([1, 4]), axis=1, outputs=2)
-        return str(
-            g.RoiAlign(
-                x,
-                box,
-                _images(g, image),
-                coordinate_transformation_mode="output_half_pixel",
-                output_height=self.p.pooled_h,
-                output_width=self.p.pooled_w,
-                sampling_ratio=max(self.p.sampling_ratio, 0),
-                spatial_scale=self.p.spatial_scale,
-            )
+        image, box = g.Split(flat(g, rois), int64(1, 4), axis=1, outputs=2)
+        return g.RoiAlign(
+            x,
+            box,
+            _images(g, image),
+            coordinate_transformation_mode="output_half_pixel",
+            output_height=self.p.pooled_h,
+            output_width=self.p.pooled_w,
+            sampling_ratio=max(self.p.sampling_ratio, 0),
+            spatial_scale=self.p.spatial_scale,
         )
 
 
@@ -115,12 +113,13 @@ class GridROIAlign(Regions):
                 for at, n in zip((rows, columns), x.shape[1:], strict=True)
             )
         )
-        return _sample(x, rows, columns) * inside
+        y: Array = _sample(x, rows, columns) * inside
+        return y
 
     def lower(self, g: Builder, x: str, rois: str) -> str:
         check_opset(g, "RoiAlign")
-        image, box = g.Split(flat(g, rois), np.array([1, 4]), axis=1, outputs=2)
-        first, last = g.Split(box, np.array([2, 2]), axis=1, outputs=2)
+        image, box = g.Split(flat(g, rois), int64(1, 4), axis=1, outputs=2)
+        first, last = g.Split(box, int64(2, 2), axis=1, outputs=2)
         if self.p.pad_ratio:
             size = g.Add(g.Sub(last, first), np.float32(1))
             pad = g.Mul(size, np.float32(self.p.pad_ratio))
@@ -142,8 +141,8 @@ class GridROIAlign(Regions):
         columns, rows = (
             self._lower_limit(g, x, axis, int(n), first, last) for axis, n in enumerate(counts)
         )
-        inside = g.And(g.Unsqueeze(rows, np.array([1, 3])), g.Unsqueeze(columns, np.array([1, 2])))
-        return str(g.Where(inside, y, np.float32(0)))
+        inside = g.And(g.Unsqueeze(rows, int64(1, 3)), g.Unsqueeze(columns, int64(1, 2)))
+        return g.Where(inside, y, np.float32(0))
 
     def _lower_limit(self, g: Builder, x: str, axis: int, count: int, first: str, last: str) -> str:
         """Which corners lie in the picture, of regions that have a size: (regions, count + 1)."""
@@ -154,11 +153,11 @@ class GridROIAlign(Regions):
         size = g.dims(x)[3 - axis]
         if size is None:
             n = g.Cast(g.Shape(x, start=3 - axis, end=4 - axis), to=FLOAT)
-            above: Any = g.Sub(n, half)
+            above: Operand = g.Sub(n, half)
         else:
             above = np.float32(size) - half
         inside = g.And(g.GreaterOrEqual(place, -half), g.LessOrEqual(place, above))
-        return str(g.And(inside, g.Greater(bins, np.float32(0))))
+        return g.And(inside, g.Greater(bins, np.float32(0)))
 
 
 def _sample(x: Array, rows: Array, columns: Array) -> Array:
@@ -175,4 +174,4 @@ def _sample(x: Array, rows: Array, columns: Array) -> Array:
 
 def _images(g: Builder, image: str) -> str:
     """The image of each region, as an index."""
-    return str(g.Cast(g.Squeeze(image, np.array([1])), to=INT64))
+    return g.Cast(g.Squeeze(image, int64(1)), to=INT64)

@@ -10,7 +10,7 @@ import numpy as np
 from ...caffe_pb2 import LayerParameter
 from ...errors import ShapeError, UnsupportedError
 from ...types import Array, Shape
-from ..builder import FLOAT, Builder
+from ..builder import FLOAT, Builder, Operand, int64
 from ..layer import layer
 from ..regions import Regions, check_opset, column, flat
 
@@ -51,13 +51,11 @@ class ROIPooling(Regions):
 
     def lower(self, g: Builder, x: str, rois: str) -> str:
         check_opset(g, "MaxRoiPool")
-        return str(
-            g.MaxRoiPool(
-                x,
-                flat(g, rois),
-                pooled_shape=[self.p.pooled_h, self.p.pooled_w],
-                spatial_scale=self.p.spatial_scale,
-            )
+        return g.MaxRoiPool(
+            x,
+            flat(g, rois),
+            pooled_shape=[self.p.pooled_h, self.p.pooled_w],
+            spatial_scale=self.p.spatial_scale,
         )
 
 
@@ -97,11 +95,11 @@ class PSROIPooling(Regions):
 
     def lower(self, g: Builder, x: str, rois: str) -> str:
         group = self.p.group_size
-        image, box = g.Split(flat(g, rois), np.array([1, 4]), axis=1, outputs=2)
+        image, box = g.Split(flat(g, rois), int64(1, 4), axis=1, outputs=2)
         low, high = self._edges(g, x, box)
         if g.dims(x)[0] != 1:
             # The pictures stand side by side, so a region's image shifts its columns.
-            shift = g.Mul(g.Unsqueeze(image, np.array([1])), _pair(g.fixed(x, 3), 0))
+            shift = g.Mul(g.Unsqueeze(image, int64(1)), _pair(g.fixed(x, 3), 0))
             low, high = g.Add(low, shift), g.Add(high, shift)
         columns, rows = (
             _inside(g, _part(g, low, axis), _part(g, high, axis), count)
@@ -110,20 +108,18 @@ class PSROIPooling(Regions):
         cells = g.Mul(_cells(g, rows, 1), _cells(g, columns, 0))  # (group, group, 1, regions)
         total = self._totals(g, x, rows, columns)
         mean = g.Div(total, g.Max(cells, np.float32(1)))
-        return str(
-            g.Transpose(
-                g.Reshape(mean, np.array([group, group, self.p.output_dim, -1])), perm=[3, 2, 0, 1]
-            )
+        return g.Transpose(
+            g.Reshape(mean, int64(group, group, self.p.output_dim, -1)), perm=[3, 2, 0, 1]
         )
 
     def _edges(self, g: Builder, x: str, box: str) -> tuple[str, str]:
         """First and last cell of each bin within the picture, (regions, x and y, bins)."""
         group, scale = self.p.group_size, np.float32(self.p.spatial_scale)
-        first, last = g.Split(_lower_round(g, box), np.array([2, 2]), axis=1, outputs=2)
+        first, last = g.Split(_lower_round(g, box), int64(2, 2), axis=1, outputs=2)
         start = g.Mul(first, scale)
         end = g.Mul(g.Add(last, np.float32(1)), scale)
         bins = g.Div(g.Max(g.Sub(end, start), np.float32(0.1)), np.float32(group))
-        start, bins = (g.Unsqueeze(name, np.array([2])) for name in (start, bins))
+        start, bins = (g.Unsqueeze(name, int64(2)) for name in (start, bins))
         steps = np.arange(group + 1, dtype=np.float32)
         low = g.Floor(g.Add(g.Mul(bins, steps[:-1]), start))
         high = g.Ceil(g.Add(g.Mul(bins, steps[1:]), start))
@@ -132,10 +128,10 @@ class PSROIPooling(Regions):
         return g.Min(g.Max(low, zero), size), g.Min(g.Max(high, zero), size)
 
     @staticmethod
-    def _columns(g: Builder, x: str) -> Any:
+    def _columns(g: Builder, x: str) -> int | str:
         """How many columns all pictures have together."""
         if g.dims(x)[0] is None:
-            images = g.Reshape(g.Shape(x, start=0, end=1), np.array([], np.int64))
+            images = g.Reshape(g.Shape(x, start=0, end=1), int64())
             return g.Mul(images, np.int64(g.fixed(x, 3)))
         return g.fixed(x, 0) * g.fixed(x, 3)
 
@@ -143,14 +139,14 @@ class PSROIPooling(Regions):
         """The sum over each bin: (group, group, output_dim, regions)."""
         group, out = self.p.group_size, self.p.output_dim
         height, width = g.fixed(x, 2), g.fixed(x, 3)
-        parts = g.Reshape(x, np.array([0, out, group, group, height, width]))
+        parts = g.Reshape(x, int64(0, out, group, group, height, width))
         wide = g.Reshape(
-            g.Transpose(parts, perm=[2, 3, 1, 4, 0, 5]), np.array([group, group, out * height, -1])
+            g.Transpose(parts, perm=[2, 3, 1, 4, 0, 5]), int64(group, group, out * height, -1)
         )
         across = g.MatMul(wide, columns)  # (group, group, out * height, regions)
-        across = g.Reshape(across, np.array([group, group, out, height, -1]))
-        chosen = g.Mul(across, g.Unsqueeze(rows, np.array([1, 2])))
-        return str(g.ReduceSum(chosen, np.array([3]), keepdims=0))
+        across = g.Reshape(across, int64(group, group, out, height, -1))
+        chosen = g.Mul(across, g.Unsqueeze(rows, int64(1, 2)))
+        return g.ReduceSum(chosen, int64(3), keepdims=0)
 
 
 # -- numpy -------------------------------------------------------------------------------------
@@ -186,24 +182,24 @@ def _pair(x: int, y: int) -> Array:
 
 def _part(g: Builder, x: str, axis: int) -> str:
     """(regions, x and y, bins) -> (bins, 1, regions) of one of the two."""
-    return str(g.Transpose(column(g, x, axis), perm=[2, 1, 0]))
+    return g.Transpose(column(g, x, axis), perm=[2, 1, 0])
 
 
-def _inside(g: Builder, low: str, high: str, count: Any) -> str:
+def _inside(g: Builder, low: str, high: str, count: int | str) -> str:
     """1 where low <= cell < high, else 0: (bins, cells, regions)."""
     if isinstance(count, int):
-        cells: Any = np.arange(count, dtype=np.float32)[:, None]
+        cells: Operand = np.arange(count, dtype=np.float32)[:, None]
     else:
-        cells = g.Range(np.int64(0), count, np.int64(1))
-        cells = g.Cast(g.Unsqueeze(cells, np.array([1])), to=FLOAT)
+        places = g.Range(np.int64(0), count, np.int64(1))
+        cells = g.Cast(g.Unsqueeze(places, int64(1)), to=FLOAT)
     both = g.And(g.GreaterOrEqual(cells, low), g.Less(cells, high))
-    return str(g.Cast(both, to=FLOAT))
+    return g.Cast(both, to=FLOAT)
 
 
 def _cells(g: Builder, inside: str, axis: int) -> str:
     """How many cells each bin has on one axis, with an axis put in for the other's bins."""
-    count = g.ReduceSum(inside, np.array([1]), keepdims=1)
-    return str(g.Unsqueeze(count, np.array([axis])))
+    count = g.ReduceSum(inside, int64(1), keepdims=1)
+    return g.Unsqueeze(count, int64(axis))
 
 
 def _lower_round(g: Builder, x: str) -> str:
@@ -211,4 +207,4 @@ def _lower_round(g: Builder, x: str) -> str:
     size = g.Abs(x)
     whole = g.Floor(size)
     half = g.GreaterOrEqual(g.Sub(size, whole), np.float32(0.5))
-    return str(g.Mul(g.Sign(x), g.Add(whole, g.Cast(half, to=FLOAT))))
+    return g.Mul(g.Sign(x), g.Add(whole, g.Cast(half, to=FLOAT)))

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from ...caffe_pb2 import FillerParameter
 from ...errors import ShapeError
 from ...types import Array, Shape
-from ..builder import Builder
+from ..builder import Builder, int64
 from ..layer import Blob, Layer, canonical_axis, layer
 
 _ONE = FillerParameter(type="constant", value=1)
@@ -64,7 +62,7 @@ def _lower_bottom(g: Builder, x: str, part: str, axis: int) -> str:
     """The name of a second bottom under a shape that broadcasts against `x`."""
     span = len(g.dims(part))
     after = _after(span, len(g.dims(x)), axis)
-    return g.Unsqueeze(part, np.arange(span, span + after)) if after else part
+    return g.Unsqueeze(part, int64(*range(span, span + after))) if after else part
 
 
 @layer(param="bias_param", bottoms=(1, 2), inplace=True)
@@ -89,7 +87,7 @@ class Bias(Layer):
     ) -> tuple[Array, Array]:
         return dy, _summed(dy, given[0] if bias is None else bias, self.p.axis)
 
-    def lower(self, g: Builder, x: str, *given: str, bias: str = "") -> Any:
+    def lower(self, g: Builder, x: str, *given: str, bias: str = "") -> str:
         if given:
             return g.Add(x, _lower_bottom(g, x, given[0], self.p.axis))
         return g.Add(x, _lower_blob(g, x, bias, self.p.axis, self.p.num_axes))
@@ -134,7 +132,7 @@ class Scale(Layer):
         made = (dx, _summed(dy * x, factor, self.p.axis))
         return made if bias is None else (*made, _summed(dy, bias, self.p.axis))
 
-    def lower(self, g: Builder, x: str, *given: str, scale: str = "", bias: str = "") -> Any:
+    def lower(self, g: Builder, x: str, *given: str, scale: str = "", bias: str = "") -> str:
         axis = self.p.axis
         span = len(g.dims(given[0])) if given else self.p.num_axes
         if given:

@@ -10,17 +10,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ...caffe_pb2 import LayerParameter
 from ...errors import ShapeError, UnsupportedError
 from ...types import Array, Shape
-from ..builder import Builder, int64
-from ..layer import Layer, canonical_axis, layer
+from ..builder import Builder, Tensors, int64
+from ..layer import Arrays, Layer, canonical_axis, layer
 
 
 @layer(param="concat_param", bottoms=(1, None))
 class Concat(Layer):
     """The bottoms one after another along `axis` (concat_layer.cpp)."""
 
-    def __init__(self, proto: Any) -> None:
+    def __init__(self, proto: LayerParameter) -> None:
         super().__init__(proto)
         _one_name(self.p, "concat_dim")
 
@@ -52,7 +53,7 @@ class Concat(Layer):
 class Slice(Layer):
     """The bottom cut along `axis`, at slice_point or evenly (slice_layer.cpp)."""
 
-    def __init__(self, proto: Any) -> None:
+    def __init__(self, proto: LayerParameter) -> None:
         super().__init__(proto)
         _one_name(self.p, "slice_dim")
 
@@ -89,11 +90,11 @@ class Slice(Layer):
         axis = self.axis(x.ndim)
         return tuple(np.split(x, np.cumsum(self.sizes(x.shape[axis]))[:-1], axis=axis))
 
-    def backward(self, dy: Any, x: Array) -> Array:
+    def backward(self, dy: Arrays, x: Array) -> Array:
         dys = dy if isinstance(dy, tuple) else (dy,)
         return np.concatenate(dys, axis=self.axis(x.ndim))
 
-    def lower(self, g: Builder, x: str) -> Any:
+    def lower(self, g: Builder, x: str) -> Tensors:
         axis, tops = self.axis(len(g.dims(x))), len(self.proto.top)
         if tops == 1:
             return x
@@ -115,7 +116,7 @@ class Split(Layer):
     def forward(self, x: Array) -> tuple[Array, ...]:
         return (x,) * len(self.proto.top)
 
-    def backward(self, dy: Any, x: Array) -> Any:
+    def backward(self, dy: Arrays, x: Array) -> Array:
         return reduce(np.add, dy) if isinstance(dy, tuple) else dy
 
     def lower(self, g: Builder, x: str) -> tuple[str, ...]:
@@ -216,7 +217,7 @@ class Flatten(_Reshaping):
 class Reshape(_Reshaping):
     """The bottom under `shape`: 0 keeps an axis, -1 takes what is left (reshape_layer.cpp)."""
 
-    def __init__(self, proto: Any) -> None:
+    def __init__(self, proto: LayerParameter) -> None:
         super().__init__(proto)
         if list(self.p.shape.dim).count(-1) > 1:
             raise ShapeError(f"shape {list(self.p.shape.dim)} has more than one -1")
@@ -256,7 +257,8 @@ class Tile(Layer):
     def backward(self, dy: Array, x: Array) -> Array:
         axis = canonical_axis(self.p.axis, x.ndim)
         tiles = dy.reshape(*x.shape[:axis], self.p.tiles, *x.shape[axis:])
-        return tiles.sum(axis=axis, dtype=dy.dtype)
+        dx: Array = tiles.sum(axis=axis, dtype=dy.dtype)
+        return dx
 
     def lower(self, g: Builder, x: str) -> str:
         rank = len(g.dims(x))

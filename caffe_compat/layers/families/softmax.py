@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from ...caffe_pb2 import LossParameter
 from ...errors import ShapeError, UnsupportedError
 from ...types import Array, Shape
 from .. import labels
-from ..builder import Builder
-from ..layer import Layer, canonical_axis, layer
+from ..builder import Builder, Tensors, int64
+from ..layer import Arrays, Layer, canonical_axis, layer
 
 # What Caffe keeps a probability above before its logarithm: FLT_MIN, kLOG_THRESHOLD.
 _TINY = np.float32(np.finfo(np.float32).tiny)
@@ -40,7 +38,7 @@ class Softmax(Layer):
         y = softmax(x, axis)
         return np.asarray((dy - np.sum(dy * y, axis=axis, keepdims=True)) * y)
 
-    def lower(self, g: Builder, x: str) -> Any:
+    def lower(self, g: Builder, x: str) -> str:
         return g.Softmax(x, axis=canonical_axis(self.p.axis, len(g.dims(x))))
 
 
@@ -67,18 +65,18 @@ class _ProbabilityLoss(Layer):
     def classes(self, x: Shape, y: Shape, *h: Shape) -> dict[int, int]:
         return {1: x[self.axis(len(x))]}
 
-    def _tops(self, losses: Array, probs: Array, counts: labels.Mask) -> Any:
+    def _tops(self, losses: Array, probs: Array, counts: labels.Mask) -> Arrays:
         scale = labels.normalizer(self.mode, counts, self.axis(probs.ndim))
         loss = np.asarray(np.sum(losses * counts) / scale, np.float32)
         return (loss, probs) if len(self.proto.top) > 1 else loss
 
-    def _scaled(self, dy: Any, dx: Array, counts: labels.Mask) -> Array:
+    def _scaled(self, dy: Arrays, dx: Array, counts: labels.Mask) -> Array:
         # Caffe takes the gradient at the loss alone; that at the probabilities is dropped.
         weight = dy[0] if isinstance(dy, tuple) else dy
         scale = labels.normalizer(self.mode, counts, self.axis(dx.ndim))
         return np.asarray(dx * counts * (weight / scale), np.float32)
 
-    def _lowered(self, g: Builder, x: str, logs: str, probs: str, counts: str | None) -> Any:
+    def _lowered(self, g: Builder, x: str, logs: str, probs: str, counts: str | None) -> Tensors:
         dims = g.dims(x)
         axis = self.axis(len(dims))
         dims = (*dims[:axis], 1, *dims[axis + 1 :])
@@ -93,25 +91,25 @@ class SoftmaxWithLoss(_ProbabilityLoss):
     def axis(self, rank: int) -> int:
         return canonical_axis(self.proto.softmax_param.axis, rank)
 
-    def forward(self, x: Array, y: Array) -> Any:
+    def forward(self, x: Array, y: Array) -> Arrays:
         axis = self.axis(x.ndim)
         probs = softmax(x, axis)
         label, counts = labels.read(y, x.shape, axis, self.ignore)
         picked = np.take_along_axis(probs, label, axis)
         return self._tops(-np.log(np.maximum(picked, _TINY)), probs, counts)
 
-    def backward(self, dy: Any, x: Array, y: Array) -> tuple[Array, None]:
+    def backward(self, dy: Arrays, x: Array, y: Array) -> tuple[Array, None]:
         axis = self.axis(x.ndim)
         label, counts = labels.read(y, x.shape, axis, self.ignore)
         dx = softmax(x, axis)
         np.put_along_axis(dx, label, np.take_along_axis(dx, label, axis) - 1, axis)
         return self._scaled(dy, dx, counts), None
 
-    def lower(self, g: Builder, x: str, y: str) -> Any:
+    def lower(self, g: Builder, x: str, y: str) -> Tensors:
         axis = self.axis(len(g.dims(x)))
         probs = g.Softmax(x, axis=axis)
         label, counts = labels.lower(g, y, x, axis, self.ignore)
-        picked = g.Max(g.GatherElements(probs, label, axis=axis), g.constant(_TINY))
+        picked = g.Max(g.GatherElements(probs, label, axis=axis), _TINY)
         return self._lowered(g, x, g.Log(picked), probs, counts)
 
 
@@ -141,14 +139,14 @@ class InfogainLoss(_ProbabilityLoss):
             raise ShapeError(f"H must be {classes}x{classes}, and is {h[0]}")
         return tops
 
-    def forward(self, x: Array, y: Array, h: Array) -> Any:
+    def forward(self, x: Array, y: Array, h: Array) -> Arrays:
         axis = self.axis(x.ndim)
         probs = softmax(x, axis)
         rows, counts = self._rows(x, y, h)
         logs = np.log(np.maximum(probs, _THRESHOLD))
         return self._tops(-np.sum(rows * logs, axis=axis, keepdims=True), probs, counts)
 
-    def backward(self, dy: Any, x: Array, y: Array, h: Array) -> tuple[Array, None, None]:
+    def backward(self, dy: Arrays, x: Array, y: Array, h: Array) -> tuple[Array, None, None]:
         axis = self.axis(x.ndim)
         rows, counts = self._rows(x, y, h)
         dx = softmax(x, axis) * rows.sum(axis=axis, keepdims=True) - rows
@@ -161,16 +159,16 @@ class InfogainLoss(_ProbabilityLoss):
         rows = h.reshape(x.shape[axis], -1)[np.squeeze(label, axis)]
         return np.moveaxis(rows, -1, axis), counts
 
-    def lower(self, g: Builder, x: str, y: str, h: str) -> Any:
+    def lower(self, g: Builder, x: str, y: str, h: str) -> Tensors:
         rank = len(g.dims(x))
         axis = self.axis(rank)
         classes = g.fixed(x, axis)
         probs = g.Softmax(x, axis=axis)
         label, counts = labels.lower(g, y, x, axis, self.ignore)
-        square = h if g.dims(h) == (classes,) * 2 else g.Reshape(h, np.array([classes, classes]))
-        rows = g.Gather(square, g.Squeeze(label, np.array([axis])), axis=0)
+        square = h if g.dims(h) == (classes,) * 2 else g.Reshape(h, int64(classes, classes))
+        rows = g.Gather(square, g.Squeeze(label, int64(axis)), axis=0)
         if axis != rank - 1:
             rows = g.Transpose(rows, perm=[*range(axis), rank - 1, *range(axis, rank - 1)])
-        logs = g.Log(g.Max(probs, g.constant(_THRESHOLD)))
-        sums = g.ReduceSum(g.Mul(rows, logs), np.array([axis]), keepdims=1)
+        logs = g.Log(g.Max(probs, _THRESHOLD))
+        sums = g.ReduceSum(g.Mul(rows, logs), int64(axis), keepdims=1)
         return self._lowered(g, x, sums, probs, counts)

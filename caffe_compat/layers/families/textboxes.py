@@ -59,7 +59,7 @@ class TextBoxesDetectionOutput(DetectionOutput):
         return np.clip(box, 0, 1)
 
     def _lower_show(self, g: Builder, boxes: str) -> str:
-        return str(g.Clip(boxes, *(np.array(edge, np.float32) for edge in (0, 1))))
+        return g.Clip(boxes, np.float32(0), np.float32(1))
 
     def _nothing(self, images: int) -> Array:
         return np.full((1, 1, 1, 7), -1, np.float32)

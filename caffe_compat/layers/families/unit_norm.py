@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
-from typing import Any
 
 import numpy as np
 
 from ...caffe_pb2 import LayerParameter
 from ...errors import ShapeError, UnsupportedError
 from ...types import Array, Shape
-from ..builder import Builder
+from ..builder import Builder, int64
 from ..layer import Layer, layer
 
 _NAMES = ("L2Norm", "L2Normalize", "L2Normalization", "Normalization")
@@ -71,8 +70,8 @@ class L2Norm(Layer):
         along: Array = np.sum(dy * x, axis=self._axes(x.ndim), keepdims=True)
         return _divide(dy, by) - x * _divide(along, by * by * length)
 
-    def lower(self, g: Builder, x: str) -> Any:
-        axes = np.array(self._axes(len(g.dims(x))), np.int64)
+    def lower(self, g: Builder, x: str) -> str:
+        axes = int64(*self._axes(len(g.dims(x))))
         length = g.ReduceL2(x, axes)
         return g.Div(x, g.Add(length, self._after) if self._after else length)
 
@@ -125,8 +124,8 @@ class PositionL2Norm(L2Norm):
     def backward(self, dy: Array, x: Array) -> Array:
         return dy / self._length(x)
 
-    def lower(self, g: Builder, x: str) -> Any:
-        squared = g.ReduceSumSquare(x, np.array([1], np.int64))
+    def lower(self, g: Builder, x: str) -> str:
+        squared = g.ReduceSumSquare(x, int64(1))
         squared = squared if self._rate == 1 else g.Mul(squared, self._rate)
         none = g.Equal(squared, np.float32(0))
         return g.Div(x, g.Sqrt(g.Where(none, np.float32(1), squared)))
@@ -153,8 +152,8 @@ class GRN(Layer):
         return [x]
 
     def _length(self, x: Array) -> Array:
-        squared: Array = np.sum(x * x, axis=1, keepdims=True)
-        return np.sqrt(squared + np.float32(self.p.bias))
+        squared: Array = np.sum(x * x, axis=1, keepdims=True) + np.float32(self.p.bias)
+        return np.sqrt(squared)
 
     def forward(self, x: Array) -> Array:
         return _divide(x, self._length(x))
@@ -166,6 +165,6 @@ class GRN(Layer):
         along: Array = np.sum(dy * x, axis=1, keepdims=True)
         return _divide(dy, length) - x * _divide(along, length**3)
 
-    def lower(self, g: Builder, x: str) -> Any:
-        squared = g.ReduceSumSquare(x, np.array([1], np.int64))
+    def lower(self, g: Builder, x: str) -> str:
+        squared = g.ReduceSumSquare(x, int64(1))
         return g.Div(x, g.Sqrt(g.Add(squared, np.float32(self.p.bias))))

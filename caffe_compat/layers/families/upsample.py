@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
-from ...caffe_pb2 import UnpoolingParameter
+from ...caffe_pb2 import LayerParameter, UnpoolingParameter
 from ...errors import ShapeError, UnsupportedError
 from ...types import Array, Shape
-from ..builder import INT64, Builder
+from ..builder import INT64, Builder, Operand, int64
 from ..layer import Layer, layer
 
 
@@ -48,29 +46,29 @@ class _ByMask(Layer):
         dx = np.take_along_axis(dy.reshape(places.shape[0], -1), places, 1)
         return dx.reshape(x.shape), None
 
-    def lower(self, g: Builder, x: str, mask: str) -> Any:
+    def lower(self, g: Builder, x: str, mask: str) -> str:
         return self._lower_mask(g, x, mask)
 
-    def _lower_mask(self, g: Builder, x: str, mask: str) -> Any:
+    def _lower_mask(self, g: Builder, x: str, mask: str) -> str:
         size = self._size((0, 0, *self._fixed(g, x)))
-        flat = np.array([0, 0, -1])
+        flat = int64(0, 0, -1)
         places = g.Cast(g.Reshape(mask, flat), to=INT64)
         zero = np.zeros(1, np.float32)
         empty = g.ConstantOfShape(self._plane(g, x, size[0] * size[1]), value=zero)
         y = g.ScatterElements(empty, places, g.Reshape(x, flat), axis=2)
-        return g.Reshape(y, np.array([0, 0, *size]))
+        return g.Reshape(y, int64(0, 0, *size))
 
     def _fixed(self, g: Builder, x: str) -> Shape:
         """The bottom's height and width, which the size of the top hangs on."""
         return (g.fixed(x, 2), g.fixed(x, 3))
 
     @staticmethod
-    def _plane(g: Builder, x: str, count: int) -> Any:
+    def _plane(g: Builder, x: str, count: int) -> Operand:
         """The shape (num, channels, count)."""
         dims = g.dims(x)[:2]
         if None in dims:
-            return g.Concat(g.Shape(x, start=0, end=2), np.array([count]), axis=0)
-        return np.array([*(n or 0 for n in dims), count])
+            return g.Concat(g.Shape(x, start=0, end=2), int64(count), axis=0)
+        return int64(*(n or 0 for n in dims), count)
 
 
 @layer(param="upsample_param", bottoms=(1, 2))
@@ -86,7 +84,7 @@ class Upsample(_ByMask):
     Refused: with a mask, a varying height or width unless upsample_h and upsample_w are given.
     """
 
-    def __init__(self, proto: Any) -> None:
+    def __init__(self, proto: LayerParameter) -> None:
         super().__init__(proto)
         self._sized = self.p.HasField("upsample_h") and self.p.HasField("upsample_w")
         if len(proto.bottom) == 1:
@@ -142,14 +140,15 @@ class Upsample(_ByMask):
         scale = self._scales(1)[0]
         return x.repeat(scale, axis=2).repeat(scale, axis=3)
 
-    def backward(self, dy: Array, x: Array, *mask: Array) -> Any:
+    def backward(self, dy: Array, x: Array, *mask: Array) -> Array | tuple[Array, None]:
         if mask:
             return super().backward(dy, x, *mask)
         scale = self._scales(1)[0]
         n, c, h, w = x.shape
-        return dy.reshape(n, c, h, scale, w, scale).sum((3, 5))
+        dx: Array = dy.reshape(n, c, h, scale, w, scale).sum((3, 5))
+        return dx
 
-    def lower(self, g: Builder, x: str, *mask: str) -> Any:
+    def lower(self, g: Builder, x: str, *mask: str) -> str:
         if mask:
             return self._lower_mask(g, x, *mask)
         scale = self._scales(1)[0]
@@ -193,7 +192,7 @@ class Unpooling(_ByMask):
     Refused: MAX of a varying height or width without a mask, AVE and TILE of one.
     """
 
-    def __init__(self, proto: Any) -> None:
+    def __init__(self, proto: LayerParameter) -> None:
         super().__init__(proto)
         self._kernel = self._pair("kernel", "kernel_size")
         self._stride = self._pair("stride", "stride")
@@ -248,13 +247,13 @@ class Unpooling(_ByMask):
         rows, columns = self._spread(x.shape[2:])
         return rows @ (x @ columns.T)
 
-    def backward(self, dy: Array, x: Array, *mask: Array) -> Any:
+    def backward(self, dy: Array, x: Array, *mask: Array) -> Array | tuple[Array, None]:
         if mask:
             return super().backward(dy, x, *mask)
         rows, columns = self._spread(x.shape[2:])
         return rows.T @ (dy @ columns)
 
-    def lower(self, g: Builder, x: str, *mask: str) -> Any:
+    def lower(self, g: Builder, x: str, *mask: str) -> str:
         if mask:
             return self._lower_mask(g, x, *mask)
         rows, columns = self._spread((g.fixed(x, 2), g.fixed(x, 3)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import reduce
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 from ...caffe_pb2 import LayerParameter, Pooling3DParameter
 from ...errors import ShapeError, UnsupportedError
 from ...types import Array, Shape
-from ..builder import Builder
+from ..builder import Builder, int64
 from ..layer import Layer, layer
 from ..spatial import Window, conv_size
 from .conv import Convolution
@@ -64,7 +65,7 @@ class Convolution3D(Convolution):
 
     def _lower(self, g: Builder, x: str, weight: str, bias: str | None) -> str:
         window = self._window(3)
-        return str(g.Conv(x, weight, bias, **_attributes(window, window.pad)))
+        return g.Conv(x, weight, bias, **window.attributes())
 
     def _size(self, size: Shape, window: Window) -> Shape:
         return conv_size(size, window)
@@ -142,7 +143,9 @@ class Pooling3D(Layer):
         taps = (padded[tap] for tap in window.taps(out))
         if not self._mean:
             return reduce(np.maximum, taps)
-        return reduce(np.add, taps) / reduce(np.multiply.outer, self._counts(x.shape))
+        counts: Array = reduce(np.multiply.outer, self._counts(x.shape))
+        mean: Array = reduce(np.add, taps) / counts
+        return mean
 
     def _counts(self, x: Shape) -> list[Array]:
         """On each axis how many elements of the padded volume each window holds."""
@@ -156,7 +159,7 @@ class Pooling3D(Layer):
     def lower(self, g: Builder, x: str) -> str:
         window = self._window()
         sizes = tuple(n for n in g.dims(x)[2:] if n is not None)
-        pad: Any = window.pad
+        pad = window.pad
         if len(sizes) < 3:
             if any(pad) or any(s > k for k, s in zip(window.kernel, window.stride, strict=True)):
                 raise UnsupportedError("needs a fixed length, height and width")
@@ -166,12 +169,12 @@ class Pooling3D(Layer):
             ends = [max(0, n) for n in window.overhang(sizes, out)]
         if any(pad):
             # Caffe counts the pad and not what hangs over it: so one is padded with zeros by hand.
-            x = g.Pad(x, np.array([0, 0, *pad, 0, 0, *pad]), np.float32(0))
+            x = g.Pad(x, int64(0, 0, *pad, 0, 0, *pad), np.float32(0))
             ends = [max(0, e - p) for e, p in zip(ends, pad, strict=True)]
-        attributes = _attributes(window, (0, 0, 0), ends)
+        attributes = replace(window, pad=(0, 0, 0)).attributes(ends)
         if len(sizes) < 3 and set(window.stride) != {1}:
             attributes["ceil_mode"] = 1
-        return str(g.AveragePool(x, **attributes) if self._mean else g.MaxPool(x, **attributes))
+        return g.AveragePool(x, **attributes) if self._mean else g.MaxPool(x, **attributes)
 
 
 def _param(proto: LayerParameter, newer: str, older: str) -> Any:
@@ -200,13 +203,3 @@ def _check(window: Window) -> None:
 def _check_rank(x: Shape) -> None:
     if len(x) != 5:
         raise ShapeError(f"needs 5 axes (num, channels, length, height, width), and has {x}")
-
-
-def _attributes(window: Window, begins: Shape, ends: Sequence[int] | None = None) -> dict[str, Any]:
-    """A window in ONNX's words, without what ONNX takes for granted."""
-    pads = [*begins, *(begins if ends is None else ends)]
-    return {
-        "kernel_shape": list(window.kernel),
-        "strides": list(window.stride) if set(window.stride) != {1} else None,
-        "pads": pads if any(pads) else None,
-    }
