@@ -17,10 +17,11 @@ from .net.graph import Graph
 from .net.net import Net
 from .net.sizes import Batch
 from .onnx.lowering import OPSET, Lowered
+from .onnx.passes import Pass
 from .onnx.passes.opencv import Target
 from .onnx.writer import Saved, WeightsAs
 from .onnx.writer import save as save_onnx
-from .options import SEED, Filling, Inputs, Onnx, Pass, PathLike, Phase, Reading
+from .options import SEED, Filling, Inputs, Onnx, PathLike, Phase, Reading
 from .prototxt import reader, writer
 from .prototxt.upgrade import upgrade as upgrade_net
 from .weights.trained import Weights
