@@ -22,9 +22,9 @@ from caffe_compat.caffe_pb2 import TEST, NetParameter
 from caffe_compat.doctor import Run, examine, refill, variant
 from caffe_compat.fillers.rng import BoostRng
 from caffe_compat.net.build import build
-from caffe_compat.net.filling import fill
 from caffe_compat.net.graph import Graph
 from caffe_compat.net.net import Net
+from caffe_compat.net.params import fill
 from caffe_compat.prototxt import upgrade
 from caffe_compat.prototxt.phase import select
 

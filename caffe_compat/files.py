@@ -1,4 +1,4 @@
-"""Prototxt files in and out, and files that appear whole or not at all."""
+"""Files read up to a limit, and files that appear whole or not at all."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from .errors import CaffeCompatError, ParseError
 
 _PIECE = 1 << 24
 
-# The first bytes of what people have saved under a model's name, and what to call it.
+# The first bytes of files that people have saved under a model's name, and the formats' names.
 _MAGIC = (
-    (b"\x89PNG", "a PNG picture"),
-    (b"\xff\xd8\xff", "a JPEG picture"),
-    (b"GIF8", "a GIF picture"),
+    (b"\x89PNG", "a PNG image"),
+    (b"\xff\xd8\xff", "a JPEG image"),
+    (b"GIF8", "a GIF image"),
     (b"PK\x03\x04", "a zip archive"),
     (b"\x1f\x8b", "a gzip archive"),
     (b"\x89HDF", "an HDF5 file"),
@@ -34,7 +34,7 @@ _MAGIC = (
 
 
 def foreign_format(head: bytes) -> str | None:
-    """What a file is that is no Caffe file at all, by its first bytes; None if not known."""
+    """Return the format of a file that is no Caffe file, by its first bytes; None if unknown."""
     start = head.lstrip()[:64].lower()
     for magic, name in _MAGIC:
         if head.startswith(magic) or start.startswith(magic.lower()):
@@ -43,10 +43,14 @@ def foreign_format(head: bytes) -> str | None:
 
 
 def read_bytes(path: str | os.PathLike[str], most: int) -> bytes:
-    """A file's bytes, of which there may be `most`; a device never ends.
+    """Return a file's bytes, up to a limit, since a device never ends.
+
+    Args:
+        path: the file.
+        most: the limit in bytes.
 
     Raises:
-        ParseError: it is missing, cannot be read, or has more.
+        ParseError: it is missing, cannot be read, or is larger.
     """
     try:
         with Path(path).open("rb") as file:
@@ -60,15 +64,16 @@ def read_bytes(path: str | os.PathLike[str], most: int) -> bytes:
         raise ParseError(f"{path}: cannot be read: {reason}") from None
     data = b"".join(pieces)
     if len(data) > most:
-        raise ParseError(f"{path}: has more than the {most >> 20} MiB that are read of such a file")
+        raise ParseError(f"{path}: larger than {most >> 20} MiB, the limit for such a file")
     return data
 
 
 def read_array(path: str | os.PathLike[str]) -> NDArray[Any]:
-    """The array in a .npy file.
+    """Return the array in a .npy file.
 
     Raises:
-        ParseError: it is missing, holds no array or several, or less data than it declares.
+        ParseError: it is missing, contains no array, several, or less data than it declares, or
+            numbers that are not real.
     """
     try:
         array: Any = np.load(path, allow_pickle=False)
@@ -78,22 +83,22 @@ def read_array(path: str | os.PathLike[str]) -> NDArray[Any]:
         raise ParseError(f"{path}: not a .npy file: {error}") from None
     if not isinstance(array, np.ndarray):
         array.close()
-        raise ParseError(f"{path}: holds several arrays; give a .npy file")
+        raise ParseError(f"{path}: contains several arrays; give a .npy file")
     if array.dtype.kind not in "biuf":
-        raise ParseError(f"{path}: holds {array.dtype}, no real numbers")
+        raise ParseError(f"{path}: contains {array.dtype}, which are no real numbers")
     return array
 
 
 @contextmanager
 def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Gives a path beside the target to write to, and renames it when the block succeeds.
+    """Yield a path beside the target to write to, and rename it when the block succeeds.
 
     When the block fails nothing stays behind and the old file, if any, is untouched. The new
     file has the old one's permissions, or those that a new file gets. A target that is not a
-    file, as /dev/stdout, is given as it is.
+    file, such as /dev/stdout, is yielded as it is.
 
     Args:
-        path: where the file is wanted; a link is followed.
+        path: the target; a link is followed.
 
     Yields:
         The temporary path, with the target's suffix.
@@ -101,11 +106,11 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
     Raises:
         CaffeCompatError: the target is a directory, or cannot be written.
     """
-    given = Path(path)
-    if given.is_dir():
+    named = Path(path)
+    if named.is_dir():
         raise CaffeCompatError(f"{path}: is a directory; name a file in it")
-    if given.exists() and not given.is_file():
-        yield given  # as it is: /dev/stdout leads to a pipe that has no path
+    if named.exists() and not named.is_file():
+        yield named  # as it is: /dev/stdout leads to a pipe that has no path
         return
     target = Path(os.path.realpath(path))
     if not target.parent.is_dir():
@@ -113,14 +118,8 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
     if target.exists() and not os.access(target, os.W_OK):
         raise CaffeCompatError(f"{path}: cannot be written: it is read-only")
     temporary = target.with_name(f".{secrets.token_hex(8)}{target.suffix[:32]}")
-    try:
-        # Made here and not by mkstemp, so that the umask rules; "x": never another's file.
-        with temporary.open("xb"):
-            if target.exists():
-                temporary.chmod(stat.S_IMODE(target.stat().st_mode))
-    except OSError as error:
-        raise CaffeCompatError(f"{path}: cannot be written: {error.strerror}") from None
-    try:
+    try:  # from before the file exists: a signal may raise at any line
+        _create(temporary, target, path)
         yield temporary
         temporary.replace(target)
     except BaseException:
@@ -128,9 +127,19 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
         raise
 
 
+def _create(temporary: Path, target: Path, path: str | os.PathLike[str]) -> None:
+    try:
+        # Not by mkstemp, so that the umask rules; "x": never another's file.
+        with temporary.open("xb"):
+            if target.exists():
+                temporary.chmod(stat.S_IMODE(target.stat().st_mode))
+    except OSError as error:
+        raise CaffeCompatError(f"{path}: cannot be written: {error.strerror}") from None
+
+
 @contextmanager
 def writing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """As `atomic`, with the file open for writing bytes.
+    """Open a file for writing bytes that appears as `atomic` makes it appear.
 
     Yields:
         The open file.

@@ -32,7 +32,7 @@ from .layers.families import plugin as layers
 from .layers.layer import Layer, named
 from .layers.registry import find, registry
 from .net import build, graph
-from .net.filling import fill as draw
+from .net.params import fill as draw
 from .net.slopes import apply, resolve
 from .prototxt import reader, upgrade
 from .prototxt.phase import select

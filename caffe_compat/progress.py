@@ -1,28 +1,30 @@
-"""Lets a front end watch long work: `track` wraps a loop, `watching` says who looks on."""
+"""Progress of long loops: the library wraps them in `track`, a front end supplies the display."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 T = TypeVar("T")
-Watcher = Callable[[Iterable[Any], str, int], Iterable[Any]]
-_watcher: ContextVar[Watcher | None] = ContextVar("watcher", default=None)
+Display: TypeAlias = Callable[[Iterable[Any], str, int], Iterable[Any]]
+"""Takes items, a caption and the number of items, and yields the items as they are asked for."""
+
+_display: ContextVar[Display | None] = ContextVar("display", default=None)
 
 
-def track(items: Collection[T], what: str) -> Iterable[T]:
-    """The items, one by one, under the eyes of the watcher if there is one."""
-    watcher = _watcher.get()
-    return items if watcher is None else watcher(items, what, len(items))
+def track(items: Collection[T], caption: str) -> Iterable[T]:
+    """Return the items, wrapped in the display if there is one."""
+    display = _display.get()
+    return items if display is None else display(items, caption, len(items))
 
 
 @contextmanager
-def watching(watcher: Watcher) -> Iterator[None]:
-    """Let `watcher(items, what, total)` wrap the loops that run inside."""
-    token = _watcher.set(watcher)
+def show_progress(display: Display) -> Iterator[None]:
+    """Let `display(items, caption, total)` wrap the loops that run inside."""
+    token = _display.set(display)
     try:
         yield
     finally:
-        _watcher.reset(token)
+        _display.reset(token)

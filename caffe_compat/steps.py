@@ -7,7 +7,7 @@ import logging
 from . import weights
 from .caffe_pb2 import NetParameter
 from .fillers.rng import make_rng
-from .net import filling, slopes
+from .net import params, slopes
 from .net.build import connect, create
 from .net.fold import fold_batchnorm
 from .net.graph import Graph
@@ -74,10 +74,10 @@ def fill(graph: Graph, stored: Weights | None, drawing: Filling) -> Net:
         graph = slopes.apply(graph, resolved)
     rng = make_rng(drawing.rng, drawing.seed)
     if stored is None:
-        net = filling.fill(graph, rng)
+        net = params.fill(graph, rng)
         drawn = [node.layer.name for node in graph.nodes]
     else:
-        net, report = filling.load(graph, stored, rng)
+        net, report = params.load(graph, stored, rng)
         drawn = list(report.left)
         if drawn:
             log.warning(
@@ -87,7 +87,7 @@ def fill(graph: Graph, stored: Weights | None, drawing: Filling) -> Net:
             )
         if report.unused:
             log.info("in %s and not in the net: %s", stored.path, ", ".join(report.unused))
-    if zeros := filling.without_filler(graph, drawn):
+    if zeros := params.without_filler(graph, drawn):
         log.warning("weights are all 0, since there is no weight_filler: %s", ", ".join(zeros))
     return net
 

@@ -46,14 +46,14 @@ def options(
 def main() -> None:
     """Run the command line; what cannot be done becomes one `error:` line and exit status 1."""
     from caffe_compat.errors import CaffeCompatError
-    from caffe_compat.progress import watching
+    from caffe_compat.progress import show_progress
 
     arguments = [word for word in sys.argv[1:] if word != "--debug"]  # wherever it stands
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a name that the terminal's encoding lacks
             stream.reconfigure(errors="backslashreplace")
     try:
-        with ending(), notes(), bars() as watch, watching(watch):
+        with ending(), notes(), bars() as watch, show_progress(watch):
             app(arguments)
     except (CaffeCompatError, OSError, MemoryError) as error:
         if "--debug" in sys.argv:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
-    from caffe_compat.progress import Watcher
+    from caffe_compat.progress import Display
 
 _WIDEST = 80  # characters of a column; one long name is not to make all the rows as long
 
@@ -84,13 +84,13 @@ def notes() -> Iterator[None]:
 
 
 @contextmanager
-def bars() -> Iterator[Watcher]:
+def bars() -> Iterator[Display]:
     """Progress bars on a terminal, that of a loop in a loop below; nothing when piped.
 
     Whatever ends the block finds the terminal as it was, so that an error stands by itself.
 
     Yields:
-        What `caffe_compat.progress.watching` takes.
+        What `caffe_compat.progress.show_progress` takes.
     """
     if not _on_terminal(sys.stderr):
         yield lambda items, what, total: items

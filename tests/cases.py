@@ -13,9 +13,9 @@ from caffe_compat import weights
 from caffe_compat.caffe_pb2 import TEST, TRAIN, NetParameter
 from caffe_compat.fillers.rng import BoostRng
 from caffe_compat.net.build import build
-from caffe_compat.net.filling import fill
-from caffe_compat.net.filling import load as load_weights
 from caffe_compat.net.net import Net
+from caffe_compat.net.params import fill
+from caffe_compat.net.params import load as load_weights
 from caffe_compat.onnx.lowering import Lowered, lower
 from caffe_compat.onnx.passes import simplify
 from caffe_compat.prototxt import upgrade

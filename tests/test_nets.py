@@ -12,8 +12,8 @@ import pytest
 
 from caffe_compat import pipeline
 from caffe_compat.fillers.rng import BoostRng
-from caffe_compat.net.filling import fill
 from caffe_compat.net.net import Net
+from caffe_compat.net.params import fill
 from caffe_compat.onnx.lowering import lower
 
 from .cases import GOLDEN, inline

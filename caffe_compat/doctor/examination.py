@@ -15,10 +15,10 @@ from ..caffe_pb2 import FillerParameter, LayerParameter
 from ..errors import ParseError, ShapeError
 from ..fillers.rng import Rng, make_rng
 from ..layers.layer import Blob
-from ..net.filling import fill
-from ..net.filling import load as load_weights
 from ..net.graph import Graph, Node
 from ..net.net import Net
+from ..net.params import fill
+from ..net.params import load as load_weights
 from ..net.slopes import apply, resolve
 from ..progress import track
 from ..runtime.verification import random_feeds

@@ -33,8 +33,8 @@ from ..layers.families.recurrent import RNN, Recurrent
 from ..layers.layer import Blob, Layer
 from ..types import Array
 from ..weights.trained import Weights
-from .filling import carried, match_weights
 from .graph import Graph, Node
+from .params import carried, match_weights
 from .sharing import Place
 
 __all__ = ["LINEAR", "Rectifier", "Resolved", "apply", "decayed", "resolve"]

@@ -177,7 +177,7 @@ def test_unknown_field_of_a_layer_that_is_left_out(run, net):
     [
         (b"", "empty"),
         (b"<!DOCTYPE html><html><body>Not found</body></html>", "an HTML page"),
-        (b"\x89PNG\r\n\x1a\n" + bytes(64), "a PNG picture"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(64), "a PNG image"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "Git LFS"),
         (None, "no such file"),
     ],

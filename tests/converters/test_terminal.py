@@ -9,7 +9,7 @@ import sys
 import pytest
 from caffe_compat.converters.terminal import bars, notes, say, table
 
-from caffe_compat.progress import track, watching
+from caffe_compat.progress import show_progress, track
 
 
 class Terminal(io.StringIO):
@@ -32,7 +32,7 @@ def attach(monkeypatch):
 
 def test_a_bar_comes_and_goes(attach):
     terminal = attach(Terminal)
-    with bars() as watch, watching(watch):
+    with bars() as watch, show_progress(watch):
         assert list(track(range(3), "filling")) == [0, 1, 2]
         shown = terminal.getvalue()
         assert "filling" in shown
@@ -42,7 +42,7 @@ def test_a_bar_comes_and_goes(attach):
 
 def test_a_loop_in_a_loop_has_a_bar_below(attach):
     terminal = attach(Terminal)
-    with bars() as watch, watching(watch):
+    with bars() as watch, show_progress(watch):
         for _ in track(range(2), "measuring"):
             assert list(track("ab", "filling")) == ["a", "b"]
     first = terminal.getvalue()
@@ -51,7 +51,7 @@ def test_a_loop_in_a_loop_has_a_bar_below(attach):
 
 def test_nothing_when_piped(attach):
     stream = attach(io.StringIO)
-    with bars() as watch, watching(watch):
+    with bars() as watch, show_progress(watch):
         assert list(track(range(3), "filling")) == [0, 1, 2]
     assert stream.getvalue() == ""
 
@@ -64,7 +64,7 @@ def test_an_error_stands_below_no_bar(attach):
         for _ in loop:
             raise ValueError
 
-    with bars() as watch, pytest.raises(ValueError), watching(watch):
+    with bars() as watch, pytest.raises(ValueError), show_progress(watch):
         fail(loop := iter(track(range(3), "filling")))
     shown = terminal.getvalue()
     assert "\x1b[?25h" in shown[shown.rindex("filling") :]  # the cursor is back
@@ -77,7 +77,7 @@ def test_lines_printed_meanwhile(attach, to_terminal):
     """On the terminal they stand above the bar; in a file they stay in the file."""
     terminal = attach(Terminal)
     out = attach(Terminal if to_terminal else io.StringIO, "stdout")
-    with bars() as watch, watching(watch), notes():
+    with bars() as watch, show_progress(watch), notes():
         for number in track(range(2), "running"):
             say(f"answer {number}")
             logging.getLogger("caffe_compat").warning("warned %d", number)

@@ -9,7 +9,7 @@ import pytest
 
 from caffe_compat.fillers.rng import BoostRng
 from caffe_compat.net import slopes
-from caffe_compat.net.filling import fill
+from caffe_compat.net.params import fill
 
 from ..cases import graph_of
 from ..slope_nets import INPUT, NORMS, conv, layer

@@ -14,8 +14,8 @@ from caffe_compat.caffe_pb2 import FillerParameter
 from caffe_compat.errors import CaffeCompatError, ShapeError
 from caffe_compat.fillers.rng import BoostRng, FastRng
 from caffe_compat.net import slopes
-from caffe_compat.net.filling import fill
 from caffe_compat.net.net import Net
+from caffe_compat.net.params import fill
 
 from ..cases import graph_of, make
 from ..slope_nets import INPUT, NORMS, conv, layer

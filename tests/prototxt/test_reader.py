@@ -1,9 +1,7 @@
 """Prototxt files: what is read, what is skipped, what is refused, and how files are written."""
 
-import io
 import os
 import re
-import stat
 
 import numpy as np
 import pytest
@@ -12,7 +10,6 @@ from hypothesis import strategies as st
 
 from caffe_compat.caffe_pb2 import TEST, TRAIN, NetParameter, SolverParameter
 from caffe_compat.errors import CaffeCompatError, ParseError
-from caffe_compat.files import atomic, foreign_format, read_array, read_bytes
 from caffe_compat.prototxt.parser import parse, parse_tolerantly
 from caffe_compat.prototxt.reader import read_net, read_solver
 from caffe_compat.prototxt.writer import write_text
@@ -79,7 +76,7 @@ REFUSED = {
     "blank": (" \n\t\n", ": the file is empty"),
     "comments": ("# one\n  # two", ": nothing but comments"),
     "HTML": ("\n<!doctype html><html></html>", ": not a prototxt but an HTML page"),
-    "picture": (b"\x89PNG\r\n\x1a\n\0\0", ": not a prototxt but a PNG picture"),
+    "picture": (b"\x89PNG\r\n\x1a\n\0\0", ": not a prototxt but a PNG image"),
     "Git LFS": ("version https://git-lfs.github.com/spec/v1\n", ": .*git lfs pull"),
     "caffemodel": (NetParameter(name="x", input=["\0"]).SerializeToString(), ": a binary file"),
     "unclosed nesting": ("layer { zz {" * 100_000, ":1:9: field 'zz': never closed"),
@@ -235,99 +232,7 @@ def test_floats_are_short(tmp_path):
     assert lines == ["base_lr: 0.01", "gamma: 1", "power: -3", "delta: 1e-08", 'type: "v: 1.0"']
 
 
-def test_atomic_success(tmp_path):
-    old_mask = os.umask(0o027)
-    try:
-        with atomic(tmp_path / "new.onnx") as path:
-            assert (path.parent, path.suffix) == (tmp_path, ".onnx")
-            path.write_text("new")
-    finally:
-        os.umask(old_mask)
-    assert [p.name for p in tmp_path.iterdir()] == ["new.onnx"]
-    assert stat.S_IMODE((tmp_path / "new.onnx").stat().st_mode) == 0o640
-
-
-def test_atomic_keeps_permissions_and_links(tmp_path):
-    real, link = tmp_path / "real", tmp_path / "link"
-    real.write_text("old")
-    real.chmod(0o604)
-    link.symlink_to(real)
-    with atomic(link) as path:
-        path.write_text("new")
-    assert link.is_symlink()
-    assert (real.read_text(), stat.S_IMODE(real.stat().st_mode)) == ("new", 0o604)
-
-
-@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
-def test_atomic_failure_leaves_the_old_file(tmp_path, error):
-    target = tmp_path / "out"
-    target.write_text("old")
-    with pytest.raises(error), atomic(target) as path:
-        path.write_text("half")
-        raise error
-    assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("out", "old")]
-
-
-def test_atomic_refuses(tmp_path):
-    with pytest.raises(CaffeCompatError, match="is a directory"), atomic(tmp_path):
-        pytest.fail("entered")
-    absent = tmp_path / "no" / "out"
-    with pytest.raises(CaffeCompatError, match="there is no directory"), atomic(absent):
-        pytest.fail("entered")
-
-
-def test_atomic_never_replaces_a_device():
-    with atomic("/dev/null") as path:
-        path.write_text("gone")
-    assert not path.is_file()
-
-
-def test_foreign_format():
-    assert foreign_format(b"\x89HDF\r\n\x1a\n") == "an HDF5 file"
-    assert foreign_format(b"  <HTML><body>") == "an HTML page"
-    assert foreign_format(NetParameter(name="n").SerializeToString()) is None
-
-
-def test_a_file_is_read_up_to_a_limit(tmp_path):
-    path = saved(tmp_path, bytes(3000))
-    assert read_bytes(path, 3000) == bytes(3000)
-    with pytest.raises(ParseError, match=r"net\.prototxt: has more than the 0 MiB"):
-        read_bytes(path, 2999)
-
-
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no /dev/zero")
 def test_a_device_without_an_end():
-    with pytest.raises(ParseError, match=r"^/dev/zero: has more than the 32 MiB that are read"):
+    with pytest.raises(ParseError, match=r"^/dev/zero: larger than 32 MiB"):
         read_net("/dev/zero")
-
-
-def npy(shape, descr, data=b""):
-    file = io.BytesIO()
-    head = {"shape": shape, "descr": descr, "fortran_order": False}
-    np.lib.format.write_array_header_1_0(file, head)
-    return file.getvalue() + data
-
-
-@pytest.mark.parametrize(
-    ("data", "says"),
-    [
-        (npy((1 << 50,), "<f4"), "Unable to allocate|Failed to read|cannot reshape"),
-        (npy((1 << 31,) * 3, "<f4"), "not a .npy file"),
-        (npy((3, 2), "<f4", bytes(23)), "not a .npy file"),
-        (npy((3,), "|O", b"cos\nsystem\n(S'exit 1'\ntR."), "Object arrays cannot be loaded"),
-        (npy((3, 2), "<c8", bytes(48)), "holds complex64, no real numbers"),
-        (npy((3,), "<U2", bytes(24)), "holds <U2, no real numbers"),
-        (b"", "not a .npy file"),
-    ],
-)
-def test_what_is_no_array(tmp_path, data, says):
-    path = tmp_path / "x.npy"
-    path.write_bytes(data)
-    with pytest.raises(ParseError, match=rf"x\.npy: .*({says})"):
-        read_array(path)
-
-
-def test_several_arrays_are_no_array(tmp_path):
-    np.savez(tmp_path / "x.npz", a=np.ones(2), b=np.ones(3))
-    with pytest.raises(ParseError, match=r"x\.npz: holds several arrays"):
-        read_array(tmp_path / "x.npz")

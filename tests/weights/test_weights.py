@@ -209,7 +209,7 @@ def test_a_damaged_blob_is_named_with_its_byte_and_path(read, blob, reason):
     ("data", "reason"),
     [
         (b"", "the file is empty"),
-        (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "not a caffemodel but a PNG picture"),
+        (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "not a caffemodel but a PNG image"),
         (b"<!DOCTYPE html>\n<html>404</html>", "not a caffemodel but an HTML page"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "Git LFS pointer"),
         (b'name: "LeNet"\nlayer { name: "data" }\n', "not a caffemodel but text"),

@@ -17,8 +17,8 @@ from caffe_compat.errors import ShapeError, UnsupportedError
 from caffe_compat.fillers.rng import BoostRng
 from caffe_compat.layers.registry import find, registry
 from caffe_compat.net.build import build
-from caffe_compat.net.filling import fill
 from caffe_compat.net.net import Net
+from caffe_compat.net.params import fill
 from caffe_compat.onnx.lowering import lower
 from caffe_compat.prototxt.phase import select
 

@@ -13,7 +13,7 @@ import caffe_compat
 from caffe_compat.errors import ShapeError, UnsupportedError
 from caffe_compat.fillers.rng import BoostRng
 from caffe_compat.layers.layer import Layer
-from caffe_compat.net.filling import fill
+from caffe_compat.net.params import fill
 from caffe_compat.onnx.lowering import lower
 
 from ...cases import assert_close, check_both, feed, graph_of, make, run_onnx

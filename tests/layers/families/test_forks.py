@@ -12,7 +12,7 @@ from caffe_compat.caffe_pb2 import TEST, NetParameter
 from caffe_compat.errors import ShapeError, UnsupportedError
 from caffe_compat.fillers.rng import BoostRng
 from caffe_compat.net.build import build
-from caffe_compat.net.filling import fill
+from caffe_compat.net.params import fill
 from caffe_compat.onnx.lowering import lower
 from caffe_compat.prototxt.phase import select
 
