@@ -14,7 +14,7 @@ from .terminal import say, say_shape, table
 
 if TYPE_CHECKING:
     from caffe_compat.net.graph import Graph
-    from caffe_compat.net.slopes import Rectifier
+    from caffe_compat.net.rectifiers import Rectifier
     from caffe_compat.weights.trained import Weights
 
 

@@ -1,4 +1,4 @@
-"""Where Caffe's nets overwrite what they still read: blobs that are one memory under two names."""
+"""Blobs that are one memory under two names, which Caffe's nets can overwrite while still read."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ if TYPE_CHECKING:
 
 
 def check_aliases(nodes: Sequence[Node], outputs: Iterable[Value]) -> None:
-    """Refuse what Caffe computes from memory that was meanwhile overwritten.
+    """Refuse nets in which Caffe reads memory that a layer has overwritten since.
 
-    A Flatten's top, for one, is its bottom's memory (Blob::ShareData). A ReLU that runs in place
-    on it changes the bottom too, under whatever reads that later; here nothing does.
+    A Flatten's top, for example, is its bottom's memory (Blob::ShareData). A ReLU that works in
+    place on the top changes the bottom, too, for every later reader; here it changes neither.
 
     Args:
-        nodes: a net's layers, in their order.
-        outputs: what the net gives when all have run.
+        nodes: the net's layers, in order.
+        outputs: the net's outputs, which are read last.
 
     Raises:
-        UnsupportedError: with the layer that writes, and what is read after it.
+        UnsupportedError: the message names the layer that writes and the blob that is read later.
     """
-    memory: dict[str, int] = {}  # of a value, by its name: the number of the first one there
-    made: dict[str, int] = {}
-    written: dict[int, int] = {}  # when a layer last worked in place on a memory
+    memory: dict[str, int] = {}  # the number of each value's memory, by the value's name
+    born: dict[str, int] = {}  # the index of the layer that computes the value
+    written: dict[int, int] = {}  # the index of the last layer in place on a memory
 
     def check(value: Value, reader: str) -> None:
         at = written.get(memory[value.name], -1)
-        if at > made[value.name]:
+        if at > born[value.name]:
             writer = nodes[at]
             with writer.layer.named():
                 raise UnsupportedError(
@@ -47,8 +47,8 @@ def check_aliases(nodes: Sequence[Node], outputs: Iterable[Value]) -> None:
         for top in node.tops:
             source = node.bottoms[0] if shares else own.get(top.blob)
             memory[top.name] = len(memory) if source is None else memory[source.name]
-            made[top.name] = at
+            born[top.name] = at
             if source is not None and not shares:
                 written[memory[top.name]] = at
     for value in outputs:
-        check(value, "whoever takes the net's outputs")
+        check(value, "the caller, who gets the net's outputs,")

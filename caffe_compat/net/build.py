@@ -24,19 +24,19 @@ def build(
     fork: str | None = None,
     stored: Mapping[str, Sequence[Shape]] | None = None,
 ) -> Graph:
-    """The graph of an upgraded net whose layers are already selected (Net::Init).
+    """Build the graph of a net whose layers are upgraded and selected (Net::Init).
 
     Args:
         net: V2 layers only, each with its phase.
-        inputs: shapes that override or supply those of the blobs that the caller feeds; None
-            for an axis that may vary from run to run, at its own size here.
-        fork: whose layers those are that forks of Caffe define differently under one name.
-        stored: by layer name the shapes of the blobs in the weights file, which tell some such
-            layers apart; None where there is no file.
+        inputs: shapes by input that override or supply the prototxt's; None on an axis that may
+            vary from run to run, and is built at the prototxt's size.
+        fork: whose layers, for types that forks of Caffe define differently under one name.
+        stored: the shapes of the blobs in the weights file by layer name, which tell some of
+            these types apart; None where there is no file.
 
     Raises:
-        UnsupportedError: every layer type that is unknown or refused, all at once; or nobody
-            knows the fork.
+        UnsupportedError: every layer type that is unknown or refused, all at once; or the fork is
+            unknown.
         ShapeError: what Caffe's CHECKs refuse, with the layer's name.
     """
     return connect(net, create(net, fork, stored), inputs)
@@ -47,23 +47,25 @@ def create(
     fork: str | None = None,
     stored: Mapping[str, Sequence[Shape]] | None = None,
 ) -> list[Layer]:
-    """A net's layers, each by itself; the arguments are those of `build`.
+    """Create a net's layers, each by itself; the arguments are those of `build`.
 
     Raises:
-        UnsupportedError: every layer type that is unknown or refused, all at once; or nobody
-            knows the fork.
+        UnsupportedError: every layer type that is unknown or refused, all at once; or the fork is
+            unknown.
     """
     types = registry()
     forks = sorted({cls.fork for known in types.values() for cls in known if cls.fork})
     if fork and fork not in forks:
-        raise UnsupportedError(f"no fork '{fork}' is known; these are: {', '.join(forks)}")
+        raise UnsupportedError(
+            f"no fork '{fork}' is known; these are: {', '.join(forks)}", remedies=("fork",)
+        )
     layers: list[Layer] = []
     refused: list[UnsupportedError] = []
     for proto in net.layer:
-        held = (stored or {}).get(proto.name) or None
+        shapes = (stored or {}).get(proto.name) or None
         try:
             with named(proto):
-                layers.append(find(proto, types, fork, held)(proto))
+                layers.append(find(proto, types, fork, shapes)(proto))
         except UnsupportedError as error:
             refused.append(error)
     if refused:
@@ -77,11 +79,18 @@ def connect(
     inputs: Mapping[str, Sequence[int | None]] | None = None,
     batch: Batch = None,
 ) -> Graph:
-    """The graph of a net's layers; the arguments are those of `build`.
+    """Connect a net's layers to a graph.
+
+    Args:
+        net: as for `build`.
+        layers: the net's layers, in order.
+        inputs: as for `build`.
+        batch: the size of every input's first axis, `dynamic` for an open one; None: the
+            prototxt's.
 
     Raises:
         ShapeError: what Caffe's CHECKs refuse, with the layer's name.
-        UnsupportedError: Caffe would overwrite a blob that it still reads.
+        UnsupportedError: Caffe would overwrite a blob that is read later.
     """
     sizes = {name: tuple(dims) for name, dims in (inputs or {}).items()}
     walk = _Walk(layers, sizes, batch)
@@ -99,8 +108,8 @@ class _Walk:
 
     Args:
         layers: the layers.
-        inputs: the shapes that the caller gives for some of the blobs that it feeds.
-        batch: the size of the first axis of all that it feeds.
+        inputs: the caller's shapes for some of the inputs.
+        batch: the size of the inputs' first axis.
     """
 
     def __init__(self, layers: Sequence[Layer], inputs: Mapping[str, Dims], batch: Batch) -> None:
@@ -108,7 +117,7 @@ class _Walk:
         self.fed: list[Value] = []
         self.varying = Varying()
         self._inputs, self._batch = inputs, batch
-        self._current: dict[str, Value] = {}  # each blob's last version so far
+        self._current: dict[str, Value] = {}  # the last version so far, by blob
         self._readers: Counter[str] = Counter()
         self._losses: set[str] = set()  # values with a loss weight of their own
         self._writers = Counter(top for layer in layers for top in layer.proto.top)
@@ -134,14 +143,14 @@ class _Walk:
     def _node(self, layer: Layer) -> Node:
         bottoms = self._bottoms(layer)
         names = _top_names(layer)
-        given = [value.shape for value in bottoms]
-        shapes = layer.shapes(*given)
+        sizes = [value.shape for value in bottoms]
+        shapes = layer.shapes(*sizes)
         if len(shapes) != len(names):
             raise ShapeError(f"makes {len(shapes)} top blob(s), the prototxt names {len(names)}")
         twice = [name for name, count in Counter(names).items() if count > 1]
         if twice:
             raise ShapeError(f"top blob '{twice[0]}' produced by multiple sources")
-        blobs = tuple(layer.blobs(*given))
+        blobs = tuple(layer.blobs(*sizes))
         for blob in blobs:
             check_size(blob.name, blob.shape)
         tops = tuple(
@@ -166,13 +175,13 @@ class _Walk:
                 f"propagate_down is given {len(layer.proto.propagate_down)} times "
                 f"for {len(bottoms)} bottom blob(s)"
             )
-        found = tuple(self._current[blob] for blob in bottoms)
-        self._readers.update(value.name for value in found)
-        return found
+        values = tuple(self._current[blob] for blob in bottoms)
+        self._readers.update(value.name for value in values)
+        return values
 
     def _top(self, layer: Layer, i: int, blob: str, shape: Shape | None) -> Value:
         if not blob:
-            raise UnsupportedError(f"top {i} has no name; ONNX takes such a tensor for none")
+            raise UnsupportedError(f"top {i} has no name; in ONNX such a tensor is absent")
         self._check_overwritten(layer, i, blob)
         fed = i in layer.feeds()
         dims: Dims = ()
@@ -204,7 +213,7 @@ class _Walk:
 
 
 def _top_names(layer: Layer) -> list[str]:
-    """The names of a layer's tops; a loss that the prototxt does not name gets one."""
+    """Return the names of a layer's tops; a loss without one gets one."""
     tops = list(layer.proto.top)
     if layer.loss and not tops:
         return [f"{layer.name}/loss"]
@@ -215,7 +224,7 @@ def _top_names(layer: Layer) -> list[str]:
 def _loss_weights(layer: Layer, tops: int) -> tuple[float, ...]:
     weights = tuple(layer.proto.loss_weight)
     if not weights and layer.loss:
-        if tops > 1:  # Caffe adds a single 1, and then counts
+        if tops > 1:  # Caffe adds a single weight of 1, and then compares the numbers
             raise ShapeError(f"needs a loss_weight for each of its {tops} top blobs")
         return (1.0,) * tops
     if not weights:

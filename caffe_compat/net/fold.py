@@ -1,4 +1,4 @@
-"""BatchNorm and Scale folded into the layer before them, wherever that computes the same.
+"""Fold BatchNorm and Scale into the layer before them where the result is the same.
 
 A layer that is linear in its weights and bias, followed by y -> f y + s with one f and s for each
 of its channels, is the same layer with the weights f W and the bias f b + s.
@@ -31,18 +31,18 @@ _MOMENTS = ("mean", "variance", "factor")
 
 @dataclass(frozen=True)
 class Report:
-    """What `fold_batchnorm` did with every BatchNorm and Scale of a net.
+    """The fate of every BatchNorm and Scale of a net.
 
     Attributes:
-        folded: for each layer that took others in, its name and theirs.
-        kept: the others' names, and why each stays.
+        folded: each layer that others were folded into, and their names.
+        kept: the name of each layer that stays, and the reason.
     """
 
     folded: tuple[tuple[str, tuple[str, ...]], ...]
     kept: tuple[tuple[str, str], ...]
 
     def lines(self) -> Iterator[str]:
-        """A line for each."""
+        """Yield a line for each."""
         for into, names in self.folded:
             yield f"folded into {into}: {', '.join(names)}"
         for name, reason in self.kept:
@@ -57,13 +57,13 @@ def fold_batchnorm(net: Net) -> tuple[Net, Report]:
     rounding only.
 
     Args:
-        net: stays as it is; what is not folded is shared with the new net.
+        net: is not changed; the new net shares its other weights.
 
     Returns:
-        The new net, and what was folded and what was not.
+        The new net, and a report on every BatchNorm and Scale.
 
     Raises:
-        WeightsError: the file that the weights are views of was changed.
+        WeightsError: the file behind the weights was changed.
     """
     net.check()
     folding = _Folding(net)
@@ -78,7 +78,7 @@ def fold_batchnorm(net: Net) -> tuple[Net, Report]:
 
 
 def _rebuild(net: Net, folding: _Folding) -> Net:
-    """The net without the layers that were folded."""
+    """Return the net without the folded layers."""
     graph = net.graph
     message = NetParameter()
     message.CopyFrom(graph.net)
@@ -100,12 +100,12 @@ def _rebuild(net: Net, folding: _Folding) -> Net:
 
 
 class _Folding:
-    """What is to be folded into what, found layer by layer.
+    """The layers to fold and their targets, found layer by layer.
 
     Attributes:
-        chains: for each layer that takes others in, these in order; by their indices.
-        into: the other way round: for each layer that goes, the one that takes it in.
-        affine: for each that takes others in, what they come to.
+        chains: the layers to fold into each target, in order; by index.
+        into: the target of each layer to fold; by index.
+        affine: the product of the layers to fold into each target.
     """
 
     def __init__(self, net: Net) -> None:
@@ -114,16 +114,16 @@ class _Folding:
         self.into: dict[int, int] = {}
         self.affine: dict[int, Affine] = {}
         nodes = net.graph.nodes
-        self._maker = {top.name: i for i, node in enumerate(nodes) for top in node.tops}
+        self._source = {top.name: i for i, node in enumerate(nodes) for top in node.tops}
         self._readers = Counter(bottom.name for node in nodes for bottom in node.bottoms)
         self._users = Counter(owner for node in nodes for owner in node.owners)
 
     def add(self, index: int) -> str:
-        """Takes a layer into the one before it, or says why not."""
+        """Fold a layer into the one before it, or return the reason against it."""
         node = self.net.graph.nodes[index]
         bottom = node.bottoms[0]
-        maker = self._maker[bottom.name]
-        into = self.into.get(maker, maker)
+        source = self._source[bottom.name]
+        into = self.into.get(source, source)
         target = self.net.graph.nodes[into]
         reason = (
             _unfit(node)
@@ -169,18 +169,18 @@ def _unfit(node: Node) -> str:
 
 
 def _channel_axis(target: Node) -> int:
-    """The axis of the top that numbers the outputs, each of which has weights of its own."""
+    """Return the axis of the top along which each element has weights of its own."""
     return canonical_axis(target.layer.p.axis, len(target.bottoms[0].shape))
 
 
 def _affine(node: Node, blobs: dict[str, Array], axis: int) -> Affine | None:
-    """The factor and the summand, one number or one for each channel; None if they are others."""
+    """Return the factor and the summand, one or one per channel; None if there are more."""
     if node.layer.type == "BatchNorm":
         if axis != 1:
             return None
         mean, variance, total = (blobs[name].astype(np.float64) for name in _MOMENTS)
         rate = 1 / total[0] if total[0] else 0.0
-        with np.errstate(all="ignore"):  # what is not finite then is not folded
+        with np.errstate(all="ignore"):  # a layer with a factor that is not finite stays
             factor = 1 / np.sqrt(variance * rate + node.layer.p.eps)
             return factor, -mean * rate * factor
     scale = blobs["scale"].astype(np.float64)
@@ -201,7 +201,7 @@ def _finite(weight: Array, affine: Affine) -> bool:
 
 
 def _apply(target: Node, params: tuple[Array, ...], affine: Affine) -> tuple[Array, ...]:
-    """The target's weights and bias with what follows it folded in."""
+    """Return the target's weights and bias with the layers behind it folded in."""
     weight, *rest = params
     outputs: int = target.layer.p.num_output
     factor, shift = (np.broadcast_to(part, outputs) for part in affine)
@@ -213,7 +213,7 @@ def _apply(target: Node, params: tuple[Array, ...], affine: Affine) -> tuple[Arr
 
 
 def _by_output(target: Node, weight: Array) -> tuple[Array, tuple[int, ...]]:
-    """The weights, and the shape in which a number for each output broadcasts against them."""
+    """Return the weights, and the shape in which one number per output broadcasts to them."""
     p: Any = target.layer.p
     if target.layer.type == "Deconvolution":  # inputs by outputs of their group
         inputs, outputs = weight.shape[:2]

@@ -1,4 +1,4 @@
-"""A net as a graph: its layers, blobs with shapes and in-place versions, shared parameters."""
+"""A net as a graph: layers, blobs with shapes and in-place versions, shared parameters."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from .sharing import Place
 
 @dataclass(frozen=True)
 class Value:
-    """One version of a blob: a layer that works in place makes a new one of the same blob.
+    """One version of a blob; a layer that works in place makes a new version of the same blob.
 
     Attributes:
-        name: unique in the graph. The last writer has the blob's own name, earlier ones
-            blob/layer; what the caller feeds always has its own.
+        name: unique in the graph. The last version has the blob's own name, earlier ones have
+            blob/layer; an input always has its own.
         blob: Caffe's name.
-        shape: the size that the net was built for.
+        shape: the shape that the net was built for.
         dims: the same with None on the axes that may vary from run to run.
     """
 
@@ -32,14 +32,14 @@ class Value:
 
 @dataclass(frozen=True)
 class Node:
-    """A layer in its place.
+    """A layer in its place in the net.
 
     Attributes:
-        layer: what it computes.
+        layer: the layer.
         bottoms: the values that it reads.
-        tops: the values that it makes.
+        tops: the values that it computes.
         blobs: its parameter blobs.
-        owners: for each blob the (node, blob) that owns the data: itself unless shared.
+        owners: for each blob the (node, blob) that owns the data: its own unless shared.
         loss_weights: one for each top.
     """
 
@@ -63,7 +63,7 @@ class Graph:
     Attributes:
         net: the message that it was built from.
         nodes: the layers.
-        inputs: what the caller feeds.
+        inputs: the values that the caller feeds.
         outputs: the blobs that no layer reads, sorted by name as Caffe does.
     """
 
@@ -74,17 +74,17 @@ class Graph:
 
     @property
     def values(self) -> Iterator[Value]:
-        """Every value, in the order in which it is made."""
+        """Every value, in the order of computation."""
         for node in self.nodes:
             yield from node.tops
 
     def blob(self, name: str) -> Value:
-        """The last version of a blob.
+        """Return the last version of a blob.
 
         Raises:
             ShapeError: the net has no blob of that name.
         """
-        found = [value for value in self.values if value.blob == name]
-        if not found:
+        versions = [value for value in self.values if value.blob == name]
+        if not versions:
             raise ShapeError(f"the net has no blob '{name}'")
-        return found[-1]
+        return versions[-1]

@@ -1,8 +1,8 @@
-"""A net with its weights, and what numpy says that it computes."""
+"""A net with its weights, and its numpy reference: forward and backward."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,8 +20,8 @@ class Net:
 
     Attributes:
         graph: the layers, blobs and shapes.
-        arrays: for each node its parameter blobs, float32, in Caffe's order; a shared blob is
-            the same array at every place that uses it.
+        arrays: the parameter blobs of each node, float32, in Caffe's order; a shared blob is the
+            same array at every place that uses it.
     """
 
     graph: Graph
@@ -50,44 +50,49 @@ class Net:
         return dict(zip(names, self.arrays[index], strict=True))
 
     def check(self) -> None:
-        """Makes sure that the files that parameters are views of are as they were.
+        """Check that the files behind the parameters are unchanged.
 
         Raises:
-            WeightsError: one was changed since. To read on would end the process.
+            WeightsError: one was changed since it was opened. To read on would end the process.
         """
-        mapped.check(array for held in self.arrays for array in held)
+        mapped.check(array for arrays in self.arrays for array in arrays)
 
     def forward(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """Run every layer in numpy.
 
         Args:
-            feeds: an array for each input, by its Caffe name, of the shape the net was built for.
+            feeds: an array for each input, by its Caffe name, of the shape that the net was
+                built for.
 
         Returns:
-            Every blob's last version by its Caffe name.
+            The last version of every blob, by its Caffe name.
+
+        Raises:
+            ShapeError: an input is missing, unknown, or of another shape.
+            UnsupportedError: a layer has no numpy forward pass.
         """
         values = self.run(feeds)
         return {value.blob: values[value.name] for value in self.graph.values}
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        """Like `forward`, with every version of every blob, by `Value.name`."""
+        """Run like `forward`, and return every version of every blob, by `Value.name`."""
         self.check()
         values = self._fed(feeds)
         for index, node in enumerate(track(self.graph.nodes, "computing")):
             if len(node.layer.feeds()) == len(node.tops) and node.tops:
                 continue
-            made = self._step(index, node, values)
-            for i, (top, array) in enumerate(zip(node.tops, made, strict=True)):
+            outputs = self._step(index, node, values)
+            for i, (top, array) in enumerate(zip(node.tops, outputs, strict=True)):
                 if i not in node.layer.feeds():
                     values[top.name] = array
         return values
 
     def _step(self, index: int, node: Node, values: Mapping[str, Array]) -> tuple[Array, ...]:
         with node.layer.named():
-            made = node.layer.forward(
+            outputs = node.layer.forward(
                 *(values[v.name] for v in node.bottoms), **self.blobs_of(index)
             )
-        return made if isinstance(made, tuple) else (made,)
+        return outputs if isinstance(outputs, tuple) else (outputs,)
 
     def _fed(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         wanted = {value.blob: value for value in self.graph.inputs}
@@ -109,18 +114,21 @@ class Net:
         """Run every layer's backward pass in numpy, last to first.
 
         Args:
-            values: what `run` returned.
-            diffs: the gradient at some blobs, by Caffe name; where a blob has a loss weight and
-                is not named here, its gradient is that weight.
+            values: the result of `run`.
+            diffs: the gradients at some blobs, by Caffe name; a blob that has a loss weight and is
+                not named here gets that weight.
 
         Returns:
-            The gradient at every value that one reached, by `Value.name`, and the gradients
-            of the parameter blobs, as `params` has them (None: none reached it); those of a
-            shared blob are summed, and the sum stands at every place that uses it.
+            The gradient at every value that a gradient reached, by `Value.name`; and the gradients
+            of the parameter blobs, in the order of `arrays` (None: no gradient reached it). Those
+            of a shared blob are summed, and every place that uses it has the sum.
+
+        Raises:
+            UnsupportedError: a layer has no backward pass.
         """
         self.check()
         grads = {self.graph.blob(blob).name: array for blob, array in diffs.items()}
-        params: list[list[Array | None]] = [[None] * len(held) for held in self.arrays]
+        params: list[list[Array | None]] = [[None] * len(arrays) for arrays in self.arrays]
         for index, node in reversed(list(enumerate(self.graph.nodes))):
             dys = self._seed(node, values, grads)
             if dys is None or not (node.bottoms or node.blobs):
@@ -136,9 +144,9 @@ class Net:
                 _add(grads, bottom.name, grad)
             for (layer, i), grad in zip(node.owners, flows[len(node.bottoms) :], strict=False):
                 if grad is not None:
-                    held = params[layer][i]
+                    total = params[layer][i]
                     grad = grad.reshape(self.arrays[layer][i].shape)
-                    params[layer][i] = grad if held is None else held + grad
+                    params[layer][i] = grad if total is None else total + grad
         for index, node in enumerate(self.graph.nodes):
             for i, (layer, place) in enumerate(node.owners):
                 shared = params[layer][place]
@@ -149,7 +157,7 @@ class Net:
     def _seed(
         self, node: Node, values: Mapping[str, Array], grads: dict[str, Array]
     ) -> tuple[Array, ...] | None:
-        """The gradients at a node's tops; None where none of them has any."""
+        """Return the gradients at a node's tops; None where none of them has one."""
         for top, weight in zip(node.tops, node.loss_weights, strict=True):
             if weight and top.name not in grads:
                 grads[top.name] = np.full_like(values[top.name], weight)
@@ -161,11 +169,3 @@ class Net:
 def _add(grads: dict[str, Array], name: str, grad: Array | None) -> None:
     if grad is not None:
         grads[name] = grads[name] + grad if name in grads else grad
-
-
-def parameters(net: Net) -> Iterator[tuple[str, Array]]:
-    """Every parameter blob that a layer owns, as ('conv1/weight', array)."""
-    for index, node in enumerate(net.graph.nodes):
-        for i, blob in enumerate(node.blobs):
-            if node.owners[i] == (index, i):
-                yield f"{node.layer.name}/{blob.name}", net.arrays[index][i]

@@ -1,4 +1,4 @@
-"""Parameter blobs of a net: from the fillers, from a weights file, from the prototxt."""
+"""The parameter blobs of a net: from fillers, a weights file, or the prototxt itself."""
 
 from __future__ import annotations
 
@@ -19,44 +19,48 @@ from .sharing import Place
 
 
 def fill(graph: Graph, rng: Rng) -> Net:
-    """The net with the weights that its fillers draw, layer by layer, as Net::Init does.
+    """Draw the weights from the fillers, layer by layer, as Net::Init does.
 
-    A layer whose prototxt carries its blobs keeps those and draws nothing; a shared blob is
-    drawn at every place that uses it, and its owner's stays.
+    A layer whose blobs are in the prototxt keeps those and draws nothing; a shared blob is drawn
+    at every place that uses it, and its owner's stays.
+
+    Args:
+        graph: the net.
+        rng: the random numbers, as `make_rng` returns them.
 
     Raises:
-        CaffeCompatError: the parameters are more than the machine's memory; no system says so
-            before it ends the process.
+        CaffeCompatError: the parameters are larger than the machine's memory; no system reports
+            that before it ends the process.
     """
-    _check_room(graph)
+    _check_memory(graph)
     params: list[tuple[Array, ...]] = []
     for node in track(graph.nodes, "filling"):
         with node.layer.named():
             shapes = [value.shape for value in node.bottoms]
             drawn = carried(node) or node.layer.fill(rng, *shapes, blobs=node.blobs)
         for i, (owner, place) in enumerate(node.owners):
-            held = drawn if owner == len(params) else params[owner]
-            drawn[i] = held[place].reshape(node.blobs[i].shape)
+            arrays = drawn if owner == len(params) else params[owner]
+            drawn[i] = arrays[place].reshape(node.blobs[i].shape)
         params.append(tuple(drawn))
     return Net(graph, tuple(params))
 
 
-def _check_room(graph: Graph) -> None:
+def _check_memory(graph: Graph) -> None:
     sizes = [
         4 * sum(prod(blob.shape) for i, blob in enumerate(node.blobs) if node.owners[i] == (at, i))
         for at, node in enumerate(graph.nodes)
     ]
-    have = _memory()
-    if have is not None and sum(sizes) > have:
+    memory = _memory()
+    if memory is not None and sum(sizes) > memory:
         largest = graph.nodes[sizes.index(max(sizes))].layer.name
         raise CaffeCompatError(
             f"the parameters take {sum(sizes):,} bytes, {max(sizes):,} of them "
-            f"in layer '{largest}', and the machine has {have:,}"
+            f"in layer '{largest}', and the machine has {memory:,}"
         )
 
 
 def _memory() -> int | None:
-    """The machine's memory in bytes; None where it does not say."""
+    """Return the machine's memory in bytes; None where it is not known."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, OSError, ValueError):  # Windows has no sysconf
@@ -64,11 +68,19 @@ def _memory() -> int | None:
 
 
 def load(graph: Graph, weights: Weights, rng: Rng) -> tuple[Net, Report]:
-    """The net with a weights file's blobs, and what the file lacks from the fillers.
+    """Take the weights from a file, and from the fillers where the file lacks a layer.
 
-    Layers are found by name, as Caffe's CopyTrainedLayersFrom does. Nothing is copied: arrays
-    that come from the file are views of it. The fillers draw for every layer or, where the file
-    leaves none to them, for no one.
+    Layers are matched by name, as Caffe's CopyTrainedLayersFrom does. Nothing is copied: arrays
+    from the file are views of it. The fillers draw for every layer or, where the file has all,
+    for none.
+
+    Args:
+        graph: the net.
+        weights: the file, opened.
+        rng: the random numbers of the fillers.
+
+    Returns:
+        The net, and a report on the file's layers.
 
     Raises:
         WeightsError: a layer's blobs do not fit the file's.
@@ -77,7 +89,7 @@ def load(graph: Graph, weights: Weights, rng: Rng) -> tuple[Net, Report]:
     owned: dict[Place, Array] = {}
     if report.left or any(node.layer.proto.blobs for node in graph.nodes):
         drawn = fill(graph, rng)
-        owned = {(i, j): a for i, held in enumerate(drawn.arrays) for j, a in enumerate(held)}
+        owned = {(i, j): a for i, blobs in enumerate(drawn.arrays) for j, a in enumerate(blobs)}
     owned |= copied
     params = tuple(
         tuple(
@@ -90,7 +102,7 @@ def load(graph: Graph, weights: Weights, rng: Rng) -> tuple[Net, Report]:
 
 
 def match_weights(graph: Graph, weights: Weights) -> tuple[dict[Place, Array], Report]:
-    """The blobs that a net takes from a weights file, by the places that own them.
+    """Return the blobs that a net takes from a weights file, by the places that own them.
 
     Raises:
         WeightsError: a layer's blobs do not fit the file's.
@@ -113,16 +125,20 @@ def match_weights(graph: Graph, weights: Weights) -> tuple[dict[Place, Array], R
 
 
 def carried(node: Node) -> list[Array]:
-    """The blobs that the prototxt itself gives a layer."""
-    given = node.layer.proto.blobs
-    if not given:
+    """Return the blobs that the prototxt itself gives a layer.
+
+    Raises:
+        WeightsError: they are not the layer's, in number or size.
+    """
+    protos = node.layer.proto.blobs
+    if not protos:
         return []
-    if len(given) != len(node.blobs):
+    if len(protos) != len(node.blobs):
         raise WeightsError(
-            f"the prototxt gives {len(given)} blobs, the layer has {len(node.blobs)}"
+            f"the prototxt gives {len(protos)} blobs, the layer has {len(node.blobs)}"
         )
     arrays = []
-    for proto, blob in zip(given, node.blobs, strict=True):
+    for proto, blob in zip(protos, node.blobs, strict=True):
         data = np.array(proto.double_data or proto.data, np.float32)
         if data.size != int(np.prod(blob.shape)):
             raise WeightsError(f"the prototxt's blob has {data.size} values for {blob.shape}")

@@ -1,4 +1,4 @@
-"""From a picture to a net's input, in the order of steps of caffe.io.Transformer."""
+"""From an image to a net's input, in the steps of caffe.io.Transformer."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ GREY = (19595, 38470, 7471)
 
 @dataclass(frozen=True)
 class Preprocess:
-    """How a picture becomes a net's input.
+    """The steps from an image to a net's input.
 
-    The steps, in this order: float32; resize (bilinear, half-pixel centres, no antialiasing);
-    cut out the middle; channels first, in the net's order; `raw_scale`; `mean`; `scale`. A net
-    of one channel gets grey. This is caffe.io.Transformer's order, and Caffe's transform_param
-    is the part of it that has no `resize` and no `raw_scale`.
+    In this order: float32; resize (bilinear, half-pixel centres, no antialiasing); crop the
+    centre; channels first, in the net's order; `raw_scale`; `mean`; `scale`. A net of one channel
+    gets grey. This is caffe.io.Transformer's order, and Caffe's transform_param is the part of it
+    without `resize` and `raw_scale`.
 
     Attributes:
-        resize: (height, width) before the cut; None: the picture stays as it is if `crop` is
-            given, else takes the net's size.
-        crop: (height, width) of the middle; None: the net's size, if `resize` is given.
+        resize: (height, width) before the crop; None: the image's own size if `crop` is given,
+            else the net's.
+        crop: (height, width) of the centre; None: the net's size, if `resize` is given.
         order: the order of the channels, `bgr` or `rgb`.
-        raw_scale: multiplies the pixels, 0 to 255, before the mean is subtracted.
-        mean: subtracted: one value, one for each channel in `order`, or an array (C, H, W) of
-            the size before or after the cut, or of another (then resized, as set_mean does).
-        scale: multiplies what is left.
+        raw_scale: the factor of the pixels, 0 to 255, before the mean is subtracted.
+        mean: the values to subtract: one, one for each channel in `order`, or an array (C, H, W)
+            of the size before or after the crop, or of another (then resized, as set_mean does).
+        scale: the factor after the mean is subtracted.
         transposed: whether the net's axes are (C, W, H), as MTCNN's are.
     """
 
@@ -49,23 +49,23 @@ class Preprocess:
     scale: float = 1
     transposed: bool = False
 
-    def __call__(self, picture: Picture, dims: Sequence[int | None]) -> Array:
-        """Make a picture ready.
+    def __call__(self, image: Picture, dims: Sequence[int | None]) -> Array:
+        """Compute a net's input from an image.
 
         Args:
-            picture: RGB, height x width x 3, uint8.
+            image: RGB, height x width x 3, uint8.
             dims: the net's input (N, C, H, W); None on an axis of any size.
 
         Returns:
-            The input of one picture, (C, H, W), or (C, W, H) if `transposed`.
+            The input of one image, (C, H, W), or (C, W, H) if `transposed`.
 
         Raises:
-            ShapeError: the net's input is no picture, or the sizes do not fit it.
+            ShapeError: the net's input is no image, or the sizes do not fit it.
         """
         channels, size = self.fits(dims)
-        height, width = picture.shape[:2]
+        height, width = image.shape[:2]
         before, after = self.sizes((height, width), size)
-        pixels = _grey(picture) if channels == 1 else picture
+        pixels = _grey(image) if channels == 1 else image
         resized = (height, width) != before
         x = resize(pixels, before) if resized else pixels.astype(np.float32)
         top, left = (before[0] - after[0]) // 2, (before[1] - after[1]) // 2
@@ -80,20 +80,28 @@ class Preprocess:
         return np.ascontiguousarray(x.swapaxes(1, 2) if self.transposed else x)
 
     def fits(self, dims: Sequence[int | None]) -> tuple[int, tuple[int | None, int | None]]:
-        """The channels, height and width of the picture that an input takes."""
+        """Return the channels, and the height and width, of the images that an input takes.
+
+        Raises:
+            ShapeError: the input is no image.
+        """
         if len(dims) != 4 or dims[1] not in (1, 3):
             say = "x".join("?" if n is None else str(n) for n in dims)
-            raise ShapeError(f"a picture has 1 or 3 channels, and the net's input is {say}")
+            raise ShapeError(f"an image has 1 or 3 channels, and the net's input is {say}")
         height, width = dims[2:]
         return dims[1], (width, height) if self.transposed else (height, width)
 
-    def sizes(self, picture: Size, net: tuple[int | None, int | None]) -> tuple[Size, Size]:
-        """The picture's size before and after the cut.
+    def sizes(self, image: Size, net: tuple[int | None, int | None]) -> tuple[Size, Size]:
+        """Return an image's size before and after the crop.
+
+        Args:
+            image: its own size.
+            net: the size of the net's input; None on an axis of any size.
 
         Raises:
-            ShapeError: the net takes another size, or the cut is larger than the picture.
+            ShapeError: the net takes another size, or the crop is larger than the image.
         """
-        own = picture if self.resize is None else self.resize
+        own = image if self.resize is None else self.resize
         fitting = (net[0] or own[0], net[1] or own[1])
         if self.resize is None and self.crop is None:
             before = after = fitting
@@ -102,14 +110,22 @@ class Preprocess:
         if any(n is not None and n != a for n, a in zip(net, after, strict=True)):
             raise ShapeError(f"crop {_say(after)} is not the net's input, {_say(net)}")
         if after[0] > before[0] or after[1] > before[1]:
-            raise ShapeError(f"cannot cut {_say(after)} out of {_say(before)}; resize larger")
+            raise ShapeError(
+                f"cannot crop {_say(after)} out of {_say(before)}; resize to a larger size",
+                remedies=("resize",),
+            )
         return before, after
 
     def mean_for(self, channels: int, before: Size, after: Size) -> Array | None:
-        """What to subtract from (C, H, W); None for nothing.
+        """Return the mean to subtract from (C, H, W); None for none.
+
+        Args:
+            channels: the net's.
+            before: the image's (height, width) before the crop.
+            after: the same behind it.
 
         Raises:
-            ShapeError: its channels are not the net's.
+            ShapeError: the mean's channels are not the net's.
         """
         mean = np.asarray(self.mean, np.float32)
         if not mean.size:
@@ -139,11 +155,11 @@ PRESETS = {
 
 
 def from_prototxt(net: NetParameter, folder: str | Path) -> Preprocess | None:
-    """What the net's first layer with a transform_param asks for; None where there is none.
+    """Return the preprocessing of the net's first layer with a transform_param; None without one.
 
     Args:
         net: the net, its layers selected.
-        folder: where the prototxt lies; its mean_file is read there or below only.
+        folder: the prototxt's folder; a mean_file is read there or below only.
 
     Raises:
         ParseError: the mean_file is not there.
@@ -183,12 +199,12 @@ def _from_layer(layer: LayerParameter, folder: Path) -> Preprocess:
 
 
 def mean_array(path: str | Path) -> Array:
-    """The mean picture (C, H, W) of a binaryproto or a .npy file.
+    """Read a mean image, (C, H, W), from a binaryproto or a .npy file.
 
     Raises:
-        WeightsError: a binaryproto that is damaged or none.
-        ParseError: a .npy file that is damaged or none.
-        ShapeError: it has other than three axes, or a first of 1 and three more.
+        WeightsError: the binaryproto is damaged, or is none.
+        ParseError: the .npy file is damaged, or is none.
+        ShapeError: the array is neither (C), (C, H, W) nor (1, C, H, W).
     """
     if str(path).endswith(".npy"):
         array: NDArray[Any] = read_array(path)
@@ -199,30 +215,30 @@ def mean_array(path: str | Path) -> Array:
     if array.ndim == 1:
         array = array[:, np.newaxis, np.newaxis]
     if array.ndim != 3:
-        raise ShapeError(f"{path}: a mean picture is CxHxW, and this is {_say(array.shape)}")
+        raise ShapeError(f"{path}: a mean image is CxHxW, and this is {_say(array.shape)}")
     return np.asarray(array, np.float32)
 
 
 def resize(x: NDArray[Any], size: Size) -> Array:
-    """Resize as caffe.io.resize_image did under the scikit-image of its days (0.13).
+    """Resize an image as caffe.io.resize_image did under the scikit-image of its days (0.13).
 
-    Bilinear, half-pixel centres, no antialiasing. The picture is first brought to 0 to 1, and
-    what lies beyond its border counts as 0 there: its least value.
+    Bilinear, half-pixel centres, no antialiasing. The values are first scaled to 0 to 1, where
+    the outside of the image counts as 0: its min.
 
     Args:
         x: height x width x channels.
         size: (height, width).
     """
-    least, most = np.float32(x.min()), np.float32(x.max())
-    if not most > least:
-        return np.full((*size, x.shape[2]), least, np.float32)
+    low, high = np.float32(x.min()), np.float32(x.max())
+    if not high > low:
+        return np.full((*size, x.shape[2]), low, np.float32)
 
     def unit(rows: NDArray[Any]) -> NDArray[Any]:
-        return (rows.astype(np.float32) - least) / (most - least)
+        return (rows.astype(np.float32) - low) / (high - low)
 
-    between = _interpolate(x, size[0], 0, unit)  # only the rows that count are brought to 0 to 1
-    made = _interpolate(between, size[1], 1, lambda columns: columns)
-    return np.asarray(made * np.float64(most - least) + least, np.float32)
+    tall = _interpolate(x, size[0], 0, unit)  # only the rows that count are scaled to 0 to 1
+    pixels = _interpolate(tall, size[1], 1, lambda columns: columns)
+    return np.asarray(pixels * np.float64(high - low) + low, np.float32)
 
 
 def _interpolate(
@@ -233,16 +249,16 @@ def _interpolate(
     at = (np.arange(count) + 0.5) * (length / count) - 0.5
     low = np.floor(at).astype(np.intp)
     share = at - low
-    made = np.zeros((), np.float64)
+    total = np.zeros((), np.float64)
     for index, weight in ((low, 1 - share), (low + 1, share)):
         inside = (index >= 0) & (index < length)
-        taken = unit(np.take(x, np.where(inside, index, 0), axis))
-        made = made + taken * (weight * inside).reshape(along)
-    return made
+        lines = unit(np.take(x, np.where(inside, index, 0), axis))
+        total = total + lines * (weight * inside).reshape(along)
+    return total
 
 
-def _grey(picture: Picture) -> Picture:
-    grey = (picture.astype(np.int64) @ np.array(GREY) + 0x8000) >> 16
+def _grey(image: Picture) -> Picture:
+    grey = (image.astype(np.int64) @ np.array(GREY) + 0x8000) >> 16
     return np.asarray(grey[..., np.newaxis], np.uint8)
 
 

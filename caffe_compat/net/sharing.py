@@ -17,7 +17,7 @@ Place: TypeAlias = tuple[int, int]
 
 @dataclass
 class _Owner:
-    """Who owns a named blob, and the rates that its users have agreed on so far."""
+    """The owner of a named blob, and the rates that its users have agreed on so far."""
 
     place: Place
     layer: str
@@ -26,15 +26,20 @@ class _Owner:
 
 
 class Sharing:
-    """Finds the owner of every parameter blob of a net, layer by layer."""
+    """The owners of a net's parameter blobs, found layer by layer."""
 
     def __init__(self) -> None:
         self._named: dict[str, _Owner] = {}
 
     def owners(self, layer: Layer, index: int, blobs: Sequence[Blob]) -> tuple[Place, ...]:
-        """For each blob of the layer at `index` the (layer, blob) that owns its data.
+        """Return the (layer, blob) that owns the data of each blob of a layer.
 
-        The first user of a name owns it; a blob without a name is its own.
+        The first user of a name owns the data; a blob without a name owns its own.
+
+        Args:
+            layer: the layer.
+            index: its index in the net.
+            blobs: its parameter blobs.
 
         Raises:
             ShapeError: more ParamSpecs than blobs; a shared blob of another shape (PERMISSIVE:

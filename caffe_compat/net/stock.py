@@ -1,4 +1,4 @@
-"""A net's prototxt for a stock Caffe, which has no `a`: the same weights at the same seed."""
+"""A net's prototxt for a stock Caffe, whose fillers have no `a`: the same weights by seed."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .. import fillers
 from ..caffe_pb2 import FillerParameter, LayerParameter, NetParameter
 from ..errors import ParseError, ShapeError, UnsupportedError
+from ..fillers import sigma
 from ..layers.layer import Blob, named
 from ..prototxt.phase import kept
 from ..prototxt.reader import read_net
@@ -20,19 +20,18 @@ __all__ = ["save_stock", "stock"]
 
 
 def stock(net: NetParameter, graph: Graph, *, fix_decay: bool = False) -> NetParameter:
-    """The whole net with its fillers as stock Caffe's: `gaussian` where a slope sets the std.
+    """Return the whole net with stock Caffe's fillers: `gaussian` where a slope sets the std.
 
-    A gaussian of msra's std draws what msra draws, to the last bit.
+    A gaussian of msra's std draws the numbers that msra draws, to the last bit.
 
     Args:
         net: the upgraded net with the layers of every phase; all are written.
-        graph: what `rules.select` and `graph.build` made of it, with `slopes.apply` or without.
-            Its layers get the fillers of their blobs here.
+        graph: the graph built from it, with the fillers that `slopes.apply` set, if any.
         fix_decay: add `decay_mult: 0` to every PReLU's slopes (He et al. 2015, section 2).
 
     Raises:
-        UnsupportedError: a layer that the graph does not have has a filler with a slope, whose n
-            nobody knows; or one filler serves several blobs that now differ in their std.
+        UnsupportedError: a layer outside the graph has a filler with a slope, whose n is not
+            known; or one filler serves several blobs that differ in their std.
     """
     written = NetParameter()
     written.CopyFrom(net)
@@ -60,30 +59,30 @@ def _write_fillers(layer: LayerParameter, node: Node) -> None:
     if field is None or not layer.HasField(field):
         return
     param = getattr(layer, field)
-    given = [name.name for name, value in param.ListFields() if isinstance(value, FillerParameter)]
-    users = _users(node, given)
-    for name in given:
-        wanted = [_plain(blob) for blob in users[name]]
-        distinct = {str(filler): filler for filler in wanted}
+    names = [field.name for field, value in param.ListFields() if type(value) is FillerParameter]
+    users = _users(node, names)
+    for name in names:
+        fillers = [_plain(blob) for blob in users[name]]
+        distinct = {str(filler): filler for filler in fillers}
         if len(distinct) > 1:
             stds = ", ".join(
                 f"{blob.name} {filler.type} {filler.std:g}"
-                for blob, filler in zip(users[name], wanted, strict=True)
+                for blob, filler in zip(users[name], fillers, strict=True)
             )
             raise UnsupportedError(
                 f"its one {name} serves several blobs that differ in their std "
-                f"({stds}); a prototxt cannot say so"
+                f"({stds}); a prototxt has one filler for all of them"
             )
         for filler in distinct.values():
             getattr(param, name).CopyFrom(filler)
 
 
-def _users(node: Node, given: Sequence[str]) -> dict[str, list[Blob]]:
-    """Which blobs each of the layer's fillers serves, found by marking the fillers."""
+def _users(node: Node, names: Sequence[str]) -> dict[str, list[Blob]]:
+    """Return the blobs that each of the layer's fillers serves, found by marking the fillers."""
     proto = LayerParameter()
     proto.CopyFrom(node.layer.proto)
     param: Any = getattr(proto, node.layer.param or "")
-    for i, name in enumerate(given):
+    for i, name in enumerate(names):
         getattr(param, name).CopyFrom(FillerParameter(type="constant", mean=1 + i))
     marked = type(node.layer)(proto).blobs(*(value.shape for value in node.bottoms))
     return {
@@ -92,27 +91,27 @@ def _users(node: Node, given: Sequence[str]) -> dict[str, list[Blob]]:
             for blob, mark in zip(node.blobs, marked, strict=True)
             if mark.filler == getattr(param, name)
         ]
-        for name in given
+        for name in names
     }
 
 
 def _plain(blob: Blob) -> FillerParameter:
-    """A blob's filler without `a`."""
+    """Return a blob's filler without `a`."""
     assert blob.filler is not None
     if blob.filler.type != "msra" or not blob.filler.a:
         return blob.filler
-    std = float(fillers.sigma(blob.shape, blob.filler))
+    std = float(sigma(blob.shape, blob.filler))
     if not std > 0:
         raise ShapeError(f"filler 'msra': the std is {std:g} at a = {blob.filler.a:g}")
     return FillerParameter(type="gaussian", std=std)
 
 
 def _drop_slopes(layer: LayerParameter) -> None:
-    """Take away every `a` that says nothing, and refuse one that does."""
+    """Clear every `a` that has no effect, and refuse the others."""
     for param in (value for _, value in layer.ListFields() if hasattr(value, "ListFields")):
         for field, value in param.ListFields():
-            found = [value] if hasattr(value, "ListFields") else value
-            for filler in found if field.message_type is FillerParameter.DESCRIPTOR else []:
+            values = [value] if hasattr(value, "ListFields") else value
+            for filler in values if field.message_type is FillerParameter.DESCRIPTOR else []:
                 if filler.type == "msra" and filler.a:
                     raise UnsupportedError(
                         f"its {field.name} has a = {filler.a:g}, and the layer is not in the net "

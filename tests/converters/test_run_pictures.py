@@ -303,7 +303,7 @@ def test_drawing_never_overwrites(run, folder):
         (["--image", "a.png", "--draw", "d"], "no output is a detection"),
         (["--image", "a.png", "--blob", "conv7", "--out", "o"], "no blob 'conv7'"),
         (["--image", "a.png", "--crop", "30"], "crop 30x30 is not the net's input, 32x32"),
-        (["--image", "a.png", "--resize", "20"], "cannot cut 32x32 out of 20x20"),
+        (["--image", "a.png", "--resize", "20"], "cannot crop 32x32 out of 20x20"),
         (["--image", "a.png", "--mean", "1,2"], "2 mean values for 3 channels"),
         (["--image", "a.png", "--mean-file", "none"], "none: No such file"),
         (["--image", "a.png", "--device", "cuda:0"], "device 'cuda:0'"),

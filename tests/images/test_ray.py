@@ -101,7 +101,7 @@ def test_ray_gives_the_same_in_order_though_a_worker_dies(names, tmp_path, monke
 @pytest.mark.filterwarnings("default")
 def test_an_error_in_a_worker_is_the_error(names):
     pytest.importorskip("ray")
-    with pytest.raises(ShapeError, match="cannot cut 32x32 out of 9x9"):
+    with pytest.raises(ShapeError, match="cannot crop 32x32 out of 9x9"):
         list(ray.run(recipe(Preprocess(resize=(9, 9))), chunks(names, 5), 1))
 
 

@@ -52,7 +52,7 @@ def test_what_has_a_memory_of_its_own(view):
 
 def test_an_output_that_is_overwritten():
     other = FLATTEN.replace('"view"', '"other"').replace('"v"', '"w"')
-    said = SAID.replace("of 'p'", "of 'w'") + "and whoever takes the net's outputs"
+    said = SAID.replace("of 'p'", "of 'w'") + "and the caller, who gets the net's outputs"
     with pytest.raises(UnsupportedError, match=said):
         graph_of(DATA + other + FLATTEN + RELU)
 

@@ -106,9 +106,9 @@ def test_open_sizes_keep_the_picture_as_it_is():
     [
         (Preprocess(), (1, 4, 5, 6), "1 or 3 channels, and the net's input is 1x4x5x6"),
         (Preprocess(), (1, 10), "the net's input is 1x10"),
-        (Preprocess(resize=(20, 20)), (1, 3, 24, 24), "cannot cut 24x24 out of 20x20"),
+        (Preprocess(resize=(20, 20)), (1, 3, 24, 24), "cannot crop 24x24 out of 20x20"),
         (Preprocess(crop=(5, 6)), (1, 3, 7, 7), "crop 5x6 is not the net's input, 7x7"),
-        (Preprocess(crop=(50, 50)), (1, 3, None, None), "cannot cut 50x50 out of 11x13"),
+        (Preprocess(crop=(50, 50)), (1, 3, None, None), "cannot crop 50x50 out of 11x13"),
         (Preprocess(mean=(1, 2)), (1, 3, 7, 7), "2 mean values for 3 channels"),
         (Preprocess(mean=np.zeros((1, 7, 7))), (1, 3, 7, 7), "mean is 1x7x7, and the net has 3"),
     ],
@@ -123,7 +123,7 @@ def test_mean_files_that_are_none(tmp_path):
     with pytest.raises(ParseError, match=r"m\.npy: not a \.npy file"):
         mean_array(tmp_path / "m.npy")
     np.save(tmp_path / "n.npy", np.zeros((2, 3)))
-    with pytest.raises(ShapeError, match="a mean picture is CxHxW, and this is 2x3"):
+    with pytest.raises(ShapeError, match="a mean image is CxHxW, and this is 2x3"):
         mean_array(tmp_path / "n.npy")
     np.save(tmp_path / "v.npy", np.array([1, 2, 3]))
     assert mean_array(tmp_path / "v.npy").shape == (3, 1, 1)

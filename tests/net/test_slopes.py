@@ -1,4 +1,4 @@
-"""Which rectifier a layer's weights answer to, and the std that follows; worked by hand."""
+"""Slopes in the weights: stated in the prototxt, found in the net, loaded from a file."""
 
 from __future__ import annotations
 
@@ -6,357 +6,186 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from caffe_compat.fillers.rng import BoostRng
+from caffe_compat import fillers, pipeline, weights
+from caffe_compat.caffe_pb2 import FillerParameter
+from caffe_compat.errors import CaffeCompatError, ShapeError
+from caffe_compat.fillers.rng import BoostRng, FastRng
 from caffe_compat.net import slopes
+from caffe_compat.net.net import Net
 from caffe_compat.net.params import fill
 
-from ..cases import graph_of
+from ..cases import graph_of, make
 from ..slope_nets import INPUT, NORMS, conv, layer
 
 
-def found(text, **options):
-    """By layer name what `resolve` says of its (first) weights."""
-    graph = graph_of(text, **options)
-    return {graph.nodes[r.place[0]].layer.name: r for r in reversed(slopes.resolve(graph))}
-
-
-def gain(resolved):
-    return [(r.layers, r.gain) for r in resolved.rectifiers]
-
-
-# ---- one rectifier -------------------------------------------------------------------------------
-
-E = math.e
-
-
-def phi(x):
-    return math.erfc(-x / math.sqrt(2)) / 2
-
-
-def density(x):
-    return math.exp(-x * x / 2) / math.sqrt(2 * math.pi)
-
-
-def within(low, high):
-    """E[z² over low..high]."""
-    return phi(high) - phi(low) + low * density(low) - high * density(high)
-
-
-def hermite(f):
-    z, share = np.polynomial.hermite_e.hermegauss(180)
-    return float(np.sum(share * f(z) ** 2) / math.sqrt(2 * math.pi))
-
-
-ELU2 = 0.5 + 4 * (E**2 * phi(-2) - 2 * E**0.5 * phi(-1) + 0.5)  # alpha 2
-CLIP = within(-1, 2) + phi(-1) + 4 * phi(-2)
-RELU6 = within(0, 6) + 36 * phi(-6)
-ACTIVATIONS = [
-    ("ReLU", "", 1.0),
-    ("ReLU", "relu_param { negative_slope: 0.5 }", 1.25),
-    ("PReLU", "", 1.0625),
-    ("PReLU", "prelu_param { channel_shared: true }", 1.0625),
-    ("PReLU", "prelu_param { filler { value: -0.5 } }", 1.25),
-    ("PReLU", 'prelu_param { filler { type: "uniform" min: -1 max: 2 } }', 2.0),
-    ("PReLU", 'prelu_param { filler { type: "gaussian" mean: 0.5 std: 0.25 } }', 1.3125),
-    ("PReLU", 'prelu_param { filler { type: "gaussian" mean: 1 std: 1 sparse: 2 } }', 2.0),
-    ("PReLU", 'prelu_param { filler { type: "xavier" variance_norm: FAN_OUT } }', 1.25),
-    ("PReLU", 'prelu_param { filler { type: "msra" variance_norm: FAN_OUT } }', 1.5),
-    ("PReLU", 'prelu_param { filler { type: "msra" a: 1 variance_norm: FAN_OUT } }', 1.25),
-    ("PReLU", 'prelu_param { filler { type: "positive_unitball" } }', 2.0),
-    ("PReLU", "blobs { shape { dim: 4 } data: 1 data: 0 data: 0 data: -1 }", 1.5),
-    ("ELU", "elu_param { alpha: 2 }", 2 * ELU2),
-    ("Clip", "clip_param { min: -1 max: 2 }", 2 * CLIP),
-    ("ReLU6", "", 2 * RELU6),
-    ("AbsVal", "", 2.0),
-    ("Threshold", "threshold_param { threshold: 1 }", 2 * phi(-1)),
-    ("Sigmoid", "", 2 * hermite(lambda z: 1 / (1 + np.exp(-z)))),
-    ("TanH", "", 2 * hermite(np.tanh)),
-    ("Swish", "swish_param { beta: 2 }", 2 * hermite(lambda z: z / (1 + np.exp(-2 * z)))),
-    ("BNLL", "", 2 * hermite(lambda z: np.log1p(np.exp(z)))),
-]
-
-
-@pytest.mark.parametrize(("type", "more", "want"), ACTIVATIONS)
-def test_the_gain_of_each_activation(type, more, want):
-    text = INPUT + conv("one", "data") + layer(type, "one", "act", more) + conv("two", "act")
-    two = found(text)["two"]
-    assert two.feeding.layers == (type.lower(),)
-    assert two.feeding.gain == pytest.approx(want, rel=3e-7)
-    assert two.sigma == pytest.approx(math.sqrt(2 / (want * 36)), rel=3e-7)
-    if two.feeding.gain < 1:
-        assert two.feeding.slope is None
-    else:
-        assert two.feeding.slope == pytest.approx(math.sqrt(max(want - 1, 0)), abs=1e-3)
-
-
-# ---- where it stands -----------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("norm", NORMS)
-def test_first_between_last(norm):
-    text = (
-        INPUT
-        + conv("one", "data", outputs=5, norm=norm)
-        + layer("ReLU", "one", "one")
-        + conv("two", "one", outputs=7, norm=norm)
-        + layer("PReLU", "two", "two")
-        + conv("three", "two", outputs=2, kernel=1, norm=norm)
-    )
-    r = found(text)
-    assert [r[n].n for n in r] == {
-        "FAN_IN": [7, 45, 27],
-        "FAN_OUT": [2, 63, 45],
-        "AVERAGE": [4.5, 54, 36],
-    }[norm]
-    linear, relu, prelu = ((), 2.0), (("relu",), 1.0), (("prelu",), 1.0625)
-    forward = {"one": linear, "two": relu, "three": prelu}
-    backward = {"one": relu, "two": prelu, "three": linear}
-    for name, each in r.items():
-        want = {
-            "FAN_IN": [forward[name]],
-            "FAN_OUT": [backward[name]],
-            "AVERAGE": [forward[name], backward[name]],
-        }[norm]
-        assert gain(each) == want
-    a_in, a_out = 0, 0.25
-    two = {
-        "FAN_IN": 2 / ((1 + a_in**2) * 45),
-        "FAN_OUT": 2 / ((1 + a_out**2) * 63),
-        "AVERAGE": 4 / ((1 + a_in**2) * 45 + (1 + a_out**2) * 63),
-    }[norm]
-    assert r["two"].sigma == np.float32(math.sqrt(two))
-
-
-THROUGH = {
-    "Pooling": ("Pooling", "pooling_param { kernel_size: 2 stride: 2 }"),
-    "Dropout": ("Dropout", ""),
-    "Split": ("Split", ""),
-    "Concat": ("Concat", ""),
-    "Slice": ("Slice", ""),
-    "Reshape": ("Reshape", "reshape_param { shape { dim: 0 dim: 2 dim: -1 dim: 0 } }"),
-    "Permute": ("Permute", "permute_param { order: 0 order: 3 order: 1 order: 2 }"),
-    "Tile": ("Tile", "tile_param { tiles: 2 }"),
-    "Scale": ("Scale", "scale_param { bias_term: true }"),
-    "Bias": ("Bias", ""),
-    "Power": ("Power", "power_param { scale: 2 shift: 1 }"),
-}
-STOPS = {
-    "BatchNorm": ("BatchNorm", ""),
-    "LRN": ("LRN", ""),
-    "MVN": ("MVN", ""),
-    "Softmax": ("Softmax", ""),
-    "Square": ("Power", "power_param { power: 2 }"),
-    "Exp": ("Exp", ""),
-}
-
-
-@pytest.mark.parametrize("case", [*THROUGH, *STOPS])
-def test_what_the_way_leads_through_and_where_it_stops(case):
-    type, more = (THROUGH | STOPS)[case]
-    text = (
-        INPUT
-        + conv("one", "data", norm="FAN_OUT")
-        + layer(type, "one", "x", more, "down")
-        + layer("ReLU", "x", "y")
-        + layer(type, "y", "z", more, "up")
-        + conv("two", "z", kernel=1)
-    )
-    want = [(("relu",), 1.0)] if case in THROUGH else [((), 2.0)]
-    r = found(text)
-    assert gain(r["one"]) == want
-    assert gain(r["two"]) == want
-
-
-def test_flatten_leads_through():
-    param = 'inner_product_param { num_output: 5 weight_filler { type: "msra" } }'
-    text = (
-        INPUT
-        + layer("ReLU", "data", "x")
-        + layer("Flatten", "x", "y")
-        + layer("InnerProduct", "y", "z", param, "fc")
-    )
-    assert gain(found(text)["fc"]) == [(("relu",), 1.0)]
-
-
-def test_a_rectifier_behind_a_normalisation_is_met_first():
-    text = (
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(st.floats(-3, 3, width=32), st.integers(1, 40), st.sampled_from(NORMS))
+def test_a_slope_in_the_net_is_that_slope_in_the_filler(a, outputs, norm):
+    """Whatever a ReLU's slope, the bits are those of a filler that states it."""
+    relu = f"relu_param {{ negative_slope: {a!r} }}"
+    text, stated = (
         INPUT
         + conv("one", "data")
-        + layer("BatchNorm", "one", "one", "", "bn")
-        + layer("Scale", "one", "one")
-        + layer("ReLU", "one", "one")
-        + conv("two", "one")
-    )
-    assert gain(found(text)["two"]) == [(("relu",), 1.0)]
-
-
-def test_a_mask_of_pooling_is_no_rectifiers():
-    text = (
-        INPUT
-        + layer("ReLU", "data", "x")
-        + layer("Pooling", "x", "p mask", "pooling_param { kernel_size: 2 stride: 2 }")
-        + conv("one", "p")
-        + conv("two", "mask")
-    )
-    r = found(text)
-    assert (r["one"].feeding.gain, r["two"].feeding.gain) == (1.0, 2.0)
-
-
-# ---- branches ------------------------------------------------------------------------------------
-
-
-def test_concat_weighs_by_elements():
-    text = (
-        INPUT
-        + conv("one", "data", outputs=6, norm="FAN_OUT")
-        + layer("PReLU", "one", "one")
-        + conv("two", "data", outputs=2)
-        + layer("Concat", "one two", "x")
-        + conv("three", "x")
-    )
-    three = found(text)["three"]
-    assert three.feeding.layers == ("prelu",)
-    assert three.feeding.gain == (6 * 1.0625 + 2 * 2) / 8
-    assert three.sigma == np.float32(math.sqrt(2 / (three.feeding.gain * 72)))
-
-
-def test_eltwise_averages_and_slice_weighs_by_elements():
-    text = (
-        INPUT
-        + conv("one", "data", norm="FAN_OUT")
-        + layer("Slice", "one", "a b", "slice_param { slice_point: 1 }")
-        + layer("ReLU", "a", "ra", "", "r1")
-        + layer("TanH", "b", "rb")
-        + layer("PReLU", "data", "p")
-        + layer("ReLU", "data", "r", "", "r2")
-        + layer("Eltwise", "p r", "sum")
-        + conv("two", "sum")
-    )
-    r = found(text)
-    tanh = np.float32(2 * hermite(np.tanh))
-    assert r["one"].fed.layers == ("r1", "tanh")
-    assert r["one"].fed.gain == pytest.approx((1 + 3 * tanh) / 4, rel=1e-6)
-    assert r["two"].feeding == slopes.Rectifier(("prelu", "r2"), 1.03125)
-
-
-def test_readers_without_a_gradient_do_not_count():
-    text = (
-        'input: "label" input_shape { dim: 2 dim: 10 dim: 11 }\n'
-        + INPUT
-        + conv("one", "data", norm="FAN_OUT")
-        + layer("ReLU", "one", "x")
-        + layer("Silence", "one", "")
-        + layer("ArgMax", "one", "m")
-        + layer("Accuracy", "one label", "acc")
-        + conv("two", "data", norm="FAN_OUT")
-        + layer("Silence", "two", "", "", "s2")
-        + layer("Crop", "data one", "cut", "crop_param { offset: 1 }")
-    )
-    r = found(text)
-    assert r["one"].fed == slopes.Rectifier(("relu",), 1.0)
-    assert r["two"].fed == slopes.LINEAR
-
-
-def test_several_readers_count_alike():
-    text = (
-        INPUT
-        + conv("one", "data", norm="FAN_OUT")
-        + layer("ReLU", "one", "x")
-        + conv("two", "one")
-        + layer("PReLU", "one", "y")
-    )
-    assert found(text)["one"].fed.gain == np.float32((1 + 2 + 1.0625) / 3)
-
-
-def test_shared_weights_and_shared_slopes():
-    param, slope = 'param { name: "w" }', 'param { name: "s" }'
-    text = (
-        INPUT
-        + layer("PReLU", "data", "x", slope + " prelu_param { filler { value: 0.5 } }", "p1")
-        + layer("PReLU", "x", "y", slope, "p2")
-        + conv("one", "data", outputs=3, more=param)
-        + conv("two", "y", outputs=3, more=param)
+        + layer("ReLU", "one", "act", relu)
+        + conv("two", "act", outputs=outputs, norm=norm, a=slope)
+        + layer("ReLU", "two", "end", relu, "r2")
+        for slope in ("", f"a: {a!r}")
     )
     graph = graph_of(text)
-    one, two = slopes.resolve(graph)
-    assert (one.feeding.gain, two.feeding.gain) == (2.0, 1.25)
-    net = fill(slopes.apply(graph, (one, two)), BoostRng(1701))
-    assert net.arrays[-1][0].tobytes() == net.arrays[-2][0].tobytes()  # the owner's, at its std
-    assert net.arrays[-1][0].tobytes() == BoostRng(1701).normal(0, one.sigma, 81).tobytes()
+    (_, two) = slopes.resolve(graph)
+    auto, by_hand = slopes.apply(graph, (two,)), graph_of(stated)
+    assert two.sigma == fillers.sigma((outputs, 4, 3, 3), by_hand.nodes[3].blobs[0].filler)
+    for net in (auto, by_hand):
+        assert net.nodes[3].layer.name == "two"
+    drawn, want = (fill(net, BoostRng(5)).arrays[3][0] for net in (auto, by_hand))
+    assert drawn.tobytes() == want.tobytes()
 
 
-# ---- other layers --------------------------------------------------------------------------------
-
-SEQUENCE = """
-input: "x" input_shape { dim: 4 dim: 2 dim: 3 }
-input: "c" input_shape { dim: 4 dim: 2 }
-"""
-RECURRENT = """
-recurrent_param { num_output: 5 weight_filler { type: "msra" variance_norm: AVERAGE } }
-"""
+# ---- the slope in the prototxt -------------------------------------------------------------------
 
 
-def test_recurrent_layers_are_the_nets_that_caffe_unrolls():
-    tanh = float(np.float32(2 * hermite(np.tanh)))
-    text = (
-        SEQUENCE
-        + layer("ReLU", "x", "x")
-        + layer("RNN", "x c", "h", RECURRENT)
-        + layer("LSTM", "h c", "o", RECURRENT)
-        + layer("InnerProduct", "o", "y", "inner_product_param { num_output: 2 axis: 2 }", "fc")
-    )
-    graph = graph_of(text)
-    got = {
-        (graph.nodes[r.place[0]].layer.name, graph.nodes[r.place[0]].blobs[r.place[1]].name): (
-            r.feeding.gain,
-            r.fed.gain,
-        )
-        for r in slopes.resolve(graph)
+@pytest.mark.parametrize("rng", [BoostRng, FastRng])
+@pytest.mark.parametrize("norm", NORMS)
+def test_a_in_the_prototxt(tmp_path, rng, norm):
+    text = INPUT + conv("one", "data", outputs=50, norm=norm)
+    for name, a in (("absent", ""), ("zero", "a: 0"), ("quarter", "a: 0.25"), ("minus", "a: -3")):
+        (tmp_path / name).write_text(text.replace('"msra"', f'"msra" {a}'))
+    drawn = {
+        name: fill(pipeline.read(tmp_path / name), rng(7)).arrays[1][0].astype(np.float64)
+        for name in ("absent", "zero", "quarter", "minus")
     }
-    want = {
-        ("rnn", "W_xh"): (1.0, tanh),
-        ("rnn", "W_hh"): (tanh, tanh),
-        ("rnn", "W_ho"): (tanh, tanh),
-        ("lstm", "W_xc"): (tanh, 2.0),
-        ("lstm", "W_hc"): (2.0, 2.0),
-        ("fc", "weight"): (2.0, 2.0),
-    }
-    assert got.keys() == want.keys()
-    for key, gains in got.items():
-        assert gains == pytest.approx(want[key], rel=1e-6), key
-    net = fill(slopes.apply(graph, slopes.resolve(graph)), BoostRng(3))
-    rng = BoostRng(3)
-    stds = {r.place: float(r.sigma) for r in slopes.resolve(graph)}
-    at = next(i for i, n in enumerate(graph.nodes) if n.layer.name == "rnn")
-    assert net.arrays[at][0].tobytes() == rng.normal(0, stds[at, 0], 15).tobytes()
-    assert net.arrays[at][2].tobytes() == rng.normal(0, stds[at, 2], 25).tobytes()
-    assert net.arrays[at][3].tobytes() == rng.normal(0, stds[at, 3], 25).tobytes()
+    assert drawn["zero"].tobytes() == drawn["absent"].tobytes()
+    for name, a in (("quarter", 0.25), ("minus", -3)):
+        ratio = drawn[name] * math.sqrt(1 + a * a) / drawn["absent"]
+        assert np.abs(ratio - 1).max() < 3e-7  # the same draws at the other std
+    after = []
+    for a in (0, 0.25):
+        stream = rng(7)
+        fillers.fill((9, 5), FillerParameter(type="msra", a=a), stream)
+        after.append(stream.next_u32())
+    assert after[0] == after[1]
 
 
-def test_biases_and_scales_have_no_rectifier():
-    text = (
-        INPUT
-        + layer("ReLU", "data", "x")
-        + layer("Scale", "x", "s", 'scale_param { num_axes: 2 filler { type: "msra" } }')
-        + conv("one", "s", more="").replace(
-            "weight_filler", 'bias_filler { type: "msra" } weight_filler'
-        )
-    )
+def test_auto_takes_the_place_of_a_stated_slope():
+    text = INPUT + conv("one", "data").replace('"msra"', '"msra" a: 0.5')
+    (one,) = slopes.resolve(graph_of(text))
+    assert one.sigma == np.float32(math.sqrt(1 / 27))
+
+
+# ---- the step ------------------------------------------------------------------------------------
+
+CHAIN = INPUT + conv("one", "data") + layer("PReLU", "one", "one") + conv("two", "one")
+
+
+def test_apply_changes_msra_alone_and_not_the_graph_given():
+    graph = graph_of(CHAIN.replace('"msra"', '"xavier"', 1))
+    applied = slopes.apply(graph, slopes.resolve(graph))
+    for which, want in ((graph, ["xavier", "msra"]), (applied, ["xavier", "gaussian"])):
+        types = [[blob.filler.type for blob in which.nodes[i].blobs] for i in (1, 3)]
+        assert types == [[type, "constant"] for type in want]
+    assert applied.net == graph.net
+    assert applied.outputs == graph.outputs
+
+
+def test_the_librarys_keyword(tmp_path, caplog):
+    path = tmp_path / "net.prototxt"
+    path.write_text(CHAIN)
+    plain, auto = pipeline.load(path, seed=3), pipeline.load(path, seed=3, slopes="auto")
+    for index, ratio in ((1, math.sqrt(0.5)), (3, math.sqrt(1 / 1.0625))):
+        got = auto.arrays[index][0].astype(np.float64) / plain.arrays[index][0]
+        assert np.abs(got / ratio - 1).max() < 3e-7
+    with pytest.raises(CaffeCompatError, match="slopes is 'on'; it is 'auto' or None"):
+        pipeline.load(path, slopes="on")
+    path.write_text(CHAIN.replace("msra", "xavier"))
+    pipeline.load(path, slopes="auto")
+    assert "no layer's weights have an msra filler" in caplog.text
+
+
+def test_loaded_slopes_count(tmp_path):
+    """With weights, a PReLU's slopes are those of the file, and layers it lacks are drawn."""
+    path, file = tmp_path / "net.prototxt", tmp_path / "w.caffemodel"
+    path.write_text(CHAIN)
+    net = pipeline.load(path)
+    params = list(net.arrays)
+    params[2] = (np.array([0.1, -0.2, 0.3, 0.4], np.float32),)
+    pipeline.save(Net(net.graph, tuple(params)), file)
+    mean = (0.01 + 0.04 + 0.09 + 0.16) / 4
+    (_, two) = slopes.resolve(net.graph, weights.read(file))
+    assert two.feeding.gain == pytest.approx(1 + mean, rel=1e-7)
+    assert two.sigma == pytest.approx(math.sqrt(2 / ((1 + mean) * 36)), rel=1e-7)
+    path.write_text(CHAIN.replace('"two"', '"new"'))
+    drawn = pipeline.load(path, file, slopes="auto", seed=3).arrays
+    plain = pipeline.load(path, seed=3).arrays
+    assert drawn[1][0].tobytes() == net.arrays[1][0].tobytes()
+    ratio = drawn[3][0].astype(np.float64) / plain[3][0]
+    assert np.abs(ratio * math.sqrt(1 + mean) - 1).max() < 3e-7
+
+
+def test_an_activation_that_gives_nothing():
+    text = INPUT + layer("Clip", "data", "x", "clip_param { min: 0 max: 0 }") + conv("one", "x")
     graph = graph_of(text)
-    (one,) = slopes.resolve(graph)
-    assert one.place == (len(graph.nodes) - 1, 0)
+    said = r"layer 'one' .*msra.*the std is inf at a gain of 0 \(clip\)"
+    with pytest.raises(ShapeError, match=said):
+        slopes.apply(graph, slopes.resolve(graph))
 
 
-def test_deconvolution_and_embed_by_caffes_fans():
-    param = 'embed_param { input_dim: 8 num_output: 4 weight_filler { type: "msra" } }'
+def test_a_long_way():
     text = (
         INPUT
-        + layer("ReLU", "data", "x")
-        + conv("one", "x", outputs=10).replace("Convolution", "Deconvolution")
-        + 'input: "i" input_shape { dim: 6 }'
-        + layer("Embed", "i", "e", param)
+        + layer("ReLU", "data", "x0")
+        + "".join(layer("Dropout", f"x{i}", f"x{i + 1}", name=f"d{i}") for i in range(1500))
+        + conv("one", "x1500", norm="FAN_OUT")
     )
-    r = found(text)
-    assert (r["one"].n, r["one"].sigma) == (90, np.float32(math.sqrt(2 / 90)))
-    assert (r["embed"].n, r["embed"].sigma) == (4, 0.5)
+    (one,) = slopes.resolve(graph_of(text))
+    assert one.feeding.gain == 1.0
+
+
+@pytest.mark.parametrize(
+    ("param", "warned"),
+    [
+        ("", True),
+        ("param { lr_mult: 2 }", True),
+        ("param { decay_mult: 1 }", True),
+        ("param { decay_mult: 0 }", False),
+        ("param { lr_mult: 0 }", False),  # never updated
+    ],
+)
+def test_decayed(param, warned):
+    text = INPUT + layer("PReLU", "data", "x", param) + layer("ReLU", "x", "y")
+    assert slopes.decayed(graph_of(text)) == (["prelu"] if warned else [])
+
+
+@pytest.mark.parametrize(
+    ("activation", "more"),
+    [
+        ("PReLU", "prelu_param { filler { value: 0.7 } }"),
+        ("ReLU", ""),
+        ("TanH", ""),
+        ("Sigmoid", ""),
+        ("ELU", ""),
+    ],
+)
+def test_the_variance_stays(activation, more):
+    """What it is all for: through ten layers the second moment before each activation stays 1."""
+    text = 'input: "x" input_shape { dim: 300 dim: 400 }\n'
+    for i in range(10):
+        text += layer(
+            "InnerProduct",
+            f"x{i}" if i else "x",
+            f"y{i}",
+            'inner_product_param { num_output: 400 weight_filler { type: "msra" } }',
+            f"fc{i}",
+        ) + layer(activation, f"y{i}", f"x{i + 1}", more, f"act{i}")
+    feed = {"x": np.random.default_rng(1).standard_normal((300, 400)).astype(np.float32)}
+
+    def last(net):
+        return float(np.mean(net.forward(feed)["y9"] ** 2))
+
+    plain = make(text)
+    auto = fill(slopes.apply(plain.graph, slopes.resolve(plain.graph)), BoostRng(1701))
+    assert abs(math.log(last(auto))) < 0.7  # the width of the layers leaves it this much
+    if activation != "ReLU":  # where the slope is not 0, Caffe's msra drifts away
+        assert abs(math.log(last(plain))) > 3 * abs(math.log(last(auto)))
