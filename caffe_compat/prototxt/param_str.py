@@ -1,9 +1,9 @@
-"""The settings in a Python layer's `param_str`, read without running any of it.
+"""Parse the settings in a Python layer's `param_str`, without running any of it.
 
     channel_shared: false, filler: {type: constant, value: 0.25}
 
-Names and values with `:` between, nested ones in braces, commas or not between pairs, quotes where
-you like: what YAML's flow style, JSON, a printed dict and protobuf's text have in common.
+Names and values with `:` between, nested ones in braces, optional commas between pairs, optional
+quotes: the common part of YAML's flow style, JSON, a printed dict and protobuf's text.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _WHOLE = frozenset(
 
 
 def parse(text: str) -> Settings:
-    """The settings as they are written: nested dicts of strings.
+    """Return the settings as they are written: nested dicts of strings.
 
     Raises:
         ParseError: the text is of another form, or gives a name twice.
@@ -63,7 +63,7 @@ def apply(settings: Mapping[str, str | Settings], message: Message, within: str 
             getattr(message, name).SetInParent()
             apply(value, getattr(message, name), f"{path}.")
         elif isinstance(value, dict):
-            raise ParseError(f"param_str: {path} takes one value, and is given {{...}}")
+            raise ParseError(f"param_str: {path} takes one value, and is {{...}}")
         else:
             try:
                 setattr(message, name, _scalar(field, value))
@@ -73,10 +73,15 @@ def apply(settings: Mapping[str, str | Settings], message: Message, within: str 
 
 
 def whole(settings: Settings, name: str, default: int) -> int:
-    """Take a whole number out of the settings.
+    """Remove a whole number from the settings, and return it.
+
+    Args:
+        settings: changed in place.
+        name: the setting's.
+        default: the number where the setting is absent.
 
     Raises:
-        ParseError: the value is none.
+        ParseError: the value is no whole number.
     """
     value = settings.pop(name, str(default))
     if not isinstance(value, str) or not value.isdecimal():
@@ -85,7 +90,7 @@ def whole(settings: Settings, name: str, default: int) -> int:
 
 
 def check_names(settings: Iterable[str], known: Iterable[str], within: str = "") -> None:
-    """Raise ParseError for the first setting that is not among `known`."""
+    """Raise ParseError for the first setting that is not known."""
     known = sorted(known)
     for name in settings:
         if name not in known:
@@ -112,15 +117,15 @@ def _kind(field: Any) -> str:
 
 
 def _tokens(text: str) -> Iterator[tuple[bool, str]]:
-    """(whether it is a mark, what it says) for each token."""
-    place, end = 0, len(text.rstrip())
-    while place < end:
-        found = _TOKEN.match(text, place)
-        if found is None:
-            quote = text[place : place + 20].strip()
+    """Yield each token: whether it is a mark, and its text."""
+    start, end = 0, len(text.rstrip())
+    while start < end:
+        match = _TOKEN.match(text, start)
+        if match is None:
+            quote = text[start : start + 20].strip()
             raise ParseError(f"param_str: a quote is not closed: {quote}")
-        place = found.end()
-        yield found[1] is not None, next(part for part in found.groups() if part is not None)
+        start = match.end()
+        yield match[1] is not None, next(part for part in match.groups() if part is not None)
 
 
 def _pairs(tokens: Iterator[tuple[bool, str]], close: str, depth: int) -> Settings:
@@ -135,7 +140,7 @@ def _pairs(tokens: Iterator[tuple[bool, str]], close: str, depth: int) -> Settin
         if mark and not name:
             break
         if mark:
-            raise ParseError(f"param_str: a name is due where {name!r} stands")
+            raise ParseError(f"param_str: expected a name instead of {name!r}")
         if name in settings:
             raise ParseError(f"param_str: {name} is given twice")
         settings[name] = _value(name, tokens, depth)

@@ -1,8 +1,8 @@
-"""Prototxt text to messages, with the fields that only a fork knows set aside.
+"""Parse prototxt to messages, and set aside the fields that only a fork knows.
 
-protobuf's own text parser decides what is well formed, and refuses every field it does not
-know. So the text is walked along the descriptors first: what the schema does not know is
-reported and blanked out, place for place, and protobuf reads the rest strictly.
+protobuf's own text parser decides what is well formed, and refuses every unknown field. So the text
+is first walked along the descriptors: fields outside the schema are reported and overwritten with
+blanks, in place, and protobuf reads the rest strictly.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ _TOKEN = re.compile(
     | (?P<mark> . )""",
     re.VERBOSE | re.DOTALL,
 )
-# Where a backslash means nothing C++ stops; Python's parser only warns.
+# C++ refuses a backslash without a meaning; Python's parser only warns.
 _ESCAPE = re.compile(r"""\\(?:[abfnrtvxuU\\'"]|[0-3][0-7]{2}|[0-7]{1,2}(?![0-7])|(?P<bad>.?))""")
 _CLOSER = {"{": "}", "<": ">", "[": "]"}
 
 
 def parse(text: str, kind: type[M], file: str = "<text>") -> M:
-    """Reads text strictly.
+    """Parse text strictly.
 
     Args:
         text: as for `parse_tolerantly`, like the others.
-        kind: the message to read.
-        file: what errors call it.
+        kind: the message's class.
+        file: the file's name in errors.
 
     Raises:
         ParseError: as there, and for an unknown field.
@@ -53,15 +53,15 @@ def parse(text: str, kind: type[M], file: str = "<text>") -> M:
 
 
 def parse_tolerantly(text: str, kind: type[M], file: str = "<text>") -> tuple[M, list[Skipped]]:
-    """Reads text, leaving out what the schema does not know.
+    """Parse text, and leave out the fields and enum values that the schema does not know.
 
     Args:
         text: a prototxt's text.
-        kind: the message to read, as NetParameter.
-        file: what errors call it.
+        kind: the message's class, such as NetParameter.
+        file: the file's name in errors.
 
     Returns:
-        The message, and what was left out, in the file's order.
+        The message, and the fields left out, in the file's order.
 
     Raises:
         ParseError: a syntax error, or a value that does not fit its field.
@@ -81,7 +81,7 @@ def parse_tolerantly(text: str, kind: type[M], file: str = "<text>") -> tuple[M,
 
 
 def _named(skip: Skipped, message: Message) -> Skipped:
-    """The same with its layer's name, which may stand after the field that was skipped."""
+    """Add the layer's name, which may stand behind the skipped field."""
     owner: Any = message
     for step in skip.path.split(".") if skip.layer is not None else []:
         field, _, index = step.partition("[")
@@ -114,7 +114,7 @@ def _has_value(field: Any, text: str) -> bool:
 
 @dataclass
 class _Frame:
-    """A message that is open at this point of the text."""
+    """A message that is open at the current position."""
 
     message: Any
     path: str
@@ -126,8 +126,8 @@ class _Frame:
 class _Walk:
     """One pass over the text, with a stack of its own: no nesting is too deep for it.
 
-    It stops, without complaint, where the text stops making sense: protobuf's parser then
-    meets the same place and words the error.
+    It stops silently where the syntax is wrong: protobuf's parser then meets the same position and
+    words the error.
     """
 
     def __init__(self, text: str, message: Any, file: str) -> None:
@@ -136,14 +136,14 @@ class _Walk:
         self.at = 0
         self.skipped: list[Skipped] = []
         self.spans: list[tuple[int, int]] = []
-        self.fields: list[tuple[int, str]] = []  # where each field begins, and its name
+        self.fields: list[tuple[int, str]] = []  # each field's start and name
         self.lines = [0, *(match.end() for match in re.finditer("\n", text))]
         self.stack = [_Frame(message, "", "", None, Counter())]
         while self.at < len(self.tokens) and self._step():
             pass
 
     def known_text(self) -> str:
-        """The text with every skipped field overwritten by blanks."""
+        """Return the text with every skipped field overwritten with blanks."""
         pieces, end = [], 0
         for start, stop in self.spans:
             blank = re.sub(r"[^\n]", " ", self.text[start:stop])
@@ -152,7 +152,7 @@ class _Walk:
         return "".join([*pieces, self.text[end:]])
 
     def refusal(self, error: text_format.ParseError) -> ParseError:
-        """The parser's error with the file and the field, without the line's whole text."""
+        """Return the parser's error with the file and the field, without the line's whole text."""
         line, column = error.GetLine() or 1, error.GetColumn() or 1
         quoted = self.known_text().split("\n")[line - 1]
         words = str(error).removeprefix(f"{line}:{column} : ").removeprefix(f"'{quoted}': ")
@@ -166,7 +166,7 @@ class _Walk:
         return self.tokens[self.at].text if self.at < len(self.tokens) else ""
 
     def _step(self) -> bool:
-        """Takes one field, or one closing bracket; False where the text makes no sense."""
+        """Pass one field, or one closing bracket; return False where the syntax is wrong."""
         token, frame = self.tokens[self.at], self.stack[-1]
         if token.text == frame.closer and token.kind == "mark":
             self.stack.pop()
@@ -220,7 +220,7 @@ class _Walk:
         return True
 
     def _skip(self, frame: _Frame, name: _Token) -> bool:
-        """Passes over a field that the schema lacks; `[` begins an extension's name."""
+        """Pass a field that the schema lacks; `[` begins an extension's name."""
         if name.text == "[":
             self._pass_brackets(name)
         else:
@@ -242,7 +242,7 @@ class _Walk:
         self.skipped.append(Skipped(*place, field[:100], value[:100], frame.layer))
 
     def _pass_value(self, name: _Token) -> bool:
-        """Passes over a value: words, strings one after another, or brackets."""
+        """Pass a value: a word, adjacent strings, or brackets."""
         if self._peek() in _CLOSER:
             self._pass_brackets(name)
             return True

@@ -1,4 +1,4 @@
-"""Which layers of a net exist in a phase, at a level, with stages set (net.cpp: FilterNet)."""
+"""Select the layers of a phase, a level and stages (net.cpp: FilterNet)."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from .skipped import Skipped
 def select(
     net: NetParameter, phase: int | Phase, level: int = 0, stages: Sequence[str] = ()
 ) -> NetParameter:
-    """Drops the layers whose include and exclude rules keep them out.
+    """Drop the layers that their include and exclude rules keep out.
 
     Args:
         net: an upgraded net; not changed.
         phase: TRAIN or TEST; replaces the prototxt's own.
         level: replaces the prototxt's own.
-        stages: added to those that the prototxt sets.
+        stages: added to the prototxt's own.
 
     Returns:
-        The net that Caffe builds: its state as asked for, each layer's phase set.
+        The net that Caffe builds: with this state, and a phase in each layer.
 
     Raises:
         ParseError: a layer has include rules and exclude rules.
@@ -39,10 +39,10 @@ def select(
     new.state.CopyFrom(_state(net, phase, level, stages))
     for layer in net.layer:
         if kept(layer, new.state):
-            added = new.layer.add()
-            added.CopyFrom(layer)
-            if not added.HasField("phase"):
-                added.phase = new.state.phase
+            copy = new.layer.add()
+            copy.CopyFrom(layer)
+            if not copy.HasField("phase"):
+                copy.phase = new.state.phase
     return new
 
 
@@ -53,12 +53,12 @@ def select_skipped(
     level: int = 0,
     stages: Sequence[str] = (),
 ) -> list[Skipped]:
-    """Of the fields that a reader skipped, those in layers that `select` would keep.
+    """Return the skipped fields that are in layers that `select` would keep.
 
-    A field skipped inside a rule counts always: nobody knows what the rule says without it.
+    A field skipped inside a rule always counts: without it the rule's meaning is not known.
 
     Args:
-        skipped: from `files.read_net`.
+        skipped: from `reader.read_net`.
         net: the net as it was read, before any upgrade.
         phase: as for `select`.
         level: as for `select`.
@@ -69,8 +69,8 @@ def select_skipped(
     """
     state = _state(net, phase, level, stages)
     layers = net.layer or net.layers
-    chosen = {i for i in range(len(layers)) if kept(layers[i], state)}
-    return [skip for skip in skipped if skip.layer in chosen or skip.message == "NetStateRule"]
+    indices = {i for i in range(len(layers)) if kept(layers[i], state)}
+    return [skip for skip in skipped if skip.layer in indices or skip.message == "NetStateRule"]
 
 
 def _state(net: NetParameter, phase: int | Phase, level: int, stages: Collection[str]) -> NetState:
@@ -82,7 +82,7 @@ def _state(net: NetParameter, phase: int | Phase, level: int, stages: Collection
 
 
 def kept(layer: LayerParameter | V1LayerParameter, state: NetState) -> bool:
-    """Whether a layer's include and exclude rules let it into a net of this state.
+    """Return whether a layer's include and exclude rules let it into a net of this state.
 
     Raises:
         ParseError: it has rules of both kinds.
@@ -90,11 +90,11 @@ def kept(layer: LayerParameter | V1LayerParameter, state: NetState) -> bool:
     if layer.include and layer.exclude:
         raise ParseError(f"layer '{layer.name}' has include and exclude rules; give one kind")
     if layer.include:
-        return any(_holds(rule, state) for rule in layer.include)
-    return not any(_holds(rule, state) for rule in layer.exclude)
+        return any(_matches(rule, state) for rule in layer.include)
+    return not any(_matches(rule, state) for rule in layer.exclude)
 
 
-def _holds(rule: NetStateRule, state: NetState) -> bool:
+def _matches(rule: NetStateRule, state: NetState) -> bool:
     if rule.HasField("phase") and rule.phase != state.phase:
         return False
     if rule.HasField("min_level") and state.level < rule.min_level:

@@ -15,26 +15,24 @@ from .skipped import Skipped
 _SOLVER_ONLY = set(SolverParameter.DESCRIPTOR.fields_by_name) - set(
     NetParameter.DESCRIPTOR.fields_by_name
 )
-
-
-_MOST_TEXT = 1 << 25  # bytes of a prototxt; real ones have a few hundred thousand
+_MAX_BYTES = 1 << 25  # of a prototxt; real ones have a few hundred thousand
 
 
 def read_net(path: str | os.PathLike[str], phase: int = TEST) -> tuple[NetParameter, list[Skipped]]:
-    """Reads a net's prototxt of any era, as it stands: not upgraded, nothing selected.
+    """Read a net's prototxt of any era as it is written: not upgraded, nothing selected.
 
-    A solver's file is read for the net that it contains. No other file is opened: a solver
-    that names its net by path is refused, with that path.
+    A solver's file is read for the net inside it. No other file is opened: a solver that names
+    its net by path is refused, with that path.
 
     Args:
         path: the file.
-        phase: TRAIN or TEST: which net of a solver's file, where it has one for each.
+        phase: TRAIN or TEST: the net of that phase, where a solver's file has one for each.
 
     Returns:
         The net, and the fields that the schema does not know.
 
     Raises:
-        ParseError: the file is missing, is not a prototxt, or says something impossible.
+        ParseError: the file is missing, is not a prototxt, or has an impossible value.
     """
     text = _read_text(path)
     net, skipped = parse_tolerantly(text, NetParameter, str(path))
@@ -49,16 +47,19 @@ def read_net(path: str | os.PathLike[str], phase: int = TEST) -> tuple[NetParame
 
 
 def read_solver(path: str | os.PathLike[str]) -> tuple[SolverParameter, list[Skipped]]:
-    """Reads a solver's prototxt as it stands, and no file that it names.
+    """Read a solver's prototxt as it is written, and no file that it names.
+
+    Returns:
+        The solver, and the fields that the schema does not know.
 
     Raises:
-        ParseError: the file is missing, is not a prototxt, or says something impossible.
+        ParseError: the file is missing, is not a prototxt, or has an impossible value.
     """
     return parse_tolerantly(_read_text(path), SolverParameter, str(path))
 
 
 def _read_text(path: str | os.PathLike[str]) -> str:
-    data = read_bytes(path, _MOST_TEXT)
+    data = read_bytes(path, _MAX_BYTES)
     if not data.strip():
         raise ParseError(f"{path}: the file is empty")
     foreign = foreign_format(data)
@@ -66,13 +67,13 @@ def _read_text(path: str | os.PathLike[str]) -> str:
         raise ParseError(f"{path}: not a prototxt but {foreign}")
     text = _decode(data, path)
     if not re.sub(r"#[^\n]*", "", text).strip():
-        raise ParseError(f"{path}: nothing but comments in it")
+        raise ParseError(f"{path}: the file has only comments")
     return text
 
 
 def _decode(data: bytes, path: str | os.PathLike[str]) -> str:
-    """Bytes to text with Unix line ends. Caffe reads bytes, so every encoding has been used."""
-    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):  # what a Windows shell redirects to a file
+    """Decode bytes to text with Unix line ends; Caffe reads bytes, so any encoding occurs."""
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):  # from the redirection of a Windows shell
         text = data.decode("utf-16", errors="replace")
     else:
         # More than a stray byte: a caffemodel, or something compressed.
@@ -88,7 +89,7 @@ def _decode(data: bytes, path: str | os.PathLike[str]) -> str:
 def _inline_net(
     solver: SolverParameter, skipped: list[Skipped], phase: int, path: str | os.PathLike[str]
 ) -> tuple[NetParameter, list[Skipped]]:
-    """The net inside a solver's file, in the order in which Caffe's Solver looks for it."""
+    """Return the net inside a solver's file, searched in the order of Caffe's Solver."""
     inline = {"net_param": solver.net_param} if solver.HasField("net_param") else {}
     state = solver.train_state if phase == TRAIN else NetState()
     if phase == TRAIN:
@@ -100,17 +101,17 @@ def _inline_net(
         if solver.test_state:
             state = solver.test_state[0]
     if not inline:
-        named = [solver.net, solver.train_net, *solver.test_net]
-        files = ", ".join(repr(name) for name in named if name) or "no file"
+        paths = [solver.net, solver.train_net, *solver.test_net]
+        files = ", ".join(repr(name) for name in paths if name) or "no file"
         raise ParseError(f"{path}: a solver without a net of this phase; it names {files}")
-    ((where, found),) = inline.items()
+    ((field, message),) = inline.items()
     net = NetParameter()
-    net.CopyFrom(found)
+    net.CopyFrom(message)
     if state.ListFields():
         net.state.MergeFrom(state)
     own = [
-        replace(skip, path=skip.path[len(where) + 1 :])
+        replace(skip, path=skip.path[len(field) + 1 :])
         for skip in skipped
-        if skip.path == where or skip.path.startswith(f"{where}.")
+        if skip.path == field or skip.path.startswith(f"{field}.")
     ]
     return net, own

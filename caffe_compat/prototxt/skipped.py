@@ -16,10 +16,10 @@ class Skipped:
     """A field, or a value of an enum, that the schema does not know and the reader left out.
 
     Attributes:
-        file: the file's name as it was given.
-        line: where the field's name stands, from 1.
-        column: likewise.
-        path: the message it stands in, from the outermost: 'layer[3].convolution_param', or ''.
+        file: the file's name, as the caller wrote it.
+        line: the line of the field's name, from 1.
+        column: its column, from 1.
+        path: the message around it, from the outermost: 'layer[3].convolution_param', or ''.
         message: that message's type: 'ConvolutionParameter'.
         field: the field's name.
         value: the enum value that is unknown; '' where the field itself is.
@@ -38,12 +38,12 @@ class Skipped:
     layer_name: str = ""
 
     def __str__(self) -> str:
-        """One line: where it stands, and what is unknown."""
+        """Return one line: the position, and the unknown field or value."""
         owner = f"layer '{self.layer_name}': " if self.layer is not None else ""
-        what = f"{self.message} has no field '{self.field}'"
+        fact = f"{self.message} has no field '{self.field}'"
         if self.value:
-            what = f"{self.message}.{self.field} has no value '{self.value}'"
-        return f"{self.file}:{self.line}:{self.column}: {owner}{what}"
+            fact = f"{self.message}.{self.field} has no value '{self.value}'"
+        return f"{self.file}:{self.line}:{self.column}: {owner}{fact}"
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The Split layers that Caffe puts behind a blob with several readers (insert_splits.cpp)."""
+"""The Split layers that Caffe inserts behind a blob with several readers (insert_splits.cpp)."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ _Top = tuple[int, int]  # index of a layer, index among its tops
 
 
 def insert_splits(net: NetParameter) -> NetParameter:
-    """Gives each reader of a shared blob a copy of its own, under Caffe's names.
+    """Give each reader of a shared blob a copy of its own, under Caffe's names.
 
     A top read n > 1 times is followed by a layer '<blob>_<layer>_<top index>_split' whose tops
-    '..._split_<k>' go to the readers in their order. A loss weight stated in the prototxt
-    counts as a reader, the first. Of a blob written in place the last writer so far counts.
+    '..._split_<k>' go to the readers in their order. A loss weight in the prototxt
+    counts as a reader, the first. The source of a blob written in place is its last writer so far.
 
     Args:
-        net: an upgraded net after `rules.select`; not changed.
+        net: an upgraded net after `phase.select`; not changed.
 
     Raises:
-        ParseError: a layer reads a blob that no layer before it makes.
+        ParseError: a layer reads a blob that no layer before it has as a top.
     """
     sources, readers, losses = _connections(net)
     new = NetParameter()
     new.CopyFrom(net)
     new.ClearField("layer")
-    handed: Counter[_Top] = Counter()
+    used: Counter[_Top] = Counter()
     for i, old in enumerate(net.layer):
         layer = new.layer.add()
         layer.CopyFrom(old)
@@ -35,22 +35,22 @@ def insert_splits(net: NetParameter) -> NetParameter:
             source = sources[i, j]
             if readers[source] > 1:
                 split = _split_name(net, source, blob)
-                layer.bottom[j] = f"{split}_{handed[source]}"
-                handed[source] += 1
+                layer.bottom[j] = f"{split}_{used[source]}"
+                used[source] += 1
         for j, blob in enumerate(old.top):
             count, loss = readers[i, j], losses.get((i, j), 0.0)
             if count > 1:
                 new.layer.append(_split_layer(_split_name(net, (i, j), blob), blob, count, loss))
                 if loss:
                     layer.ClearField("loss_weight")
-                    handed[i, j] += 1
+                    used[i, j] += 1
     return new
 
 
 def _connections(
     net: NetParameter,
 ) -> tuple[dict[tuple[int, int], _Top], Counter[_Top], dict[_Top, float]]:
-    """The source of each bottom, how often each top is read, and the tops' loss weights."""
+    """Return the source of each bottom, the number of readers of each top, and the loss weights."""
     writer: dict[str, _Top] = {}
     sources: dict[tuple[int, int], _Top] = {}
     readers: Counter[_Top] = Counter()

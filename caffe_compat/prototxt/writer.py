@@ -12,10 +12,10 @@ from ..files import atomic
 
 
 def write_text(message: Message, path: str | os.PathLike[str]) -> None:
-    """Writes a message as prototxt: floats in the fewest digits that read back the same.
+    """Write a message as prototxt, its floats in the fewest digits that read back the same.
 
     Raises:
-        CaffeCompatError: the file cannot be written; what stood there before is untouched.
+        CaffeCompatError: the file cannot be written; the old file, if any, is untouched.
     """
     text = text_format.MessageToString(message, as_utf8=True)
     if re.search(r"[^\n -\uffff]", text):  # before protobuf 5 this leaves control codes as they are

@@ -1,0 +1,57 @@
+"""Fields that the schema lacks: their words, and their effect on a net."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from caffe_compat.caffe_pb2 import NetParameter
+from caffe_compat.errors import ParseError, UnsupportedError
+from caffe_compat.prototxt.parser import parse_tolerantly
+from caffe_compat.prototxt.skipped import Unknown
+
+
+def skipped(text):
+    return parse_tolerantly(text, NetParameter, "net.prototxt")[1]
+
+
+def test_a_field_in_words():
+    (first, second, third) = skipped(
+        "layer {\n name: 'pool1' fork_param { a: 1 }\n pooling_param { pool: SOFT } }\nengine: 'M'"
+    )
+    assert str(first) == (
+        "net.prototxt:2:16: layer 'pool1': LayerParameter has no field 'fork_param'"
+    )
+    assert str(second) == (
+        "net.prototxt:3:18: layer 'pool1': PoolingParameter.pool has no value 'SOFT'"
+    )
+    assert str(third) == "net.prototxt:4:1: NetParameter has no field 'engine'"
+
+
+def test_fields_that_count_are_refused_and_the_others_logged(caplog):
+    fields = skipped("layer { name: 'a' one: 1 } layer { name: 'b' two: 2 }")
+    with pytest.raises(ParseError, match="no field 'one'; ignore_unknown=True") as error:
+        Unknown(fields, fields[:1]).accept(ignore=False)
+    assert error.value.remedies == ("ignore_unknown",)
+    assert not caplog.records
+    with caplog.at_level(logging.WARNING, "caffe_compat"):
+        Unknown(fields, fields[:1]).accept(ignore=True)
+        Unknown(fields[1:], ()).accept(ignore=False)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"skipped: {field}" for field in (*fields, fields[1])
+    ]
+
+
+def test_many_fields_are_counted():
+    fields = skipped("layer { " + "".join(f"f{i}: 1 " for i in range(9)) + "}")
+    with pytest.raises(ParseError, match="'f4'; and 4 more; ignore_unknown=True"):
+        Unknown(fields, fields).accept(ignore=False)
+
+
+def test_types_that_v1_lacks_are_refused_at_once():
+    fields = skipped("layers { name: 'a' type: NOVEL } layers { name: 'b' type: OTHER }")
+    message = r"^layer 'a' \(NOVEL\): unknown layer type; layer 'b' \(OTHER\): unknown layer type$"
+    with pytest.raises(UnsupportedError, match=message):
+        Unknown(fields, fields)
+    assert Unknown(fields, ()).counted == ()
