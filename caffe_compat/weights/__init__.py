@@ -35,22 +35,22 @@ _HDF5 = b"\x89HDF\r\n\x1a\n"
 
 
 def read(path: str | os.PathLike[str]) -> Weights:
-    """Opens a weights file.
+    """Open a weights file.
 
     Args:
         path: a caffemodel of any generation (also NVCaffe's), or HDF5 as Caffe writes it.
 
     Returns:
-        Its layers, with blobs that are read-only float32 views of the file where it holds
-        float32 in one piece. A file of any size takes milliseconds and little memory.
+        Its layers, with blobs that are read-only float32 views of the file where the file has
+        them as float32 in one piece. A file of any size takes milliseconds and little memory.
 
     Raises:
-        WeightsError: it cannot be opened, is damaged (with the byte and the path within it), or
-            is not a weights file.
+        WeightsError: it cannot be opened, is damaged (the message has the byte and the path within
+            it), or is not a weights file.
     """
     file = Mapped.open(path)
     if file[: len(_HDF5)] == _HDF5:
-        from . import hdf5  # only here: h5py takes longer to import than most files to read
+        from . import hdf5  # only here: h5py takes longer to import than most files take to read
 
         return hdf5.read(file)
     _refuse_foreign(file, "caffemodel")
@@ -58,10 +58,10 @@ def read(path: str | os.PathLike[str]) -> Weights:
 
 
 def read_mean(path: str | os.PathLike[str]) -> NDArray[np.float32]:
-    """Reads a mean image, a binaryproto.
+    """Read a mean image, a binaryproto.
 
     Args:
-        path: a file that holds one BlobProto.
+        path: a file with one BlobProto.
 
     Returns:
         Its values, read-only float32, commonly of shape (1, C, H, W).
@@ -75,7 +75,7 @@ def read_mean(path: str | os.PathLike[str]) -> NDArray[np.float32]:
 
 
 def _refuse_foreign(file: Mapped, wanted: str) -> None:
-    """Says what a file is that is plainly something else; protobuf would accept some as empty."""
+    """Refuse a file of another known format; protobuf would accept some as empty."""
     begin = file[:1024]
     foreign = foreign_format(begin)
     if not foreign and _is_text(begin):

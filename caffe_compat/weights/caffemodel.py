@@ -1,4 +1,4 @@
-"""Binary caffemodels of every generation, read where they lie."""
+"""Read binary caffemodels of every generation, without copying their data."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _RAW: dict[int | None, str] = {
 
 
 class _Schema(NamedTuple):
-    """Where a generation's layer message keeps what is read here."""
+    """The numbers of the fields of a generation's layer message that are read here."""
 
     name: int
     type: int
@@ -64,8 +64,8 @@ _V0 = _Schema(
 _V0_IN_V1 = V1LayerParameter.LAYER_FIELD_NUMBER
 
 
-class _Where:
-    """The path of a layer, such as `layer[3] 'conv1'`, which learns the name when it is read."""
+class _Path:
+    """The path of a layer, such as `layer[3] 'conv1'`; the name is added once it is read."""
 
     def __init__(self, label: str):
         self.label = label
@@ -76,16 +76,16 @@ class _Where:
 
 
 def read(file: Mapped) -> Weights:
-    """Reads the layers of a mapped caffemodel; their data stays where it is.
+    """Read the layers of a mapped caffemodel; their data stays in the file.
 
     Args:
-        file: a NetParameter as Caffe or one of its forks wrote it.
+        file: a NetParameter by Caffe or one of its forks.
 
     Returns:
         The layers, in the file's order.
 
     Raises:
-        WeightsError: damaged, or no caffemodel.
+        WeightsError: the file is damaged, or no caffemodel.
     """
     scan = Scan(file)
     name = ""
@@ -116,13 +116,13 @@ def read(file: Mapped) -> Weights:
 
 
 def read_mean(file: Mapped) -> NDArray[np.float32]:
-    """Reads a mapped binaryproto; see `weights.read_mean`."""
+    """Read a mapped binaryproto; see `weights.read_mean`."""
     scan = Scan(file)
     return _blob(scan, Field(0, LENGTH, 0, 0, scan.size, 0), 0, "mean").array
 
 
 def _read_v1(scan: Scan, fields: list[Field]) -> tuple[str, list[LayerWeights]]:
-    """V1 layers, or V0 ones if any holds a nested `layer`: then only what is nested counts."""
+    """Read V1 layers, or V0 ones if any has a nested `layer`: then only the nested ones count."""
     nested: list[list[Field]] = [[] for _ in fields]
     layers = [_layer(scan, [f], _V1, f"layers[{i}]", nested[i]) for i, f in enumerate(fields)]
     if not any(nested):
@@ -139,8 +139,8 @@ def _text(scan: Scan, field: Field, where: object) -> str:
 def _layer(
     scan: Scan, parts: list[Field], schema: _Schema, label: str, nested: list[Field] | None = None
 ) -> LayerWeights:
-    """One layer; protobuf merges the parts of a message that was written in several."""
-    where = _Where(label)
+    """Read one layer; protobuf merges a message that was written in several parts."""
+    where = _Path(label)
     type_ = ""
     blobs = []
     for part in parts:
@@ -168,7 +168,7 @@ def _enum(value: int) -> str:
 
 
 class _Repeated:
-    """The pieces of one repeated float or double field, packed or not, gathered in order."""
+    """The pieces of one repeated float or double field, packed or not, collected in order."""
 
     def __init__(self, dtype: str):
         self.dtype = dtype
@@ -193,7 +193,7 @@ class _Repeated:
             self.count += count
 
     def array(self, file: Mapped) -> NDArray[np.float32]:
-        """The numbers: a view where they are float32 side by side, otherwise a copy."""
+        """Return the numbers: a view if they are adjacent float32, otherwise a copy."""
         if len(self.pieces) == 1 and self.dtype == "<f4" and not self.pieces[0][2]:
             return file.view(self.pieces[0][0], self.count, self.dtype)
         out = np.empty(self.count, "<f4")
@@ -228,18 +228,18 @@ def _blob(scan: Scan, blob: Field, index: int, where: object) -> BlobData:
     shape = tuple(legacy.get(number, 0) for number in _LEGACY) if legacy else tuple(dims)
     _check_shape(scan, shape, blob.offset, where)
     numbers = doubles if doubles.count else floats
-    if raw is not None:  # NVCaffe's Blob::FromProto looks there first
+    if raw is not None:  # NVCaffe's Blob::FromProto reads it first
         numbers = _raw(scan, raw, raw_type, where)
     if numbers.count != math.prod(shape):
-        says = " ".join(map(str, shape)) or "of a scalar"
-        reason = f"{numbers.count} values do not make the shape {says} ({math.prod(shape)})"
+        words = " ".join(map(str, shape)) or "of a scalar"
+        reason = f"{numbers.count} values do not fill the shape {words} ({math.prod(shape)})"
         raise scan.error(blob.offset, where, reason)
     return BlobData(numbers.array(scan.file).reshape(shape), index, bool(legacy))
 
 
 def _raw(scan: Scan, field: Field, type_: int | None, where: object) -> _Repeated:
     if type_ not in _RAW:
-        reason = f"raw_data of type {type_}; half, float and double are understood"
+        reason = f"raw_data of type {type_}; only half, float and double are known"
         raise scan.error(field.offset, where, reason)
     numbers = _Repeated(_RAW[type_])
     numbers.add(scan, field, where)
@@ -265,8 +265,8 @@ def _signed(value: int, bits: int) -> int:
 
 
 def _check_shape(scan: Scan, shape: Shape, offset: int, where: object) -> None:
-    says = " ".join(map(str, shape))
+    words = " ".join(map(str, shape))
     if any(d < 0 for d in shape):
-        raise scan.error(offset, where, f"negative dimension in the shape {says}")
+        raise scan.error(offset, where, f"negative dimension in the shape {words}")
     if math.prod(d for d in shape if d) > _MAX_COUNT:
-        raise scan.error(offset, where, f"the shape {says}: blob size exceeds INT_MAX")
+        raise scan.error(offset, where, f"the shape {words}: blob size exceeds INT_MAX")

@@ -1,7 +1,7 @@
-"""HDF5 weights as Caffe writes them: `/data/<layer>/<i>`, float32.
+"""Read HDF5 weights as Caffe writes them: `/data/<layer>/<i>`, float32.
 
-What Caffe writes lies in one piece in the file, so it is looked at there as in a caffemodel.
-Links and data sets that lead out of the file are refused.
+Caffe's data sets lie in one piece in the file, so blobs are views of it, as of a caffemodel. Links
+and data sets that lead out of the file are refused.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from ..errors import WeightsError
 from .mapped import Mapped
 from .trained import BlobData, LayerWeights, Weights
 
-_MAX_RATIO = 1100  # deflate's best is 1032 to 1: what declares more was never stored
+_MAX_RATIO = 1100  # deflate's best is 1032 to 1: more was never stored
 
 
 def read(file: Mapped) -> Weights:
-    """Reads the layers of a mapped HDF5 file, in its order (by name).
+    """Read the layers of a mapped HDF5 file, in its order (by name).
 
     Args:
-        file: written by Caffe's ToHDF5, or alike.
+        file: a file like those of Caffe's ToHDF5.
 
     Returns:
-        The layers; blobs that another layer owns are not in the file, so not here.
+        The layers; blobs that another layer owns are not in the file.
 
     Raises:
-        WeightsError: damaged, not Caffe's, or with links that lead out of the file.
+        WeightsError: the file is damaged, not Caffe's, or has links that lead out of it.
     """
     with _plain_errors(f"{file.path}: damaged, or not HDF5"), h5py.File(file.path, "r") as opened:
         data = _child(opened, "data", h5py.Group, f"{file.path}: ")
@@ -52,7 +52,7 @@ def _layer(file: Mapped, data: Any, name: str) -> LayerWeights:
 
 
 def _child(group: Any, name: str, kind: type, where: str) -> Any:
-    """Follows a link within the file, and no other: a soft or external one could lead anywhere."""
+    """Follow a hard link only: a soft or external one could lead anywhere."""
     link = group.get(name, getlink=True)
     if link is None:
         raise WeightsError(f"{where}no /{name} in it: not weights as Caffe writes them")
@@ -60,8 +60,8 @@ def _child(group: Any, name: str, kind: type, where: str) -> Any:
         raise WeightsError(f"{where}{name}: a link that leads elsewhere, which Caffe never writes")
     child = group[name]
     if not isinstance(child, kind):
-        wanted = kind.__name__.lower()
-        raise WeightsError(f"{where}{name}: not a {wanted}: not weights as Caffe writes them")
+        noun = kind.__name__.lower()
+        raise WeightsError(f"{where}{name}: not a {noun}: not weights as Caffe writes them")
     return child
 
 
@@ -72,7 +72,7 @@ def _array(file: Mapped, dataset: Any, where: str) -> NDArray[np.float32]:
         raise WeightsError(f"{where}: neither float nor integer data ({dataset.dtype})")
     shape, count = dataset.shape, dataset.size
     length = count * dataset.dtype.itemsize
-    offset = dataset.id.get_offset()  # None unless in one piece
+    offset = dataset.id.get_offset()  # None unless it lies in one piece
     if offset is not None and offset + length > len(file):
         raise WeightsError(f"{where}: byte {offset}: {length} bytes run past the end of the file")
     if offset is not None and dataset.dtype == np.dtype("<f4"):
@@ -89,7 +89,7 @@ def _array(file: Mapped, dataset: Any, where: str) -> NDArray[np.float32]:
 
 @contextmanager
 def _plain_errors(message: str) -> Iterator[None]:
-    """h5py raises whatever type the C library's message suggests."""
+    """Turn h5py's errors, of many types, into WeightsErrors."""
     try:
         yield
     except WeightsError:

@@ -1,4 +1,4 @@
-"""Files looked at where they lie: a read-only memory map that knows its path and notices change."""
+"""Files without copying: a read-only memory map that knows its path and notices changes."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _CHUNK = 1 << 20  # bytes copied at once: at an odd offset twice as fast as copy
 
 
 class Mapped(mmap.mmap):
-    """A file mapped read-only; numpy arrays over it are views, and `location` finds them again.
+    """A file mapped read-only; numpy arrays over it are views, which `location` finds again.
 
-    Nothing is read until it is looked at. Reading a mapped page that the file no longer has ends
+    A page is read when it is first used. Reading a mapped page that the file no longer has ends
     the process (SIGBUS), which no Python code can catch: call `check` before use.
     """
 
@@ -31,7 +31,7 @@ class Mapped(mmap.mmap):
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> Mapped:
-        """Maps the whole of a file.
+        """Map the whole of a file.
 
         Args:
             path: an ordinary file, not empty.
@@ -41,8 +41,8 @@ class Mapped(mmap.mmap):
         """
         fd = _open(path)
         try:
-            found = os.fstat(fd)
-            self = cls(fd, found.st_size, access=mmap.ACCESS_READ) if found.st_size else None
+            status = os.fstat(fd)
+            self = cls(fd, status.st_size, access=mmap.ACCESS_READ) if status.st_size else None
         except BaseException:
             os.close(fd)
             raise
@@ -50,7 +50,7 @@ class Mapped(mmap.mmap):
             os.close(fd)
             raise WeightsError(f"{path}: the file is empty")
         self.path, self._fd = Path(path), fd
-        self._state = found.st_size, found.st_mtime_ns
+        self._state = status.st_size, status.st_mtime_ns
         return self
 
     def __del__(self) -> None:
@@ -58,20 +58,20 @@ class Mapped(mmap.mmap):
             os.close(self._fd)
 
     def check(self) -> None:
-        """Makes sure that the file is still as it was when mapped.
+        """Check that the file is unchanged since it was mapped.
 
         Raises:
-            WeightsError: its size or its time of last change differ.
+            WeightsError: its size or its time of last change differs.
         """
         now = os.fstat(self._fd)
         if (now.st_size, now.st_mtime_ns) != self._state:
             raise WeightsError(
                 f"{self.path} was changed since it was opened ({self._state[0]} bytes then, "
-                f"{now.st_size} now): read it anew"
+                f"{now.st_size} now): read it again"
             )
 
     def check_path(self) -> None:
-        """As `check`, and that the path still leads to this file and not to a successor of it.
+        """Check as `check` does, and that the path still leads to this file.
 
         Raises:
             WeightsError: the file was changed, replaced or removed.
@@ -85,13 +85,13 @@ class Mapped(mmap.mmap):
             raise WeightsError(f"{self.path} was replaced or removed since it was opened")
 
     def view(self, offset: int, count: int, dtype: str, stride: int = 0) -> Array:
-        """Looks at `count` numbers from `offset` on, without reading them.
+        """Return a view of `count` numbers from `offset` on, without reading them.
 
         Args:
             offset: in bytes; need not be aligned.
-            count: of numbers; the caller has made sure that the file holds them.
+            count: of numbers; the caller has checked that the file has them.
             dtype: with its byte order, such as `<f4`.
-            stride: bytes from one number to the next; 0 when they lie side by side.
+            stride: bytes from one number to the next; 0 if they are adjacent.
 
         Returns:
             A read-only array of shape (count,) over the map.
@@ -102,15 +102,15 @@ class Mapped(mmap.mmap):
         return np.ndarray((count,), dtype, buffer=self, offset=offset, strides=strides)
 
     def copy(self, out: BinaryIO, offset: int, count: int) -> None:
-        """Copies bytes to another file, without their passing through the map.
+        """Copy bytes to another file, not through the map.
 
-        A page of the map that was looked at counts as memory of the process until it is closed,
-        and would end the process if the file had lost it; a read of it just comes back short.
+        A page of the map, once used, counts as memory of the process until the map is closed, and
+        would end the process if the file had lost it; a read from the file only returns less.
 
         Args:
-            out: written from its present position on.
+            out: written from its current position on.
             offset: in bytes.
-            count: of bytes; the caller has made sure that the file holds them.
+            count: of bytes; the caller has checked that the file has them.
 
         Raises:
             WeightsError: the file was changed since it was mapped.
@@ -136,7 +136,7 @@ class Mapped(mmap.mmap):
 
 def _open(path: str | os.PathLike[str]) -> int:
     try:
-        ordinary = stat.S_ISREG(Path(path).stat().st_mode)  # to open a FIFO would wait for ever
+        ordinary = stat.S_ISREG(Path(path).stat().st_mode)  # opening a FIFO would wait forever
         fd = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0)) if ordinary else None
     except (OSError, ValueError) as error:  # ValueError: a null character in the name
         reason = getattr(error, "strerror", None) or error
@@ -147,13 +147,13 @@ def _open(path: str | os.PathLike[str]) -> int:
 
 
 def location(array: Array) -> tuple[Path, int, int] | None:
-    """Finds where an array's bytes lie in a mapped file.
+    """Find the place of an array's bytes in a mapped file.
 
     Args:
         array: any array; views of views and reshaped ones are followed to their map.
 
     Returns:
-        The path, the offset and the length in bytes, where the array is contiguous little-endian
+        The path, the offset and the length in bytes, if the array is contiguous little-endian
         float32 in a file; otherwise None.
 
     Raises:
@@ -169,10 +169,10 @@ def location(array: Array) -> tuple[Path, int, int] | None:
 
 
 def write(out: BinaryIO, array: Array) -> None:
-    """Writes an array's numbers, row by row and little-endian; from file to file where mapped.
+    """Write an array's numbers, row by row and little-endian; from file to file if mapped.
 
     Raises:
-        WeightsError: the file that it lies in was changed since.
+        WeightsError: the file behind it was changed since.
         OSError: `out` cannot be written.
     """
     array = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
@@ -184,12 +184,12 @@ def write(out: BinaryIO, array: Array) -> None:
 
 
 def files(arrays: Iterable[Array]) -> list[Mapped]:
-    """The mapped files that some of these arrays are views of, each once."""
+    """Return the mapped files behind some of these arrays, each once."""
     return list({id(f): f for f in map(_file, arrays) if f is not None}.values())
 
 
 def check(arrays: Iterable[Array]) -> None:
-    """Makes sure that the files in which arrays lie are as they were; call it before use.
+    """Check that the files behind arrays are unchanged; call it before use.
 
     Raises:
         WeightsError: one was changed since it was mapped. To read on would end the process.
@@ -199,7 +199,7 @@ def check(arrays: Iterable[Array]) -> None:
 
 
 def _file(array: Array) -> Mapped | None:
-    """The mapped file that an array is a view of, if any."""
+    """Return the mapped file that an array is a view of, if any."""
     owner: Any = array
     while isinstance(owner, np.ndarray | memoryview):
         owner = owner.base if isinstance(owner, np.ndarray) else owner.obj

@@ -1,6 +1,6 @@
-"""Weights saved as Caffe saves them: `.caffemodel` (Net::ToProto) and `.caffemodel.h5` (ToHDF5).
+"""Save weights as Caffe does: `.caffemodel` (Net::ToProto) and `.caffemodel.h5` (ToHDF5).
 
-Both go out blob by blob, straight from the arrays, and appear whole or not at all.
+Both are written blob by blob, straight from the arrays, and appear whole or not at all.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ _MAX_PROTO = 2**31 - 1  # io.cpp: kProtoReadBytesLimit is INT_MAX
 def write_caffemodel(
     path: str | os.PathLike[str], net: NetParameter, params: Sequence[Sequence[Array]]
 ) -> None:
-    """Writes a caffemodel (V2; packed float32 with `shape`), byte for byte as protobuf would.
+    """Write a caffemodel (V2; packed float32 with `shape`), byte for byte as protobuf would.
 
     Args:
         path: of the file; replaced only when all is written.
-        net: what to save beside the data; blobs in it are ignored.
-        params: for each layer of the net, its parameter blobs, float32.
+        net: the layers without their data; blobs in it are ignored.
+        params: the parameter blobs of each layer, float32.
 
     Raises:
         WeightsError: the number of layers differs, or the file would pass 2 GiB, which no
@@ -69,20 +69,19 @@ def write_hdf5(
     params: Sequence[Sequence[Array]],
     shared: Collection[tuple[int, int]] = (),
 ) -> None:
-    """Writes HDF5 weights: a group `/data/<layer>` for every layer, in it a data set per blob.
+    """Write HDF5 weights: a group `/data/<layer>` per layer, with a data set per blob.
 
     Args:
         path: of the file; replaced only when all is written.
         names: of the layers.
-        params: for each layer, its parameter blobs, float32.
-        shared: (layer index, blob index) of those that another layer owns: left out.
+        params: the parameter blobs of each layer, float32.
+        shared: (layer index, blob index) of the blobs that another layer owns: left out.
 
     Raises:
-        WeightsError: a layer's name cannot be the name of a group (where Caffe aborts), or is
-            used twice.
+        WeightsError: a layer's name cannot be a group's (Caffe aborts), or is used twice.
         CaffeCompatError: the path cannot be written, or the disk is full.
     """
-    import h5py  # only here: it takes longer to import than all else
+    import h5py  # only here: it takes longer to import than everything else
 
     _check_names(path, names)
     with _plain_errors(path), atomic(path) as target, h5py.File(target, "w") as file:
@@ -96,7 +95,7 @@ def write_hdf5(
 
 @contextmanager
 def _plain_errors(path: str | os.PathLike[str]) -> Iterator[None]:
-    """A full disk, in words; h5py raises RuntimeError for it when it closes the file."""
+    """Name the file in errors of the disk; h5py raises RuntimeError when it closes the file."""
     try:
         yield
     except (OSError, RuntimeError) as error:
@@ -114,9 +113,9 @@ def _check_names(path: str | os.PathLike[str], names: Sequence[str]) -> None:
 
 
 def _layer(layer: LayerParameter, blobs: Sequence[Array]) -> list[bytes | Array]:
-    """The pieces of one layer's message, its blobs among the other fields in the order of numbers.
+    """Return the pieces of one layer's message, its fields in the order of their numbers.
 
-    An array among the pieces is its bytes.
+    An array among the pieces stands for its bytes.
     """
     bare = LayerParameter()
     bare.CopyFrom(layer)
@@ -140,7 +139,7 @@ def _blob(blob: Array) -> Iterator[bytes | Array]:
 
 
 def _split(message: M, number: int) -> tuple[bytes, bytes]:
-    """Serialises the fields before and after a number; protobuf's order is that of the numbers."""
+    """Serialise the fields before and after a number; protobuf orders fields by number."""
     before, after = type(message)(), type(message)()
     before.CopyFrom(message)
     after.CopyFrom(message)

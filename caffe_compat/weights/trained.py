@@ -1,4 +1,4 @@
-"""Trained layers: what a weights file holds, and how it goes into a net by name, as in Caffe."""
+"""Trained layers: the contents of a weights file, and their match with a net's layers by name."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class BlobData:
     """One stored parameter blob.
 
     Attributes:
-        array: float32, read-only; where the format allows, a view of the file itself.
-        index: its place among its layer's blobs.
-        legacy: whether the file gives num, channels, height and width (a bias is 1 x 1 x 1 x N,
-            a matrix 1 x 1 x N x K) instead of a shape; the array then has these 4 dimensions.
+        array: float32, read-only; a view of the file itself where the format allows.
+        index: its index among its layer's blobs.
+        legacy: whether the file has num, channels, height and width (a bias is 1 x 1 x 1 x N, a
+            matrix 1 x 1 x N x K) instead of a shape; the array then has these 4 dimensions.
     """
 
     array: NDArray[np.float32]
@@ -34,7 +34,7 @@ class BlobData:
     legacy: bool = False
 
     def fits(self, shape: Shape) -> bool:
-        """Whether it goes into a blob of this shape (Caffe's Blob::ShapeEquals)."""
+        """Return whether it fits a blob of this shape (Caffe's Blob::ShapeEquals)."""
         if not self.legacy:
             return self.array.shape == tuple(shape)
         return len(shape) <= 4 and self.array.shape == (1,) * (4 - len(shape)) + tuple(shape)
@@ -45,10 +45,10 @@ class LayerWeights:
     """One layer of a weights file.
 
     Attributes:
-        name: as stored; layers are found by it.
-        type: as the file's own generation calls it: `Convolution` (V2), `CONVOLUTION` (V1),
+        name: as stored; layers are matched by it.
+        type: in the words of the file's generation: `Convolution` (V2), `CONVOLUTION` (V1),
             `conv` (V0), or empty (HDF5).
-        blobs: by index; HDF5 files leave out those whose data another layer owns.
+        blobs: by index; HDF5 files leave out the blobs that another layer owns.
     """
 
     name: str
@@ -58,14 +58,14 @@ class LayerWeights:
 
 @dataclass(frozen=True, eq=False)
 class Weights:
-    """A weights file, opened.
+    """An opened weights file.
 
     Attributes:
         path: of the file.
-        name: of the net; empty where the file has none.
+        name: of the net; empty if the file has none.
         format: `V2`, `V1` or `V0` (the generations of caffemodel) or `HDF5`.
         layers: in the file's order.
-        file: the map that the blobs are views of.
+        file: the map behind the blobs.
     """
 
     path: Path
@@ -80,7 +80,7 @@ class Weights:
         return {layer.name: [blob.array.shape for blob in layer.blobs] for layer in self.layers}
 
     def check(self) -> None:
-        """Makes sure that the file is still as it was when opened; call it before use.
+        """Check that the file is unchanged since it was opened; call it before use.
 
         Raises:
             WeightsError: it was changed or cut since. To read on would end the process.
@@ -90,15 +90,14 @@ class Weights:
 
 @dataclass(frozen=True, eq=False)
 class Report:
-    """What `match` found.
+    """The result of `match`.
 
     Attributes:
-        copied: for each target's index that takes its blobs from the file, the arrays in the
-            target's own shapes, views of the file; None for a shared blob that an HDF5 file
-            leaves to its owner. In the order of Caffe's copying: where two targets share a
-            blob, the last stands.
-        left: names of the targets with blobs that stay as their fillers made them.
-        unused: names of the file's layers with blobs that the net has no layer for.
+        copied: the arrays of each target in the file, by the target's index: views of the file in
+            the target's own shapes; None for a shared blob that an HDF5 file leaves to its owner.
+            In the order of Caffe's copying: if two targets share a blob, the last one counts.
+        left: the names of the targets with blobs that are not in the file.
+        unused: the names of the file's layers with blobs that are not in the net.
     """
 
     copied: dict[int, tuple[NDArray[np.float32] | None, ...]]
@@ -109,18 +108,18 @@ class Report:
 def match(
     weights: Weights, targets: Sequence[Target], shared: Collection[tuple[int, int]] = ()
 ) -> Report:
-    """Finds for each layer of a net its trained blobs, by name, as Caffe's copying does.
+    """Match the layers of a net with trained layers by name, as Caffe's copying does.
 
     From net.cpp: CopyTrainedLayersFrom gives a source layer to the first target of its name, and
     CopyTrainedLayersFromHDF5 to the last. Later sources of the same name overwrite earlier ones.
 
     Args:
         weights: the opened file.
-        targets: for each layer of the net in order, its name and its blobs' names and shapes.
-        shared: (target index, blob index) of the blobs that share another layer's data.
+        targets: the net's layers in order: their names, and their blobs' names and shapes.
+        shared: (target index, blob index) of the blobs that another layer owns.
 
     Returns:
-        What goes where. Nothing is copied yet: the arrays are views.
+        The matches. Nothing is copied yet: the arrays are views.
 
     Raises:
         WeightsError: a blob's shape or a layer's number of blobs does not fit, or the file was
@@ -152,8 +151,8 @@ def _fit(
     path: Path, layer: LayerWeights, blobs: Sequence[tuple[str, Shape]], absent_ok: set[int]
 ) -> tuple[NDArray[np.float32] | None, ...]:
     stored = {blob.index: blob for blob in layer.blobs}
-    wanted = set(range(len(blobs)))
-    if not stored.keys() <= wanted or not wanted - stored.keys() <= absent_ok:
+    indices = set(range(len(blobs)))
+    if not stored.keys() <= indices or not indices - stored.keys() <= absent_ok:
         raise WeightsError(
             f"{path}: Incompatible number of blobs for layer {layer.name}: the net has "
             f"{len(blobs)} ({', '.join(name for name, _ in blobs) or 'none'}), the file "
@@ -179,5 +178,5 @@ _ADVICE = (
 
 
 def describe(shape: Shape) -> str:
-    """Words a shape as Caffe's shape_string: `3 150 (450)`."""
+    """Return a shape in the words of Caffe's shape_string: `3 150 (450)`."""
     return "".join(f"{d} " for d in shape) + f"({math.prod(shape)})"

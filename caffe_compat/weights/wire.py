@@ -1,8 +1,10 @@
-"""Protobuf's wire format, scanned where it lies: tags and lengths are read, contents passed over.
+"""Scan protobuf's wire format in place: tags and lengths are read, contents are passed.
 
-Safe on any bytes: every step moves forward, every length is checked against what encloses it
-before it is used, and nothing is allocated. Format: protobuf.dev/programming-guides/encoding.
-What is written piece by piece, so that no message need be in memory, gets its tags here too.
+Safe on any bytes: every step moves forward, every length is checked against the enclosing one
+before it is used, and nothing is allocated. Writers that send a message piece by piece, so that it
+is never whole in memory, get their tags here, too.
+
+Format: protobuf.dev/programming-guides/encoding.
 """
 
 from __future__ import annotations
@@ -18,16 +20,16 @@ from .mapped import Mapped
 VARINT, FIXED64, LENGTH, START_GROUP, END_GROUP, FIXED32 = range(6)
 _WIDTH = {FIXED64: 8, FIXED32: 4}
 _MAX_TAG = (1 << 32) - 1  # 29 bits of field number, 3 of wire type
-_MAX_GROUPS = 16  # Caffe's messages have none and nest 6 deep at most; its forks' are alike
+_MAX_GROUPS = 16  # Caffe's messages have none and nest 6 deep at most, and so do its forks'
 _MAX_FIELDS = 5_000_000  # outside runs of numbers; the largest nets have some thousands
 
 
 class Field(NamedTuple):
-    """One field of a message, or a run of equal fields that hold one fixed-width number each."""
+    """One field of a message, or a run of equal fields with one fixed-width number each."""
 
     number: int
     wire_type: int
-    value: int  # of a varint; for the fixed widths, how many fields the run has
+    value: int  # of a varint; of fixed-width numbers, the length of the run
     start: int  # of the contents: byte offsets in the file
     stop: int
     offset: int  # of the tag
@@ -39,8 +41,8 @@ class Scan:
     Args:
         file: the mapped file.
 
-    A `where` is formatted only when an error needs it, so it may be an object that learns its
-    layer's name on the way.
+    A `where` is formatted only for an error, so it may be an object that gets its layer's name
+    later.
     """
 
     def __init__(self, file: Mapped):
@@ -50,19 +52,19 @@ class Scan:
         self._fields_left = _MAX_FIELDS
 
     def error(self, offset: int, where: object, reason: str) -> WeightsError:
-        """Makes the error that names the file, the byte and the path within the message."""
+        """Return an error that names the file, the byte and the path within the message."""
         return WeightsError(f"{self.file.path}: byte {offset}: {where}: {reason}")
 
     def varint(self, offset: int, stop: int, where: object) -> tuple[int, int]:
-        """Reads one variable-length number.
+        """Read one variable-length number.
 
         Args:
             offset: of its first byte.
-            stop: the end of what encloses it.
+            stop: the end of the enclosing message.
             where: the path within the message.
 
         Returns:
-            The number, in 64 bits without sign, and the offset of what follows it.
+            The number, in 64 bits without sign, and the offset behind it.
 
         Raises:
             WeightsError: it is cut short, or longer than ten bytes.
@@ -79,7 +81,7 @@ class Scan:
         raise self.error(offset, where, "a number of more than 10 bytes")
 
     def fields(self, start: int, stop: int, where: object) -> Iterator[Field]:
-        """Walks over the fields of one message, passing over groups.
+        """Walk over the fields of one message, except groups.
 
         Args:
             start: of the message's contents.
@@ -147,10 +149,10 @@ class Scan:
         return self.error(offset, where, f"{what} runs past the end (byte {stop}) of {whole}")
 
     def _run(self, first: int, second: int, stop: int) -> int:
-        """Counts the equal records from `first` on, the next of which would begin at `second`.
+        """Count the equal records from `first` on, the next of which would begin at `second`.
 
         Unpacked numbers come by the million, so they are compared by numpy, in pieces that double:
-        the cost is in proportion to the run's own length.
+        the cost is proportional to the run's own length.
         """
         width, tag = second - first, self.file[first]
         whole = (stop - first) // width
@@ -166,7 +168,7 @@ class Scan:
 
 
 def varint(value: int) -> bytes:
-    """Writes a number from 0 on in protobuf's variable length."""
+    """Encode a number, at least 0, in protobuf's variable length."""
     out = bytearray()
     while value > 0x7F:
         out.append(value & 0x7F | 0x80)
@@ -176,5 +178,5 @@ def varint(value: int) -> bytes:
 
 
 def head(number: int, length: int) -> bytes:
-    """Writes what precedes the contents of field `number` where they have `length` bytes."""
+    """Encode the tag and the length in front of the `length` bytes of field `number`."""
     return varint(number << 3 | LENGTH) + varint(length)

@@ -11,7 +11,7 @@ from caffe_compat.caffe_pb2 import LayerParameter, NetParameter
 from caffe_compat.errors import CaffeCompatError, WeightsError
 from caffe_compat.weights import mapped
 
-from .test_weights import CAFFEMODELS
+from .test_caffemodel import CAFFEMODELS
 
 LAYERS = Path(__file__).parents[1] / "golden" / "layers"
 BY_CAFFE = sorted(LAYERS.glob("*/*.caffemodel"))

@@ -13,7 +13,7 @@ from caffe_compat.caffe_pb2 import NetParameter
 from caffe_compat.errors import WeightsError
 
 from ..wireformat import floats, group, integer, length, packed, shape, tag, varint
-from .test_weights import CAFFEMODELS, reference
+from .test_caffemodel import CAFFEMODELS, reference
 
 SMALL = [path for path in CAFFEMODELS if path.stat().st_size < 500_000]
 SPLICES = [
