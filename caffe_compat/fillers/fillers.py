@@ -1,7 +1,7 @@
-"""Caffe's fillers: what a parameter blob holds before training, value for value.
+"""Caffe's fillers: the values of a parameter blob before training, to the last bit.
 
 float32 throughout, in Caffe's order of operations (caffe/include/caffe/filler.hpp). He et al. 2015
-is "Delving Deep into Rectifiers"; `p` is a FillerParameter, `rng` where the values are drawn from.
+is "Delving Deep into Rectifiers"; `p` is a FillerParameter, `rng` the source of random numbers.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ Filler: TypeAlias = Callable[[Sequence[int], FillerParameter, Rng], Floats]
 
 FILLERS: dict[str, Filler] = {}
 
-_FORK = "only a fork of Caffe has it, and what that draws is nowhere recorded"
-FORKS = {  # refused by name
+_FORK = "only a fork of Caffe has it, and its values are not recorded anywhere"
+FORKS = {
     "diagonal": _FORK,
     "file": "only a fork of Caffe has it; it reads a file that the prototxt names",
     "gabor": _FORK,
@@ -32,7 +32,7 @@ FORKS = {  # refused by name
 }
 """The forks' fillers that are refused by name, with the reason."""
 
-_MASKED = 1 << 20  # how many of a sparse gaussian's values are masked at once
+_MASKED = 1 << 20  # number of a sparse gaussian's values that are masked at once
 
 
 def filler(function: Filler) -> Filler:
@@ -42,12 +42,17 @@ def filler(function: Filler) -> Filler:
 
 
 def fill(shape: Sequence[int], p: FillerParameter | None, rng: Rng) -> Floats:
-    """A new blob of this shape, filled; None fills with zeros.
+    """Return a new blob of this shape, filled.
+
+    Args:
+        shape: the blob's.
+        p: the filler; None fills with zeros.
+        rng: the source of random numbers.
 
     Raises:
-        ShapeError: Where Caffe's CHECKs would abort: parameters that contradict each other or
-            the shape; also parameters that are NaN or infinite.
-        UnsupportedError: For a filler that BVLC Caffe does not have.
+        ShapeError: parameters contradict each other or the shape, where Caffe's CHECKs would
+            abort; or they are NaN or infinite.
+        UnsupportedError: BVLC Caffe has no such filler.
     """
     if p is None:
         return np.zeros(shape, np.float32)
@@ -56,7 +61,7 @@ def fill(shape: Sequence[int], p: FillerParameter | None, rng: Rng) -> Floats:
 
 
 def check(shape: Sequence[int], p: FillerParameter) -> None:
-    """Raise what `fill` would, without filling; what only a draw finds out is left to it."""
+    """Raise the errors of `fill` without filling, except those that only a draw can find."""
     if p.type in FORKS:
         raise UnsupportedError(f"filler {p.type!r}: {FORKS[p.type]}")
     if p.type not in FILLERS:
@@ -78,17 +83,17 @@ def _dims(shape: Sequence[int]) -> str:
 
 
 def fan(shape: Sequence[int], variance_norm: int) -> np.float32:
-    """How many connections a blob's variance is shared among: n of xavier and msra.
+    """Return n of xavier and msra, the number of connections that share a blob's variance.
 
-    The first axis is taken for the outputs and the second for the inputs, whatever the layer
-    makes of them; integer division; of a 1-D blob all values count as outputs.
+    The first axis counts as the outputs and the second as the inputs, whatever the layer uses
+    them for; integer division; all values of a 1-D blob count as outputs.
 
     Args:
-        shape: Of the blob, of any rank above 0.
+        shape: the blob's, of any rank above 0.
         variance_norm: FillerParameter's FAN_IN, FAN_OUT, or AVERAGE of both.
 
     Raises:
-        ShapeError: For a 0-D blob.
+        ShapeError: the blob is 0-D.
     """
     fan_in, fan_out = fans(shape)
     if variance_norm == FillerParameter.AVERAGE:
@@ -97,24 +102,28 @@ def fan(shape: Sequence[int], variance_norm: int) -> np.float32:
 
 
 def fans(shape: Sequence[int]) -> tuple[int, int]:
-    """FAN_IN's and FAN_OUT's count for a blob of this shape.
+    """Return the counts of FAN_IN and FAN_OUT for a blob of this shape.
 
     Raises:
-        ShapeError: For a 0-D blob.
+        ShapeError: the blob is 0-D.
     """
     count = math.prod(shape)
     return count // outputs(shape), count // shape[1] if len(shape) > 1 else count
 
 
 def outputs(shape: Sequence[int]) -> int:
-    """The size of the first axis, which fillers take for the number of outputs."""
+    """Return the size of the first axis, which fillers regard as the number of outputs.
+
+    Raises:
+        ShapeError: the blob is 0-D.
+    """
     if not shape:
         raise ShapeError("axis 0 out of range for 0-D Blob with shape (1)")
     return shape[0]
 
 
 def sigma(shape: Sequence[int], p: FillerParameter) -> np.float32:
-    """The std of an msra filler, 2 / ((1 + a²) n) (He et al. 2015, eq. 15); Caffe's has a = 0."""
+    """Return msra's std, √(2 / ((1 + a²) n)) (He et al. 2015, eq. 15); Caffe's has a = 0."""
     slope = np.float32(p.a)
     with np.errstate(over="ignore"):  # a std of 0 is refused where it is used
         share: np.float32 = (np.float32(1) + slope * slope) * fan(shape, p.variance_norm)
@@ -123,35 +132,35 @@ def sigma(shape: Sequence[int], p: FillerParameter) -> np.float32:
 
 @filler
 def constant(shape: Sequence[int], p: FillerParameter, rng: Rng) -> Floats:
-    """`value` everywhere."""
+    """Fill with `value`."""
     return np.full(math.prod(shape), p.value, np.float32)
 
 
 @filler
 def uniform(shape: Sequence[int], p: FillerParameter, rng: Rng) -> Floats:
-    """U(min, max)."""
+    """Draw from U(min, max)."""
     return rng.uniform(p.min, p.max, math.prod(shape))
 
 
 @filler
 def gaussian(shape: Sequence[int], p: FillerParameter, rng: Rng) -> Floats:
-    """N(mean, std²); with `sparse`, that many inputs of each output on average, the others 0."""
-    most = outputs(shape) if p.sparse != -1 else 0
-    if not -1 <= p.sparse <= most:
-        raise ShapeError(f"filler 'gaussian': sparse {p.sparse} is not within {most} outputs")
+    """Draw from N(mean, std²); with `sparse`, only so many inputs per output on average, else 0."""
+    limit = outputs(shape) if p.sparse != -1 else 0
+    if not -1 <= p.sparse <= limit:
+        raise ShapeError(f"filler 'gaussian': sparse {p.sparse} is not within {limit} outputs")
     data = rng.normal(p.mean, p.std, math.prod(shape))
     if p.sparse == -1:
         return data
-    kept = float(np.float32(p.sparse) / np.float32(most))
+    share = float(np.float32(p.sparse) / np.float32(limit))
     for start in range(0, data.size, _MASKED):
         part = data[start : start + _MASKED]
-        part *= rng.bernoulli(kept, part.size)  # what is dropped keeps its sign: 0 or -0
+        part *= rng.bernoulli(share, part.size)  # a zero keeps the sign: 0 or -0
     return data
 
 
 @filler
 def positive_unitball(shape: Sequence[int], p: FillerParameter, rng: Rng) -> Floats:
-    """U(0, 1), divided so that the values of each output sum to 1, added one after another."""
+    """Draw from U(0, 1), and divide each output's values by their sum, added in order."""
     rows = rng.uniform(0, 1, math.prod(shape)).reshape(outputs(shape), -1)
     step = max(1, _MASKED // rows.shape[1])
     for start in range(0, len(rows), step):
@@ -163,20 +172,20 @@ def positive_unitball(shape: Sequence[int], p: FillerParameter, rng: Rng) -> Flo
 
 @filler
 def xavier(shape: Sequence[int], p: FillerParameter, rng: Rng) -> Floats:
-    """U(-s, s), s = √(3 / n) (Glorot and Bengio 2010)."""
+    """Draw from U(-s, s), s = √(3 / n) (Glorot and Bengio 2010)."""
     scale = float(np.sqrt(np.float32(3) / fan(shape, p.variance_norm)))
     return rng.uniform(-scale, scale, math.prod(shape))
 
 
 @filler
 def msra(shape: Sequence[int], p: FillerParameter, rng: Rng) -> Floats:
-    """N(0, 2 / ((1 + a²) n)) (He et al. 2015, eq. 15)."""
+    """Draw from N(0, 2 / ((1 + a²) n)) (He et al. 2015, eq. 15)."""
     return rng.normal(0, float(sigma(shape, p)), math.prod(shape))
 
 
 @filler
 def bilinear(shape: Sequence[int], p: FillerParameter, rng: Rng) -> Floats:
-    """The kernel of bilinear interpolation in every square of a 4-D blob, for Deconvolution."""
+    """Fill every square of a 4-D blob with a bilinear kernel, for upsampling by Deconvolution."""
     if len(shape) != 4:
         raise ShapeError(f"num_axes() == 4 ({len(shape)} vs. 4): Blob must be 4 dim.")
     height, width = shape[2:]

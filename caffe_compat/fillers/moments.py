@@ -1,4 +1,4 @@
-"""Second moments: of what a filler gives, and of what an activation makes of a normal input."""
+"""Second moments of a filler's values, and of an activation's output for a normal input."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from .. import fillers
 from ..caffe_pb2 import FillerParameter
 from .rng import BoostRng
 
-_FAR = 12  # beyond 12 standard deviations a normal density adds less than float64 resolves
+_FAR = 12  # beyond 12 std a normal density adds less than float64 resolves
 _NODES, _SHARES = np.polynomial.legendre.leggauss(24)
 
 
 def of_activation(
     f: Callable[[npt.NDArray[np.float64]], npt.NDArray[np.floating]], kinks: Iterable[float] = (0,)
 ) -> float:
-    """E[f(z)²] for z ~ N(0, 1), by quadrature to about the precision of `f` itself.
+    """Return E[f(z)²] for z ~ N(0, 1), by quadrature to about the precision of `f` itself.
 
     Gauss-Legendre between the kinks, since Gauss-Hermite, over all of the line at once, converges
     slowly across one.
 
     Args:
         f: the activation, elementwise on a 1-D array.
-        kinks: where its slope jumps.
+        kinks: the points where its slope jumps.
     """
     near = {float(kink) for kink in kinks if abs(kink) < _FAR}
     ends = np.array(sorted(near | {float(n) for n in range(-_FAR, _FAR + 1)}))
@@ -37,14 +37,14 @@ def of_activation(
 
 
 def second_moment(shape: Sequence[int], p: FillerParameter | None) -> float | None:
-    """E[w²] of a value that a filler gives a blob of this shape; None: it has no closed form.
+    """Return E[w²] of a filler's values; None if there is no closed form.
 
     Args:
-        shape: of the blob.
+        shape: the blob's.
         p: the filler; None is zeros.
 
     Raises:
-        CaffeCompatError: what the filler itself would refuse.
+        CaffeCompatError: the filler would refuse the shape or its parameters.
     """
     if p is None:
         return 0.0
@@ -54,8 +54,8 @@ def second_moment(shape: Sequence[int], p: FillerParameter | None) -> float | No
     if p.type == "uniform":
         return (p.min**2 + p.min * p.max + p.max**2) / 3
     if p.type == "gaussian":
-        kept = 1.0 if p.sparse == -1 else p.sparse / fillers.outputs(shape)
-        return kept * (p.mean**2 + p.std**2)
+        share = 1.0 if p.sparse == -1 else p.sparse / fillers.outputs(shape)
+        return share * (p.mean**2 + p.std**2)
     if p.type == "xavier":
         return 1 / float(fillers.fan(shape, p.variance_norm))
     if p.type == "msra":
@@ -63,5 +63,5 @@ def second_moment(shape: Sequence[int], p: FillerParameter | None) -> float | No
     if p.type == "bilinear":
         kernel = fillers.fill(shape, p, BoostRng(0))  # nothing is drawn
         return float(np.mean(np.square(kernel, dtype=np.float64)))
-    # positive_unitball: an output's one value is 1, and several are uniforms over their sum.
+    # positive_unitball: a single value of an output is 1, several are uniforms over their sum.
     return 1.0 if math.prod(shape) == fillers.outputs(shape) else None

@@ -15,9 +15,13 @@ __all__ = ["GENERATIONS", "BoostRng", "FastRng", "Rng", "make_rng"]
 
 
 def make_rng(name: str, seed: int) -> Rng:
-    """The stream of that name: one of `GENERATIONS`, or "fast".
+    """Return a stream by name.
+
+    Args:
+        name: one of `GENERATIONS`, or "fast".
+        seed: 0 to 4294967295.
 
     Raises:
-        ShapeError: For an unknown name, or a seed outside 32 bits.
+        ShapeError: the name is unknown, or the seed is outside 32 bits.
     """
     return FastRng(seed) if name == "fast" else BoostRng(seed, name)

@@ -1,7 +1,7 @@
 """Caffe's own stream, bit for bit, in three generations of Boost.
 
-Blocks of words are drawn one after another and transformed by all cores; numpy releases the
-interpreter's lock for both.
+Blocks of words are drawn in order and transformed on all cores; numpy releases the interpreter's
+lock for both.
 
 Source: Boost.Random 1.40 to 1.90; caffe/src/caffe/util/math_functions.cpp.
 """
@@ -22,14 +22,14 @@ from .ziggurat import LOOKAHEAD, Block, Ziggurat
 GENERATIONS = ("boost-1.64", "boost-1.56", "boost-1.55")
 
 _LAST_BELOW_1 = 2**32 - 129  # the last word that float32 does not round up to 2**32
-_WORDS_PER_NORMAL = 1.04  # what the ziggurat reads on average; it sizes the draws, no more
+_WORDS_PER_NORMAL = 1.04  # the ziggurat's average; it only sizes the draws
 
 
 class BoostRng(Rng):
     """Caffe's stream: the same values and the same position as a Caffe built with Boost.
 
     Args:
-        seed: 0 to 4294967295, as Caffe's `set_random_seed` takes it.
+        seed: 0 to 4294967295, like that of Caffe's `set_random_seed`.
         generation: "boost-1.64" (that and later), "boost-1.56" (to 1.63) or "boost-1.55" (and
             earlier).
     """
@@ -41,10 +41,10 @@ class BoostRng(Rng):
             raise ShapeError(f"unknown stream {generation!r} (known: {known}, fast)")
         self.generation = generation
         self._twister = np.random.RandomState(self.seed)
-        self._spare = np.empty(0, np.uint32)  # drawn from the twister, not yet from this stream
+        self._spare = np.empty(0, np.uint32)  # drawn from the twister, and not yet from this stream
 
     def u32(self, n: int) -> Words:
-        """The next `n` words of the stream."""
+        """Return the next `n` words of the stream."""
         words = np.empty(n, np.uint32)
         self._draw(words)
         return words
@@ -60,7 +60,7 @@ class BoostRng(Rng):
     def _map(
         self, transform: Callable[[Words, Floats], None], last: int, out: Floats, group: int = 1
     ) -> None:
-        """Fill `out`, a word for each value, in whole groups, passing over words above `last`."""
+        """Fill `out`, a word per value, in whole groups, and skip words above `last`."""
         lock, done = threading.Lock(), 0
 
         def work() -> None:
@@ -70,8 +70,8 @@ class BoostRng(Rng):
                 done += part.size
                 words = self.u32(-(-part.size // group) * group)
                 while words.max() > last:
-                    kept = words[words <= last]
-                    words = np.concatenate([kept, self.u32(words.size - kept.size)])
+                    low = words[words <= last]
+                    words = np.concatenate([low, self.u32(words.size - low.size)])
             for start in range(0, part.size, PIECE):
                 transform(words[start : start + PIECE], part[start : start + PIECE])
 
@@ -96,7 +96,7 @@ class BoostRng(Rng):
 
 
 class _ZigguratRun:
-    """One run over blocks of words: as many as should fill `out`, if not always quite."""
+    """One run over as many blocks of words as should fill `out`, which is not certain."""
 
     def __init__(
         self,
@@ -113,22 +113,22 @@ class _ZigguratRun:
         self._ahead = np.empty(LOOKAHEAD, np.uint32)
         draw(self._ahead)
         self._drawing, self._turn = threading.Lock(), threading.Condition()
-        self._drawn = self._settled = self._entry = 0
-        self._failed = False  # some block, so that no other waits for its turn
+        self._drawn = self._finished = self._entry = 0
+        self._failed = False  # whether a block failed, so that no other waits for its turn
         self.done = 0
         self.unread: list[Words] = []
 
     def work(self) -> None:
-        """Take the next block through to its values."""
+        """Turn the next block into values."""
         try:
             with self._drawing:
                 number, words = self._drawn, self._next_words()
                 self._drawn += 1
             block = self._ziggurat.decode(words)
             with self._turn:
-                self._turn.wait_for(lambda: self._settled == number or self._failed)
+                self._turn.wait_for(lambda: self._finished == number or self._failed)
                 room = self._settle(block)
-                self._settled += 1
+                self._finished += 1
                 self._turn.notify_all()
             if room.size:
                 block.write(self._mean, self._std, room)
@@ -148,7 +148,7 @@ class _ZigguratRun:
         return words
 
     def _settle(self, block: Block) -> Floats:
-        """Where the block's values go; what it leaves unread, once `out` is full or at the end."""
+        """Return the space for the block's values, and keep its unread words if it is the last."""
         if self.done == self._out.size:
             self.unread.append(block.words[LOOKAHEAD:])
             return self._out[:0]
@@ -158,7 +158,7 @@ class _ZigguratRun:
         self._entry = leave
         if self.done == self._out.size:
             self.unread.append(block.words[block.end_of(room.size) :])
-        elif self._settled == self.blocks - 1:
+        elif self._finished == self.blocks - 1:
             self.unread.append(block.words[block.words.size - LOOKAHEAD + leave :])
         return room
 
@@ -169,7 +169,7 @@ def _ziggurat(generation: str) -> Ziggurat:
 
 
 def _box_muller(mean: np.float32, std: np.float32, words: Words, x: Floats) -> None:
-    """Two normals from two words (Box and Muller 1958): the cosine, then the sine."""
+    """Compute two normals from two words (Box and Muller 1958): the cosine, then the sine."""
     unit = words.astype(np.float32) * TO_UNIT
     cos, sin = libm.cos_sin(np.float32(2) * np.float32(np.pi) * unit[0::2])
     radius = np.sqrt(np.float32(-2) * libm.log(1 - unit[1::2]))
@@ -180,11 +180,11 @@ def _box_muller(mean: np.float32, std: np.float32, words: Words, x: Floats) -> N
 
 
 class _Interval:
-    """Boost's uniform_real_distribution over [a, nextafter(b)), which Caffe takes to include b."""
+    """Boost's uniform_real_distribution over [a, nextafter(b)), so that Caffe's includes b."""
 
     def __init__(self, a: np.float32, b: np.float32):
         top = np.nextafter(b, np.finfo(np.float32).max)
-        # Where the span would overflow, Boost draws from half the interval and doubles.
+        # If the span would overflow, Boost draws from half the interval and doubles.
         self._twice = bool(float(top) - float(a) > float(np.finfo(np.float32).max))
         half = np.float32(0.5 if self._twice else 1)
         self._a, self._top = a * half, top * half
@@ -203,7 +203,7 @@ class _Interval:
             np.multiply(x, np.float32(2), out=x)
 
     def last_word(self) -> int:
-        """The last word that does not round up to the top, where Boost draws another."""
+        """Return the last word that does not round up to the top; above it Boost draws again."""
         word, x = np.empty(1, np.uint32), np.empty(1, np.float32)
         inside, outside = 0, 2**32
         word[0] = outside - 1

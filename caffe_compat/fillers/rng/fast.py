@@ -1,4 +1,4 @@
-"""A stream that is not Caffe's, for those who want its distributions and not its bits."""
+"""A faster stream with the distributions of Caffe's, and other bits."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class FastRng(Rng):
 
     A call's values depend on the seed, on the calls before, and on nothing else, the number of
     cores included: each block of a call has a stream of its own. Normals are by Box and Muller in
-    float32, so their last bits also depend on which vector instructions numpy finds.
+    float32, so their last bits also depend on numpy's vector instructions.
 
     Args:
         seed: 0 to 4294967295.
@@ -49,7 +49,7 @@ class FastRng(Rng):
         share(work, -(-out.size // BLOCK))
 
     def u32(self, n: int) -> Words:
-        """The next `n` words of the stream."""
+        """Return the next `n` words of the stream."""
         out = np.empty(n, np.uint32)
 
         def copy(words: Words, piece: Words) -> None:

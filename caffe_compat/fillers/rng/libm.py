@@ -1,8 +1,8 @@
-"""float32 exp, log, sin and cos as glibc's libm has them since 2.28, to the last bit.
+"""float32 exp, log, sin and cos of glibc's libm since 2.28, to the last bit.
 
-Boost's distributions call these, and about one value in a hundred is not the one that float64
-would round to. They are short polynomials in float64, which numpy computes alike everywhere; its
-own float32 functions differ by vector unit.
+Boost's distributions call these, and about one value in a hundred differs from the rounded float64
+result. They are short polynomials in float64, which numpy computes alike everywhere; its own
+float32 functions differ by vector unit.
 
 Source: the coefficients and reductions of ARM's optimized-routines (math/expf.c, logf.c, sinf.c),
 checked against glibc over whole ranges of arguments.
@@ -22,7 +22,7 @@ def _hex(text: str) -> list[float]:
 
 _LN2 = _hex("0x1.62e42fefa39efp-1")[0]
 _LOG = _hex("-0x1.00ea348b88334p-2 0x1.5575b0be00b6ap-2 -0x1.ffffef20a4123p-2")
-_LOG_LOWEST = np.uint32(0x3F330000)  # the bits of 0.69921875, where the 16 intervals begin
+_LOG_LOWEST = np.uint32(0x3F330000)  # the bits of 0.69921875, the start of the 16 intervals
 _LOG_INVERSE = np.array(
     _hex(
         "0x1.661ec79f8f3bep+0 0x1.571ed4aaf883dp+0 0x1.49539f0f010bp+0 0x1.3c995b0b80385p+0 "
@@ -50,7 +50,7 @@ _HALF_PI = _hex("0x1.921fb54442d18p+0")[0]
 
 
 def log(x: Floats) -> Floats:
-    """Of positive normal numbers."""
+    """Compute the logarithm of positive normal numbers."""
     bits = x.view(np.uint32)
     offset = bits - _LOG_LOWEST
     interval = ((offset >> 19) & 15).astype(np.intp)
@@ -64,7 +64,7 @@ def log(x: Floats) -> Floats:
 
 
 def exp(x: Floats) -> Floats:
-    """Where the result is a normal number."""
+    """Compute the exponential, for results that are normal numbers."""
     z = x.astype(np.float64) * _PER_LN2
     k = np.rint(z)
     r = z - k
@@ -74,7 +74,7 @@ def exp(x: Floats) -> Floats:
 
 
 def cos_sin(x: Floats) -> tuple[Floats, Floats]:
-    """The cosine and the sine, for 0 <= x < 120."""
+    """Compute the cosine and the sine, for 0 <= x < 120."""
     wide = x.astype(np.float64)
     quarter = ((wide * _PER_HALF_PI).astype(np.int32) + 0x800000) >> 24
     wide -= quarter * _HALF_PI
@@ -82,8 +82,8 @@ def cos_sin(x: Floats) -> tuple[Floats, Floats]:
     x3, x4 = wide * x2, x2 * x2
     sin = wide + x3 * _SIN[0] + (x3 * x2) * (_SIN[1] + x2 * _SIN[2])
     cos = 1 + x2 * _COS[0] + x4 * _COS[1] + (x4 * x2) * (_COS[2] + x2 * _COS[3])
-    odd, turned = quarter & 1 == 1, quarter & 2 == 2
+    odd, negative = quarter & 1 == 1, quarter & 2 == 2
     c, s = np.where(odd, -sin, cos), np.where(odd, cos, sin)
-    np.negative(c, out=c, where=turned)
-    np.negative(s, out=s, where=turned)
+    np.negative(c, out=c, where=negative)
+    np.negative(s, out=s, where=negative)
     return c.astype(np.float32), s.astype(np.float32)

@@ -1,4 +1,4 @@
-"""What fillers draw from: the interface of a random stream, and the cores that transform it."""
+"""The interface of the random streams that fillers draw from, and the work on all cores."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ Words = npt.NDArray[np.uint32]
 Floats = npt.NDArray[np.float32]
 Flags = npt.NDArray[np.bool_]
 
-BLOCK = 1 << 20  # values drawn and transformed at once; even, since some come in pairs
-PIECE = 1 << 16  # of these, how many at a time: the arrays of a piece stay in the L2 cache
+BLOCK = 1 << 20  # values drawn and transformed at once; even, since some are drawn in pairs
+PIECE = 1 << 16  # the number of these at a time, so that their arrays stay in the L2 cache
 TO_UNIT = np.float32(2.0**-32)
 
 
 def cores() -> int:
-    """The number of cores that this process may use."""
+    """Return the number of cores that this process may use."""
     if sys.platform == "linux":
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -42,14 +42,14 @@ def share(work: Callable[[], None], times: int) -> None:
 
 
 class Rng(abc.ABC):
-    """Where fillers draw from. Every draw is float32, and takes `out` to fill or returns new.
+    """A stream of random numbers. Every draw is float32, into `out` or a new array.
 
     Args:
-        seed: 0 to 4294967295, as Caffe's `set_random_seed` takes it.
+        seed: 0 to 4294967295, like that of Caffe's `set_random_seed`.
 
     Raises:
-        ShapeError: For a seed outside these 32 bits, and in the draws wherever Caffe's CHECK
-            would abort: a > b, std not above 0, p outside [0, 1].
+        ShapeError: the seed is outside these 32 bits; or in a draw, where Caffe's CHECK would
+            abort: a > b, std not above 0, p outside [0, 1].
     """
 
     def __init__(self, seed: int):
@@ -58,7 +58,7 @@ class Rng(abc.ABC):
             raise ShapeError(f"seed {seed} is outside 0 to 4294967295")
 
     def uniform(self, a: float, b: float, n: int, out: Floats | None = None) -> Floats:
-        """`n` values from [a, b]."""
+        """Draw `n` values from [a, b]."""
         low, high = np.float32(a), np.float32(b)
         if not low <= high:
             raise ShapeError(f"a <= b ({low:g} vs. {high:g}): a uniform's min is above its max")
@@ -70,7 +70,7 @@ class Rng(abc.ABC):
         return out
 
     def normal(self, mean: float, std: float, n: int, out: Floats | None = None) -> Floats:
-        """`n` values of the normal distribution."""
+        """Draw `n` values from the normal distribution."""
         mu, sigma = np.float32(mean), np.float32(std)
         if not sigma > 0:
             raise ShapeError(f"sigma > 0 ({sigma:g} vs. 0): a gaussian's std must be above 0")
@@ -82,21 +82,21 @@ class Rng(abc.ABC):
         return out
 
     def bernoulli(self, p: float, n: int) -> Flags:
-        """`n` flags, each true with probability `p`."""
+        """Draw `n` flags, each true with probability `p`."""
         probability = np.float32(p)
         if not 0 <= probability <= 1:
             raise ShapeError(f"0 <= p <= 1: a bernoulli's p is {probability:g}")
-        # Like Boost, compare with <= and take nothing from the stream where p is 0.
+        # Like Boost, compare with <=, and take nothing from the stream if p is 0.
         if probability == 0:
             return np.zeros(n, bool)
         return self.u32(n).astype(np.float32) <= probability * np.float32(2**32 - 1)
 
     @abc.abstractmethod
     def u32(self, n: int) -> Words:
-        """The next `n` words of the stream."""
+        """Return the next `n` words of the stream."""
 
     def next_u32(self) -> int:
-        """The next word of the stream."""
+        """Return the next word of the stream."""
         return int(self.u32(1)[0])
 
     @abc.abstractmethod

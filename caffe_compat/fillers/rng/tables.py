@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float32]
 
-# Where the tails begin, such that the layers have equal areas and the last one ends in 0; for the
+# The starts of the tails, such that the layers have equal areas and the last one ends in 0; for the
 # normal also that area (the exponential's is (end + 1) * exp(-end)).
 _NORMAL_END = Decimal("3.44261985589665212142432049146733970434")
 _NORMAL_AREA = Decimal("0.00991256303533646107908569530581016220")
@@ -41,12 +41,12 @@ class Table:
 
     @functools.cached_property
     def width(self) -> Floats:
-        """What each layer narrows by, rounded after the subtraction."""
+        """The decrease in width of each layer, rounded after the subtraction."""
         return (self.x[:-1] - self.x[1:]).astype(np.float32)
 
     @functools.cached_property
     def height(self) -> Floats:
-        """How high each layer is, rounded after the subtraction."""
+        """The height of each layer, rounded after the subtraction."""
         return (self.y[1:] - self.y[:-1]).astype(np.float32)
 
 
@@ -56,7 +56,7 @@ def _table(edges: list[Decimal], heights: list[Decimal]) -> Table:
 
 @functools.cache
 def normal_table() -> Table:
-    """exp(-x²/2) in 128 layers, equal to Boost's literals to the last bit."""
+    """Return exp(-x²/2) in 128 layers, equal to Boost's literals to the last bit."""
     with localcontext() as context:
         context.prec = 36
         end, area = _NORMAL_END, _NORMAL_AREA
@@ -70,7 +70,7 @@ def normal_table() -> Table:
 
 @functools.cache
 def exponential_table() -> Table:
-    """exp(-x) in 256 layers, equal to Boost's literals to the last bit."""
+    """Return exp(-x) in 256 layers, equal to Boost's literals to the last bit."""
     with localcontext() as context:
         context.prec = 36
         end = _EXPONENTIAL_END

@@ -1,12 +1,12 @@
 """Boost's ziggurat: from a stream of 32-bit words to unit normals, a block at a time.
 
-A word settles most normals alone: its low byte picks a sign and one of 128 layers, its upper 24
-bits a position across the layer. About one word in fifty is *slow*: it lies outside the layer's
-safe part and reads more words, to decide on its wedge or to draw from the tail. Which words begin
-a normal therefore depends on every word before, and looks sequential. But what a slow word does,
-and where its reading ends, depends on itself and its successors alone. So a block finds all its
+One word decides most normals: its low byte picks a sign and one of 128 layers, its upper 24 bits a
+position across the layer. About one word in fifty is *slow*: it lies outside the layer's safe part
+and reads more words, to decide on its wedge or to draw from the tail. Whether a word begins a
+normal therefore depends on every word before, which looks sequential. But the effect of a slow
+word, and the end of its reading, depend on itself and its successors only. So a block finds all its
 slow words at once, then follows the short chains in which one reads over the next
-(`Block.settle`, the only step that waits for the previous block), and writes what remains.
+(`Block.settle`, the only step that waits for the previous block), and writes the rest.
 
 float32 throughout, in Boost's order of operations.
 
@@ -30,12 +30,12 @@ _TO_UNIT_24 = np.float32(2.0**-24)
 
 
 def _across(words: Words) -> Floats:
-    """The position in [0, 1) that the upper 24 bits give; exact."""
+    """Return the position in [0, 1) in the upper 24 bits; exact."""
     return (words >> 8).view(np.int32).astype(np.float32) * _TO_UNIT_24
 
 
 def _uniform_01(words: Words, at: Index) -> tuple[Floats, Index]:
-    """Boost's uniform_01<float>, read at each of `at`: the values, and where the readings end."""
+    """Read Boost's uniform_01<float> at each of `at`; return the values and the ends of reading."""
     value = words.take(at).astype(np.float32) * TO_UNIT
     end = at + 1
     while (again := np.flatnonzero(value >= 1)).size:  # rounded up to 1: Boost draws another
@@ -47,7 +47,8 @@ def _uniform_01(words: Words, at: Index) -> tuple[Floats, Index]:
 class Ziggurat:
     """The unit normals of Boost 1.64 and later, or with `early` those of 1.56 to 1.63.
 
-    The early ones try a wedge by the density alone, and take a tail's exponentials by logarithm.
+    The early ones decide on a wedge by the density alone, and draw a tail's exponentials by
+    logarithm.
     """
 
     def __init__(self, *, early: bool = False):
@@ -59,7 +60,7 @@ class Ziggurat:
         self._limit = self._limits(layer)
 
     def _limits(self, layer: Index) -> Words:
-        """For each low byte the first word that is slow, by bisection on Boost's comparison."""
+        """Return the first slow word of each low byte, by bisection on Boost's comparison."""
         low, high = np.zeros(256, np.int64), np.full(256, 1 << 24, np.int64)
         while (unsure := low < high).any():
             middle = (low + high) // 2
@@ -70,17 +71,17 @@ class Ziggurat:
         return (low << 8).astype(np.uint32)  # every layer has slow words, so low < 2**24
 
     def decode(self, words: Words) -> Block:
-        """Find what every slow word does; `words` are a block's own and `LOOKAHEAD` more."""
+        """Find the effect of every slow word; `words` are a block's own and `LOOKAHEAD` more."""
         own = words.size - LOOKAHEAD
         index, limit = np.empty(PIECE, np.intp), np.empty(PIECE, np.uint32)
-        found = []
+        pieces = []
         for start in range(0, own, PIECE):
             piece = words[start : min(start + PIECE, own)]
             i, t = index[: piece.size], limit[: piece.size]
             np.bitwise_and(piece, 255, out=i, casting="unsafe")
             self._limit.take(i, out=t, mode="wrap")  # wrap: faster than clip, and no copy of out
-            found.append(np.flatnonzero(piece >= t) + start)
-        starts = np.concatenate(found)
+            pieces.append(np.flatnonzero(piece >= t) + start)
+        starts = np.concatenate(pieces)
         slow = words.take(starts)
         layer = (slow & 255).astype(np.intp) >> 1
         ends, accepted = self._wedge(words, starts, layer, _across(slow))
@@ -93,9 +94,9 @@ class Ziggurat:
     def _wedge(
         self, words: Words, starts: Index, layer: Index, across: Floats
     ) -> tuple[Index, Flags]:
-        """Where each wedge's reading ends, and whether the point is under the density.
+        """Return the end of each wedge's reading, and whether the point is under the density.
 
-        Boost 1.64 looks at the chord and at the tangent first, which in float32 does not always
+        Boost 1.64 compares with the chord and the tangent first, which in float32 does not always
         decide as the density would. The tangent is above the density where it is concave (x < 1).
         """
         table = self._normal
@@ -114,7 +115,7 @@ class Ziggurat:
         return ends, accepted
 
     def _tail(self, words: Words, starts: Index) -> tuple[Index, Floats]:
-        """Where each tail's reading ends, and its distance from 0.
+        """Return the end of each tail's reading, and its distance from 0.
 
         A tail tries pairs of exponentials, x and y, until 2 y > x². All tails of the block advance
         together, an attempt at one exponential each time.
@@ -122,15 +123,15 @@ class Ziggurat:
         first = self._normal.edge[1]
         ends, value = np.empty_like(starts), np.empty(starts.size, np.float32)
         todo, at = np.arange(starts.size), starts + 1
-        x = np.full(starts.size, np.nan, np.float32)  # NaN: it is x that is being drawn
+        x = np.full(starts.size, np.nan, np.float32)  # NaN: x is drawn next
         shift = np.zeros(starts.size, np.float32)
         while todo.size:
-            drawn, got, at = self._unit_exponential(words, at, shift)
+            variate, got, at = self._unit_exponential(words, at, shift)
             is_y = ~np.isnan(x)
-            done = got & is_y & (2 * drawn > x * x)
+            done = got & is_y & (2 * variate > x * x)
             ends[todo[done]] = at[done]
             value[todo[done]] = x[done] + first
-            x = np.where(got, np.where(is_y, np.float32(np.nan), drawn / first), x)
+            x = np.where(got, np.where(is_y, np.float32(np.nan), variate / first), x)
             left = ~done
             todo, at, x, shift = todo[left], at[left], x[left], shift[left]
         return ends, value
@@ -141,8 +142,8 @@ class Ziggurat:
         """Attempt an exponential variate at each of `at`.
 
         Returns:
-            The variates, which of them came about, and where the reading ended. An attempt past
-            the last layer moves `shift`, in place: the tail of an exponential is one itself.
+            The variates, whether each attempt succeeded, and the ends of reading. An attempt past
+            the last layer changes `shift`, in place: the tail of an exponential is one itself.
         """
         if self._early:
             u, at = _uniform_01(words, at)
@@ -173,7 +174,7 @@ def _under_exponential(table: Table, layer: Index, x: Floats, u: Floats) -> Flag
 
 
 class Block:
-    """A block of words whose slow ones are known; `settle` it, then `write` its normals."""
+    """A block of words with its slow ones known: `settle` it, then `write` its normals."""
 
     def __init__(
         self,
@@ -188,15 +189,15 @@ class Block:
         self.words = words
         self._slope, self._starts, self._ends, self._accepted = slope, starts, ends, accepted
         self._tail, self._tails = tail, tails
-        self._tail_at = np.empty(0, np.intp)  # their places among the normals
+        self._tail_at = np.empty(0, np.intp)  # their indices among the normals
         self._keep = np.ones(words.size, bool)  # whether a normal begins at the word
 
     def _chain(self, entry: int) -> Index:
-        """The slow words, as positions in `starts`, that begin a normal and are not read by one."""
+        """Return the slow words, as indices in `starts`, that begin a normal."""
         starts, ends = self._starts, self._ends
         first = int(np.searchsorted(starts, entry))
-        begins = np.zeros(starts.size + 1, bool)  # one more, for what comes after the block
-        # Whatever came before, a slow word begins a normal if no slow one before it reads so far.
+        begins = np.zeros(starts.size + 1, bool)  # one more, for the words behind the block
+        # A slow word begins a normal, whatever came before, if no slow one before it reads so far.
         begins[first] = True
         reach = np.maximum.accumulate(ends[first:])
         np.greater_equal(starts[first + 1 :], reach[:-1], out=begins[first + 1 : -1])
@@ -208,7 +209,7 @@ class Block:
         return np.flatnonzero(begins[:-1])
 
     def settle(self, entry: int) -> tuple[int, int]:
-        """Follow the reading from the word `entry`, where the previous block's ended.
+        """Follow the reading from the word `entry`, the end of the previous block's.
 
         Returns:
             The number of normals that begin in this block, and the next block's `entry`.
@@ -227,16 +228,16 @@ class Block:
             keep[word] = False
             word += 1
             word, end = word[word < end], end[word < end]
-        # A tail's place among the normals: less the words before it that gave none.
-        taken = ends - starts - accepted
-        forward = starts - entry - (np.cumsum(taken) - taken)
+        # A tail's index among the normals: without the words before it that gave none.
+        lost = ends - starts - accepted
+        forward = starts - entry - (np.cumsum(lost) - lost)
         place = np.searchsorted(chain, self._tail)
         real = np.append(chain, -1)[place] == self._tail
         self._tails, self._tail_at = self._tails[real], forward[place[real]]
         return int(np.count_nonzero(keep[:own])), leave - own
 
     def end_of(self, count: int) -> int:
-        """The word after the last that the first `count` (> 0) normals read."""
+        """Return the word behind the last that the first `count` (> 0) normals read."""
         word = int(np.flatnonzero(self._keep)[count - 1])
         slow = int(np.searchsorted(self._starts, word))
         if slow < self._starts.size and self._starts[slow] == word:
@@ -249,15 +250,15 @@ class Block:
         index, slope = np.empty(PIECE, np.intp), np.empty(PIECE, np.float32)
         for start in range(0, own, PIECE):
             stop = min(start + PIECE, own)
-            kept = self.words[start:stop][self._keep[start:stop]][: out.size - done]
-            i, f, x = index[: kept.size], slope[: kept.size], out[done : done + kept.size]
-            np.bitwise_and(kept, 255, out=i, casting="unsafe")
+            words = self.words[start:stop][self._keep[start:stop]][: out.size - done]
+            i, f, x = index[: words.size], slope[: words.size], out[done : done + words.size]
+            np.bitwise_and(words, 255, out=i, casting="unsafe")
             self._slope.take(i, out=f, mode="wrap")
-            np.right_shift(kept, 8, out=kept)
-            np.copyto(x, kept.view(np.int32), casting="unsafe")  # 24 bits; signed is faster
+            np.right_shift(words, 8, out=words)
+            np.copyto(x, words.view(np.int32), casting="unsafe")  # 24 bits; signed is faster
             np.multiply(x, f, out=x)
             np.multiply(x, std, out=x)
             np.add(x, mean, out=x)
-            done += kept.size
+            done += words.size
         inside = self._tail_at < out.size
         out[self._tail_at[inside]] = self._tails[inside] * std + mean
