@@ -1,4 +1,4 @@
-"""The options that travel together along the line, each group packed once where it comes in."""
+"""The options of the line in three groups, each packed once, at the entrance."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SEED = 1701
 
 @dataclass(frozen=True)
 class Reading:
-    """How a prototxt becomes a graph.
+    """The options of reading a prototxt to a graph.
 
     Attributes:
         phase: TEST or TRAIN; with `level` and `stages` it selects the layers, as Caffe does.
@@ -61,7 +61,7 @@ class Reading:
 
 @dataclass(frozen=True)
 class Filling:
-    """How parameters that no weights file gives are drawn.
+    """The options of drawing the parameters that no weights file has.
 
     Attributes:
         seed: of the random numbers; 0 to 2**32 - 1.
@@ -71,7 +71,7 @@ class Filling:
             prototxt's `a`.
 
     Raises:
-        CaffeCompatError: `slopes` is neither.
+        CaffeCompatError: `slopes` is neither `auto` nor None.
     """
 
     seed: int = SEED
@@ -85,7 +85,7 @@ class Filling:
 
 @dataclass(frozen=True)
 class Onnx:
-    """How a net becomes an ONNX file.
+    """The options of writing a net to an ONNX file.
 
     Attributes:
         opset: the version of ONNX's operators.

@@ -54,7 +54,7 @@ def convert(
     Args:
         prototxt: the net.
         weights_file: a caffemodel or Caffe's HDF5; None: the fillers draw all weights.
-        path: the file to write; what was there stays if this fails.
+        path: the file to write; an old one stays if this fails.
         phase: as for `read`, like all up to `fork`.
         level: NetState's level.
         stages: NetState's stages.
@@ -146,7 +146,7 @@ def load(
     fork: str | None = None,
     slopes: Literal["auto"] | None = None,
 ) -> Net:
-    """Read a net with its weights: those of a file, and the fillers' for layers that it lacks.
+    """Read a net with the weights of a file, and the fillers' for layers that are not in it.
 
     Args:
         prototxt: the net.
@@ -234,7 +234,7 @@ def to_onnx(
 
     Args:
         net: the net with its weights.
-        path: the file to write; what was there stays if this fails.
+        path: the file to write; an old one stays if this fails.
         opset: the version of ONNX's operators.
         weights_as: `inline`, `external` (PATH.data beside it) or `in-place` (the caffemodel
             itself); by default inline below 1.5 GB, external above.
@@ -272,7 +272,7 @@ def upgrade(prototxt: PathLike, path: PathLike) -> None:
     """Rewrite a prototxt of any era in Caffe's current form.
 
     Args:
-        prototxt: the file; all its phases are kept.
+        prototxt: the file; all its phases are written.
         path: the file to write.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What this package adds to a live Caffe: a Python layer, and fillers for a net that is built.
+"""Additions to a live Caffe: a Python layer, and fillers for a net that is built.
 
     layer {
       name: "relu1" type: "Python" bottom: "conv1" top: "conv1"
@@ -9,8 +9,8 @@
       }
     }
 
-Caffe must have been built WITH_PYTHON_LAYER. Of other packages this needs numpy and protobuf alone;
-its messages stand beside pycaffe's own, under another name.
+Caffe must have been built WITH_PYTHON_LAYER. This module needs numpy and protobuf only; its
+messages coexist with pycaffe's own, under another name.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from .types import Array, Shape
 if TYPE_CHECKING:
 
     class _LiveLayer:
-        """What Caffe gives a Python layer."""
+        """The attributes that Caffe gives a Python layer."""
 
         blobs: Any
         param_str: str
@@ -49,24 +49,24 @@ if TYPE_CHECKING:
 else:
     try:
         from caffe import Layer as _LiveLayer
-    except ImportError:  # no Caffe here: whoever drives the layer provides what it would
+    except ImportError:  # without Caffe the caller provides its attributes
         _LiveLayer = object
 
 
 class PReLULayer(_LiveLayer):
     """Caffe's PReLU as a Python layer, its slopes a parameter blob that the solver trains.
 
-    `param_str` takes PReLUParameter's fields, `channel_shared` and `filler` (0.25 everywhere unless
-    given), and `seed`, that of a random filler.
+    `param_str` takes PReLUParameter's fields, `channel_shared` and `filler` (0.25 everywhere by
+    default), and `seed`, that of a random filler.
     """
 
     def setup(self, bottom: Sequence[Any], top: Sequence[Any]) -> None:
-        """Make the slopes, unless the prototxt carried them here.
+        """Fill the slopes, unless they came with the prototxt.
 
         Raises:
-            ParseError: `param_str` says what cannot be read.
-            ShapeError: there is not one bottom and one top, of 2 to 4 axes, or the slopes that are
-                there do not fit it.
+            ParseError: `param_str` cannot be read.
+            ShapeError: there is not one bottom and one top, of 2 to 4 axes, or the slopes do not
+                fit it.
         """
         with _named():
             if (len(bottom), len(top)) != (1, 1):
@@ -81,8 +81,8 @@ class PReLULayer(_LiveLayer):
                 self.blobs.add_blob(*slope.shape)
                 self.blobs[0].data[...] = values
             elif len(self.blobs) != 1 or self.blobs[0].data.size != prod(slope.shape):
-                held = [tuple(blob.data.shape) for blob in self.blobs]
-                raise ShapeError(f"has the blobs {held} where one of {slope.shape} is due")
+                shapes = [tuple(blob.data.shape) for blob in self.blobs]
+                raise ShapeError(f"has the blobs {shapes} instead of one of {slope.shape}")
 
     def reshape(self, bottom: Sequence[Any], top: Sequence[Any]) -> None:
         """Give the top the bottom's shape."""
@@ -96,14 +96,14 @@ class PReLULayer(_LiveLayer):
     def forward(self, bottom: Sequence[Any], top: Sequence[Any]) -> None:
         """Compute the top."""
         x, y = bottom[0].data, top[0].data
-        self._kept = x.copy() if x.ctypes.data == y.ctypes.data else None  # backward needs it
+        self._input = x.copy() if x.ctypes.data == y.ctypes.data else None  # for backward
         y[...] = self._layer.forward(x, self._slope())
 
     def backward(
         self, top: Sequence[Any], propagate_down: Sequence[bool], bottom: Sequence[Any]
     ) -> None:
-        """Add to the slopes' gradient, and compute the bottom's."""
-        x = bottom[0].data if self._kept is None else self._kept
+        """Add to the slopes' gradient, and compute the bottom's gradient."""
+        x = bottom[0].data if self._input is None else self._input
         dx, dslope = self._layer.backward(top[0].diff, x, self._slope())
         diff = self.blobs[0].diff
         np.add(diff, dslope.reshape(diff.shape), out=diff)  # Caffe sums over iter_size passes
@@ -117,7 +117,7 @@ class PReLULayer(_LiveLayer):
 
 @contextmanager
 def _named() -> Iterator[None]:
-    """Say whose error it is; a Python layer in Caffe is not told the layer's name."""
+    """Put the class in front of errors, since Caffe does not give a Python layer its name."""
     try:
         yield
     except CaffeCompatError as error:
@@ -129,10 +129,9 @@ class Filled(NamedTuple):
 
     Attributes:
         layer: the layer's name.
-        place: which of its blobs.
+        place: the blob's index in the layer.
         shape: the blob's.
-        filler: what filled it, as `type: "msra" a: 0.25`; empty for zeros that no filler
-            makes.
+        filler: the filler, as `type: "msra" a: 0.25`; empty for zeros without a filler.
     """
 
     layer: str
@@ -152,23 +151,24 @@ def fill(
     level: int = 0,
     stages: Iterable[str] = (),
 ) -> list[Filled]:
-    """Fill a live net's parameters anew, in place.
+    """Fill a live net's parameters again, in place.
 
     Args:
-        net: a `caffe.Net`, as `solver.net`; anything with `params[name][i].data`. Where it has
-            `blobs` too, they give the shapes that the prototxt leaves open.
-        prototxt: what it was built from; weight fillers may have `a` here, unknown to Caffe.
+        net: a `caffe.Net`, such as `solver.net`; anything with `params[name][i].data`. Its
+            `blobs`, if any, give the shapes that the prototxt leaves open.
+        prototxt: the file that it was built from; here weight fillers may have `a`, unknown to
+            Caffe.
         seed: of the random numbers. With `slopes=None` and no `a`, the weights are those of a
             net that Caffe builds after `caffe.set_random_seed(seed)`.
         slopes: "auto" finds the slope of every msra filler in the net itself, as
             `caffe_compat.load` does; None takes `a` as written.
-        rng: whose random numbers, as `caffe_compat.load` takes it.
-        phase: the one that the net was built for.
-        level: likewise.
-        stages: likewise.
+        rng: whose random numbers, as for `caffe_compat.load`.
+        phase: the phase that the net was built for.
+        level: its level.
+        stages: its stages.
 
     Returns:
-        What was filled, in the order of the layers; a shared blob once.
+        The filled blobs, in the order of the layers; a shared blob once.
 
     Raises:
         WeightsError: the net's parameters are not those of the prototxt; nothing was changed.
@@ -182,13 +182,13 @@ def fill(
     built = build.build(known, _inputs(known, shapes))
     if slopes == "auto":
         built = apply(built, resolve(built))
-    drawn = draw(built, make_rng(rng, seed))
+    filled = draw(built, make_rng(rng, seed))
     live = _live(net.params, built, phase)
     done = []
     for index, node in enumerate(built.nodes):
         for i, blob in enumerate(node.blobs):
             if node.owners[i] == (index, i):
-                live[node.layer.name][i][...] = drawn.arrays[index][i]
+                live[node.layer.name][i][...] = filled.arrays[index][i]
                 done.append(Filled(node.layer.name, i, blob.shape, _say(blob.filler)))
     return done
 
@@ -196,14 +196,14 @@ def fill(
 def _without_strangers(
     selected: NetParameter, params: Mapping[str, Any], shapes: Mapping[str, Shape]
 ) -> NetParameter:
-    """The net with what Python layers make as inputs, where only the live net knows of it."""
-    made: set[str] = set()
+    """Replace Python layers that only the live net knows by inputs of their tops' shapes."""
+    tops: set[str] = set()
     net = NetParameter()
     net.CopyFrom(selected)
     del net.layer[:]
     for layer in selected.layer:
-        new = [top for top in layer.top if top not in made]
-        made.update(new)
+        new = [top for top in layer.top if top not in tops]
+        tops.update(new)
         known = layer.type != "Python" or layer.name in params or _known(layer)
         if known or not shapes.keys() >= set(new):
             net.layer.add().CopyFrom(layer)
@@ -215,7 +215,7 @@ def _without_strangers(
 
 
 def _inputs(net: NetParameter, shapes: Mapping[str, Shape]) -> dict[str, Shape]:
-    """The live net's shapes of what data layers make."""
+    """Return the live net's shapes of the data layers' tops."""
     fed: dict[str, Shape] = {}
     for proto in net.layer:
         layer = _known(proto)
@@ -225,7 +225,7 @@ def _inputs(net: NetParameter, shapes: Mapping[str, Shape]) -> dict[str, Shape]:
 
 
 def _known(proto: LayerParameter) -> Layer | None:
-    """The layer, if this package has it; where it matters that it has not, `build` says so."""
+    """Return the layer, if this package has its type; else `build` refuses it where it matters."""
     try:
         with named(proto):
             return find(proto, registry())(proto)
@@ -234,16 +234,16 @@ def _known(proto: LayerParameter) -> Layer | None:
 
 
 def _say(filler: FillerParameter | None) -> str:
-    """A filler in one line, its type first even where it is the default."""
+    """Return a filler in one line, its type first even if it is the default."""
     if filler is None:
         return ""
-    stated = FillerParameter(type=filler.type)
-    stated.MergeFrom(filler)
-    return str(text_format.MessageToString(stated, as_one_line=True))
+    message = FillerParameter(type=filler.type)
+    message.MergeFrom(filler)
+    return str(text_format.MessageToString(message, as_one_line=True))
 
 
 def _live(params: Mapping[str, Any], built: graph.Graph, phase: str) -> dict[str, list[Array]]:
-    """The live net's arrays by layer, once they are known to be those that the fillers make."""
+    """Return the live net's arrays by layer, checked against the prototxt's blobs."""
     counts = Counter(node.layer.name for node in built.nodes if node.blobs)
     for name, count in counts.items():
         if count > 1:
@@ -251,13 +251,13 @@ def _live(params: Mapping[str, Any], built: graph.Graph, phase: str) -> dict[str
                 f"{count} layers with parameters are named '{name}', and pycaffe "
                 "gives the last one's alone"
             )
-    wanted = {n.layer.name: [blob.shape for blob in n.blobs] for n in built.nodes if n.blobs}
+    shapes = {n.layer.name: [blob.shape for blob in n.blobs] for n in built.nodes if n.blobs}
     live = {name: [blob.data for blob in params[name]] for name in params}
-    for name in [*wanted, *live]:
-        want, have = wanted.get(name), [tuple(array.shape) for array in live.get(name, [])]
-        if want != have:
+    for name in [*shapes, *live]:
+        ours, theirs = shapes.get(name), [tuple(array.shape) for array in live.get(name, [])]
+        if ours != theirs:
             raise WeightsError(
-                f"layer '{name}' has the blobs {want or 'none'} by the prototxt in {phase}, and "
-                f"{have or 'none'} in the net; is it the prototxt and the phase it was built from?"
+                f"layer '{name}' has the blobs {ours or 'none'} by the prototxt in {phase}, and "
+                f"{theirs or 'none'} in the net; is it the prototxt and the phase of the net?"
             )
     return live

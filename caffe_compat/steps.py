@@ -34,7 +34,7 @@ def read(prototxt: PathLike, reading: Reading) -> tuple[NetParameter, Unknown]:
 
     Raises:
         ParseError: the file is no prototxt.
-        UnsupportedError: layers of the phase have types that V1 never had.
+        UnsupportedError: layers of the phase have types outside V1's enum.
     """
     net, skipped = reader.read_net(prototxt, reading.number)
     counted = phase.select_skipped(skipped, net, reading.number, reading.level, reading.stages)
@@ -42,13 +42,13 @@ def read(prototxt: PathLike, reading: Reading) -> tuple[NetParameter, Unknown]:
 
 
 def select(net: NetParameter, reading: Reading) -> NetParameter:
-    """Keep the layers of the phase, with Caffe's Split layers where they are asked for."""
+    """Keep the layers of the phase, and insert Caffe's Split layers if they are asked for."""
     selected = phase.select(net, reading.number, reading.level, reading.stages)
     return insert_splits(selected) if reading.splits else selected
 
 
 def build(net: NetParameter, unknown: Unknown, reading: Reading, stored: Weights | None) -> Graph:
-    """Build the graph; the stored blobs' shapes tell whose layer it is where forks differ.
+    """Build the graph; where forks differ, the stored blobs' shapes tell whose layer it is.
 
     Raises:
         UnsupportedError: the unsupported layer types, all at once, before unknown fields.
@@ -61,7 +61,7 @@ def build(net: NetParameter, unknown: Unknown, reading: Reading, stored: Weights
 
 
 def fill(graph: Graph, stored: Weights | None, drawing: Filling) -> Net:
-    """Give a graph its weights: those of the file, and the fillers' for layers that it lacks.
+    """Give a graph the weights of the file, and the fillers' for layers that are not in it.
 
     Raises:
         WeightsError: the file does not fit the net.
@@ -75,19 +75,19 @@ def fill(graph: Graph, stored: Weights | None, drawing: Filling) -> Net:
     rng = make_rng(drawing.rng, drawing.seed)
     if stored is None:
         net = params.fill(graph, rng)
-        drawn = [node.layer.name for node in graph.nodes]
+        names = [node.layer.name for node in graph.nodes]
     else:
         net, report = params.load(graph, stored, rng)
-        drawn = list(report.left)
-        if drawn:
+        names = list(report.left)
+        if names:
             log.warning(
                 "drawn from their fillers, since they are not in %s: %s",
                 stored.path,
-                ", ".join(drawn),
+                ", ".join(names),
             )
         if report.unused:
             log.info("in %s and not in the net: %s", stored.path, ", ".join(report.unused))
-    if zeros := params.without_filler(graph, drawn):
+    if zeros := params.without_filler(graph, names):
         log.warning("weights are all 0, since there is no weight_filler: %s", ", ".join(zeros))
     return net
 

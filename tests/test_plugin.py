@@ -116,7 +116,9 @@ def test_slopes_carried_by_the_prototxt_stay():
     top.diff[...] = 1
     layer.backward([top], [True], [bottom])
     assert carried.diff.tolist() == [[[[-2, -4]]]]
-    with pytest.raises(ShapeError, match=r"has the blobs \[\(1, 1, 1, 2\)\] where one of \(3,\)"):
+    with pytest.raises(
+        ShapeError, match=r"has the blobs \[\(1, 1, 1, 2\)\] instead of one of \(3,\)"
+    ):
         live("", carried).setup([Blob(1, 3)], [Blob(1)])
 
 

@@ -160,8 +160,8 @@ class _Walk:
         self._current.update({value.blob: value for value in tops[: len(layer.proto.top)]})
         owners = self._sharing.owners(layer, len(self.nodes), blobs)
         weights = _loss_weights(layer, len(tops))
-        stated = zip(tops, layer.proto.loss_weight, strict=False)
-        self._losses.update(value.name for value, weight in stated if weight)
+        own = zip(tops, layer.proto.loss_weight, strict=False)
+        self._losses.update(value.name for value, weight in own if weight)
         return Node(layer, bottoms, tops, blobs, owners, weights)
 
     def _bottoms(self, layer: Layer) -> tuple[Value, ...]:

@@ -95,18 +95,18 @@ class Net:
         return outputs if isinstance(outputs, tuple) else (outputs,)
 
     def _fed(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        wanted = {value.blob: value for value in self.graph.inputs}
+        inputs = {value.blob: value for value in self.graph.inputs}
         for name in feeds:
-            if name not in wanted:
-                raise ShapeError(f"the net has no input '{name}'; its inputs: {', '.join(wanted)}")
-        for name, value in wanted.items():
+            if name not in inputs:
+                raise ShapeError(f"the net has no input '{name}'; its inputs: {', '.join(inputs)}")
+        for name, value in inputs.items():
             if name not in feeds:
                 raise ShapeError(f"input '{name}' {value.shape} is not fed")
             if tuple(feeds[name].shape) != value.shape:
                 raise ShapeError(
                     f"input '{name}' is {value.shape}, and was fed {tuple(feeds[name].shape)}"
                 )
-        return {wanted[name].name: np.asarray(array, np.float32) for name, array in feeds.items()}
+        return {inputs[name].name: np.asarray(array, np.float32) for name, array in feeds.items()}
 
     def backward(
         self, values: Mapping[str, Array], diffs: Mapping[str, Array]

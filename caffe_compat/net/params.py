@@ -37,11 +37,11 @@ def fill(graph: Graph, rng: Rng) -> Net:
     for node in track(graph.nodes, "filling"):
         with node.layer.named():
             shapes = [value.shape for value in node.bottoms]
-            drawn = carried(node) or node.layer.fill(rng, *shapes, blobs=node.blobs)
+            blobs = carried(node) or node.layer.fill(rng, *shapes, blobs=node.blobs)
         for i, (owner, place) in enumerate(node.owners):
-            arrays = drawn if owner == len(params) else params[owner]
-            drawn[i] = arrays[place].reshape(node.blobs[i].shape)
-        params.append(tuple(drawn))
+            owners = blobs if owner == len(params) else params[owner]
+            blobs[i] = owners[place].reshape(node.blobs[i].shape)
+        params.append(tuple(blobs))
     return Net(graph, tuple(params))
 
 
@@ -88,8 +88,8 @@ def load(graph: Graph, weights: Weights, rng: Rng) -> tuple[Net, Report]:
     copied, report = match_weights(graph, weights)
     owned: dict[Place, Array] = {}
     if report.left or any(node.layer.proto.blobs for node in graph.nodes):
-        drawn = fill(graph, rng)
-        owned = {(i, j): a for i, blobs in enumerate(drawn.arrays) for j, a in enumerate(blobs)}
+        net = fill(graph, rng)
+        owned = {(i, j): a for i, blobs in enumerate(net.arrays) for j, a in enumerate(blobs)}
     owned |= copied
     params = tuple(
         tuple(

@@ -10,7 +10,7 @@ from ..caffe_pb2 import FillerParameter, LayerParameter, NetParameter
 from ..errors import ParseError, ShapeError, UnsupportedError
 from ..fillers import sigma
 from ..layers.layer import Blob, named
-from ..prototxt.phase import kept
+from ..prototxt.phase import admits
 from ..prototxt.reader import read_net
 from ..prototxt.upgrade import upgrade
 from ..prototxt.writer import write_text
@@ -37,7 +37,7 @@ def stock(net: NetParameter, graph: Graph, *, fix_decay: bool = False) -> NetPar
     written.CopyFrom(net)
     nodes = iter(graph.nodes)
     for layer in written.layer:
-        node = next(nodes, None) if kept(layer, graph.net.state) else None
+        node = next(nodes, None) if admits(layer, graph.net.state) else None
         if node is not None:
             if node.layer.name != layer.name:
                 raise ShapeError(

@@ -38,7 +38,7 @@ def select(
     new.ClearField("layer")
     new.state.CopyFrom(_state(net, phase, level, stages))
     for layer in net.layer:
-        if kept(layer, new.state):
+        if admits(layer, new.state):
             copy = new.layer.add()
             copy.CopyFrom(layer)
             if not copy.HasField("phase"):
@@ -69,7 +69,7 @@ def select_skipped(
     """
     state = _state(net, phase, level, stages)
     layers = net.layer or net.layers
-    indices = {i for i in range(len(layers)) if kept(layers[i], state)}
+    indices = {i for i in range(len(layers)) if admits(layers[i], state)}
     return [skip for skip in skipped if skip.layer in indices or skip.message == "NetStateRule"]
 
 
@@ -81,8 +81,8 @@ def _state(net: NetParameter, phase: int | Phase, level: int, stages: Collection
     return state
 
 
-def kept(layer: LayerParameter | V1LayerParameter, state: NetState) -> bool:
-    """Return whether a layer's include and exclude rules let it into a net of this state.
+def admits(layer: LayerParameter | V1LayerParameter, state: NetState) -> bool:
+    """Return whether a layer's include and exclude rules admit it to a net of this state.
 
     Raises:
         ParseError: it has rules of both kinds.

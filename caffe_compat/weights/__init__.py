@@ -74,14 +74,14 @@ def read_mean(path: str | os.PathLike[str]) -> NDArray[np.float32]:
     return caffemodel.read_mean(file)
 
 
-def _refuse_foreign(file: Mapped, wanted: str) -> None:
+def _refuse_foreign(file: Mapped, kind: str) -> None:
     """Refuse a file of another known format; protobuf would accept some as empty."""
     begin = file[:1024]
     foreign = foreign_format(begin)
     if not foreign and _is_text(begin):
         foreign = "text (a prototxt?)"
     if foreign:
-        raise WeightsError(f"{file.path}: not a {wanted} but {foreign}")
+        raise WeightsError(f"{file.path}: not a {kind} but {foreign}")
 
 
 def _is_text(begin: bytes) -> bool:
