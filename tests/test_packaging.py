@@ -1,0 +1,34 @@
+"""What is installed agrees with what the code and the written pages claim."""
+
+from __future__ import annotations
+
+import re
+from importlib.metadata import entry_points, metadata, version
+from pathlib import Path
+
+import pytest
+
+import caffe_compat
+from caffe_compat.converters import cli
+
+ROOT = Path(__file__).parents[1]
+PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / ".ci/run"]
+
+
+def test_version_is_stated_once():
+    # An outdated editable install fails too: run `pip install -e .` again.
+    assert version("caffe_compat") == caffe_compat.__version__
+
+
+def test_command():
+    (command,) = entry_points(group="console_scripts", name="caffe-compat")
+    assert command.load() is cli.main
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_extra_that_a_page_installs_exists(page):
+    text = page.read_text(encoding="utf-8")
+    extras = re.findall(r"(?:caffe_compat|['\" ]\.|\.whl\))\[([\w,-]+)\]", text)
+    named = {name for group in extras for name in group.split(",")}
+    assert named <= set(metadata("caffe_compat").get_all("Provides-Extra"))
+    assert page.name != "README.md" or {"cpu", "gpu", "test"} <= named
