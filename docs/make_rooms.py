@@ -65,7 +65,10 @@ def imports() -> Iterator[Import]:
 
 def _modules() -> Iterator[tuple[str, Path]]:
     """Yield each module's dotted name and file."""
-    for folder, package in (("caffe_compat", "caffe_compat"), ("converters", "caffe_compat.converters")):
+    for folder, package in (
+        ("caffe_compat", "caffe_compat"),
+        ("converters", "caffe_compat.converters"),
+    ):
         for path in sorted((ROOT / folder).rglob("*.py")):
             parts = path.relative_to(ROOT / folder).with_suffix("").parts
             inner = parts[:-1] if parts[-1] == "__init__" else parts

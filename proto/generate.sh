@@ -1,5 +1,5 @@
 #!/bin/sh
-# Regenerates caffe_compat/caffe_pb2.py and .pyi from proto/caffe.proto. Needs grpcio-tools==1.62.3
+# Regenerate caffe_compat/caffe_pb2.py and .pyi from proto/caffe.proto. Needs grpcio-tools==1.62.3
 # in the Python named by $PYTHON (default: python); see README.md.
 set -eu
 cd "$(dirname "$0")/.."
