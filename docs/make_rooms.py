@@ -24,6 +24,8 @@ FLOORS = (
     ("layers",),
     ("net",),
     ("plugin", "onnx"),
+    ("options",),
+    ("steps",),
     ("pipeline",),
     ("runtime", "torch"),
     ("images", "data"),

@@ -1,4 +1,4 @@
-"""The rooms: imports point downward, no module is part of a circle, heavy packages stay in place."""
+"""The rooms: imports point downward and in no circle, and heavy packages stay in their rooms."""
 
 from __future__ import annotations
 

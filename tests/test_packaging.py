@@ -7,9 +7,9 @@ from importlib.metadata import entry_points, metadata, version
 from pathlib import Path
 
 import pytest
+from caffe_compat.converters import cli
 
 import caffe_compat
-from caffe_compat.converters import cli
 
 ROOT = Path(__file__).parents[1]
 PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / ".ci/run"]
