@@ -1,13 +1,13 @@
 """Time and memory of loading and converting a VGG-16-shaped caffemodel, as ratios in one run.
 
-    python benchmarks/convert.py [--quick]
+    python benchmarks/convert.py [--quick] [--only load|convert]
 
-The model is made here, with seeded random weights. Every measurement is a process of its own.
-Of loading: wall time of the work without imports, and the most memory that it added to what the
-imports took. Of the command `caffe-compat`: wall time with the interpreter's start, and all the
-memory; its peer is `cp` of the same file, which is in the cache. What it takes for a net of one
-ReLU, the start-up, is allowed beside the multiples of `cp`. The package must be installed; its
-bytecode is kept in a folder of the benchmark's, as an installed package has it.
+The model has seeded random weights. Every measurement is a process of its own. For loading, it is
+the wall time of the work without imports, and the max memory that the work adds to the imports'.
+For the command `caffe-compat`, it is the wall time with the interpreter's start, and all memory.
+The command's peer is `cp` of the same file, which is in the cache; the limits add the start-up (the
+time of a net of one ReLU) to a multiple of `cp`. The package must be installed. Its bytecode is in
+a temporary folder, so that the command starts as an installed package does.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ SIZES = (740, 1940, 4096)  # fc6 and fc7: 1x, 2x, 4x the bytes; the last is VGG-
 
 LIMITS = {"time": 0.02, "memory": 0.05}
 
-# What a child process runs; `path` is the model's. Each leaves what it loaded in `loaded`.
+# The work of a child process; `path` is the model's. `loaded` keeps the weights alive.
 OURS = """
 from caffe_compat import weights
 def work(path):
@@ -73,27 +73,27 @@ print(json.dumps([seconds, frame.peak_memory() - before]))
 """
 
 
-# What a child process runs that is the command; the last thing it says is its memory.
+# A child process that runs the command and prints its memory last.
 COMMAND = """
 import atexit, sys
-def tell():
+def print_memory():
     with open("/proc/self/status") as status:
         sys.stderr.write(next(line for line in status if line.startswith("VmHWM")).split()[1])
-atexit.register(tell)
+atexit.register(print_memory)
 from caffe_compat.converters.cli import main
 main()
 """
 
 
 class Cost(NamedTuple):
-    """What a piece of work took: wall time in seconds, memory in bytes."""
+    """The cost of a piece of work: wall time in seconds, memory in bytes."""
 
     seconds: float
     memory: int
 
 
 def peak_memory() -> int:
-    """The most resident memory that this process has had, in bytes."""
+    """Return this process's max resident memory, in bytes."""
     status = Path("/proc/self/status")
     if status.exists():  # ru_maxrss would count the parent's memory from before exec
         (line,) = (s for s in status.read_text().splitlines() if s.startswith("VmHWM"))
@@ -103,19 +103,19 @@ def peak_memory() -> int:
 
 
 def measure(work: str, path: Path, repeat: int = 1) -> Cost:
-    """Runs `work` in processes of its own; the least time and the most memory of them."""
+    """Run `work` in processes of its own; return the min time and the max memory."""
     root = Path(__file__).parents[1]
     command = [sys.executable, "-c", work + FRAME, str(path)]
     env = {**os.environ, "PYTHONPATH": str(root)}
     costs = []
     for _ in range(repeat):
-        done = subprocess.run(command, stdout=subprocess.PIPE, check=True, cwd=root, env=env)
-        costs.append(Cost(*json.loads(done.stdout)))
+        child = subprocess.run(command, stdout=subprocess.PIPE, check=True, cwd=root, env=env)
+        costs.append(Cost(*json.loads(child.stdout)))
     return Cost(min(c.seconds for c in costs), max(c.memory for c in costs))
 
 
 def vgg16(hidden: int = 4096) -> NetParameter:
-    """VGG-16 (Simonyan and Zisserman 2014, configuration D) for one 3 x 224 x 224 picture."""
+    """Return VGG-16 (Simonyan and Zisserman 2014, configuration D) for one 3x224x224 image."""
     net = NetParameter(name="VGG-16")
     net.layer.add(name="data", type="Input", top=["data"]).input_param.shape.add(
         dim=[1, 3, 224, 224]
@@ -149,7 +149,7 @@ def _activate(net: NetParameter, layer: LayerParameter, relu: str) -> str:
 
 
 def make_model(folder: Path, hidden: int) -> Path:
-    """Writes `net.prototxt` and `net.caffemodel`; returns the latter's path."""
+    """Write `net.prototxt` and `net.caffemodel`; return the latter's path."""
     net = vgg16(hidden)
     rng = np.random.default_rng(0)
     channels = 3
@@ -170,7 +170,7 @@ def make_model(folder: Path, hidden: int) -> Path:
 
 
 def show(label: str, cost: Cost, peer: Cost | None = None) -> None:
-    """Prints one row: time, memory, and the ratios to a peer's."""
+    """Print one row: time, memory, and the ratios to a peer's."""
     row = f"{label:28} {1e3 * cost.seconds:10.1f} ms {cost.memory / 1e6:10.1f} MB"
     if peer:
         time, memory = cost.seconds / peer.seconds, cost.memory / peer.memory
@@ -179,7 +179,7 @@ def show(label: str, cost: Cost, peer: Cost | None = None) -> None:
 
 
 def load(path: Path) -> bool:
-    """Compares the mapped reading with protobuf's; whether the limits are kept."""
+    """Compare the mapped reading with protobuf's; return whether the limits are kept."""
     print(f"load, {path.stat().st_size / 1e6:.0f} MB")
     peer = measure(PROTOBUF, path)
     show("  ParseFromString + array", peer)
@@ -196,40 +196,40 @@ def load(path: Path) -> bool:
 
 
 def caffe_compat(*arguments: str | Path, folder: Path, bytecode: Path) -> Cost:
-    """Runs the command once, as if typed in that folder."""
+    """Run the command once in that folder."""
     env = {**os.environ, "PYTHONPYCACHEPREFIX": str(bytecode)}
     env.pop("PYTHONDONTWRITEBYTECODE", None)
     command = [sys.executable, "-c", COMMAND, *map(str, arguments)]
     start = time.perf_counter()
-    done = subprocess.run(command, capture_output=True, text=True, cwd=folder, env=env)
+    child = subprocess.run(command, capture_output=True, text=True, cwd=folder, env=env)
     seconds = time.perf_counter() - start
-    if done.returncode:
-        raise SystemExit(done.stderr)
-    return Cost(seconds, int(done.stderr.splitlines()[-1]) * 1024)
+    if child.returncode:
+        raise SystemExit(child.stderr)
+    return Cost(seconds, int(child.stderr.splitlines()[-1]) * 1024)
 
 
 def copy(path: Path) -> Cost:
-    """Runs `cp` once."""
+    """Run `cp` once."""
     start = time.perf_counter()
     subprocess.run(["cp", path, path.with_name("copy")], check=True)
     return Cost(time.perf_counter() - start, 0)
 
 
 def best(runs: Sequence[Callable[[], Cost]], folder: Path, repeat: int = 5) -> list[Cost]:
-    """Of each piece of work the least time and the most memory; they take turns."""
+    """Run each piece of work in turn; return the min time and the max memory of each."""
     keep = set(folder.iterdir())
     costs: list[list[Cost]] = [[] for _ in runs]
     for _ in range(repeat):
         for run, own in zip(runs, costs, strict=True):
-            os.sync()  # so that no one waits for what another left to be written
+            os.sync()  # so that no run waits for the writes of another
             own.append(run())
-            for made in set(folder.iterdir()) - keep:
-                made.unlink()
+            for output in set(folder.iterdir()) - keep:
+                output.unlink()
     return [Cost(min(c.seconds for c in own), max(c.memory for c in own)) for own in costs]
 
 
 def convert(path: Path, bytecode: Path, *, judge: bool) -> bool:
-    """Compares `convert` in its three forms, and `show`, with `cp`; whether the limits are kept."""
+    """Compare `convert` in its three forms, and `show`, with `cp`; return if limits are kept."""
     size, folder = path.stat().st_size, path.parent
     (folder / "none.prototxt").write_text(
         'layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 1 } } }'
@@ -245,7 +245,7 @@ def convert(path: Path, bytecode: Path, *, judge: bool) -> bool:
         )
 
     start = command("convert", "none.prototxt", "-o", "out.onnx")
-    for first in (start, form("in-place")):  # leaves the bytecode
+    for first in (start, form("in-place")):  # writes the bytecode
         first()
     start_up, shown, in_place, external, inline, cp = best(
         [
@@ -283,7 +283,7 @@ def convert(path: Path, bytecode: Path, *, judge: bool) -> bool:
 
 
 def main() -> int:
-    """Runs all parts; status 1 when a limit is missed."""
+    """Run all parts; return status 1 if a limit is missed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="a quarter of the size only")
     parser.add_argument("--only", choices=("load", "convert"), help="one part only")

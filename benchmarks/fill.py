@@ -1,7 +1,8 @@
-"""The time and the memory of drawing VGG-16's 138 million weights, against torch in one run.
+"""Time and memory of drawing VGG-16's 138 million weights, against torch in one run.
 
-Each round times every contender once, so that all see the same machine; ratios are of the best
-rounds. Into arrays that exist, as `torch.nn.init.kaiming_normal_` works, and into new ones.
+Each round times every contender once, so that all see the same machine; the ratios are of the best
+rounds. Each contender fills arrays that exist, as `torch.nn.init.kaiming_normal_` does, and new
+ones.
 
     python benchmarks/fill.py [--rounds 5]
 """
@@ -49,11 +50,11 @@ print((peak() - before) * unit / sum(blob.nbytes for blob in blobs))
 
 
 def torch_contenders() -> dict[str, Callable[[], object]]:
-    """PyTorch over the same shapes, in both manners; nothing, said aloud, where it is missing."""
+    """Return PyTorch over the same shapes, in both ways; nothing, with a note, without torch."""
     try:
         import torch
     except ImportError:
-        print("torch is not installed, so there are no ratios; for them: pip install torch==2.13.0")
+        print("torch is not installed, so there are no ratios: pip install torch==2.13.0")
         return {}
     init = torch.nn.init.kaiming_normal_
     blobs = [torch.zeros(shape) for shape in SHAPES]
@@ -64,7 +65,7 @@ def torch_contenders() -> dict[str, Callable[[], object]]:
 
 
 def contenders() -> dict[str, Callable[[], object]]:
-    """Every stream of ours, in both manners."""
+    """Return this package's streams, in both ways."""
     blobs = [np.zeros(math.prod(shape), np.float32) for shape in SHAPES]
     stds = [float(fillers.sigma(shape, MSRA)) for shape in SHAPES]
 
@@ -85,7 +86,10 @@ def contenders() -> dict[str, Callable[[], object]]:
 
 
 def print_peaks() -> None:
-    """In processes of their own, before this one grows: a child starts from its parent's peak."""
+    """Print the max memory of child processes.
+
+    This runs before the other parts, because a child's peak starts at its parent's.
+    """
     if sys.platform == "win32":
         print("no peak of memory: Windows lacks getrusage")
         return

@@ -1,20 +1,21 @@
-"""Nets on a GPU beside this machine's CPU, and how much of what the card can do they use.
+"""Nets on a GPU, against this machine's CPU and the card's own rates.
 
     python benchmarks/gpu.py [--nets lenet,vgg16] [--batches 1,16] [--device cuda[:N]]
 
-Prints for each net, of the medians of one run:
+For each net the script prints, from the medians of one run:
   CPU, GPU   time per image, from numpy to numpy; on the GPU through Session's bound buffers
-  transfer   the share of the GPU's time that goes when inputs and outputs stay on the card
-  matmul     of what is left, FLOP/s as a share of the card's own at one large MatMul, same dtype
-  memory     likewise bytes/s as a share of the card's own at a copy: of Conv, ConvTranspose, Gemm
-             and MatMul the weights, inputs and outputs, each once; caches can take it above 100%
-  host       the bytes that cross over, at the card's measured rates, as a share of the transfer
-The card's rates come first, measured in the same run through the same onnxruntime: TF32 is off, as
-in Session. infer.py runs this by itself where onnxruntime has CUDA.
+  transfer   the share of the GPU's time that is saved if inputs and outputs stay on the card
+  matmul     FLOP/s without transfer, as a share of the card's own at one large MatMul, same dtype
+  memory     bytes/s without transfer, as a share of the card's own at a copy; counts the weights,
+             inputs and outputs of Conv, ConvTranspose, Gemm and MatMul once, so that caches can
+             raise it above 100%
+  host       the time of the transferred bytes at the card's measured rates, as a share of transfer
+The card's rates are measured first, in the same run through the same onnxruntime. TF32 is off, as
+in Session. infer.py runs this script if onnxruntime has CUDA.
 
-Not yet run on a GPU: none was there when it was written. With --device cpu the same code runs on
-the CPU's provider, as its tests do. There "transfer" says little: nothing crosses over, and
-Session, but not the bound run, rewrites some nets for the CPU, so that it can fall below 0.
+With --device cpu the same code runs on the CPU's provider, as in its tests. There "transfer" is
+meaningless: nothing is transferred, and Session rewrites some nets for the CPU while the bound run
+does not, so that it can be below 0. The script has not been run on a GPU yet.
 """
 
 from __future__ import annotations
@@ -42,14 +43,14 @@ FLOAT = onnx.TensorProto.FLOAT
 
 
 class Work(NamedTuple):
-    """What a net's products take: floating-point operations, and bytes read and written."""
+    """The work of a net's products: floating-point operations, and bytes read and written."""
 
     flops: int
     bytes: int
 
 
 class Rates(NamedTuple):
-    """What a device reaches: FLOP/s of a MatMul and of a Conv; bytes/s on it, to it, from it."""
+    """A device's rates: FLOP/s of a MatMul and of a Conv; bytes/s on it, to it, from it."""
 
     matmul: float
     conv: float
@@ -59,7 +60,7 @@ class Rates(NamedTuple):
 
 
 class Times(NamedTuple):
-    """Seconds of a run: on the CPU, on the device from numpy to numpy, and without the crossing."""
+    """Seconds of a run: on the CPU, on the device from numpy to numpy, and without transfer."""
 
     cpu: float
     whole: float
@@ -67,7 +68,7 @@ class Times(NamedTuple):
 
 
 class Shares(NamedTuple):
-    """Fractions, as the module says; `host` is None where no time is left for the crossing."""
+    """The fractions of the module's docstring; `host` is None without a time of transfer."""
 
     transfer: float
     matmul: float
@@ -76,7 +77,10 @@ class Shares(NamedTuple):
 
 
 def count(model: onnx.ModelProto) -> Work:
-    """The work of a model of fixed shapes; a multiplication and an addition are two operations."""
+    """Return the work of a model of fixed shapes.
+
+    A multiplication and an addition are two operations.
+    """
     graph = onnx.shape_inference.infer_shapes(model, strict_mode=True).graph
     values = (*graph.input, *graph.output, *graph.value_info)
     shapes = {v.name: tuple(d.dim_value for d in v.type.tensor_type.shape.dim) for v in values}
@@ -86,7 +90,7 @@ def count(model: onnx.ModelProto) -> Work:
         if node.op_type not in ("Conv", "ConvTranspose", "Gemm", "MatMul"):
             continue
         x, w, y = (shapes[name] for name in (*node.input[:2], node.output[0]))
-        # How many products there are: for each output, or for each input where it is spread out.
+        # Products for each output, or for each input of a ConvTranspose.
         if node.op_type == "Conv":
             products = prod(y) * prod(w[1:])
         elif node.op_type == "ConvTranspose":
@@ -100,7 +104,7 @@ def count(model: onnx.ModelProto) -> Work:
 
 
 def shares(times: Times, work: Work, rates: Rates, sent: int, fetched: int) -> Shares:
-    """What the times say.
+    """Return the shares that follow from the times.
 
     Args:
         times: of the net.
@@ -109,18 +113,18 @@ def shares(times: Times, work: Work, rates: Rates, sent: int, fetched: int) -> S
         sent: bytes of the inputs.
         fetched: bytes of the outputs.
     """
-    crossing = times.whole - times.bound
+    transfer = times.whole - times.bound
     ideal = sent / rates.up + fetched / rates.down
     return Shares(
-        crossing / times.whole,
+        transfer / times.whole,
         work.flops / times.bound / rates.matmul,
         work.bytes / times.bound / rates.memory,
-        ideal / crossing if crossing > 0 else None,
+        ideal / transfer if transfer > 0 else None,
     )
 
 
 def median(run: Callable[[], Any], seconds: float) -> float:
-    """Seconds of a run, after one that is not counted."""
+    """Return the median seconds of a run, after one that is not counted."""
     run()
     spent: list[float] = []
     while len(spent) < 3 or sum(spent) < seconds:
@@ -131,7 +135,7 @@ def median(run: Callable[[], Any], seconds: float) -> float:
 
 
 def bind(model: str | bytes, device: Device, feeds: dict[str, np.ndarray]) -> Callable[[], None]:
-    """A run whose inputs and outputs are on the device before and after it."""
+    """Return a run whose inputs and outputs are on the device before and after it."""
     session = ort.InferenceSession(model, providers=list(device.providers))
     if device.provider not in session.get_providers():
         raise SystemExit(f"{device.name}: onnxruntime could not start {device.provider}")
@@ -151,10 +155,10 @@ def bind(model: str | bytes, device: Device, feeds: dict[str, np.ndarray]) -> Ca
 
 
 def measure_rates(device: Device, size: int, seconds: float) -> Rates:
-    """The device's rates.
+    """Measure the device's rates.
 
     Args:
-        device: what to measure.
+        device: the device.
         size: the side of the square matrices; a whole multiple of 16.
         seconds: to spend on each rate.
     """
@@ -166,15 +170,15 @@ def measure_rates(device: Device, size: int, seconds: float) -> Rates:
     kernels = np.ones((channels, channels, 3, 3), np.float32)
     conv = single("Conv", maps, maps, kernels, pads=[1, 1, 1, 1])
 
-    def took(model: onnx.ModelProto, x: np.ndarray) -> float:
+    def duration(model: onnx.ModelProto, x: np.ndarray) -> float:
         return median(bind(model.SerializeToString(), device, {"x": x}), seconds)
 
     place = ("cuda" if device.on_gpu else "cpu", device.index)
     there = ort.OrtValue.ortvalue_from_numpy(x.copy(), *place)
     return Rates(
-        count(matmul).flops / took(matmul, x),
-        count(conv).flops / took(conv, np.ones(maps, np.float32)),
-        2 * x.nbytes / took(single("Neg", square, square), x),
+        count(matmul).flops / duration(matmul, x),
+        count(conv).flops / duration(conv, np.ones(maps, np.float32)),
+        2 * x.nbytes / duration(single("Neg", square, square), x),
         x.nbytes / median(lambda: there.update_inplace(x), seconds),
         x.nbytes / median(lambda: np.array(there.numpy()), seconds),  # as Session fetches it
     )
@@ -183,7 +187,7 @@ def measure_rates(device: Device, size: int, seconds: float) -> Rates:
 def single(
     kind: str, x: tuple[int, ...], y: tuple[int, ...], *weights: np.ndarray, **attributes: Any
 ) -> onnx.ModelProto:
-    """A model of one node, from x to y."""
+    """Return a model of one node, from x to y."""
     names = [f"w{i}" for i in range(len(weights))]
     graph = helper.make_graph(
         [helper.make_node(kind, ["x", *names], ["y"], **attributes)],
@@ -196,22 +200,22 @@ def single(
 
 
 def measure(path: Path, device: Device, x: np.ndarray, seconds: float) -> tuple[Times, int]:
-    """A net's times, and the bytes of its outputs; stops where CPU and device disagree."""
+    """Return a net's times and the bytes of its outputs; stop if CPU and device disagree."""
     with Session(path, "cpu") as near, Session(path, device.name) as far:
         (name,) = near.inputs
         feeds = {name: x}
-        made, wanted = far.run(feeds), near.run(feeds)
-        for output, array in wanted.items():
-            if not np.allclose(made[output], array, 1e-3, 1e-3 * float(np.abs(array).max())):
-                raise SystemExit(f"{path}: the device's answer in {output} is not the CPU's")
+        outputs, expected = far.run(feeds), near.run(feeds)
+        for name, array in expected.items():
+            if not np.allclose(outputs[name], array, 1e-3, 1e-3 * float(np.abs(array).max())):
+                raise SystemExit(f"{path}: the device's output {name} is not the CPU's")
         cpu = median(lambda: near.run(feeds), seconds)
         whole = median(lambda: far.run(feeds), seconds)
     bound = median(bind(str(path), device, feeds), seconds)
-    return Times(cpu, whole, bound), sum(array.nbytes for array in made.values())
+    return Times(cpu, whole, bound), sum(array.nbytes for array in outputs.values())
 
 
 def row(name: str, batch: int, times: Times, part: Shares) -> str:
-    """A line of the table."""
+    """Return a line of the table."""
     cpu, gpu = (1e3 * seconds / batch for seconds in (times.cpu, times.whole))
     host = "    -" if part.host is None else f"{part.host:5.0%}"
     return (
@@ -221,7 +225,7 @@ def row(name: str, batch: int, times: Times, part: Shares) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Prints the rates and a row for each net."""
+    """Print the rates and a row for each net."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--nets", default=",".join(NETS), help="some of " + ", ".join(NETS))
     parser.add_argument("--batches", default="1,16")
@@ -242,9 +246,9 @@ def main(arguments: list[str] | None = None) -> int:
     )
     for name in options.nets.split(","):
         for batch in map(int, options.batches.split(",")):
-            with tempfile.TemporaryDirectory() as made:
-                make_net(name, batch, Path(made))
-                path, x = Path(made, "net.onnx"), np.load(Path(made, "input.npy"))
+            with tempfile.TemporaryDirectory() as folder:
+                make_net(name, batch, Path(folder))
+                path, x = Path(folder, "net.onnx"), np.load(Path(folder, "input.npy"))
                 times, fetched = measure(path, device, x, options.seconds)
                 part = shares(times, count(onnx.load(path)), rates, x.nbytes, fetched)
             print(row(name, batch, times, part), flush=True)

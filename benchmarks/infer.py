@@ -1,14 +1,14 @@
-"""Time of onnxruntime on our ONNX beside OpenCV 4.14 on the same prototxt and caffemodel.
+"""Time of onnxruntime on our ONNX file, against OpenCV 4 on the same prototxt and caffemodel.
 
     python benchmarks/infer.py [--nets lenet,vgg16] [--batches 1,16] [--device cpu|cuda]
 
-Of each net two times: a warm run, and from the files on disk to the first answer without the
-imports. The two take turns, every turn a process of its own that opens, runs once and then runs
-warm; medians are compared, of the same machine in the same minutes, each with as many threads as it
-takes by itself. Weights are drawn here: msra, and 1 for the variances. OpenCV gets an environment
-of its own, by venv and pip (or --opencv PYTHON, one that is there). With --device cuda only ours is
-on the GPU, since pip's OpenCV has none. Where onnxruntime has CUDA, gpu.py's table follows: the GPU
-beside the CPU. Status 1 where a median is above OpenCV's.
+Each net is timed twice: a warm run, and from the files on disk to the first output, without the
+imports. The two engines take turns. Every turn is a process of its own that opens the net, runs it
+once and then runs it warm, with the engine's own number of threads; the medians are compared. The
+weights are drawn by msra, and variances are 1. OpenCV is installed into an environment of its own
+by venv and pip, unless --opencv PYTHON names one. With --device cuda only onnxruntime uses the GPU,
+since pip's OpenCV cannot. If onnxruntime has CUDA, gpu.py's table follows. The exit status is 1 if
+a median is above OpenCV's.
 """
 
 from __future__ import annotations
@@ -47,7 +47,8 @@ NETS = {
 }
 OPENCV = "opencv-python-headless<5"
 
-# What the children run: both find `folder` and `device`, and leave `run`, a function of the input.
+# The children's code: with `folder` and `device` it defines `open`, which returns a function of the
+# input.
 OURS = """
 import onnxruntime
 from caffe_compat import Session
@@ -73,20 +74,20 @@ x = np.load(folder + "/input.npy")
 {engine}
 start = time.perf_counter()
 run = open()
-made = run(x)
+outputs = run(x)
 cold = time.perf_counter() - start
 warm = []
 while len(warm) < 3 or sum(warm) < seconds:
     start = time.perf_counter()
     run(x)
     warm.append(time.perf_counter() - start)
-made = sorted((a.shape, float(np.abs(a).sum())) for a in made)
-print(json.dumps([cold, sorted(warm)[len(warm) // 2], [total for _, total in made]]))
+sums = sorted((a.shape, float(np.abs(a).sum())) for a in outputs)
+print(json.dumps([cold, sorted(warm)[len(warm) // 2], [total for _, total in sums]]))
 """
 
 
 class Times(NamedTuple):
-    """Seconds from the files to the first answer, and of a warm run; the outputs' sums."""
+    """Seconds from the files to the first output, and of a warm run; the outputs' sums."""
 
     cold: float
     warm: float
@@ -94,7 +95,7 @@ class Times(NamedTuple):
 
 
 def make_net(name: str, batch: int, folder: Path) -> None:
-    """Writes net.prototxt, net.caffemodel, net.onnx and input.npy."""
+    """Write net.prototxt, net.caffemodel, net.onnx and input.npy."""
     message, _ = reader.read_net(NETS[name] / "net.prototxt")
     message = select(upgrade(message), TEST)
     for layer in message.layer:
@@ -118,28 +119,28 @@ def _draw(*params: NetParameter) -> None:
 
 
 def _with_variances(net: Net) -> Net:
-    """The net with the statistics of its BatchNorm layers at 0 and 1, where fillers leave 0."""
+    """Return the net with BatchNorm variances of 1, which the fillers leave at 0."""
     ones = tuple(
-        (held[0], np.ones_like(held[1]), np.ones_like(held[2]))
+        (arrays[0], np.ones_like(arrays[1]), np.ones_like(arrays[2]))
         if node.layer.proto.type == "BatchNorm"
-        else held
-        for node, held in zip(net.graph.nodes, net.arrays, strict=True)
+        else arrays
+        for node, arrays in zip(net.graph.nodes, net.arrays, strict=True)
     )
     return replace(net, arrays=ones)
 
 
 def measure(python: Path, engine: str, folder: Path, device: str, seconds: float) -> Times:
-    """One turn: a process that opens the net, runs it once, and runs it warm."""
+    """Run one turn: a process that opens the net, runs it once, and runs it warm."""
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [python, "-c", FRAME.format(engine=engine), folder, device, str(seconds)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, check=True, env=env)
-    return Times(*json.loads(done.stdout))
+    child = subprocess.run(command, stdout=subprocess.PIPE, check=True, env=env)
+    return Times(*json.loads(child.stdout))
 
 
 def compare(name: str, batch: int, opencv: Path, options: argparse.Namespace) -> bool:
-    """Prints a net's row; whether ours took no longer than OpenCV in either time."""
-    with tempfile.TemporaryDirectory() as made:
-        folder = Path(made)
+    """Print a net's row; return whether neither time is above OpenCV's."""
+    with tempfile.TemporaryDirectory() as path:
+        folder = Path(path)
         make_net(name, batch, folder)
         turns = [
             (
@@ -151,7 +152,7 @@ def compare(name: str, batch: int, opencv: Path, options: argparse.Namespace) ->
     for ours, theirs in turns[:1]:
         for a, b in zip(ours.sums, theirs.sums, strict=True):
             if abs(a - b) > 1e-3 * abs(b):
-                raise SystemExit(f"{name}: the answers differ: {a} and {b}")
+                raise SystemExit(f"{name}: the outputs differ: {a} and {b}")
     row, kept = f"{name:11} {batch:3}", True
     for kind in ("warm", "cold"):
         ours, theirs = (statistics.median(getattr(t[i], kind) for t in turns) for i in (0, 1))
@@ -162,7 +163,7 @@ def compare(name: str, batch: int, opencv: Path, options: argparse.Namespace) ->
 
 
 def opencv_python(folder: Path) -> Path:
-    """The interpreter of an environment that has OpenCV 4."""
+    """Create an environment with OpenCV 4; return its interpreter."""
     venv.create(folder, with_pip=True)
     python = folder / ("Scripts" if os.name == "nt" else "bin") / "python"
     subprocess.run([python, "-m", "pip", "install", "-q", OPENCV], check=True)
@@ -170,7 +171,7 @@ def opencv_python(folder: Path) -> Path:
 
 
 def main() -> int:
-    """Runs all; status 1 when OpenCV was faster somewhere."""
+    """Run all nets; return status 1 if OpenCV is faster somewhere."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--nets", default=",".join(NETS), help="some of " + ", ".join(NETS))
     parser.add_argument("--batches", default="1,16")
@@ -181,7 +182,7 @@ def main() -> int:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         opencv = options.opencv or opencv_python(Path(folder))
-        print("net       batch   ours, OpenCV 4, ratio: a warm run; from files to an answer")
+        print("net       batch   ours, OpenCV 4, ratio: a warm run; from files to an output")
         kept = [
             compare(name, int(batch), opencv, options)
             for name in options.nets.split(",")

@@ -1,10 +1,11 @@
-"""He et al. 2015, section 2.2, again: what xavier and msra do to the signals of 22 and 30 layers.
+"""The signals of 22 and 30 layers under xavier and msra, as in He et al. 2015, section 2.2.
 
     python benchmarks/signals.py [--quick] [--markdown FILE]
 
-Nets of the paper's shape (3x3 convolutions and rectifiers), narrower: their variance at each depth,
-forward by onnxruntime and back by this project's numpy; the same with PReLU; then 30 layers trained
-on scikit-learn's digits by SGD with momentum, through numpy alone. Needs scikit-learn.
+The nets have the paper's shape (3x3 convolutions and rectifiers) and fewer channels. The script
+prints the variance at each depth, forward by onnxruntime and backward by this project's numpy; the
+same with PReLU; then the loss of 30 layers trained on scikit-learn's digits by SGD with momentum,
+in numpy alone. Needs scikit-learn.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ layer {{ name: "loss" type: "SoftmaxWithLoss" bottom: "fc" bottom: "label" top: 
 
 
 def stack(layers: int, width: int, size: int, act: str = RELU) -> Graph:
-    """Convolutions one after another, with a rectifier after each but the last."""
+    """Return convolutions in a row, with a rectifier after each except the last."""
     return _build(
         DATA.format(batch=1, channels=width, size=size)
         + _convolutions(layers, width, act, last=False)
@@ -58,7 +59,7 @@ def stack(layers: int, width: int, size: int, act: str = RELU) -> Graph:
 
 
 def classifier(layers: int, width: int, batch: int) -> Graph:
-    """Convolutions and a fully connected layer, `layers` in all, for the digits' 8 x 8 pixels."""
+    """Return convolutions and an InnerProduct, `layers` in all, for the digits' 8x8 pixels."""
     return _build(
         DATA.format(batch=batch, channels=1, size=8)
         + _convolutions(layers - 1, width, RELU, last=True)
@@ -80,14 +81,14 @@ def _build(text: str) -> Graph:
 
 
 def measure(graph: Graph, fillers: Sequence[str], trials: int) -> list[Run]:
-    """The signals of a net under each filler."""
+    """Measure the signals of a net under each filler."""
     first, *others = map(variant, fillers)
-    found = examine(refill(graph, first), seed=SEED, trials=trials, compare=others)
-    return [replace(found.runs[0], label=first.label), *found.runs[1:]]
+    diagnosis = examine(refill(graph, first), seed=SEED, trials=trials, compare=others)
+    return [replace(diagnosis.runs[0], label=first.label), *diagnosis.runs[1:]]
 
 
 class Table:
-    """Rows of text, for the terminal and as Markdown."""
+    """A table of text, for the terminal and as Markdown."""
 
     def __init__(self, title: str, head: Sequence[str]) -> None:
         self.title, self.rows = title, [list(head)]
@@ -107,7 +108,7 @@ class Table:
 
 
 def signals(layers: int, width: int, size: int, trials: int, places: Sequence[int]) -> Table:
-    """Xavier beside msra: the variance at some depths, forward and back."""
+    """Compare xavier with msra: the variance at some depths, forward and backward."""
     table = Table(
         f"{layers} layers of {width} channels on {size}x{size}, ReLU: variance at depth",
         ("filler", "way", *map(str, places), "a layer"),
@@ -118,7 +119,7 @@ def signals(layers: int, width: int, size: int, trials: int, places: Sequence[in
 
 
 def slopes(layers: int, width: int, size: int, trials: int, places: Sequence[int]) -> Table:
-    """Msra without the slope of PReLU, with it, and with the one that the net itself has."""
+    """Compare msra without the slope of PReLU, with it, and with the slope found in the net."""
     table = Table(
         f"{layers} layers of {width} channels on {size}x{size}, PReLU: variance at depth",
         ("filler", "way", *map(str, places), "a layer"),
@@ -141,7 +142,7 @@ def _add(table: Table, run: Run, label: str, places: Sequence[int]) -> None:
 
 
 def train(layers: int, width: int, steps: int, rate: float, batch: int = 64) -> Table:
-    """The loss on the digits under each filler, from the same seed over the same batches."""
+    """Train on the digits under each filler, from the same seed with the same batches."""
     from sklearn.datasets import load_digits
 
     pixels, labels = load_digits(return_X_y=True)
@@ -167,17 +168,17 @@ def train(layers: int, width: int, steps: int, rate: float, batch: int = 64) -> 
 def _descend(
     net: Net, pixels: np.ndarray, labels: np.ndarray, steps: int, rate: float, batch: int
 ) -> list[float]:
-    """Train in place (Caffe's SGD with momentum), and return the loss at each step."""
+    """Train in place by Caffe's SGD with momentum; return the loss at each step."""
     rng = np.random.default_rng(SEED)
-    speed = [[np.zeros_like(array) for array in held] for held in net.arrays]
+    history = [[np.zeros_like(array) for array in arrays] for arrays in net.arrays]
     losses = []
     for _ in range(steps):
         some = rng.choice(len(pixels), batch, replace=False)
         values = net.run({"data": pixels[some], "label": labels[some].astype(np.float32)})
         losses.append(float(values["loss"]))
         _, grads = net.backward(values, {})
-        for held, moving, found in zip(net.arrays, speed, grads, strict=True):
-            for array, v, grad in zip(held, moving, found, strict=True):
+        for layer in zip(net.arrays, history, grads, strict=True):
+            for array, v, grad in zip(*layer, strict=True):
                 v *= np.float32(0.9)
                 v += np.float32(rate) * grad
                 array -= v
