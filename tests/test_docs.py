@@ -1,17 +1,27 @@
-"""The pages that are made from the code are current, and the README's commands are real."""
+"""The pages that are generated from the code are current, and what the others show is real."""
 
 from __future__ import annotations
 
+import re
 import runpy
+import shlex
+import shutil
 from pathlib import Path
+
+import pytest
 
 from caffe_compat.layers.registry import registry
 from caffe_compat.onnx.lowering import lower
 
 from .cases import GOLDEN, make
 
-DOCS = Path(__file__).parents[1] / "docs"
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
 BVLC = (GOLDEN / "bvlc_types.txt").read_text().split()
+BLOCK = re.compile(r"^```(prototxt|python|console)(?: title=\"([^\"\n]*)\")?\n(.*?)^```$", re.M | re.S)
+NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?")
+# The pages whose examples run, on O-Net as net.prototxt and net.caffemodel.
+PAGES = ["../README", "convert", "doctor", "initialisation", "library"]
 
 
 def test_every_type_of_bvlc_caffe_is_known():
@@ -41,3 +51,46 @@ def test_layers_page_is_current():
     assert sorted(kind for kinds in entries for kind in kinds) == sorted(BVLC)
     for entry in forks.split("### ")[1:]:
         assert "- from: " in entry, entry.splitlines()[0]
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """A folder with the files that the pages use."""
+    onet = ROOT / "examples/mtcnn/models/det3"
+    shutil.copy(onet / "net.prototxt", tmp_path)
+    shutil.copy(onet / "weights.caffemodel", tmp_path / "net.caffemodel")
+    shutil.copy(ROOT / "examples/mtcnn/astronaut.png", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_examples(page, here, run, capsys):
+    """Run a page's examples from top to bottom; they print what the page shows."""
+    names = {}
+    blocks = BLOCK.findall((DOCS / f"{page}.md").read_text(encoding="utf-8"))
+    assert blocks
+    for language, title, body in blocks:
+        if title:
+            (here / title).write_text(body, encoding="utf-8")
+        elif language == "python":
+            exec(compile(body, page, "exec"), names)
+            comments = re.findall(r"^print\(.*\)  # (.*)$", body, re.M)
+            assert [*map(str.strip, capsys.readouterr().out.splitlines())] == comments
+        elif language == "console":
+            for command, shown in re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", body, re.M):
+                _, out, err = run(*shlex.split(command)[1:])
+                printed = "".join(f"{line.rstrip()}\n" for line in (out + err).splitlines())
+                assert_same(printed, shown)
+
+
+def assert_same(printed, shown):
+    """Compare words exactly, and numbers as far as they are the same on every machine."""
+    # The blob with the largest difference, and the difference itself, are the machine's.
+    printed, shown = (re.sub(r"(?<=, at )'.*'", "''", text) for text in (printed, shown))
+    assert NUMBER.sub("#", printed) == NUMBER.sub("#", shown)
+    pairs = [
+        tuple(float(number.replace(",", "")) for number in NUMBER.findall(text))
+        for text in (printed, shown)
+    ]
+    assert pairs[0] == pytest.approx(pairs[1], rel=5e-3, abs=1e-4)
