@@ -1,4 +1,4 @@
-"""benchmarks/gpu.py: what it counts and says, and the whole of it on the CPU's provider."""
+"""benchmarks/gpu.py: its counts and its table, and the whole script on the CPU's provider."""
 
 from __future__ import annotations
 
@@ -43,28 +43,17 @@ def test_count(gpu):
 
 
 def test_shares(gpu):
-    # 10 ms from numpy to numpy, 8 on the card: 2 for the crossing, which 1 + 0.5 could do.
+    # 10 ms from numpy to numpy, 8 on the card: 2 ms of transfer, which could take 1 + 0.5.
     times = gpu.Times(cpu=0.1, whole=0.010, bound=0.008)
     rates = gpu.Rates(matmul=1e12, conv=1e12, memory=1e11, up=1e9, down=2e9)
-    made = gpu.shares(times, gpu.Work(2 * 10**9, 4 * 10**8), rates, 10**6, 10**6)
-    assert made == pytest.approx((0.2, 0.25, 0.5, 0.75))
-    assert gpu.row("lenet", 2, times, made).split() == [
-        "lenet",
-        "2",
-        "50.000",
-        "ms",
-        "5.000",
-        "ms",
-        "10.0x",
-        "20%",
-        "25.0%",
-        "50.0%",
-        "75%",
-    ]
-    # On a busy machine the run without the crossing can take longer than the one with it.
-    made = gpu.shares(times._replace(bound=0.011), gpu.Work(1, 1), rates, 1, 1)
-    assert made.host is None
-    assert gpu.row("lenet", 2, times, made).endswith("-")
+    shares = gpu.shares(times, gpu.Work(2 * 10**9, 4 * 10**8), rates, 10**6, 10**6)
+    assert shares == pytest.approx((0.2, 0.25, 0.5, 0.75))
+    row = " ".join(gpu.row("lenet", 2, times, shares).split())
+    assert row == "lenet 2 50.000 ms 5.000 ms 10.0x 20% 25.0% 50.0% 75%"
+    # On a busy machine the run without transfer can take longer than the one with it.
+    shares = gpu.shares(times._replace(bound=0.011), gpu.Work(1, 1), rates, 1, 1)
+    assert shares.host is None
+    assert gpu.row("lenet", 2, times, shares).endswith("-")
 
 
 def test_median(gpu):

@@ -18,7 +18,9 @@ from .cases import GOLDEN, make
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 BVLC = (GOLDEN / "bvlc_types.txt").read_text().split()
-BLOCK = re.compile(r"^```(prototxt|python|console)(?: title=\"([^\"\n]*)\")?\n(.*?)^```$", re.M | re.S)
+BLOCK = re.compile(
+    r"^```(prototxt|python|console)(?: title=\"([^\"\n]*)\")?\n(.*?)^```$", re.M | re.S
+)
 NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?")
 # The pages whose examples run, on O-Net as net.prototxt and net.caffemodel.
 PAGES = ["../README", "convert", "doctor", "initialisation", "library"]

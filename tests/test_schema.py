@@ -1,4 +1,4 @@
-"""proto/caffe.proto: the facts of Caffe's format, and that it lives beside other registrations."""
+"""proto/caffe.proto: the facts of Caffe's format, beside other registrations of it."""
 
 import subprocess
 import sys
@@ -15,7 +15,7 @@ GOLDEN = Path(__file__).parent / "golden"
 
 
 def facts(container, prefix=""):
-    """Each field as 'Message.field number label type default packed', each enum value likewise."""
+    """Yield 'Message.field number label type default packed' for each field; each enum value too."""
     for enum in container.enum_type:
         for value in enum.value:
             yield f"{prefix}{enum.name}.{value.name} {value.number}"
@@ -40,8 +40,8 @@ def ours():
 
 @pytest.mark.parametrize("fork, count", [("bvlc", 534), ("ssd", 193)])
 def test_every_fact_is_here(ours, fork, count):
-    # Listed by facts() from the descriptors of BVLC's file at 9b891540 and of what weiliu89's ssd
-    # branch at 4817bf8b adds, but for the four fields of its solver that clash with BVLC's.
+    # facts() of BVLC's file at 9b891540, and of the additions of weiliu89's ssd branch at 4817bf8b
+    # without the four fields of its solver that clash with BVLC's.
     theirs = set((GOLDEN / f"schema_{fork}.txt").read_text().splitlines())
     assert len(theirs) == count
     assert theirs - ours == set()
@@ -57,7 +57,7 @@ def test_additions_keep_clear_of_bvlc():
 
 
 def test_beside_another_caffe_proto():
-    """A pool that holds pycaffe's caffe.proto takes ours too, and bytes cross over."""
+    """A pool with pycaffe's caffe.proto accepts ours too, and bytes convert between them."""
     code = """
 from google.protobuf import descriptor_pb2, descriptor_pool
 from google.protobuf.message_factory import GetMessageClass

@@ -1,9 +1,9 @@
-"""Finds faces with MTCNN (Zhang et al. 2016): three Caffe nets with PReLU, run by onnxruntime.
+"""Detect faces with MTCNN (Zhang et al. 2016): three Caffe nets with PReLU, in onnxruntime.
 
-    python examples/mtcnn/detect.py [PICTURE] [-o OUT.png]
+    python examples/mtcnn/detect.py [IMAGE] [-o OUT.png]
 
-The nets are converted from their prototxt and caffemodel when the script starts. They were
-trained on transposed pictures, so every blob is (N, C, W, H): x comes before y.
+The script converts the nets from their prototxt and caffemodel at its start. They were trained on
+transposed images, so every blob is (N, C, W, H): x comes before y.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from PIL import Image, ImageDraw
 import caffe_compat
 
 HERE = Path(__file__).parent
-SMALLEST, FACTOR = 20, 0.709  # the smallest face, in pixels; from scale to scale
-CELL, STRIDE = 12, 2  # P-Net sees 12x12 pixels, every second one
+SMALLEST, FACTOR = 20, 0.709  # the min face, in pixels; the ratio of successive scales
+CELL, STRIDE = 12, 2  # P-Net's window and stride, in pixels
 THRESHOLDS = (0.6, 0.7, 0.7)  # on the face probability, net by net
 
 
 def open_net(folder, shape):
-    """A session on one of the nets; `None` in the shape is an axis of any size."""
+    """Open a session on one of the nets; `None` in the shape is an axis of any size."""
     net = caffe_compat.load(
         HERE / "models" / folder / "net.prototxt",
         HERE / "models" / folder / "weights.caffemodel",
@@ -33,7 +33,7 @@ def open_net(folder, shape):
 
 
 def crop(image, box, size):
-    """The box out of an (H, W, 3) picture, bilinear to (width, height); black outside."""
+    """Crop a box out of an (H, W, 3) image, bilinear to (width, height); black outside."""
     x = (np.arange(size[0]) + 0.5) * (box[2] - box[0]) / size[0] + box[0] - 0.5
     y = (np.arange(size[1]) + 0.5) * (box[3] - box[1]) / size[1] + box[1] - 0.5
     bordered = np.pad(image.astype(np.float32), ((1, 1), (1, 1), (0, 0)))
@@ -44,13 +44,13 @@ def crop(image, box, size):
     return rows[:, left] * (1 - fx) + rows[:, left + 1] * fx
 
 
-def blob(pictures):
-    """(H, W, 3) pictures as the nets want them: (N, C, W, H), about -1 to 1."""
-    return (np.stack(pictures).transpose(0, 3, 2, 1) - 127.5) / 128
+def blob(images):
+    """Return (H, W, 3) images as the nets' input: (N, C, W, H), about -1 to 1."""
+    return (np.stack(images).transpose(0, 3, 2, 1) - 127.5) / 128
 
 
 def suppress(boxes, scores, limit, of_smaller=False):
-    """Indices of the boxes that overlap no better one by more than `limit`."""
+    """Return the indices of the boxes that overlap no better box by more than `limit`."""
     area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     order, keep = list(np.argsort(-scores, kind="stable")), []
     while order:
@@ -66,19 +66,19 @@ def suppress(boxes, scores, limit, of_smaller=False):
 
 
 def refine(boxes, offsets):
-    """Boxes moved by the nets' offsets, which are shares of the box's own size."""
+    """Move boxes by the nets' offsets, which are fractions of the box's size."""
     size = boxes[:, 2:] - boxes[:, :2]
     return boxes + offsets * np.hstack([size, size])
 
 
 def square(boxes):
-    """The smallest squares around the boxes' centres that hold them."""
+    """Return the smallest squares around the boxes, with the same centres."""
     centre, side = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]).max(1)
     return np.hstack([centre - side[:, None] / 2, centre + side[:, None] / 2])
 
 
 def propose(image, net):
-    """P-Net over an image pyramid: candidate boxes."""
+    """Run P-Net over an image pyramid; return candidate boxes."""
     height, width = image.shape[:2]
     boxes, scores, scale = [np.empty((0, 4))], [np.empty(0)], CELL / SMALLEST
     while min(height, width) * scale >= CELL:
@@ -87,17 +87,17 @@ def propose(image, net):
         face, offsets = out["prob1"][0, 1], out["conv4-2"][0]
         x, y = np.nonzero(face > THRESHOLDS[0])
         corner = STRIDE * np.stack([x, y], 1)
-        found = np.hstack([corner, corner + CELL]) / scale
-        keep = suppress(found, face[x, y], 0.5)
-        boxes.append(refine(found, offsets[:, x, y].T)[keep])
+        cells = np.hstack([corner, corner + CELL]) / scale
+        keep = suppress(cells, face[x, y], 0.5)
+        boxes.append(refine(cells, offsets[:, x, y].T)[keep])
         scores.append(face[x, y][keep])
         scale *= FACTOR
-    found, score = np.concatenate(boxes), np.concatenate(scores)
-    return square(found[suppress(found, score, 0.7)])
+    candidates, score = np.concatenate(boxes), np.concatenate(scores)
+    return square(candidates[suppress(candidates, score, 0.7)])
 
 
 def detect(image, pnet, rnet, onet):
-    """Faces in an (H, W, 3) uint8 picture: boxes (N, 4), scores (N,), landmarks (N, 5, 2)."""
+    """Return the faces in an (H, W, 3) uint8 image: boxes (N, 4), scores (N,), landmarks (N, 5, 2)."""
     boxes, scores, points = propose(image, pnet), np.empty(0), np.empty((0, 5, 2))
     for net, side, threshold in ((rnet, 24, THRESHOLDS[1]), (onet, 48, THRESHOLDS[2])):
         if not len(boxes):
@@ -120,24 +120,24 @@ def detect(image, pnet, rnet, onet):
 
 
 def main():
-    """Detect, draw, and say what was found."""
+    """Detect faces, print and draw them."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("picture", nargs="?", default=HERE / "astronaut.png", type=Path)
+    parser.add_argument("image", nargs="?", default=HERE / "astronaut.png", type=Path)
     parser.add_argument("-o", "--output", default="faces.png", type=Path)
     arguments = parser.parse_args()
-    picture = Image.open(arguments.picture).convert("RGB")
+    image = Image.open(arguments.image).convert("RGB")
     nets = (
         open_net("det1", (1, 3, None, None)),
         open_net("det2", (None, 3, 24, 24)),
         open_net("det3", (None, 3, 48, 48)),
     )
-    draw = ImageDraw.Draw(picture)
-    for box, score, marks in zip(*detect(np.asarray(picture), *nets), strict=True):
+    draw = ImageDraw.Draw(image)
+    for box, score, marks in zip(*detect(np.asarray(image), *nets), strict=True):
         print(f"face {score:.3f} at {', '.join(f'{v:.1f}' for v in box)}")
         draw.rectangle(tuple(box), outline="lime", width=2)
         for x, y in marks:
             draw.ellipse((x - 2, y - 2, x + 2, y + 2), fill="yellow")
-    picture.save(arguments.output)
+    image.save(arguments.output)
     print(f"drawn into {arguments.output}")
 
 
