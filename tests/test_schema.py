@@ -15,7 +15,7 @@ GOLDEN = Path(__file__).parent / "golden"
 
 
 def facts(container, prefix=""):
-    """Yield 'Message.field number label type default packed' for each field; each enum value too."""
+    """Yield 'Message.field number label type default packed' of each field, and enum values."""
     for enum in container.enum_type:
         for value in enum.value:
             yield f"{prefix}{enum.name}.{value.name} {value.number}"

@@ -97,7 +97,7 @@ def propose(image, net):
 
 
 def detect(image, pnet, rnet, onet):
-    """Return the faces in an (H, W, 3) uint8 image: boxes (N, 4), scores (N,), landmarks (N, 5, 2)."""
+    """Detect faces in an (H, W, 3) uint8 image: boxes (N, 4), scores (N,), landmarks (N, 5, 2)."""
     boxes, scores, points = propose(image, pnet), np.empty(0), np.empty((0, 5, 2))
     for net, side, threshold in ((rnet, 24, THRESHOLDS[1]), (onet, 48, THRESHOLDS[2])):
         if not len(boxes):
