@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import caffe_compat
 from caffe_compat.layers.registry import registry
 from caffe_compat.onnx.lowering import lower
 
@@ -17,7 +18,7 @@ from .cases import GOLDEN, make
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
-BVLC = (GOLDEN / "bvlc_types.txt").read_text().split()
+BVLC = (GOLDEN / "bvlc_types.txt").read_text("utf-8").split()
 BLOCK = re.compile(
     r"^```(prototxt|python|console)(?: title=\"([^\"\n]*)\")?\n(.*?)^```$", re.M | re.S
 )
@@ -32,14 +33,14 @@ def test_every_type_of_bvlc_caffe_is_known():
 
 def test_layers_page_has_every_operator_that_the_golden_cases_need():
     listed = {}
-    for entry in (DOCS / "layers.md").read_text().split("\n### ")[1:]:
+    for entry in (DOCS / "layers.md").read_text("utf-8").split("\n### ")[1:]:
         kinds = entry.splitlines()[0].partition(" (")[0].split(", ")
         (line,) = (line for line in entry.splitlines() if line.startswith("- ONNX: "))
         for kind in kinds:
             listed.setdefault(kind, set()).update(line.removeprefix("- ONNX: ").split(", "))
     cases = [*(GOLDEN / "layers").iterdir(), *(GOLDEN / "layers_ssd").iterdir()]
     for folder in cases:
-        net = make((folder / "net.prototxt").read_text())
+        net = make((folder / "net.prototxt").read_text("utf-8"))
         known = set().union(*(listed[node.layer.proto.type] for node in net.graph.nodes))
         used = {node.op_type for node in lower(net).model.graph.node}
         assert used - {"Identity"} <= known, folder.name
@@ -47,12 +48,18 @@ def test_layers_page_has_every_operator_that_the_golden_cases_need():
 
 def test_layers_page_is_current():
     page = runpy.run_path(str(DOCS / "make_layers.py"))["page"]()
-    assert (DOCS / "layers.md").read_text() == page
+    assert (DOCS / "layers.md").read_text("utf-8") == page
     bvlc, forks = page.split("## Forks")
     entries = [line[4:].split(", ") for line in bvlc.splitlines() if line.startswith("### ")]
     assert sorted(kind for kinds in entries for kind in kinds) == sorted(BVLC)
     for entry in forks.split("### ")[1:]:
         assert "- from: " in entry, entry.splitlines()[0]
+
+
+def test_api_page_has_every_public_name():
+    text = (DOCS / "api.md").read_text("utf-8")
+    names = re.findall(r"^(?:::: |`)caffe_compat\.(\w+)", text, re.M)
+    assert sorted(names) == sorted(caffe_compat.__all__)
 
 
 @pytest.fixture
