@@ -96,7 +96,7 @@ def fold(net: Net, onnx: Onnx) -> Net:
     """Fold BatchNorm and Scale into the layers before them, if that is asked for."""
     if not onnx.fold_batchnorm:
         return net
-    folded, report = fold_batchnorm(net)
+    folded, report = fold_batchnorm(net, onnx.blobs)
     for line in report.lines():
         log.info("%s", line)
     return folded

@@ -12,7 +12,7 @@ from google.protobuf import text_format
 from caffe_compat import weights
 from caffe_compat.caffe_pb2 import TEST, TRAIN, NetParameter
 from caffe_compat.fillers.rng import BoostRng
-from caffe_compat.net.build import build
+from caffe_compat.net.build import connect, create
 from caffe_compat.net.net import Net
 from caffe_compat.net.params import fill
 from caffe_compat.net.params import load as load_weights
@@ -29,13 +29,13 @@ def make(text, *, inputs=None, phase="TEST", seed=1701, fork=None):
     return fill(graph_of(text, inputs=inputs, phase=phase, fork=fork), BoostRng(seed))
 
 
-def graph_of(text, *, inputs=None, phase="TEST", fork=None):
+def graph_of(text, *, inputs=None, phase="TEST", fork=None, batch=None):
     """The graph of a prototxt's text."""
     net = select(
         upgrade.upgrade(text_format.Parse(text, NetParameter())),
         TRAIN if phase == "TRAIN" else TEST,
     )
-    return build(net, inputs, fork=fork)
+    return connect(net, create(net, fork), inputs, batch)
 
 
 def load(folder):

@@ -7,7 +7,7 @@ of its channels, is the same layer with the weights f W and the bias f b + s.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from math import prod
 from typing import Any, TypeAlias
@@ -49,7 +49,7 @@ class Report:
             yield f"kept {name}: {reason}"
 
 
-def fold_batchnorm(net: Net) -> tuple[Net, Report]:
+def fold_batchnorm(net: Net, keep: Iterable[str] = ()) -> tuple[Net, Report]:
     """Fold each BatchNorm (of stored statistics) and Scale into the layer before it.
 
     That layer is a Convolution, a Deconvolution or an InnerProduct whose output nothing else
@@ -58,15 +58,17 @@ def fold_batchnorm(net: Net) -> tuple[Net, Report]:
 
     Args:
         net: is not changed; the new net shares its other weights.
+        keep: blobs that the new net must have, too.
 
     Returns:
         The new net, and a report on every BatchNorm and Scale.
 
     Raises:
+        ShapeError: the net has no such blob.
         WeightsError: the file behind the weights was changed.
     """
     net.check()
-    folding = _Folding(net)
+    folding = _Folding(net, keep)
     kept: list[tuple[str, str]] = []
     for index, node in enumerate(net.graph.nodes):
         if node.layer.type in _AFFINE:
@@ -108,8 +110,9 @@ class _Folding:
         affine: the product of the layers to fold into each target.
     """
 
-    def __init__(self, net: Net) -> None:
+    def __init__(self, net: Net, keep: Iterable[str]) -> None:
         self.net = net
+        self._keep = {net.graph.blob(name).name for name in keep}
         self.chains: defaultdict[int, list[int]] = defaultdict(list)
         self.into: dict[int, int] = {}
         self.affine: dict[int, Affine] = {}
@@ -129,6 +132,7 @@ class _Folding:
             _unfit(node)
             or self._unfit_target(into)
             or (self._readers[bottom.name] > 1 and f"'{bottom.blob}' has other readers")
+            or (bottom.name in self._keep and f"'{bottom.blob}' is an output")
             or (any(target.loss_weights) and f"'{bottom.blob}' has a loss weight")
         )
         if reason:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from caffe_compat import pipeline, weights
-from caffe_compat.errors import WeightsError
+from caffe_compat.errors import ShapeError, WeightsError
 from caffe_compat.net.fold import fold_batchnorm
 from caffe_compat.net.net import Net
 from caffe_compat.prototxt import writer
@@ -316,6 +316,17 @@ def test_a_weights_file_that_was_cut_is_not_read(tmp_path):
     path.write_bytes(b"")
     with pytest.raises(WeightsError, match="was changed since it was opened"):
         fold_batchnorm(loaded)
+
+
+def test_blobs_to_keep_are_not_folded_away():
+    net = random(make(INPUT + CONV % "bias_term: false" + norm() + scale()))
+    folded, report = fold_batchnorm(net, ["norm"])
+    assert list(report.lines()) == ["folded into conv: norm", "kept scale: 'norm' is an output"]
+    feeds = feed(net)
+    for blob in ("norm", "scale"):
+        assert_close(folded.forward(feeds)[blob], net.forward(feeds)[blob])
+    with pytest.raises(ShapeError, match="the net has no blob 'other'"):
+        fold_batchnorm(net, ["other"])
 
 
 def test_the_command_writes_both_files_and_says_what_it_did(tmp_path):

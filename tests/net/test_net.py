@@ -1,13 +1,11 @@
-"""A net with its weights: feeding it, blobs in the prototxt, gradients of shared ones."""
+"""A net with its weights: forward, backward, and what it lists by name."""
 
 from __future__ import annotations
-
-import os
 
 import numpy as np
 import pytest
 
-from caffe_compat.errors import CaffeCompatError, ShapeError, UnsupportedError, WeightsError
+from caffe_compat.errors import CaffeCompatError, ShapeError, UnsupportedError
 
 from ..cases import check_gradients, feed, make
 from ..slope_nets import INPUT, conv, layer
@@ -51,42 +49,11 @@ def test_wrong_feeds(feeds, said):
         net.forward({name: np.zeros(shape, np.float32) for name, shape in feeds.items()})
 
 
-def test_blobs_in_the_prototxt_are_kept_and_nothing_is_drawn_for_them():
-    numbers = " ".join(f"data: {n}" for n in range(8))
-    text = 'input: "x" input_shape { dim: 3 dim: 2 }' + dense("a", "x", "%s") + dense("b", "x")
-    plain, with_blobs = make(text % ""), make(text % f"blobs {{ {numbers} }}")
-    np.testing.assert_array_equal(with_blobs.arrays[1][0], np.arange(8).reshape(4, 2))
-    # The stream stands where it stood before a drew.
-    np.testing.assert_array_equal(with_blobs.arrays[2][0], plain.arrays[1][0])
-
-
-@pytest.mark.parametrize(
-    ("blobs", "said"),
-    [
-        (
-            "blobs { data: 1 data: 2 }",
-            r"layer 'a' \(InnerProduct\): the prototxt's blob has 2 values for \(4, 2\)",
-        ),
-        ("blobs { } blobs { }", "the prototxt gives 2 blobs, the layer has 1"),
-    ],
-)
-def test_blobs_in_the_prototxt_that_do_not_fit(blobs, said):
-    with pytest.raises(WeightsError, match=said):
-        make('input: "x" input_shape { dim: 3 dim: 2 }' + dense("a", "x", blobs))
-
-
 SHARED = (
     'input: "x" input_shape { dim: 3 dim: 4 }'
     + dense("a", "x", 'param { name: "w" }')
     + dense("b", "a", 'param { name: "w" }')
 )
-
-
-def test_a_shared_blob_is_one_array_of_its_owner():
-    net = make(SHARED)
-    assert net.arrays[1][0].base is net.arrays[2][0].base
-    np.testing.assert_array_equal(net.arrays[1][0], net.arrays[2][0])
-    assert net.graph.nodes[2].owners == ((1, 0),)
 
 
 def test_the_gradient_of_a_shared_blob_is_the_sum():
@@ -133,18 +100,6 @@ def test_an_error_while_computing_names_the_layer():
     )
     with pytest.raises(CaffeCompatError, match=r"^layer 'look' \(Embed\): "):
         net.forward({"x": np.full((3, 1), 5, np.float32)})
-
-
-@pytest.mark.skipif(not hasattr(os, "sysconf"), reason="this system does not say its memory")
-def test_parameters_beyond_the_machines_memory_are_not_begun():
-    """2000 blobs of 8 GB each: the system would end the process without a word."""
-    text = "".join(
-        f'layer {{ name: "p{i}" type: "Parameter" top: "p{i}" '
-        "parameter_param { shape { dim: 2147483647 } } }"
-        for i in range(2000)
-    )
-    with pytest.raises(CaffeCompatError, match=r"take 17,179,869,176,000 bytes, 8,589,934,588 of"):
-        make(text)
 
 
 def test_parameters_and_blobs_by_name():

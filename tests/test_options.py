@@ -1,0 +1,52 @@
+"""The options of the line: checked when packed, with one default for each."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+
+import pytest
+
+from caffe_compat import pipeline
+from caffe_compat.errors import CaffeCompatError
+from caffe_compat.options import Filling, Onnx, Reading
+
+
+@pytest.mark.parametrize(
+    ("options", "keyword", "value"),
+    [(Reading, "phase", "test"), (Reading, "phase", "DEPLOY"), (Filling, "slopes", "on")],
+)
+def test_a_word_that_is_none_is_refused(options, keyword, value):
+    with pytest.raises(CaffeCompatError, match=f"{keyword} is '{value}'; it is "):
+        options(**{keyword: value})
+
+
+def test_a_phase_has_caffes_number():
+    assert (Reading(phase="TRAIN").number, Reading().number) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("function", "groups"),
+    [
+        (pipeline.read, [Reading]),
+        (pipeline.load, [Reading, Filling]),
+        (pipeline.fill, [Filling]),
+        (pipeline.lower, [Onnx]),
+        (pipeline.to_onnx, [Onnx]),
+        (pipeline.convert, [Reading, Filling, Onnx]),
+    ],
+)
+def test_public_keywords_are_the_options_with_their_defaults(function, groups):
+    keywords = {
+        name: parameter.default or None
+        for name, parameter in inspect.signature(function).parameters.items()
+        if parameter.kind is parameter.KEYWORD_ONLY
+    }
+    fields = {
+        field.name: getattr(group(), field.name) or None
+        for group in groups
+        for field in dataclasses.fields(group)
+    }
+    left_out = set(fields) - set(keywords)
+    assert left_out <= {"splits", "weights_as"}  # of no use where they are left out
+    assert keywords == {name: value for name, value in fields.items() if name not in left_out}
