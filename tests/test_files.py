@@ -110,7 +110,7 @@ def npy(shape, descr, data=b""):
 
 
 @pytest.mark.parametrize(
-    ("data", "says"),
+    ("data", "message"),
     [
         (npy((1 << 50,), "<f4"), "Unable to allocate|Failed to read|cannot reshape"),
         (npy((1 << 31,) * 3, "<f4"), "not a .npy file"),
@@ -121,10 +121,10 @@ def npy(shape, descr, data=b""):
         (b"", "not a .npy file"),
     ],
 )
-def test_what_is_no_array(tmp_path, data, says):
+def test_what_is_no_array(tmp_path, data, message):
     path = tmp_path / "x.npy"
     path.write_bytes(data)
-    with pytest.raises(ParseError, match=rf"x\.npy: .*({says})"):
+    with pytest.raises(ParseError, match=rf"x\.npy: .*({message})"):
         read_array(path)
 
 

@@ -1,4 +1,4 @@
-"""Real trained models: what real Caffe computed with them, by numpy and by onnxruntime."""
+"""Real trained models: the outputs of real Caffe, by numpy and by onnxruntime."""
 
 from __future__ import annotations
 
@@ -45,18 +45,18 @@ def test_all_are_here():
 def test_outputs(name, record, tmp_path):
     with np.load(GOLDEN / "models" / name / record) as io:
         feeds = {key[3:]: io[key] for key in io if key.startswith("in:")}
-        wanted = {key[4:]: io[key] for key in io if key.startswith("out:")}
-    assert feeds and wanted
+        want = {key[4:]: io[key] for key in io if key.startswith("out:")}
+    assert feeds and want
     inputs = {blob: array.shape for blob, array in feeds.items()}
     net = caffe_compat.load(*files_of(name), inputs=inputs)
-    if name == "hyperlpr_finemapping":  # recorded with OpenCV, which says the layer's name
+    if name == "hyperlpr_finemapping":  # recorded with OpenCV, which has the layer's name
         tops = {node.layer.name: node.tops[0].blob for node in net.graph.nodes}
-        wanted = {tops[layer]: array for layer, array in wanted.items()}
+        want = {tops[layer]: array for layer, array in want.items()}
     caffe_compat.to_onnx(net, tmp_path / "net.onnx")
     session = ort.InferenceSession(tmp_path / "net.onnx", providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
-    assert set(names) == set(wanted)
+    assert set(names) == set(want)
     blobs = net.forward(feeds)
     for blob, array in zip(names, session.run(names, feeds), strict=True):
-        assert_close(blobs[blob], wanted[blob], 1e-5, f"numpy {blob}")
-        assert_close(array, wanted[blob], 1e-5, f"onnxruntime {blob}")
+        assert_close(blobs[blob], want[blob], 1e-5, f"numpy {blob}")
+        assert_close(array, want[blob], 1e-5, f"onnxruntime {blob}")

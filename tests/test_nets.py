@@ -1,4 +1,4 @@
-"""golden/nets and golden/random_nets: what real Caffe built and drew at seed 1701."""
+"""golden/nets and golden/random_nets: real Caffe's layers, shapes and weights at seed 1701."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_graph(folder):
     assert [v.blob for v in graph.inputs if v.blob in record["inputs"]] == record["inputs"]
     shapes = {v.blob: list(v.shape) for v in graph.values}
     for blob, shape in record["blobs"].items():
-        if blob == "(automatic)":  # what Caffe calls the top that the prototxt does not name
+        if blob == "(automatic)":  # Caffe's name for a top without one
             unnamed = [n for n in graph.nodes if n.tops and not n.layer.proto.top]
             blob = unnamed[-1].tops[0].blob
         assert shapes.get(blob) == shape, blob
@@ -74,14 +74,14 @@ def test_lowers(folder):
     model = inline(lower(_cheap(graph)))
     session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     shapes = {value.name: value.shape for value in graph.values}
-    made = {output.name: tuple(output.shape) for output in session.get_outputs()}
-    assert made == {name: shapes[name] for name in made}
+    outputs = {output.name: tuple(output.shape) for output in session.get_outputs()}
+    assert outputs == {name: shapes[name] for name in outputs}
     unnamed = {n.tops[0].name for n in graph.nodes if n.tops and not n.layer.proto.top}
-    assert set(made) == ({value.name for value in graph.outputs} or unnamed)
+    assert set(outputs) == ({value.name for value in graph.outputs} or unnamed)
 
 
 def _cheap(graph):
-    """The net with 0.01 for every weight: what is drawn does not change the ONNX graph."""
+    """The net with 0.01 for every weight: the values do not change the ONNX graph."""
     params = tuple(
         tuple(np.broadcast_to(np.float32(0.01), blob.shape) for blob in node.blobs)
         for node in graph.nodes

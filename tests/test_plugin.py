@@ -35,7 +35,7 @@ def skip_beside_caffe():
 
 
 def live(param_str, *blobs):
-    """A layer as Caffe makes one: constructed, then given what the prototxt says."""
+    """Return a layer as Caffe builds it: constructed, then given the prototxt's param_str."""
     skip_beside_caffe()
     layer = plugin.PReLULayer()
     layer.param_str, layer.blobs = param_str, BlobVec(blobs)
@@ -43,7 +43,7 @@ def live(param_str, *blobs):
 
 
 def settings(prelu):
-    """A PReLUParameter as a param_str."""
+    """Return a PReLUParameter as a param_str."""
     filler = ", ".join(f"{field.name}: {value}" for field, value in prelu.filler.ListFields())
     both = [f"channel_shared: {str(prelu.channel_shared).lower()}"] * prelu.channel_shared
     return ", ".join(both + [f"filler: {{{filler}}}"] * prelu.HasField("filler"))
@@ -174,10 +174,10 @@ class LiveNet:
     """caffe.Net as `fill` sees it."""
 
     def __init__(self, net, *, blobs=False):
-        held = {}
+        owners = {}
         self.params = {
             node.layer.name: [
-                held.setdefault(owner, Blob(*array.shape))
+                owners.setdefault(owner, Blob(*array.shape))
                 for owner, array in zip(node.owners, net.arrays[i], strict=True)
             ]
             for i, node in enumerate(net.graph.nodes)
@@ -241,13 +241,13 @@ def test_fill_takes_the_slope_that_is_stated(tmp_path):
 
 
 def test_fill_takes_open_shapes_from_the_live_net(tmp_path):
-    given = "input_param { shape { dim: 2 dim: 3 dim: 9 dim: 8 } }"
+    shape = "input_param { shape { dim: 2 dim: 3 dim: 9 dim: 8 } }"
     there = LiveNet(make(CHAIN), blobs=True)
     for open_data in (
         'type: "Data" top: "data" data_param { batch_size: 2 }',
         'type: "Python" top: "data" python_param { module: "loader" layer: "Loader" }',
     ):
-        text = CHAIN.replace(f'type: "Input" top: "data"\n  {given}', open_data)
+        text = CHAIN.replace(f'type: "Input" top: "data"\n  {shape}', open_data)
         assert open_data in text
         plugin.fill(there, written(tmp_path, text), slopes=None, phase="TEST")
         assert there.params["a"][0].data.std() == pytest.approx(np.sqrt(2 / 27), rel=0.3)

@@ -1,4 +1,4 @@
-"""Protobuf's wire format written by hand, for what protobuf itself would never write."""
+"""Protobuf's wire format written by hand, for bytes that protobuf itself would never write."""
 
 from __future__ import annotations
 

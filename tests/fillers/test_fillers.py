@@ -128,10 +128,10 @@ def test_sparse_keeps_the_draws_and_the_signs():
     shape = (4, 500)
     dense = fill(shape, type="gaussian", std=0.5)
     data = fill(shape, type="gaussian", std=0.5, sparse=1)
-    kept = data != 0
-    assert np.array_equal(data[kept], dense[kept])
+    mask = data != 0
+    assert np.array_equal(data[mask], dense[mask])
     assert np.array_equal(np.signbit(data), np.signbit(dense))
-    assert 0.2 < kept.mean() < 0.3
+    assert 0.2 < mask.mean() < 0.3
     assert not fill(shape, type="gaussian", sparse=0).any()
     assert fill(shape, type="gaussian", sparse=4).all()
     r = BoostRng(1)
@@ -186,10 +186,10 @@ WRONG = [  # filler, shape, what the error says
 ]
 
 
-@pytest.mark.parametrize(("text", "shape", "says"), WRONG, ids=str)
+@pytest.mark.parametrize(("text", "shape", "message"), WRONG, ids=str)
 @pytest.mark.parametrize("rng", [BoostRng, FastRng])
-def test_where_caffe_aborts(text, shape, says, rng):
-    with pytest.raises(ShapeError, match=says):
+def test_where_caffe_aborts(text, shape, message, rng):
+    with pytest.raises(ShapeError, match=message):
         fillers.fill(shape, filler(text), rng(1))
 
 

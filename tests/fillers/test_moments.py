@@ -33,9 +33,9 @@ SHAPE = (50, 10, 7, 7)
 )
 def test_what_a_filler_gives(text):
     p = text_format.Parse(text, FillerParameter())
-    drawn = fillers.fill(SHAPE, p, BoostRng(1701)).astype(np.float64)
+    values = fillers.fill(SHAPE, p, BoostRng(1701)).astype(np.float64)
     moment = moments.second_moment(SHAPE, p)
-    assert moment == pytest.approx(float(np.mean(drawn**2)), rel=0.03)
+    assert moment == pytest.approx(float(np.mean(values**2)), rel=0.03)
 
 
 def test_zeros_and_the_unit_ball():

@@ -18,7 +18,7 @@ layer { name: "pre" type: "Power" bottom: "x" top: "p" }
 FLATTEN = 'layer { name: "view" type: "Flatten" bottom: "p" top: "v" }\n'
 RELU = 'layer { name: "relu" type: "ReLU" bottom: "v" top: "v" }\n'
 ABS = 'layer { name: "abs" type: "AbsVal" bottom: "p" top: "a" }\n'
-SAID = r"layer 'relu' \(ReLU\): works in place on 'v', which in Caffe is the memory of 'p' too, "
+MESSAGE = r"layer 'relu' \(ReLU\): works in place on 'v', which in Caffe is the memory of 'p' too, "
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ SAID = r"layer 'relu' \(ReLU\): works in place on 'v', which in Caffe is the mem
     ],
 )
 def test_what_is_overwritten_before_it_is_read(view):
-    with pytest.raises(UnsupportedError, match=SAID + "and layer 'abs' reads that later"):
+    with pytest.raises(UnsupportedError, match=MESSAGE + "and layer 'abs' reads that later"):
         graph_of(DATA + view + RELU + ABS)
 
 
@@ -52,8 +52,8 @@ def test_what_has_a_memory_of_its_own(view):
 
 def test_an_output_that_is_overwritten():
     other = FLATTEN.replace('"view"', '"other"').replace('"v"', '"w"')
-    said = SAID.replace("of 'p'", "of 'w'") + "and the caller, who gets the net's outputs"
-    with pytest.raises(UnsupportedError, match=said):
+    message = MESSAGE.replace("of 'p'", "of 'w'") + "and the caller, who gets the net's outputs"
+    with pytest.raises(UnsupportedError, match=message):
         graph_of(DATA + other + FLATTEN + RELU)
 
 

@@ -105,7 +105,7 @@ def test_an_input_keeps_its_name_when_it_is_overwritten():
 
 
 def test_names_that_collide_are_told_apart():
-    """A blob c/c beside the first version of a blob c that layer c makes."""
+    """A blob c/c beside the first version of blob c, the top of a layer c."""
     graph = graph_of(
         PICTURE
         + conv("c", "d")
@@ -134,7 +134,7 @@ def test_a_loss_without_a_top():
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         (
             layer("ReLU", "nothing", "r", name="r"),
@@ -168,8 +168,8 @@ def test_a_loss_without_a_top():
         ),
     ],
 )
-def test_connections_that_caffe_refuses(text, said):
-    with pytest.raises(ShapeError, match=said):
+def test_connections_that_caffe_refuses(text, message):
+    with pytest.raises(ShapeError, match=message):
         graph_of(PICTURE + text)
 
 

@@ -40,20 +40,20 @@ def scale(bottom="norm", top="scale", name="scale", more="scale_param { bias_ter
 
 
 def random(net: Net, seed=5) -> Net:
-    """The net with other numbers in every blob, as training would leave them."""
+    """Return the net with other numbers in every blob, as after training."""
     rng = np.random.default_rng(seed)
-    made = {}
+    arrays = {}
     for index, node in enumerate(net.graph.nodes):
         for i, (blob, old) in enumerate(zip(node.blobs, net.arrays[index], strict=True)):
             array = (0.3 * rng.standard_normal(old.shape)).astype(np.float32)
             if node.layer.type == "BatchNorm":
                 array = np.abs(array) + {"factor": 2, "variance": 0.1}.get(blob.name, 0)
-            made[index, i] = array.astype(np.float32)
+            arrays[index, i] = array.astype(np.float32)
     return Net(
         net.graph,
         tuple(
             tuple(
-                made[owner].reshape(blob.shape)
+                arrays[owner].reshape(blob.shape)
                 for owner, blob in zip(node.owners, node.blobs, strict=True)
             )
             for node in net.graph.nodes
@@ -63,16 +63,16 @@ def random(net: Net, seed=5) -> Net:
 
 def check(net: Net):
     """Folds; numpy and onnxruntime agree with the unfolded net on every output."""
-    before = [[array.copy() for array in held] for held in net.arrays]
+    before = [[array.copy() for array in blobs] for blobs in net.arrays]
     folded, report = fold_batchnorm(net)
     feeds = feed(net)
-    wanted, got, onnx = net.forward(feeds), folded.forward(feeds), run_onnx(folded, feeds)
+    want, got, onnx = net.forward(feeds), folded.forward(feeds), run_onnx(folded, feeds)
     assert [v.blob for v in folded.graph.outputs] == [v.blob for v in net.graph.outputs]
     for value in net.graph.outputs:
-        assert_close(got[value.blob], wanted[value.blob], 1e-5, value.blob)
-        assert_close(onnx[value.blob], wanted[value.blob], 1e-5, value.blob)
-    for old, held in zip(before, net.arrays, strict=True):
-        for a, b in zip(old, held, strict=True):
+        assert_close(got[value.blob], want[value.blob], 1e-5, value.blob)
+        assert_close(onnx[value.blob], want[value.blob], 1e-5, value.blob)
+    for old, new in zip(before, net.arrays, strict=True):
+        for a, b in zip(old, new, strict=True):
             np.testing.assert_array_equal(a, b)
     return folded, report
 
@@ -188,7 +188,7 @@ def test_what_stays_and_why(layers, reason):
     folded, report = check(net)
     assert kinds(folded) == kinds(net)
     assert report.folded == ()
-    assert [said for _, said in report.kept] == [reason]
+    assert [reason for _, reason in report.kept] == [reason]
     for old, new in zip(net.arrays, folded.arrays, strict=True):
         assert all(a is b for a, b in zip(old, new, strict=True))
 
@@ -210,14 +210,14 @@ def test_shared_weights_stay_and_shared_factors_do_not():
     net = random(make(INPUT + first + second + norm() + norm("conv2", "norm2", "norm2")))
     folded, report = check(net)
     assert kinds(folded) == kinds(net)
-    assert [said for _, said in report.kept] == [
+    assert [reason for _, reason in report.kept] == [
         "'conv' (Convolution) shares its parameters",
         "'conv2' (Convolution) shares its parameters",
     ]
     factor = 'param { name: "s" }'
     six = (CONV % "").replace("num_output: 4", "num_output: 6")
-    kept = norm("data", "n", "n") + scale("n", "m", "m", factor)
-    net = random(make(INPUT + six + scale("conv", more=factor) + kept))
+    others = norm("data", "n", "n") + scale("n", "m", "m", factor)
+    net = random(make(INPUT + six + scale("conv", more=factor) + others))
     folded, report = check(net)  # what owned the shared factor is gone, and the other has it still
     assert kinds(folded) == ["Input", "Convolution", "BatchNorm", "Scale"]
     assert report.folded == (("conv", ("scale",)),)
@@ -334,24 +334,24 @@ def test_the_command_writes_both_files_and_says_what_it_did(tmp_path):
     net = random(make(INPUT + CONV % "bias_term: false" + norm() + scale() + other))
     writer.write_text(net.graph.net, tmp_path / "net.prototxt")
     snapshot.write_caffemodel(tmp_path / "w.caffemodel", net.graph.net, net.arrays)
-    given = [str(tmp_path / name) for name in ("net.prototxt", "w.caffemodel")]
-    made = [str(tmp_path / name) for name in ("f.prototxt", "f.caffemodel")]
-    done = CliRunner().invoke(cli.app, ["fold", *given, "-o", *made])
+    inputs = [str(tmp_path / name) for name in ("net.prototxt", "w.caffemodel")]
+    outputs = [str(tmp_path / name) for name in ("f.prototxt", "f.caffemodel")]
+    done = CliRunner().invoke(cli.app, ["fold", *inputs, "-o", *outputs])
     assert done.exit_code == 0, done.output
-    said = done.output.splitlines()
-    assert said[:2] == ["folded into conv: norm, scale", "kept n: follows 'data' (Input)"]
+    lines = done.output.splitlines()
+    assert lines[:2] == ["folded into conv: norm, scale", "kept n: follows 'data' (Input)"]
     feeds = feed(net)
-    wanted = net.forward(feeds)
-    again = pipeline.load(*made).forward(feeds)
+    want = net.forward(feeds)
+    again = pipeline.load(*outputs).forward(feeds)
     for name in ("scale", "other", "n"):
-        assert_close(again[name], wanted[name])
+        assert_close(again[name], want[name])
     onnx = str(tmp_path / "f.onnx")
     done = CliRunner().invoke(
-        cli.app, ["convert", *given, "-o", onnx, "--fold-batchnorm", "--weights-as", "in-place"]
+        cli.app, ["convert", *inputs, "-o", onnx, "--fold-batchnorm", "--weights-as", "in-place"]
     )
     assert done.exit_code == 0, done.output
-    assert said[:2] == done.output.splitlines()[:2]
+    assert lines[:2] == done.output.splitlines()[:2]
     stored = "n/mean, n/variance, conv/weight, conv/bias"
     assert f"stored in {onnx} itself: {stored}" in done.output
     for name, array in Session(onnx, "cpu").run(feeds).items():
-        assert_close(array, wanted[name])
+        assert_close(array, want[name])

@@ -33,7 +33,7 @@ def test_forward_gives_every_blobs_last_version_and_run_all():
 
 
 @pytest.mark.parametrize(
-    ("feeds", "said"),
+    ("feeds", "message"),
     [
         ({}, r"input 'data' \(2, 3, 12, 13\) is not fed"),
         ({"data": (2, 3, 12, 13), "dtaa": (1,)}, "the net has no input 'dtaa'; its inputs: data"),
@@ -43,9 +43,9 @@ def test_forward_gives_every_blobs_last_version_and_run_all():
         ),
     ],
 )
-def test_wrong_feeds(feeds, said):
+def test_wrong_feeds(feeds, message):
     net = make(INPUT + layer("ReLU", "data", "r"))
-    with pytest.raises(ShapeError, match=said):
+    with pytest.raises(ShapeError, match=message):
         net.forward({name: np.zeros(shape, np.float32) for name, shape in feeds.items()})
 
 

@@ -38,7 +38,7 @@ def test_blobs_in_the_prototxt_are_kept_and_nothing_is_drawn_for_them():
 
 
 @pytest.mark.parametrize(
-    ("blobs", "said"),
+    ("blobs", "message"),
     [
         (
             "blobs { data: 1 data: 2 }",
@@ -47,8 +47,8 @@ def test_blobs_in_the_prototxt_are_kept_and_nothing_is_drawn_for_them():
         ("blobs { } blobs { }", "the prototxt gives 2 blobs, the layer has 1"),
     ],
 )
-def test_blobs_in_the_prototxt_that_do_not_fit(blobs, said):
-    with pytest.raises(WeightsError, match=said):
+def test_blobs_in_the_prototxt_that_do_not_fit(blobs, message):
+    with pytest.raises(WeightsError, match=message):
         make('input: "x" input_shape { dim: 3 dim: 2 }' + dense("a", "x", blobs))
 
 

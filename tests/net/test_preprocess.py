@@ -1,8 +1,8 @@
 """Preprocessing against caffe.io.Transformer itself, and the same inside an ONNX model.
 
-golden/transformer/cases.npz: what caffe.io.Transformer (BVLC Caffe 1.0) made of `picture` (RGB)
-over the warp of scikit-image 0.13.1, channels swapped to BGR and pixels scaled to 255 but in
-`unit_rgb`: the means 104, 117, 123, or the picture `mean`.
+golden/transformer/cases.npz: the outputs of caffe.io.Transformer (BVLC Caffe 1.0) for `picture`,
+RGB, over the warp of scikit-image 0.13.1, channels swapped to BGR and pixels scaled to 255 (but
+not in `unit_rgb`), with the means 104, 117, 123, or the image `mean`.
 """
 
 from __future__ import annotations
@@ -36,18 +36,18 @@ BGR_MEAN = (104, 117, 123)
     ],
 )
 def test_caffes_transformer(case, preprocess, size):
-    made = preprocess(CASES["picture"], (1, 3, *size))
+    x = preprocess(CASES["picture"], (1, 3, *size))
     want = CASES[case]
-    assert made.dtype == np.float32
-    assert np.abs(made - want).max() <= 3e-7 * max(255, np.abs(want).max() * 2)
+    assert x.dtype == np.float32
+    assert np.abs(x - want).max() <= 3e-7 * max(255, np.abs(want).max() * 2)
 
 
 def test_mtcnn_preset_makes_what_real_caffe_was_fed():
     with np.load(GOLDEN / "models" / "mtcnn_det1" / "astronaut_io.npz") as io:
         want = io["in:data"]
     picture = read(GOLDEN.parents[1] / "examples" / "mtcnn" / "astronaut.png")
-    made = PRESETS["mtcnn"](picture, want.shape)
-    assert np.abs(made - want[0]).max() < 3e-7
+    x = PRESETS["mtcnn"](picture, want.shape)
+    assert np.abs(x - want[0]).max() < 3e-7
 
 
 def test_caffes_transform_param(tmp_path):
@@ -56,9 +56,9 @@ def test_caffes_transform_param(tmp_path):
     blob.shape.dim.extend((1, 3, 11, 13))
     (tmp_path / "mean.binaryproto").write_bytes(blob.SerializeToString())
     net = net_of('transform_param { mean_file: "mean.binaryproto" scale: 0.5 crop_size: 6 }')
-    made = from_prototxt(net, tmp_path)(CASES["picture"], (1, 3, 6, 6))
+    x = from_prototxt(net, tmp_path)(CASES["picture"], (1, 3, 6, 6))
     whole = (CASES["picture"][..., ::-1].transpose(2, 0, 1).astype(np.float32) - mean) * 0.5
-    np.testing.assert_array_equal(made, whole[:, 2:8, 3:9])  # (11 - 6) // 2, (13 - 6) // 2
+    np.testing.assert_array_equal(x, whole[:, 2:8, 3:9])  # (11 - 6) // 2, (13 - 6) // 2
 
 
 def test_transform_param_with_values_and_image_size():
@@ -72,7 +72,7 @@ def test_transform_param_with_values_and_image_size():
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "message"),
     [
         ('mean_file: "../secret"', "is not in the prototxt's folder"),
         ('mean_file: "/etc/passwd"', "is not in the prototxt's folder"),
@@ -81,28 +81,28 @@ def test_transform_param_with_values_and_image_size():
         ("force_color: true force_gray: true", "both force_color and force_gray"),
     ],
 )
-def test_transform_param_refused(tmp_path, text, says):
+def test_transform_param_refused(tmp_path, text, message):
     (tmp_path / "secret").write_bytes(b"")
     (tmp_path / "net").mkdir()
-    with pytest.raises((ParseError, ShapeError), match=says):
+    with pytest.raises((ParseError, ShapeError), match=message):
         from_prototxt(net_of(f"transform_param {{ {text} }}"), tmp_path / "net")
 
 
 def test_a_net_of_one_channel_gets_grey():
-    made = Preprocess()(CASES["picture"], (2, 1, 11, 13))
+    x = Preprocess()(CASES["picture"], (2, 1, 11, 13))
     red, green, blue = CASES["picture"].transpose(2, 0, 1).astype(np.float64)
     np.testing.assert_array_equal(
-        made[0], np.floor((red * 19595 + green * 38470 + blue * 7471 + 32768) / 65536)
+        x[0], np.floor((red * 19595 + green * 38470 + blue * 7471 + 32768) / 65536)
     )
 
 
 def test_open_sizes_keep_the_picture_as_it_is():
-    made = Preprocess(order="rgb")(CASES["picture"], (1, 3, None, None))
-    np.testing.assert_array_equal(made, CASES["picture"].transpose(2, 0, 1))
+    x = Preprocess(order="rgb")(CASES["picture"], (1, 3, None, None))
+    np.testing.assert_array_equal(x, CASES["picture"].transpose(2, 0, 1))
 
 
 @pytest.mark.parametrize(
-    ("preprocess", "dims", "says"),
+    ("preprocess", "dims", "message"),
     [
         (Preprocess(), (1, 4, 5, 6), "1 or 3 channels, and the net's input is 1x4x5x6"),
         (Preprocess(), (1, 10), "the net's input is 1x10"),
@@ -113,8 +113,8 @@ def test_open_sizes_keep_the_picture_as_it_is():
         (Preprocess(mean=np.zeros((1, 7, 7))), (1, 3, 7, 7), "mean is 1x7x7, and the net has 3"),
     ],
 )
-def test_sizes_that_do_not_fit(preprocess, dims, says):
-    with pytest.raises(ShapeError, match=says):
+def test_sizes_that_do_not_fit(preprocess, dims, message):
+    with pytest.raises(ShapeError, match=message):
         preprocess(CASES["picture"], dims)
 
 

@@ -1,4 +1,4 @@
-"""Slopes in the weights: stated in the prototxt, found in the net, loaded from a file."""
+"""Slopes in the weights: explicit in the prototxt, found in the net, loaded from a file."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from ..slope_nets import INPUT, NORMS, conv, layer
 @settings(max_examples=40, deadline=None, derandomize=True)
 @given(st.floats(-3, 3, width=32), st.integers(1, 40), st.sampled_from(NORMS))
 def test_a_slope_in_the_net_is_that_slope_in_the_filler(a, outputs, norm):
-    """Whatever a ReLU's slope, the bits are those of a filler that states it."""
+    """The bits are those of a filler with the ReLU's slope as its `a`."""
     relu = f"relu_param {{ negative_slope: {a!r} }}"
-    text, stated = (
+    text, explicit = (
         INPUT
         + conv("one", "data")
         + layer("ReLU", "one", "act", relu)
@@ -36,12 +36,12 @@ def test_a_slope_in_the_net_is_that_slope_in_the_filler(a, outputs, norm):
     )
     graph = graph_of(text)
     (_, two) = slopes.resolve(graph)
-    auto, by_hand = slopes.apply(graph, (two,)), graph_of(stated)
+    auto, by_hand = slopes.apply(graph, (two,)), graph_of(explicit)
     assert two.sigma == fillers.sigma((outputs, 4, 3, 3), by_hand.nodes[3].blobs[0].filler)
     for net in (auto, by_hand):
         assert net.nodes[3].layer.name == "two"
-    drawn, want = (fill(net, BoostRng(5)).arrays[3][0] for net in (auto, by_hand))
-    assert drawn.tobytes() == want.tobytes()
+    filled, want = (fill(net, BoostRng(5)).arrays[3][0] for net in (auto, by_hand))
+    assert filled.tobytes() == want.tobytes()
 
 
 # ---- the slope in the prototxt -------------------------------------------------------------------
@@ -53,13 +53,13 @@ def test_a_in_the_prototxt(tmp_path, rng, norm):
     text = INPUT + conv("one", "data", outputs=50, norm=norm)
     for name, a in (("absent", ""), ("zero", "a: 0"), ("quarter", "a: 0.25"), ("minus", "a: -3")):
         (tmp_path / name).write_text(text.replace('"msra"', f'"msra" {a}'))
-    drawn = {
+    filled = {
         name: fill(pipeline.read(tmp_path / name), rng(7)).arrays[1][0].astype(np.float64)
         for name in ("absent", "zero", "quarter", "minus")
     }
-    assert drawn["zero"].tobytes() == drawn["absent"].tobytes()
+    assert filled["zero"].tobytes() == filled["absent"].tobytes()
     for name, a in (("quarter", 0.25), ("minus", -3)):
-        ratio = drawn[name] * math.sqrt(1 + a * a) / drawn["absent"]
+        ratio = filled[name] * math.sqrt(1 + a * a) / filled["absent"]
         assert np.abs(ratio - 1).max() < 3e-7  # the same draws at the other std
     after = []
     for a in (0, 0.25):
@@ -105,7 +105,7 @@ def test_the_librarys_keyword(tmp_path, caplog):
 
 
 def test_loaded_slopes_count(tmp_path):
-    """With weights, a PReLU's slopes are those of the file, and layers it lacks are drawn."""
+    """With weights, a PReLU's slopes are those of the file, and layers it lacks are filled."""
     path, file = tmp_path / "net.prototxt", tmp_path / "w.caffemodel"
     path.write_text(CHAIN)
     net = pipeline.load(path)
@@ -117,18 +117,18 @@ def test_loaded_slopes_count(tmp_path):
     assert two.feeding.gain == pytest.approx(1 + mean, rel=1e-7)
     assert two.sigma == pytest.approx(math.sqrt(2 / ((1 + mean) * 36)), rel=1e-7)
     path.write_text(CHAIN.replace('"two"', '"new"'))
-    drawn = pipeline.load(path, file, slopes="auto", seed=3).arrays
+    filled = pipeline.load(path, file, slopes="auto", seed=3).arrays
     plain = pipeline.load(path, seed=3).arrays
-    assert drawn[1][0].tobytes() == net.arrays[1][0].tobytes()
-    ratio = drawn[3][0].astype(np.float64) / plain[3][0]
+    assert filled[1][0].tobytes() == net.arrays[1][0].tobytes()
+    ratio = filled[3][0].astype(np.float64) / plain[3][0]
     assert np.abs(ratio * math.sqrt(1 + mean) - 1).max() < 3e-7
 
 
 def test_an_activation_that_gives_nothing():
     text = INPUT + layer("Clip", "data", "x", "clip_param { min: 0 max: 0 }") + conv("one", "x")
     graph = graph_of(text)
-    said = r"layer 'one' .*msra.*the std is inf at a gain of 0 \(clip\)"
-    with pytest.raises(ShapeError, match=said):
+    message = r"layer 'one' .*msra.*the std is inf at a gain of 0 \(clip\)"
+    with pytest.raises(ShapeError, match=message):
         slopes.apply(graph, slopes.resolve(graph))
 
 
@@ -169,7 +169,7 @@ def test_decayed(param, warned):
     ],
 )
 def test_the_variance_stays(activation, more):
-    """What it is all for: through ten layers the second moment before each activation stays 1."""
+    """Through ten layers the second moment before each activation stays 1: the purpose of it all."""
     text = 'input: "x" input_shape { dim: 300 dim: 400 }\n'
     for i in range(10):
         text += layer(

@@ -1,4 +1,4 @@
-"""The prototxt for a stock Caffe: it says the same without `a`, and draws the same bits."""
+"""The prototxt for a stock Caffe: no `a`, and the same bits."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ NET = (
     )
 )
 
-# What BVLC Caffe at 9b891540 (Boost 1.74) fills the net above with, at seed 1701, given the
+# The weights that BVLC Caffe at 9b891540 (Boost 1.74) gives the net above, at seed 1701, from the
 # prototxt that this project writes for it: sha256 of each weight blob.
 CAFFE = {
     "auto": {
@@ -62,7 +62,7 @@ def digests(net):
 
 
 def write(tmp_path, text, **options):
-    """The net as filled, and the stock prototxt's path."""
+    """Return the filled net, and the stock prototxt's path."""
     path, out = tmp_path / "net.prototxt", tmp_path / "stock.prototxt"
     path.write_text(text)
     fix_decay = options.pop("fix_decay", False)
@@ -147,11 +147,11 @@ def test_layers_of_one_name_in_two_phases(tmp_path):
         conv("one", "data", outputs=n, a="a: 1", more=f"include {{ phase: {phase} }}")
         for n, phase in ((3, "TRAIN"), (5, "TEST"))
     )
-    said = (
+    message = (
         r"layer 'one' \(Convolution\): its weight_filler has a = 1, and the layer is not in "
         "the net of this phase"
     )
-    with pytest.raises(UnsupportedError, match=said):
+    with pytest.raises(UnsupportedError, match=message):
         write(tmp_path, text)
     train, test = stock_of(tmp_path, text.replace("a: 1", "", 1)).layer[1:]
     assert train.convolution_param.weight_filler.type == "msra"
@@ -197,7 +197,7 @@ def test_one_filler_for_blobs_of_several_stds(tmp_path):
     ):
         write(tmp_path, text, slopes="auto")
     lstm = stock_of(tmp_path, text.replace("dim: 3", "dim: 5"), slopes="auto").layer[-1]
-    assert lstm.recurrent_param.weight_filler.type == "gaussian"  # equal stds can be said
+    assert lstm.recurrent_param.weight_filler.type == "gaussian"  # equal stds can be written
 
 
 def test_fix_decay(tmp_path):

@@ -1,4 +1,4 @@
-"""Which sizes of a net vary where an input's are open, and which cannot."""
+"""The sizes of a net that vary with open input sizes, and those that cannot."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_inputs_of_the_same_size_vary_together():
 
 
 def test_rows_that_only_the_data_decide():
-    """A Filter's rows vary with every input's size fixed, and so does what is made of them."""
+    """A Filter's rows vary though every input's size is fixed, and so do blobs behind it."""
     text = (
         INPUT
         + 'input: "which" input_shape { dim: 2 }'

@@ -34,10 +34,10 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize("rules, phase, level, stages, kept", CASES)
-def test_rule(rules, phase, level, stages, kept):
+@pytest.mark.parametrize("rules, phase, level, stages, stays", CASES)
+def test_rule(rules, phase, level, stages, stays):
     net = parse(f"layer {{ name: 'x' {rules} }}", NetParameter)
-    assert [layer.name for layer in select(net, phase, level, stages).layer] == ["x"] * kept
+    assert [layer.name for layer in select(net, phase, level, stages).layer] == ["x"] * stays
 
 
 def test_state_of_the_prototxt():

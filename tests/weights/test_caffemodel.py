@@ -35,7 +35,7 @@ CAFFEMODELS = sorted([*MODELS.glob("*/*.caffemodel"), *MTCNN.glob("*/*.caffemode
 
 
 def reference(blob: BlobProto) -> np.ndarray:
-    """What a BlobProto holds, by protobuf's own parser."""
+    """Return a BlobProto's values, by protobuf's own parser."""
     if blob.HasField("raw_data"):
         dtype = {BlobProto.DOUBLE: "<f8", BlobProto.FLOAT: "<f4", BlobProto.FLOAT16: "<f2"}
         data = np.frombuffer(blob.raw_data, dtype[blob.raw_data_type])
@@ -121,8 +121,8 @@ def test_v1_and_v0_layers(read):
     in_parts = length(1, length(1, "c0") + length(2, "conv")) + length(1, length(50, blob))
     opened = read(length(2, length(2, "data") + in_parts) + v1)
     assert opened.format == "V0"
-    found = [(layer.name, layer.type, len(layer.blobs)) for layer in opened.layers]
-    assert found == [("c0", "conv", 1), ("", "", 0)]
+    layers = [(layer.name, layer.type, len(layer.blobs)) for layer in opened.layers]
+    assert layers == [("c0", "conv", 1), ("", "", 0)]
 
 
 def test_a_mean_image(tmp_path):
@@ -192,7 +192,7 @@ def test_what_is_no_caffemodel_is_refused_and_said(read, data, reason):
 
 
 def test_beyond_two_gib_only_the_headers_are_read(tmp_path):
-    """A sparse file: 3 GiB of diff, which is passed over, and then a blob of numbers."""
+    """A sparse file: 3 GiB of diff, which is skipped, and then a blob of numbers."""
     path = tmp_path / "big.caffemodel"
     skipped = 3 << 30
     inner = tag(6, 2) + varint(skipped)

@@ -71,7 +71,7 @@ def damage(data: bytes, places: np.ndarray, rng: np.random.Generator) -> bytes:
 
 
 def compare_with_protobuf(opened: weights.Weights, data: bytes) -> bool:
-    """Where both parsers accept the file they hold the same; whether protobuf accepts it."""
+    """Compare with protobuf if both accept the file; return whether protobuf does."""
     try:
         message = NetParameter.FromString(data)
     except DecodeError:

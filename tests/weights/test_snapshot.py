@@ -18,7 +18,7 @@ BY_CAFFE = sorted(LAYERS.glob("*/*.caffemodel"))
 
 
 def saved(path: Path, target: Path) -> bytes:
-    """A caffemodel, read and written again; what is not weights comes from protobuf's parser."""
+    """Read a caffemodel and write it again; other fields come from protobuf's parser."""
     params = [[blob.array for blob in layer.blobs] for layer in weights.read(path).layers]
     weights.write_caffemodel(target, NetParameter.FromString(path.read_bytes()), params)
     return target.read_bytes()

@@ -11,14 +11,14 @@ from caffe_compat.fillers.rng import FastRng, fast, stream
 @pytest.mark.parametrize("draw", ["normal", "uniform"])
 def test_fast_does_not_depend_on_the_cores(draw, monkeypatch):
     monkeypatch.setattr(fast, "BLOCK", 10_000)
-    drawn = []
+    draws = []
     for cores in (1, 2, 7):
         monkeypatch.setattr(stream, "cores", lambda cores=cores: cores)
         r = FastRng(11)
-        drawn.append([getattr(r, draw)(0, 2, n) for n in (12_345, 3, 30_001)])
-    for other in drawn[1:]:
-        assert all(map(np.array_equal, drawn[0], other))
-    first, *rest = drawn[0]
+        draws.append([getattr(r, draw)(0, 2, n) for n in (12_345, 3, 30_001)])
+    for other in draws[1:]:
+        assert all(map(np.array_equal, draws[0], other))
+    first, *rest = draws[0]
     assert not np.array_equal(first[:3], rest[0])
     assert not np.array_equal(first[:10_000], rest[1][:10_000])
     assert not np.array_equal(first, getattr(FastRng(12), draw)(0, 2, 12_345))
