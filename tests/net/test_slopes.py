@@ -169,7 +169,7 @@ def test_decayed(param, warned):
     ],
 )
 def test_the_variance_stays(activation, more):
-    """Through ten layers the second moment before each activation stays 1: the purpose of it all."""
+    """The second moment before each activation stays 1 through ten layers."""
     text = 'input: "x" input_shape { dim: 300 dim: 400 }\n'
     for i in range(10):
         text += layer(
