@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from math import prod
 
 from ..caffe_pb2 import FillerParameter
-from ..layers.families.activation import PReLU
 from ..layers.families.conv import Convolution, Deconvolution
 from ..layers.families.dense import InnerProduct
+from ..layers.families.rectifier import PReLU
 from ..layers.layer import canonical_axis
 from ..layers.spatial import conv_window
 from ..net.graph import Node

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 
 from ..caffe_pb2 import EltwiseParameter
 from ..fillers.moments import of_activation
-from ..layers.families.activation import PReLU
+from ..layers.families.batch_norm import BatchNorm
 from ..layers.families.conv import Convolution, Deconvolution
 from ..layers.families.dense import InnerProduct
-from ..layers.families.norm import BatchNorm
+from ..layers.families.rectifier import PReLU
 from ..layers.layer import Layer, canonical_axis
 from ..layers.spatial import conv_window
 from ..net.graph import Node, Value

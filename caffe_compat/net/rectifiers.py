@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from ..fillers import moments
-from ..layers.families.activation import PReLU
+from ..layers.families.rectifier import PReLU
 from ..layers.families.recurrent import RNN, Recurrent
 from ..layers.layer import Blob, Layer
 from ..types import Array

@@ -16,9 +16,9 @@ import numpy as np
 from .. import fillers
 from ..caffe_pb2 import FillerParameter
 from ..errors import ShapeError
-from ..layers.families.activation import PReLU
 from ..layers.families.conv import Convolution
 from ..layers.families.dense import Embed, InnerProduct
+from ..layers.families.rectifier import PReLU
 from ..layers.families.recurrent import Recurrent
 from ..weights.trained import Weights
 from .graph import Graph

@@ -1,18 +1,16 @@
-"""Elementwise activations, and Dropout, which in TEST does nothing.
+"""Elementwise activations.
 
 All but AbsVal may run in place, as Caffe's may; the gradient is then still the true one, taken
-from the bottom's own values, where Caffe's Log, Power, BNLL and Clip would read overwritten ones.
+from the bottom's own values, where Caffe's BNLL and Clip would read overwritten ones.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from ...caffe_pb2 import FillerParameter
-from ...errors import ShapeError, UnsupportedError
-from ...types import Array, Shape
+from ...types import Array
 from ..builder import FLOAT, Builder
-from ..layer import Blob, Layer, layer
+from ..layer import Layer, layer
 
 
 @layer()
@@ -34,8 +32,7 @@ class BNLL(Layer):
     """log(1 + exp(x)), the binomial normal log likelihood (bnll_layer.cpp)."""
 
     def forward(self, x: Array) -> Array:
-        y: Array = np.logaddexp(x, np.float32(0))
-        return y
+        return _softplus(x)
 
     def backward(self, dy: Array, x: Array) -> Array:
         grown: Array = np.exp(np.minimum(x, np.float32(50)))  # Caffe's kBNLL_THRESHOLD
@@ -65,45 +62,6 @@ class Clip(Layer):
         return g.Clip(x, low, high)
 
 
-@layer(param="dropout_param", inplace=True)
-class Dropout(Layer):
-    """x in TEST: TRAIN already scales what it keeps by 1 / (1 - ratio) (dropout_layer.cpp).
-
-    Refused: TRAIN, whose result is random.
-    """
-
-    def shares(self, *x: Shape) -> bool:
-        return not self.train and self.proto.top[:1] == self.proto.bottom[:1]
-
-    def forward(self, x: Array) -> Array:
-        self._check_phase()
-        return x
-
-    def backward(self, dy: Array, x: Array) -> Array:
-        self._check_phase()
-        return dy
-
-    def lower(self, g: Builder, x: str) -> str:
-        self._check_phase()
-        return x
-
-    def _check_phase(self) -> None:
-        if self.train:
-            raise UnsupportedError(
-                f"drops at random in TRAIN (dropout_ratio {self.p.dropout_ratio:g}); "
-                "select the TEST phase"
-            )
-
-
-@layer(param="dropout_param", inplace=True)
-class SpatialDropout(Dropout):
-    """x in TEST: TRAIN, which drops whole channels, already scales what it keeps.
-
-    From: intel/caffe, src/caffe/layers/spatial_dropout_layer.cpp
-    Refused: TRAIN, whose result is random.
-    """
-
-
 @layer(param="elu_param", inplace=True)
 class ELU(Layer):
     """x where x > 0, else alpha (exp(x) - 1) (Clevert et al. 2016, eq. 15; elu_layer.cpp)."""
@@ -120,53 +78,46 @@ class ELU(Layer):
         return g.Elu(x, alpha=self.p.alpha)
 
 
-@layer(param="prelu_param", inplace=True)
-class PReLU(Layer):
-    """max(x, 0) + a min(x, 0), a per channel or shared (He et al. 2015, eq. 1; prelu_layer.cpp)."""
+@layer(inplace=True)
+class HardSwish(Layer):
+    """x min(max(x + 3, 0), 6) / 6 (Howard et al. 2019, section 5.2).
 
-    def blobs(self, x: Shape) -> list[Blob]:
-        if not 2 <= len(x) <= 4:
-            raise ShapeError(f"needs a bottom of 2 to 4 axes, and has {x}")
-        start = self.p.filler if self.p.HasField("filler") else _QUARTER
-        return [Blob("slope", () if self.p.channel_shared else (x[1],), start)]
+    inisis/caffe has another, x min(max(x / 5 + 1/2, 0), 1), which is not taken for it.
 
-    def forward(self, x: Array, slope: Array) -> Array:
-        return np.maximum(x, 0) + _by_channel(slope, x.ndim) * np.minimum(x, 0)
-
-    def backward(self, dy: Array, x: Array, slope: Array) -> tuple[Array, Array]:
-        negative = x <= 0
-        dx = np.where(negative, _by_channel(slope, x.ndim), np.float32(1)) * dy
-        axes = tuple(i for i in range(x.ndim) if i != 1 or slope.ndim == 0)
-        return dx, np.sum(dy * x * negative, axis=axes, dtype=dy.dtype)
-
-    def lower(self, g: Builder, x: str, slope: str) -> str:
-        rank = len(g.dims(x))
-        if self.p.channel_shared:
-            return g.PRelu(x, g.view(slope, (1,)))
-        return g.PRelu(x, g.view(slope, (g.fixed(x, 1), *(1,) * (rank - 2))))
-
-
-_QUARTER = FillerParameter(type="constant", value=0.25)
-
-
-def _by_channel(slope: Array, rank: int) -> Array:
-    """The slope in a form that broadcasts against (N, C, ...)."""
-    return slope.reshape((-1,) + (1,) * (rank - 2)) if slope.ndim else slope
-
-
-@layer(param="relu_param", inplace=True)
-class ReLU(Layer):
-    """max(x, 0) + negative_slope min(x, 0) (relu_layer.cpp)."""
+    From: Zeitzmz/micronet-caffe, src/caffe/layers/hard_swish_layer.cpp
+    From: foss-for-synopsys-dwc-arc-processors/synopsys-caffe, src/caffe/layers/hard_swish_layer.cpp
+    """
 
     def forward(self, x: Array) -> Array:
-        return np.maximum(x, 0) + np.float32(self.p.negative_slope) * np.minimum(x, 0)
+        y: Array = x * np.clip(x + np.float32(3), 0, 6) / np.float32(6)
+        return y
 
     def backward(self, dy: Array, x: Array) -> Array:
-        return dy * np.where(x > 0, np.float32(1), np.float32(self.p.negative_slope))
+        inner = (2 * x + 3) / np.float32(6)
+        return dy * np.where(x < -3, np.float32(0), np.where(x > 3, np.float32(1), inner))
 
     def lower(self, g: Builder, x: str) -> str:
-        slope = self.p.negative_slope
-        return g.LeakyRelu(x, alpha=slope) if slope else g.Relu(x)
+        return g.HardSwish(x)
+
+
+@layer(inplace=True)
+class Mish(Layer):
+    """x tanh(ln(1 + exp(x))) (Misra 2020, eq. 1).
+
+    From: foss-for-synopsys-dwc-arc-processors/synopsys-caffe, src/caffe/layers/mish_layer.cpp
+    From: sophgo/caffe, src/caffe/layers/mish_layer.cpp
+    """
+
+    def forward(self, x: Array) -> Array:
+        return x * np.tanh(_softplus(x))
+
+    def backward(self, dy: Array, x: Array) -> Array:
+        gate, sigmoid = np.tanh(_softplus(x)), np.exp(-_softplus(-x))
+        dx: Array = dy * (gate + x * (1 - gate * gate) * sigmoid)
+        return dx
+
+    def lower(self, g: Builder, x: str) -> str:
+        return g.Mish(x)
 
 
 def sigmoid(x: Array) -> Array:
@@ -231,3 +182,8 @@ class Threshold(Layer):
 
     def lower(self, g: Builder, x: str) -> str:
         return g.Cast(g.Greater(x, np.float32(self.p.threshold)), to=FLOAT)
+
+
+def _softplus(x: Array) -> Array:
+    y: Array = np.logaddexp(x, np.float32(0))
+    return y

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ...caffe_pb2 import LayerParameter, PReLUParameter
 from ...prototxt import param_str
 from ..registry import register
-from .activation import PReLU
+from .rectifier import PReLU
 
 
 @register(module="caffe_compat.plugin", layer="PReLULayer", bottoms=1, tops=1, inplace=True)

@@ -1,4 +1,4 @@
-"""Layers that put elements in another order: channels shuffled, axes turned round or exchanged."""
+"""Layers that put elements in another order: axes turned round or exchanged, channels shuffled."""
 
 from __future__ import annotations
 
@@ -46,6 +46,38 @@ class ShuffleChannel(Layer):
             return g.Reshape(turned, g.Shape(x))
         sizes = [g.fixed(x, axis) for axis in range(1, len(g.dims(x)))]
         return g.Reshape(turned, int64(0, *sizes))
+
+
+@layer(param="permute_param")
+class Permute(Layer):
+    """The axes in the order of `order`, then the others.
+
+    From: weiliu89/caffe, branch ssd, permute_layer.cpp
+    """
+
+    def order(self, rank: int) -> list[int]:
+        """The bottom's axis behind each of the top's."""
+        given = list(self.p.order)
+        if any(axis >= rank for axis in given) or len(set(given)) < len(given):
+            raise ShapeError(f"order {given} must name axes of a {rank}-D blob, each once")
+        return [*given, *(axis for axis in range(rank) if axis not in given)]
+
+    def shapes(self, x: Shape) -> list[Shape | None]:
+        return [tuple(x[axis] for axis in self.order(len(x)))]
+
+    def shares(self, *x: Shape) -> bool:
+        order = self.order(len(x[0]))
+        return order == sorted(order)
+
+    def forward(self, x: Array) -> Array:
+        return np.ascontiguousarray(x.transpose(self.order(x.ndim)))
+
+    def backward(self, dy: Array, x: Array) -> Array:
+        return dy.transpose(np.argsort(self.order(x.ndim)))
+
+    def lower(self, g: Builder, x: str) -> str:
+        order = self.order(len(g.dims(x)))
+        return x if order == sorted(order) else g.Transpose(x, perm=order)
 
 
 @layer(param="transpose_param")

@@ -1,4 +1,4 @@
-"""Rectifiers, and the gates near them, that forks added."""
+"""Rectifiers: the positive part of a blob, and a share of the negative one."""
 
 from __future__ import annotations
 
@@ -6,25 +6,53 @@ from math import inf, log
 
 import numpy as np
 
-from ...caffe_pb2 import LayerParameter
+from ...caffe_pb2 import FillerParameter, LayerParameter
 from ...errors import ShapeError, UnsupportedError
 from ...types import Array, Shape
+from .. import channels
 from ..builder import Builder
-from ..layer import Layer, canonical_axis, layer
+from ..layer import Blob, Layer, canonical_axis, layer
 
 
-def _leak(x: Array, slope: float) -> Array:
-    y: Array = np.maximum(x, 0) + np.float32(slope) * np.minimum(x, 0)
-    return y
+@layer(param="relu_param", inplace=True)
+class ReLU(Layer):
+    """max(x, 0) + negative_slope min(x, 0) (relu_layer.cpp)."""
+
+    def forward(self, x: Array) -> Array:
+        return _leak(x, self.p.negative_slope)
+
+    def backward(self, dy: Array, x: Array) -> Array:
+        return dy * np.where(x > 0, np.float32(1), np.float32(self.p.negative_slope))
+
+    def lower(self, g: Builder, x: str) -> str:
+        return _lower_leak(g, x, self.p.negative_slope)
 
 
-def _softplus(x: Array) -> Array:
-    y: Array = np.logaddexp(x, np.float32(0))
-    return y
+@layer(param="prelu_param", inplace=True)
+class PReLU(Layer):
+    """max(x, 0) + a min(x, 0), a per channel or shared (He et al. 2015, eq. 1; prelu_layer.cpp)."""
+
+    def blobs(self, x: Shape) -> list[Blob]:
+        if not 2 <= len(x) <= 4:
+            raise ShapeError(f"needs a bottom of 2 to 4 axes, and has {x}")
+        start = self.p.filler if self.p.HasField("filler") else _QUARTER
+        return [Blob("slope", () if self.p.channel_shared else (x[1],), start)]
+
+    def forward(self, x: Array, slope: Array) -> Array:
+        return np.maximum(x, 0) + channels.over(slope, x.ndim) * np.minimum(x, 0)
+
+    def backward(self, dy: Array, x: Array, slope: Array) -> tuple[Array, Array]:
+        negative = x <= 0
+        dx = np.where(negative, channels.over(slope, x.ndim), np.float32(1)) * dy
+        axes = tuple(i for i in range(x.ndim) if i != 1 or slope.ndim == 0)
+        return dx, np.sum(dy * x * negative, axis=axes, dtype=dy.dtype)
+
+    def lower(self, g: Builder, x: str, slope: str) -> str:
+        shared = self.p.channel_shared
+        return g.PRelu(x, g.view(slope, (1,)) if shared else channels.lower_over(g, x, slope))
 
 
-def _lower_leak(g: Builder, x: str, slope: float) -> str:
-    return g.LeakyRelu(x, alpha=slope) if slope else g.Relu(x)
+_QUARTER = FillerParameter(type="constant", value=0.25)
 
 
 @layer(param="relu6_param", inplace=True)
@@ -122,43 +150,10 @@ class RReLU(Insanity):
     """
 
 
-@layer(inplace=True)
-class HardSwish(Layer):
-    """x min(max(x + 3, 0), 6) / 6 (Howard et al. 2019, section 5.2).
-
-    inisis/caffe has another, x min(max(x / 5 + 1/2, 0), 1), which is not taken for it.
-
-    From: Zeitzmz/micronet-caffe, src/caffe/layers/hard_swish_layer.cpp
-    From: foss-for-synopsys-dwc-arc-processors/synopsys-caffe, src/caffe/layers/hard_swish_layer.cpp
-    """
-
-    def forward(self, x: Array) -> Array:
-        y: Array = x * np.clip(x + np.float32(3), 0, 6) / np.float32(6)
-        return y
-
-    def backward(self, dy: Array, x: Array) -> Array:
-        inner = (2 * x + 3) / np.float32(6)
-        return dy * np.where(x < -3, np.float32(0), np.where(x > 3, np.float32(1), inner))
-
-    def lower(self, g: Builder, x: str) -> str:
-        return g.HardSwish(x)
+def _leak(x: Array, slope: float) -> Array:
+    y: Array = np.maximum(x, 0) + np.float32(slope) * np.minimum(x, 0)
+    return y
 
 
-@layer(inplace=True)
-class Mish(Layer):
-    """x tanh(ln(1 + exp(x))) (Misra 2020, eq. 1).
-
-    From: foss-for-synopsys-dwc-arc-processors/synopsys-caffe, src/caffe/layers/mish_layer.cpp
-    From: sophgo/caffe, src/caffe/layers/mish_layer.cpp
-    """
-
-    def forward(self, x: Array) -> Array:
-        return x * np.tanh(_softplus(x))
-
-    def backward(self, dy: Array, x: Array) -> Array:
-        gate, sigmoid = np.tanh(_softplus(x)), np.exp(-_softplus(-x))
-        dx: Array = dy * (gate + x * (1 - gate * gate) * sigmoid)
-        return dx
-
-    def lower(self, g: Builder, x: str) -> str:
-        return g.Mish(x)
+def _lower_leak(g: Builder, x: str, slope: float) -> str:
+    return g.LeakyRelu(x, alpha=slope) if slope else g.Relu(x)

@@ -1,0 +1,137 @@
+"""BatchNorm, alone and with its scale and shift."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ...caffe_pb2 import FillerParameter, LayerParameter
+from ...errors import ShapeError, UnsupportedError
+from ...types import Array, Shape
+from .. import channels
+from ..builder import Builder
+from ..layer import Blob, Layer, layer
+
+
+@layer(param="batch_norm_param", inplace=True)
+class BatchNorm(Layer):
+    """(x - mean) / sqrt(variance + eps) a channel (Ioffe and Szegedy 2015; batch_norm_layer.cpp).
+
+    With use_global_stats (in TEST unless the prototxt says otherwise) the moments are the blobs
+    divided by the third, or 0 where that is 0; else they are the batch's own, and the moving
+    averages, which Caffe updates as it goes, stay as they are.
+    """
+
+    def __init__(self, proto: LayerParameter) -> None:
+        super().__init__(proto)
+        given = self.p.HasField("use_global_stats")
+        self.stored: bool = self.p.use_global_stats if given else not self.train
+        self._eps = np.float32(self.p.eps)
+
+    def blobs(self, x: Shape) -> list[Blob]:
+        if len(x) < 2:
+            raise ShapeError(f"needs a bottom of 2 axes or more, and has {x}")
+        for spec in self.proto.param[:3]:
+            if spec.lr_mult:
+                raise ShapeError(f"param lr_mult must be 0 for statistics, and is {spec.lr_mult:g}")
+        return [Blob("mean", (x[1],)), Blob("variance", (x[1],)), Blob("factor", (1,))]
+
+    def forward(self, x: Array, mean: Array, variance: Array, factor: Array) -> Array:
+        centre, spread = self._moments(x, mean, variance, factor)
+        y: Array = (x - centre) / np.sqrt(spread + self._eps)
+        return y
+
+    def backward(
+        self, dy: Array, x: Array, mean: Array, variance: Array, factor: Array
+    ) -> tuple[Array, None, None, None]:
+        centre, spread = self._moments(x, mean, variance, factor)
+        deviation = np.sqrt(spread + self._eps)
+        if self.stored:
+            return dy / deviation, None, None, None
+        y = (x - centre) / deviation
+        return channels.through_moments(dy, y, deviation), None, None, None
+
+    def lower(self, g: Builder, x: str, mean: str, variance: str, factor: str) -> str:
+        if not self.stored:
+            return channels.lower_by_moments(g, x, self._eps)
+        rate = _inverse(g.data(factor))
+        if rate != 1:
+            mean = g.change(mean, g.data(mean) * rate)
+            variance = g.change(variance, g.data(variance) * rate)
+        one, zero = (np.full(g.fixed(x, 1), value, np.float32) for value in (1, 0))
+        return g.BatchNormalization(x, one, zero, mean, variance, epsilon=self.p.eps)
+
+    def _moments(
+        self, x: Array, mean: Array, variance: Array, factor: Array
+    ) -> tuple[Array, Array]:
+        """Return the mean and the variance to normalise by, as they broadcast against x."""
+        if not self.stored:
+            return channels.moments(x)
+        rate = _inverse(factor)
+        return channels.over(mean * rate, x.ndim), channels.over(variance * rate, x.ndim)
+
+
+def _inverse(factor: Array) -> np.float32:
+    """1 over BatchNorm's third blob; 0 of 0, which is what a net that never trained has."""
+    return np.float32(1 / factor[0]) if factor[0] else np.float32(0)
+
+
+_ONE = FillerParameter(type="constant", value=1)
+
+
+@layer(param="batch_norm_param", inplace=True)
+class BatchNormScale(BatchNorm):
+    """BatchNorm, then a Scale with a bias, in one layer of 5 blobs.
+
+    The gradient is the true one, which the fork's own is not.
+
+    From: yuqj1991/caffe_train, src/caffe/layers/batch_norm_scale_layer.cpp
+    Refused: a top that is another blob than the bottom: the fork then scales x as it was.
+    Refused: scale_param with another axis than 1 or num_axes than 1.
+    """
+
+    def __init__(self, proto: LayerParameter) -> None:
+        super().__init__(proto)
+        scale = proto.scale_param
+        if not scale.bias_term:
+            raise ShapeError("needs scale_param { bias_term: true }")
+        if (scale.axis, scale.num_axes) != (1, 1):
+            raise UnsupportedError(
+                f"scale_param has axis {scale.axis} and num_axes {scale.num_axes}; only 1 and 1"
+            )
+        if list(proto.bottom) != list(proto.top):
+            raise UnsupportedError(
+                "is right only in place (the fork forgets to normalise where the top is another "
+                "blob); let the top be the bottom, or write BatchNorm and Scale"
+            )
+
+    def blobs(self, x: Shape) -> list[Blob]:
+        scale = self.proto.scale_param
+        start = scale.filler if scale.HasField("filler") else _ONE
+        made = [Blob("scale", (x[1],), start), Blob("bias", (x[1],), scale.bias_filler)]
+        return [*super().blobs(x), *made]
+
+    def forward(
+        self, x: Array, mean: Array, variance: Array, factor: Array, scale: Array, bias: Array
+    ) -> Array:
+        y = super().forward(x, mean, variance, factor)
+        return y * channels.over(scale, x.ndim) + channels.over(bias, x.ndim)
+
+    def backward(
+        self,
+        dy: Array,
+        x: Array,
+        mean: Array,
+        variance: Array,
+        factor: Array,
+        scale: Array,
+        bias: Array,
+    ) -> tuple[Array | None, ...]:
+        y, axes = super().forward(x, mean, variance, factor), channels.others(x.ndim)
+        flows = super().backward(dy * channels.over(scale, x.ndim), x, mean, variance, factor)
+        return *flows, np.sum(dy * y, axis=axes), np.sum(dy, axis=axes)
+
+    def lower(
+        self, g: Builder, x: str, mean: str, variance: str, factor: str, scale: str, bias: str
+    ) -> str:
+        y = super().lower(g, x, mean, variance, factor)
+        return g.Add(g.Mul(y, channels.lower_over(g, x, scale)), channels.lower_over(g, x, bias))

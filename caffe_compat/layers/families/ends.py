@@ -1,0 +1,149 @@
+"""The ends of a net: what the caller feeds, constants and parameters, sinks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ... import fillers
+from ...caffe_pb2 import FillerParameter
+from ...errors import ShapeError
+from ...types import Array, Shape
+from ..builder import Builder, int64
+from ..layer import Blob, Layer, layer
+
+
+class Fed(Layer):
+    """A layer whose tops the caller feeds, as what Caffe's transformer would have made."""
+
+    def feeds(self) -> tuple[int, ...]:
+        return tuple(range(len(self.proto.top)))
+
+
+@layer(param="input_param", bottoms=0, tops=(1, None))
+class Input(Fed):
+    """What the caller feeds, of the shape given: one for every top, or one for all."""
+
+    def shapes(self) -> list[Shape | None]:
+        given: list[Shape | None] = [tuple(shape.dim) for shape in self.p.shape]
+        tops = len(self.proto.top)
+        if not given:
+            return [None] * tops
+        if len(given) not in (1, tops):
+            raise ShapeError(f"gives {len(given)} shapes for {tops} tops; one each or one for all")
+        return given * tops if len(given) == 1 else given
+
+
+@layer(param="dummy_data_param", bottoms=0, tops=(1, None))
+class DummyData(Layer):
+    """A constant for each top whose filler is one (dummy_data_layer.cpp).
+
+    The caller feeds the others, which Caffe draws anew at every pass.
+    """
+
+    def shapes(self) -> list[Shape | None]:
+        stated = self._stated()
+        for i, shape in enumerate(stated):
+            fillers.check(shape, self._filler(i))
+        return [*stated]
+
+    def _stated(self) -> list[Shape]:
+        tops, legacy = len(self.proto.top), ("num", "channels", "height", "width")
+        if not any(len(getattr(self.p, field)) for field in legacy):
+            self._check_count("shape", self.p.shape)
+            given = [tuple(shape.dim) for shape in self.p.shape]
+            return given * tops if len(given) == 1 else given
+        if self.p.shape:
+            raise ShapeError("gives both shape and num, channels, height, width; one of them")
+        columns = []
+        for field in legacy:
+            sizes = list(getattr(self.p, field))
+            self._check_count(field, sizes)
+            columns.append(sizes * tops if len(sizes) == 1 else sizes)
+        return [*zip(*columns, strict=True)]
+
+    def _check_count(self, field: str, values: Sequence[object]) -> None:
+        if len(values) not in (1, len(self.proto.top)):
+            raise ShapeError(
+                f"{field} is given {len(values)} times for {len(self.proto.top)} "
+                "tops; once or one each"
+            )
+
+    def _filler(self, top: int) -> FillerParameter:
+        given, tops = self.p.data_filler, len(self.proto.top)
+        if len(given) not in (0, 1, tops):
+            raise ShapeError(
+                f"data_filler is given {len(given)} times for {tops} tops; never, once or one each"
+            )
+        return (given[top] if len(given) > 1 else given[0]) if given else FillerParameter()
+
+    def feeds(self) -> tuple[int, ...]:
+        return tuple(i for i in range(len(self.proto.top)) if self._filler(i).type != "constant")
+
+    def forward(self) -> tuple[Array | None, ...]:
+        """A view of one value for each constant top, None for those that are fed."""
+        fed = self.feeds()
+        return tuple(
+            None if i in fed else np.broadcast_to(np.float32(self._filler(i).value), shape)
+            for i, shape in enumerate(self._stated())
+        )
+
+    def lower(self, g: Builder) -> tuple[str | None, ...]:
+        made: list[str | None] = []
+        for i, shape in enumerate(self._stated()):
+            value = np.array([self._filler(i).value], np.float32)
+            size = int64(*shape)
+            made.append(None if i in self.feeds() else g.ConstantOfShape(size, value=value))
+        return tuple(made)
+
+
+@layer(param="parameter_param", bottoms=0)
+class Parameter(Layer):
+    """Its parameter blob (parameter_layer.hpp)."""
+
+    def blobs(self) -> list[Blob]:
+        return [Blob("value", tuple(self.p.shape.dim))]
+
+    def shapes(self) -> list[Shape | None]:
+        return [tuple(self.p.shape.dim)]
+
+    def forward(self, value: Array) -> Array:
+        return value
+
+    def backward(self, dy: Array, value: Array) -> Array:
+        return dy
+
+    def lower(self, g: Builder, value: str) -> str:
+        return value
+
+
+class _Sink(Layer):
+    """A layer that only reads; in ONNX it vanishes."""
+
+    def shapes(self, *x: Shape) -> list[Shape | None]:
+        return []
+
+    def forward(self, *x: Array) -> tuple[Array, ...]:
+        return ()
+
+    def lower(self, g: Builder, *x: str) -> tuple[str, ...]:
+        return ()
+
+
+@layer(bottoms=(1, None), tops=0)
+class Silence(_Sink):
+    """Nothing: its bottoms are no outputs of the net (silence_layer.cpp)."""
+
+
+@layer(param="hdf5_output_param", bottoms=2, tops=0)
+class HDF5Output(_Sink):
+    """Nothing: Caffe writes its bottoms to a file, which we never do (hdf5_output_layer.cpp)."""
+
+    def shapes(self, *x: Shape) -> list[Shape | None]:
+        rows = [shape[0] if shape else 1 for shape in x]
+        if max(map(len, x)) > 4 or rows[0] != rows[1]:
+            raise ShapeError(
+                f"needs as many rows in both bottoms, of 4 axes at most: {x[0]} and {x[1]}"
+            )
+        return []
