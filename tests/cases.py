@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,25 @@ GOLDEN = Path(__file__).parent / "golden"
 def make(text, *, inputs=None, phase="TEST", seed=1701, fork=None):
     """The net of a prototxt's text, its weights drawn from its fillers."""
     return fill(graph_of(text, inputs=inputs, phase=phase, fork=fork), BoostRng(seed))
+
+
+def one_layer(body, *shapes, top="y", name="l"):
+    """The text of a net of one layer: a bottom a, b, c, ... of each shape, and tops y, ... by name.
+
+    `top`: one name, or several.
+    """
+    names = "abcdef"[: len(shapes)]
+    inputs = "".join(
+        f'layer {{ name: "in_{each}" type: "Input" top: "{each}" input_param {{ shape {{ '
+        + " ".join(f"dim: {n}" for n in shape)
+        + " } } }\n"
+        for each, shape in zip(names, shapes, strict=True)
+    )
+    tops = [top] if isinstance(top, str) else top
+    ends = " ".join(
+        [*(f'bottom: "{each}"' for each in names), *(f'top: "{each}"' for each in tops)]
+    )
+    return f'{inputs}layer {{ name: "{name}" {ends} {body} }}'
 
 
 def graph_of(text, *, inputs=None, phase="TEST", fork=None, batch=None):
@@ -73,6 +93,12 @@ def inline(lowered: Lowered):
     return model
 
 
+def operators(net: Net | str, **options):
+    """The operators of a net's plain lowering, in order; a text is made with the options."""
+    net = make(net, **options) if isinstance(net, str) else net
+    return [node.op_type for node in lower(net).model.graph.node]
+
+
 def run_model(model, feeds):
     """An ONNX model's outputs by onnxruntime, by name."""
     session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
@@ -89,13 +115,22 @@ def run_onnx(net: Net, feeds, **options):
     return {blobs[name]: array for name, array in outputs.items()}
 
 
-def assert_close(got, want, tolerance=1e-5, what=""):
-    """Within `tolerance` of the largest wanted value, and of the same shape."""
+def assert_close(got, want, tolerance=1e-5, what="", axis=1):
+    """Of the same shape, and in each channel within `tolerance` of its largest wanted value.
+
+    `axis`: that of the channels; None where a whole channel may be what is left of larger terms
+    that cancel, so that float32 cannot be closer than to the largest of all.
+    """
     got, want = np.asarray(got), np.asarray(want)
     assert got.shape == want.shape, f"{what}: {got.shape} for {want.shape}"
-    scale = max(float(np.abs(want).max(initial=0)), 1e-30)
-    worst = float(np.abs(got.astype(np.float64) - want).max(initial=0)) / scale
-    assert worst <= tolerance, f"{what}: off by {worst:.2e} of the largest"
+    axes = tuple(i for i in range(want.ndim) if i != axis)
+    largest = np.abs(want).max(axis=axes, initial=0, keepdims=True)
+    worst = np.abs(got.astype(np.float64) - want).max(axis=axes, initial=0, keepdims=True)
+    off = worst / np.maximum(largest, 1e-30)
+    assert np.all(off <= tolerance), (
+        f"{what}: off by {np.max(off):.2e} of the largest value, {largest.flat[np.argmax(off)]:.2e}"
+        + (f", of channel {np.argmax(off)}" if off.size > 1 else "")
+    )
 
 
 def check_both(text, *, integers=(), tolerance=1e-5, feeds=None, inputs=None, fork=None, **options):
@@ -111,31 +146,86 @@ def check_both(text, *, integers=(), tolerance=1e-5, feeds=None, inputs=None, fo
     return {name: blobs[name] for name in outputs}
 
 
-def check_gradients(
-    text, *, integers=(), feeds=None, blobs=None, seed=3, step=1e-3, tolerance=1e-2
-):
-    """The numpy backward pass agrees with central differences of a random projection.
+STATISTICS = ("mean", "variance", "factor", "inverse")  # blobs that no gradient changes in Caffe
 
-    `blobs`: the inputs to differentiate (default: all of them but `integers`).
+
+def check_gradients(
+    text,
+    *,
+    integers=(),
+    feeds=None,
+    blobs=None,
+    fixed=(),
+    seed=3,
+    step=1e-3,
+    tolerance=5e-3,
+    **options,
+):
+    """numpy's backward pass agrees with central differences of a random projection of the outputs.
+
+    Every input and every parameter is moved along random directions and at single places; the
+    difference must be small beside the gradient's own size in that tensor.
+
+    Args:
+        text: the net.
+        integers: as for `feed`; such inputs have no gradient.
+        feeds: the inputs' values.
+        blobs: the inputs to move, if not all others.
+        fixed: parameters that get no gradient, beside statistics.
+        seed: of the random numbers.
+        step: how far each is moved.
+        tolerance: the difference allowed, as a share of the gradient.
+        options: for `make`.
     """
-    net = make(text)
+    net = make(text, **options)
     feeds = feed(net, integers=integers) if feeds is None else feeds
     rng = np.random.default_rng(seed)
     values = net.run(feeds)
-    weights_ = {v.blob: rng.standard_normal(v.shape).astype(np.float32) for v in net.graph.outputs}
+    tops = net.graph.outputs
+    weights_ = {v.blob: rng.standard_normal(v.shape).astype(np.float32) for v in tops}
+    size = np.sqrt(sum(np.sum(np.square(values[v.name] * weights_[v.blob])) for v in tops))
+    noise = 8 * np.finfo(np.float32).eps * float(size) / step
 
-    def objective(changed):
-        out = net.forward({**feeds, **changed})
-        return sum(float(np.sum(out[k].astype(np.float64) * w)) for k, w in weights_.items())
+    def check(what, gradient, array, objective):
+        assert gradient is not None, f"{what}: no gradient"
+        assert gradient.shape == array.shape, what
+        gradient = gradient.astype(np.float64)
+        for kind in ("along",) * 4 + ("at",) * 4:
+            direction = np.zeros(array.shape, np.float32)
+            if kind == "along":
+                direction = rng.standard_normal(array.shape).astype(np.float32)
+                scale = np.linalg.norm(gradient)
+            else:
+                direction.flat[rng.integers(array.size)] = 1
+                scale = np.abs(gradient).max()
+            ahead, behind = (objective(array + sign * step * direction) for sign in (1, -1))
+            want = (ahead - behind) / (2 * step)
+            got = float(np.sum(gradient * direction))
+            allowed = tolerance * max(scale, abs(want)) + noise
+            assert abs(got - want) <= allowed, f"{what} {kind}: {got} for {want} +- {allowed}"
 
-    grads, _ = net.backward(values, weights_)
+    def projected(net, feeds):
+        out = net.run(feeds)
+        return sum(float(np.sum(out[v.name].astype(np.float64) * weights_[v.blob])) for v in tops)
+
+    grads, params = net.backward(values, weights_)
     for name in blobs or [v.blob for v in net.graph.inputs if v.blob not in dict(integers)]:
-        direction = rng.standard_normal(feeds[name].shape).astype(np.float32)
-        ahead = objective({name: feeds[name] + step * direction})
-        behind = objective({name: feeds[name] - step * direction})
-        want = (ahead - behind) / (2 * step)
-        got = float(np.sum(grads[net.graph.blob(name).name].astype(np.float64) * direction))
-        assert abs(got - want) <= tolerance * max(1.0, abs(want)), f"{name}: {got} for {want}"
+        gradient = grads.get(net.graph.inputs[[v.blob for v in net.graph.inputs].index(name)].name)
+        check(name, gradient, feeds[name], lambda x, n=name: projected(net, {**feeds, n: x}))
+    for index, node in enumerate(net.graph.nodes):
+        for place, blob in enumerate(node.blobs):
+            if blob.name in (*STATISTICS, *fixed) or node.owners[place] != (index, place):
+                continue
+
+            def objective(array, owner=(index, place)):
+                arrays = tuple(
+                    tuple(array if o == owner else a for o, a in zip(n.owners, own, strict=True))
+                    for n, own in zip(net.graph.nodes, net.arrays, strict=True)
+                )
+                return projected(replace(net, arrays=arrays), feeds)
+
+            name = f"{node.layer.name}/{blob.name}"
+            check(name, params[index][place], net.arrays[index][place], objective)
 
 
 def check_varying(text, inputs, others, **options):

@@ -114,9 +114,13 @@ def test_numpy_and_onnxruntime_agree(body, phase, ops, shape):
     assert ops is None or made == ops
 
 
-@pytest.mark.parametrize("body", [SEGNET, LEARN, PSPNET, f"bn_param {{ slope_{FILL} eps: 0.25 }}"])
+@pytest.mark.parametrize("body", [SEGNET, LEARN, f"bn_param {{ slope_{FILL} eps: 0.25 }}"])
 def test_gradients(body):
     check_gradients(text(body, (3, 2, 4, 5)))
+
+
+def test_gradients_where_frozen():
+    check_gradients(text(PSPNET, (3, 2, 4, 5)), fixed=("slope", "bias"))
 
 
 def test_gradients_of_the_blobs():

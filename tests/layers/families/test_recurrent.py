@@ -241,7 +241,11 @@ def test_lstm_unit_gradients():
 def test_lstm_unit_far_from_zero():
     feeds = feed(make(unit()))
     feeds = {**feeds, "x": 200 * feeds["x"], "cont": np.array([[0, 1, 1]], np.float32)}
-    check_both(unit(), feeds=feeds)
+    net = make(unit())
+    want = net.forward(feeds)
+    for name, array in run_onnx(net, feeds).items():
+        # Below -18 onnxruntime's Sigmoid is 0 where it should be up to 1e-8, beside gates of 1.
+        assert_close(array, want[name], what=name, axis=None)
 
 
 REFUSED = [
