@@ -81,6 +81,13 @@ def feed(net: Net, seed=7, integers=()):
     }
 
 
+def off_kinks(shape, times=1, seed=5):
+    """Numbers off 0 and the halves, where activations have kinks that no small step may cross."""
+    rng = np.random.default_rng(seed)
+    whole = rng.integers(-4, 4, shape) / 2 + 0.125
+    return (times * (whole + rng.uniform(-0.0625, 0.0625, shape))).astype(np.float32)
+
+
 def inline(lowered: Lowered):
     """The ONNX model with its initializers inside, checked."""
     model = onnx.ModelProto()

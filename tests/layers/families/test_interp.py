@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from caffe_compat.errors import ShapeError, UnsupportedError
 from caffe_compat.onnx.lowering import lower
 
-from ...cases import assert_close, check_both, check_varying, make, run_onnx
+from ...cases import assert_close, check_both, check_varying, make, operators, run_onnx
 
 
 def blob(name, shape):
@@ -100,7 +100,7 @@ def test_interp_sizes(param, size):
     x = np.random.default_rng(5).standard_normal((2, 3, 5, 7)).astype(np.float32)
     made = check_both(interp(param), feeds={"x": x})["y"]
     assert_close(made, by_loops(x, size, True))
-    assert [n.op_type for n in lower(make(interp(param))).model.graph.node] == ["Resize"]
+    assert operators(interp(param)) == ["Resize"]  # which every runtime has a kernel for
 
 
 def test_interp_of_training_toolbox():

@@ -8,7 +8,8 @@ import pytest
 from caffe_compat.errors import ShapeError, UnsupportedError
 
 from ...cases import assert_close, check_both, check_varying, make
-from .test_detection import CONF, blob, detection, layer, prior_box, priors_of
+from .test_detection_output import CONF, detection, priors_of
+from .test_prior_box import blob, layer, prior_box
 
 OPENCV = "offset_h: 0.5 offset_w: 0.5 offset_h: 1 offset_w: 0.25"
 # A map of 4x6 on a picture of 50x90: cells of 12.5x15.

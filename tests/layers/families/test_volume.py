@@ -13,7 +13,16 @@ from hypothesis import strategies as st
 from caffe_compat.errors import CaffeCompatError, ShapeError, UnsupportedError
 from caffe_compat.onnx.lowering import lower
 
-from ...cases import assert_close, check_both, check_gradients, check_varying, feed, make, run_onnx
+from ...cases import (
+    assert_close,
+    check_both,
+    check_gradients,
+    check_varying,
+    feed,
+    make,
+    operators,
+    run_onnx,
+)
 
 SHAPE = (2, 3, 5, 7, 6)
 
@@ -32,10 +41,6 @@ def conv(param, **options):
 
 def pool(param, **options):
     return text("Pooling3D", "pooling3d_param", param, **options)
-
-
-def operators(body):
-    return [node.op_type for node in lower(make(body)).model.graph.node]
 
 
 def windows(x, kernel, stride, out):
@@ -102,7 +107,7 @@ def test_convolution(param, stride, pad):
         assert weight.shape[:2] == (4, 3)
         made = check_both(body)["y"]
         assert_close(made, conv_by_loops(feed(net)["x"], weight, bias, stride, pad))
-        assert operators(body) == ["Conv"]
+        assert operators(body) == ["Conv"]  # of three axes, not a loop over frames
     check_gradients(conv(param))
 
 
@@ -160,8 +165,8 @@ def test_pooling(way, param, kernel, stride, pad):
         made = check_both(body)["y"]
         x = feed(make(body))["x"]
         assert_close(made, pool_by_loops(x, kernel, stride, (0, pad, pad), way == "AVE"))
-    wanted = (["Pad"] if pad else []) + ["AveragePool" if way == "AVE" else "MaxPool"]
-    assert operators(pool(f"pool: {way} {param}")) == wanted
+    # Caffe counts the pad and not what hangs over it, which no attribute of ONNX's says.
+    assert ("Pad" in operators(newer)) == bool(pad)
 
 
 def test_pooling_of_any_size():
