@@ -190,7 +190,7 @@ def layer(
         for name in cls.types:
             if any(other.fork == fork for other in _types.get(name, ())):
                 raise ValueError(f"layer type {name} is registered twice")
-            _types[name] = (*_types.get(name, ()), cls)
+        _types.update({name: (*_types.get(name, ()), cls) for name in cls.types})
         return cls
 
     return register
