@@ -31,9 +31,10 @@ if TYPE_CHECKING:
     from .net.fold import fold_batchnorm
     from .net.graph import Graph
     from .net.net import Net
-    from .net.preprocess import Preprocess
+    from .net.preprocess import PRESETS, Preprocess
     from .net.preprocess import from_prototxt as read_preprocess
     from .net.preprocess import mean_array as read_mean
+    from .net.slopes import decayed as decayed_slopes
     from .net.slopes import resolve as resolve_slopes
     from .net.stock import save_stock
     from .onnx.lowering import Lowered
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
+    "PRESETS",
     "Array",
     "Blob",
     "Builder",
@@ -70,6 +72,7 @@ __all__ = [
     "bake",
     "caffe_pb2",
     "convert",
+    "decayed_slopes",
     "dnn",
     "doctor",
     "draw",
@@ -109,8 +112,8 @@ _HOMES = {
     "net.fold": "fold_batchnorm",
     "net.graph": "Graph",
     "net.net": "Net",
-    "net.preprocess": "Preprocess read_mean=mean_array read_preprocess=from_prototxt",
-    "net.slopes": "resolve_slopes=resolve",
+    "net.preprocess": "PRESETS Preprocess read_mean=mean_array read_preprocess=from_prototxt",
+    "net.slopes": "decayed_slopes=decayed resolve_slopes=resolve",
     "net.stock": "save_stock",
     "onnx.lowering": "Lowered",
     "onnx.passes.bake": "bake",

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from .. import fillers
 from ..caffe_pb2 import FillerParameter
+from .fillers import check, fan, fill, outputs, sigma
 from .rng import BoostRng
 
 _FAR = 12  # beyond 12 std a normal density adds less than float64 resolves
@@ -48,20 +48,20 @@ def second_moment(shape: Sequence[int], p: FillerParameter | None) -> float | No
     """
     if p is None:
         return 0.0
-    fillers.check(shape, p)
+    check(shape, p)
     if p.type == "constant":
         return p.value**2
     if p.type == "uniform":
         return (p.min**2 + p.min * p.max + p.max**2) / 3
     if p.type == "gaussian":
-        share = 1.0 if p.sparse == -1 else p.sparse / fillers.outputs(shape)
+        share = 1.0 if p.sparse == -1 else p.sparse / outputs(shape)
         return share * (p.mean**2 + p.std**2)
     if p.type == "xavier":
-        return 1 / float(fillers.fan(shape, p.variance_norm))
+        return 1 / float(fan(shape, p.variance_norm))
     if p.type == "msra":
-        return float(fillers.sigma(shape, p)) ** 2
+        return float(sigma(shape, p)) ** 2
     if p.type == "bilinear":
-        kernel = fillers.fill(shape, p, BoostRng(0))  # nothing is drawn
+        kernel = fill(shape, p, BoostRng(0))  # nothing is drawn
         return float(np.mean(np.square(kernel, dtype=np.float64)))
     # positive_unitball: a single value of an output is 1, several are uniforms over their sum.
-    return 1.0 if math.prod(shape) == fillers.outputs(shape) else None
+    return 1.0 if math.prod(shape) == outputs(shape) else None

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
 
 from ..errors import UnsupportedError
-
-if TYPE_CHECKING:
-    from .graph import Node, Value
+from .graph import Node, Value
 
 
 def check_aliases(nodes: Sequence[Node], outputs: Iterable[Value]) -> None:

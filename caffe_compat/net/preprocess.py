@@ -152,6 +152,7 @@ PRESETS = {
     "ssd-300": Preprocess(resize=(300, 300), mean=(104, 117, 123)),
     "unit": Preprocess(order="rgb", scale=1 / 255),
 }
+"""Preprocessing that published models share, by name."""
 
 
 def from_prototxt(net: NetParameter, folder: str | Path) -> Preprocess | None:
