@@ -1,6 +1,6 @@
-"""Writes docs/layers.md from the registry; run as `python docs/make_layers.py`.
+"""Write docs/layers.md from the registry: `python docs/make_layers.py`.
 
-What a type reads and writes is taken from its source, so that the page cannot drift from the code.
+Fields and operators are taken from the source, so that the page cannot drift from the code.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from caffe_compat.onnx.lowering import OPSETS
 PAGE = Path(__file__).with_name("layers.md")
 HEAD = f"""# Layers
 
-<!-- Made by `python docs/make_layers.py`; a test holds it to the code. -->
+<!-- Written by `python docs/make_layers.py`; a test compares it with the code. -->
 
-Every layer type that caffe_compat knows: its formula and source, the fields that configure it, the
-ONNX operators that its lowering may use (one case needs only some of them), and what is refused.
-All ONNX forms are of the default domain and hold for opsets {OPSETS[0]} to {OPSETS[-1]}. "-" under
-ONNX: the layer vanishes, is an input of the net, or becomes a constant. "backward": numpy computes
-the gradients too. A type that is not here is refused by name.
+All layer types of caffe_compat: formula and source, the fields that configure them, the ONNX
+operators that the lowering may use (one case needs only some of them), and the cases that are
+refused. All operators are of the default domain, in opsets {OPSETS[0]} to {OPSETS[-1]}; passes over
+the lowered graph may merge them. "-" under ONNX: the layer vanishes, is an input of the net, or
+becomes a constant. "backward": numpy computes the gradients too. Any other type is refused by name.
 
 """
 
@@ -42,7 +42,7 @@ def main() -> None:
 
 
 def page() -> str:
-    """The page's text."""
+    """Return the page's text."""
     classes = {cls: None for known in registry().values() for cls in known}
     bvlc = sorted((c for c in classes if not _origins(c)), key=lambda c: c.type)
     forks = sorted((c for c in classes if _origins(c)), key=lambda c: (c.type, c.fork or ""))
@@ -51,7 +51,7 @@ def page() -> str:
 
 
 def _origins(cls: type[Layer]) -> list[str]:
-    """The forks that a type comes from; none for BVLC's own."""
+    """Return the forks that a type comes from; none for BVLC's own."""
     return _lines(cls, "From")
 
 
@@ -74,14 +74,14 @@ def _entry(cls: type[Layer]) -> str:
 
 
 def _lines(cls: type[Layer], key: str) -> list[str]:
-    """What stands behind `key: ` in the docstring, each with its indented further lines."""
+    """Return the texts behind `key: ` in the docstring, each with its indented further lines."""
     doc = inspect.cleandoc(cls.__doc__ or "")
-    found = re.finditer(rf"^{key}: (.*(?:\n[ \t]+.*)*)", doc, re.MULTILINE)
-    return [" ".join(one[1].split()) for one in found]
+    texts = re.finditer(rf"^{key}: (.*(?:\n[ \t]+.*)*)", doc, re.MULTILINE)
+    return [" ".join(one[1].split()) for one in texts]
 
 
 def _parameters(cls: type[Layer]) -> Iterator[str]:
-    """Its parameter messages and the fields of each that its source names."""
+    """Yield its parameter messages, each with the fields that its source names."""
     trees = list(_reached(cls, [name for name in dir(cls) if callable(getattr(cls, name))]))
     fields = LayerParameter.DESCRIPTOR.fields_by_name
     named = {
@@ -93,12 +93,12 @@ def _parameters(cls: type[Layer]) -> Iterator[str]:
     for param in dict.fromkeys([cls.param, *sorted(named)]):
         if param in fields and fields[param].message_type:
             known = set(fields[param].message_type.fields_by_name)
-            found = sorted({name for tree in trees for name in _fields(tree, known)})
-            yield f"`{param}` {{ {', '.join(found)} }}" if found else f"`{param}`"
+            names = sorted({name for tree in trees for name in _fields(tree, known)})
+            yield f"`{param}` {{ {', '.join(names)} }}" if names else f"`{param}`"
 
 
 def _fields(tree: ast.AST, known: set[str]) -> Iterator[str]:
-    """Which of these fields a source names, also as f"{field}_h"."""
+    """Yield the fields that a source names, also as f"{field}_h"."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and node.attr in known:
             yield node.attr
@@ -111,7 +111,7 @@ def _fields(tree: ast.AST, known: set[str]) -> Iterator[str]:
 
 
 def _operators(cls: type[Layer]) -> Iterator[str]:
-    """The ONNX operators that a class's lowering may add, by its source."""
+    """Yield the ONNX operators that a class's lowering may add, by its source."""
     for tree in _reached(cls, ["lower"]):
         for node in ast.walk(tree):
             if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "g":
@@ -121,14 +121,14 @@ def _operators(cls: type[Layer]) -> Iterator[str]:
 
 
 def _of_builder(method: str) -> Iterator[str]:
-    """The operators that a method of the Builder adds by itself."""
+    """Yield the operators that a method of the Builder adds."""
     function = vars(Builder).get(method)
     source = inspect.getsource(function) if inspect.isfunction(function) else ""
     yield from re.findall(r"\bself\.([A-Z]\w*)\(", source)
 
 
 def _named(cls: type[Layer], expression: ast.expr) -> Iterator[str]:
-    """The operators behind getattr(g, ...): a class attribute, or the texts in the expression."""
+    """Yield the operators of getattr(g, ...): a class attribute, or the texts in the expression."""
     if isinstance(expression, ast.Attribute):
         yield str(getattr(cls, expression.attr))
     for node in ast.walk(expression):
@@ -138,7 +138,7 @@ def _named(cls: type[Layer], expression: ast.expr) -> Iterator[str]:
 
 
 def _reached(cls: type[Layer], methods: list[str]) -> Iterator[ast.AST]:
-    """The source of those methods and of all in the package that they call, each once."""
+    """Yield the source of those methods and of all in layers/ that they call, each once."""
     todo = [(cls, getattr(cls, name)) for name in methods]
     seen: set[object] = set()
     while todo:
@@ -158,18 +158,18 @@ def _reached(cls: type[Layer], methods: list[str]) -> Iterator[ast.AST]:
 def _called(
     cls: type[Layer], module: ModuleType, tree: ast.AST
 ) -> Iterator[tuple[type[Layer], Any]]:
-    """What a method of `cls` calls: its own, functions, and the same of layers that it makes."""
+    """Yield the functions that a method calls, and the same methods of layers that it builds."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Name):
-            found = getattr(module, node.id, None)
-            if inspect.isclass(found) and issubclass(found, Layer) and found is not Layer:
-                yield from ((found, getattr(found, name)) for name in ("shapes", "lower"))
-            yield cls, found
+            value = getattr(module, node.id, None)
+            if inspect.isclass(value) and issubclass(value, Layer) and value is not Layer:
+                yield from ((value, getattr(value, name)) for name in ("shapes", "lower"))
+            yield cls, value
         elif isinstance(node, ast.Attribute) and ast.unparse(node.value) == "super()":
             yield from ((cls, vars(base).get(node.attr)) for base in cls.__mro__)
         elif isinstance(node, ast.Attribute) and ast.unparse(node.value) == "self":
-            found = inspect.getattr_static(cls, node.attr, None)
-            yield cls, found.fget if isinstance(found, property) else found
+            value = inspect.getattr_static(cls, node.attr, None)
+            yield cls, value.fget if isinstance(value, property) else value
         elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
             home = getattr(module, node.value.id, None)
             if inspect.ismodule(home):

@@ -1,1 +1,1 @@
-"""Layers: their base class, the registry, and the families."""
+"""Layers: the base class, the registry and the families."""

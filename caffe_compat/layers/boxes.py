@@ -1,4 +1,4 @@
-"""Boxes as SSD's layers know them: decoded from predictions, compared, suppressed (bbox_util.cpp).
+"""SSD's boxes: decoded from predictions, compared, suppressed (bbox_util.cpp).
 
 A box is xmin, ymin, xmax, ymax along the last axis.
 """
@@ -19,7 +19,7 @@ Index = NDArray[np.int64]
 
 
 def check_priors(priors: Array, code: int) -> None:
-    """Raise ShapeError where a prior has no extent by which to scale a prediction."""
+    """Raise ShapeError where a prior has no extent to scale a prediction by."""
     extent = priors[:, 2:] - priors[:, :2]
     if code != PriorBoxParameter.CORNER and not np.all(extent > 0):
         bad = int(np.argmin(np.all(extent > 0, axis=1)))
@@ -27,12 +27,12 @@ def check_priors(priors: Array, code: int) -> None:
 
 
 def decode(predictions: Array, priors: Array, variances: Array | None, code: int) -> Array:
-    """The boxes that predictions (..., 4) relative to priors (4 along the last axis) stand for.
+    """Return the boxes of predictions.
 
     Args:
-        predictions: what the net says.
-        priors: the boxes that it is relative to.
-        variances: what scales the predictions, None where they need none.
+        predictions: (..., 4), relative to the priors.
+        priors: boxes, 4 numbers along the last axis.
+        variances: factors of the predictions; None where these need none.
         code: CORNER, CENTER_SIZE or CORNER_SIZE.
     """
     scaled = predictions if variances is None else variances * predictions
@@ -44,7 +44,7 @@ def decode(predictions: Array, priors: Array, variances: Array | None, code: int
         both: Array = np.concatenate([extent, extent], axis=-1)
         return priors + scaled * both
     centre = scaled[..., :2] * extent + (least + most) / np.float32(2)
-    # As C++'s exp for floats has it: rounded once.
+    # C++'s exp for floats rounds once.
     half = _exp(scaled[..., 2:]) * extent / np.float32(2)
     return np.concatenate([centre - half, centre + half], axis=-1)
 
@@ -79,7 +79,7 @@ def _lower_corners(g: Builder, boxes: str) -> tuple[str, ...]:
 
 
 def overlaps(box: Array, boxes: Array) -> Array:
-    """Intersection over union of a box with each of several; 0 where either is inside out."""
+    """Return intersection over union of a box with each of several; 0 if one is inside out."""
     extent = np.maximum(np.minimum(box[2:], boxes[:, 2:]) - np.maximum(box[:2], boxes[:, :2]), 0)
     shared = extent[:, 0] * extent[:, 1]
     union = _area(box) + _area(boxes) - shared
@@ -94,12 +94,14 @@ def _area(boxes: Array) -> Array:
 
 
 def suppress(boxes: Array, scores: Array, least: float, p: Any) -> Index:
-    """The boxes that stay, best first: none overlaps a better one by more than the threshold.
+    """Return the indices of the boxes that overlap no better one by more than the threshold.
+
+    The best one is first.
 
     Args:
         boxes: (N, 4).
         scores: (N,); boxes of equal score stand in their order.
-        least: a box must score more.
+        least: the score that a box must exceed.
         p: NonMaximumSuppressionParameter.
     """
     order = np.argsort(-scores, kind="stable")
@@ -107,33 +109,33 @@ def suppress(boxes: Array, scores: Array, least: float, p: Any) -> Index:
     if p.HasField("top_k") and p.top_k > -1:
         order = order[: p.top_k]
     threshold, eta = np.float32(p.nms_threshold), np.float32(p.eta)
-    kept: list[int] = []
+    indices: list[int] = []
     for index in order:
-        if np.all(overlaps(boxes[index], boxes[kept]) <= threshold):
-            kept.append(index)
+        if np.all(overlaps(boxes[index], boxes[indices]) <= threshold):
+            indices.append(index)
             if eta < 1 and threshold > 0.5:
                 threshold *= eta
-    return np.array(kept, np.int64)
+    return np.array(indices, np.int64)
 
 
 def lower_flat(g: Builder, boxes: str) -> str:
-    """Boxes that are inside out made flat, so that like Caffe's they overlap nothing."""
+    """Write boxes with those that are inside out made flat: in Caffe they overlap nothing."""
     least, most = _lower_corners(g, boxes)
     return g.Concat(least, g.Max(least, most), axis=-1)
 
 
 def lower_suppress_adaptively(g: Builder, boxes: str, scores: str, least: float, p: Any) -> str:
-    """`suppress` with eta in ONNX, whose own NonMaxSuppression has one threshold: a Scan.
+    """Write `suppress` with eta as a Scan: NonMaxSuppression has one threshold for all.
 
     Args:
         g: the builder.
         boxes: (images, labels, candidates, 4), by falling score and none inside out.
         scores: (images, labels, candidates).
-        least: a box must score more.
+        least: the score that a box must exceed.
         p: NonMaximumSuppressionParameter.
 
     Returns:
-        The mask of the candidates that stay.
+        The mask of the remaining candidates.
     """
     last, pair = int64(2), int64(3)
     areas = _lower_area(g, boxes)
@@ -142,7 +144,7 @@ def lower_suppress_adaptively(g: Builder, boxes: str, scores: str, least: float,
     start = g.ConstantOfShape(g.Shape(scores))
     places = g.Cast(lower_range(g, g.Shape(scores, start=2)), to=FLOAT)
 
-    def step(limit: str, kept: str, box: str, score: str, place: str) -> tuple[str, str]:
+    def step(limit: str, mask: str, box: str, score: str, place: str) -> tuple[str, str]:
         low, high = _lower_corners(g, boxes)
         own_low, own_high = _lower_corners(g, g.Unsqueeze(box, last))
         extent = g.Relu(g.Sub(g.Min(own_high, high), g.Max(own_low, low)))
@@ -150,15 +152,15 @@ def lower_suppress_adaptively(g: Builder, boxes: str, scores: str, least: float,
         own = g.Unsqueeze(_lower_area(g, box), last)
         overlap = g.Div(shared, g.Sub(g.Add(own, areas), shared))
         overlap = g.Where(g.Greater(shared, zero), overlap, zero)
-        near = g.ReduceMax(g.Mul(kept, overlap), last)
+        near = g.ReduceMax(g.Mul(mask, overlap), last)
         stays = g.And(g.LessOrEqual(near, limit), g.Greater(g.Unsqueeze(score, last), bound))
         here = g.And(stays, g.Equal(places, place))
         lower = g.And(stays, g.Greater(limit, half))
-        return (g.Where(lower, g.Mul(limit, eta), limit), g.Where(here, one, kept))
+        return (g.Where(lower, g.Mul(limit, eta), limit), g.Where(here, one, mask))
 
     limits = g.Add(g.ReduceMax(start, last), threshold)
     body = g.graph(step, 5, ranks=(3, 3))
-    _, kept = g.Scan(
+    _, mask = g.Scan(
         limits,
         start,
         boxes,
@@ -169,7 +171,7 @@ def lower_suppress_adaptively(g: Builder, boxes: str, scores: str, least: float,
         scan_input_axes=[2, 2, 0],
         outputs=2,
     )
-    return g.Cast(kept, to=BOOL)
+    return g.Cast(mask, to=BOOL)
 
 
 def _lower_area(g: Builder, boxes: str) -> str:
@@ -178,5 +180,5 @@ def _lower_area(g: Builder, boxes: str) -> str:
 
 
 def lower_range(g: Builder, count: str) -> str:
-    """0 to count - 1, int64; onnxruntime takes a count that comes of a shape in no other type."""
+    """Write 0 to count - 1 as int64, the only type in which onnxruntime counts up to a size."""
     return g.Range(np.int64(0), g.Squeeze(count), np.int64(1))

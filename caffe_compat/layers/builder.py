@@ -209,7 +209,8 @@ class Builder:
         size = self.values[x][axis]
         if size is None:
             raise UnsupportedError(
-                f"needs axis {axis} of its bottom at a fixed size; give the inputs fixed shapes"
+                f"needs axis {axis} of its bottom at a fixed size; give the inputs fixed shapes",
+                remedies=("inputs",),
             )
         return size
 
@@ -270,12 +271,12 @@ class Builder:
                 del self.aliases[name]
                 self.begin(name)
                 self.end([self.Identity(carrier)], [name])
-        kept: list[onnx.NodeProto] = []
+        nodes: list[onnx.NodeProto] = []
         for node in reversed(self.nodes):
             if not needed.isdisjoint(node.output):
-                kept.append(node)
+                nodes.append(node)
                 needed.update(reads(node))
-        self.nodes = kept[::-1]
+        self.nodes = nodes[::-1]
         return needed
 
     # -- inside ------------------------------------------------------------------------------

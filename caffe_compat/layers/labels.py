@@ -1,4 +1,4 @@
-"""Class labels beside scores, and what a loss is divided by: the same for every loss that has them.
+"""Class labels beside scores, and the number that a loss is divided by.
 
 Labels arrive as float32 and are cut to whole numbers, as C++ casts them.
 """
@@ -21,7 +21,7 @@ Mask = NDArray[np.bool_]
 
 
 def check_same_batch(x: Shape, y: Shape) -> None:
-    """What LossLayer::Reshape checks: the first dimensions agree."""
+    """Raise ShapeError unless the first dimensions agree (LossLayer::Reshape)."""
     if not x or not y:
         raise ShapeError(f"axis 0 out of range: its bottoms are {x} and {y}")
     if x[0] != y[0]:
@@ -36,7 +36,7 @@ def check_legacy(*shapes: Shape) -> None:
 
 
 def check_one_label_each(x: Shape, y: Shape, axis: int) -> None:
-    """One label for every position beside the class axis."""
+    """Raise ShapeError unless there is one label for every position beside the class axis."""
     want = prod(x[:axis]) * prod(x[axis + 1 :])
     if prod(y) != want:
         raise ShapeError(
@@ -46,12 +46,12 @@ def check_one_label_each(x: Shape, y: Shape, axis: int) -> None:
 
 
 def read(y: Array, scores: Shape, axis: int, ignore: int | None) -> tuple[Index, Mask]:
-    """The labels in the form of the scores with 1 on the class axis, and which of them count.
+    """Return the labels in the scores' shape with 1 on the class axis, and which of them count.
 
-    An ignored label comes back as class 0.
+    An ignored label is class 0.
 
     Raises:
-        ShapeError: a label that no class has; Caffe would read outside the blob.
+        ShapeError: a label is no class; Caffe would read outside the blob.
     """
     labels = y.astype(np.int64).reshape(*scores[:axis], 1, *scores[axis + 1 :])
     counts = np.ones(labels.shape, bool) if ignore is None else labels != ignore
@@ -62,7 +62,7 @@ def read(y: Array, scores: Shape, axis: int, ignore: int | None) -> tuple[Index,
 
 
 def lower(g: Builder, y: str, x: str, axis: int, ignore: int | None) -> tuple[str, str | None]:
-    """The same in ONNX: int64 labels with 1 on the class axis; the mask is None if all count."""
+    """Write `read`: int64 labels and their mask, None if all count."""
     labels = g.Cast(beside(g, y, x, axis), to=INT64)
     if ignore is None:
         return labels, None
@@ -71,7 +71,7 @@ def lower(g: Builder, y: str, x: str, axis: int, ignore: int | None) -> tuple[st
 
 
 def beside(g: Builder, y: str, x: str, axis: int) -> str:
-    """Labels of any shape under that of the scores `x`, with 1 on the class axis."""
+    """Write labels of any shape in the shape of the scores `x` with 1 on the class axis."""
     have, scores = g.dims(y), g.dims(x)
     want = (*scores[:axis], 1, *scores[axis + 1 :])
     if have == want:
@@ -84,7 +84,7 @@ def beside(g: Builder, y: str, x: str, axis: int) -> str:
 
 
 def first(g: Builder, y: str, x: str) -> str:
-    """The first labels of `y`, one for each item of `x`'s batch, as one axis."""
+    """Write the first labels of `y`, one for each item of `x`'s batch, along one axis."""
     have = g.dims(y)
     if len(have) == 1:
         return y
@@ -95,12 +95,12 @@ def first(g: Builder, y: str, x: str) -> str:
 
 
 def ignored(p: Any) -> int | None:
-    """The ignore_label of a LossParameter or AccuracyParameter, None where it has none."""
+    """Return the ignore_label of a LossParameter or AccuracyParameter, None where it has none."""
     return int(p.ignore_label) if p.HasField("ignore_label") else None
 
 
 def mode(p: LossParameter, default: int) -> int:
-    """The normalization in force: its field, else the deprecated `normalize`, else `default`."""
+    """Return the normalization mode: its field, else the deprecated `normalize`, else `default`."""
     if p.HasField("normalization"):
         return p.normalization
     if p.HasField("normalize"):
@@ -109,7 +109,7 @@ def mode(p: LossParameter, default: int) -> int:
 
 
 def normalizer(how: int, counts: Mask, outer: int) -> np.float32:
-    """What the summed loss is divided by; `outer` is how many axes BATCH_SIZE counts over."""
+    """Return the divisor of a summed loss; BATCH_SIZE counts over the `outer` first axes."""
     if how == LossParameter.FULL:
         size = counts.size
     elif how == LossParameter.VALID:
@@ -120,7 +120,7 @@ def normalizer(how: int, counts: Mask, outer: int) -> np.float32:
 
 
 def lower_mean(g: Builder, loss: str, counts: str | None, how: int, dims: Dims, outer: int) -> str:
-    """The loss at every position, summed and divided as `normalizer` says; a scalar in ONNX.
+    """Write the sum of a loss over all positions, divided by `normalizer`: a scalar.
 
     Args:
         g: the builder.
@@ -128,7 +128,7 @@ def lower_mean(g: Builder, loss: str, counts: str | None, how: int, dims: Dims, 
         counts: the mask of the positions that count, None for all.
         how: the normalization mode.
         dims: the shape of `loss`.
-        outer: how many axes BATCH_SIZE counts over.
+        outer: the number of axes that BATCH_SIZE counts over.
     """
     if counts is not None:
         loss = g.Where(counts, loss, np.float32(0))

@@ -1,7 +1,7 @@
-"""What a layer is, and the registry of layer types.
+"""The base class of layers, and the registration of layer types.
 
-A layer type states one fact three times, side by side: the shapes it makes, what it
-computes (numpy), and how ONNX says the same (`lower`).
+A layer type states one fact three times, side by side: the shapes of its tops, their values in
+numpy, and the same in ONNX (`lower`).
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ Arrays: TypeAlias = Array | tuple[Array, ...]
 
 @dataclass(frozen=True)
 class Blob:
-    """A parameter blob as a layer asks for it.
+    """A parameter blob that a layer needs.
 
     Attributes:
         name: the keyword under which forward, backward and lower receive it.
         shape: Caffe's N-D shape; () is one value.
-        filler: what it starts from; None is zeros.
+        filler: the source of its first values; None is zeros.
     """
 
     name: str
@@ -42,22 +42,22 @@ class Blob:
 
 
 class Layer:
-    """One layer of a net, made from its LayerParameter; it holds no shapes and no data.
+    """One layer of a net, built from its LayerParameter, without shapes or data.
 
     Bottoms arrive as positional arguments and parameter blobs as keywords named by
     `Blob.name`, alike in `forward` (arrays), `backward` (arrays) and `lower` (ONNX names).
 
     Attributes:
         type: Caffe's type string, the registry's key.
-        fork: whose definition of the type this is, where forks of Caffe differ; None: the only one
-            or, beside theirs, the one to take unless a fork is named.
+        fork: the fork of Caffe that defines the type so, where forks differ; None for the only
+            definition, and for the one that holds unless a fork is named.
         param: the field of LayerParameter that configures this type; `self.p` reads it.
-        bottoms: how many bottoms it takes: a number, or (least, most or None).
+        bottoms: the number of bottoms: one number, or (min, max or None).
         tops: likewise for tops.
         inplace: whether a top may overwrite its bottom.
-        varies: axes of the tops whose size only the data decide, run by run (Filter's rows).
-        loss: whether the first top has loss weight 1 unless the prototxt says otherwise,
-            and is made when the prototxt names none (Caffe's LossLayer).
+        varies: axes of the tops whose size depends on the data of each run (Filter's rows).
+        loss: whether the first top has loss weight 1 unless the prototxt gives another, and exists
+            even if the prototxt names none (Caffe's LossLayer).
     """
 
     type: ClassVar[str]
@@ -80,7 +80,7 @@ class Layer:
 
     @classmethod
     def fits(cls, proto: LayerParameter, stored: Sequence[Shape] | None) -> bool:
-        """Whether a layer can be this fork's; asked where no fork is named.
+        """Return whether a layer can be this fork's; used where no fork is named.
 
         Args:
             proto: the layer.
@@ -89,62 +89,63 @@ class Layer:
         return True
 
     def blobs(self, *x: Shape) -> list[Blob]:
-        """The parameter blobs for bottoms of these shapes, in Caffe's order."""
+        """Return the parameter blobs for bottoms of these shapes, in Caffe's order."""
         return []
 
     def shapes(self, *x: Shape) -> list[Shape | None]:
-        """The tops' shapes; None where only the caller can say (a data layer's channels)."""
+        """Return the tops' shapes, None if only the caller knows it (a data layer's channels)."""
         return [x[0]]
 
     def feeds(self) -> tuple[int, ...]:
-        """Which tops the caller feeds: none but for layers that read data."""
+        """Return the indices of the tops that the caller feeds: those of layers that read data."""
         return ()
 
     def shares(self, *x: Shape) -> bool:
-        """Whether in Caffe the tops are the first bottom's memory, unchanged (ShareData)."""
+        """Return whether in Caffe the tops are the first bottom's own memory (ShareData)."""
         return False
 
     def classes(self, *x: Shape) -> dict[int, int]:
-        """The bottoms that hold class indices, as {bottom: how many classes}."""
+        """Return the bottoms of class indices, as {bottom: number of classes}."""
         return {}
 
     def fill(self, rng: Rng, *x: Shape, blobs: Sequence[Blob] | None = None) -> list[Array]:
-        """The parameter blobs as Caffe's LayerSetUp leaves them, drawing from `rng` as it does.
+        """Return the parameter blobs as Caffe's LayerSetUp leaves them, drawn from `rng` alike.
 
         Args:
-            rng: what to draw from.
+            rng: the random numbers.
             x: the bottoms' shapes.
-            blobs: what `self.blobs` says, with other fillers; by default as it says.
+            blobs: `self.blobs` with other fillers; by default with its own.
         """
-        wanted = self.blobs(*x) if blobs is None else blobs
-        return [fillers.fill(blob.shape, blob.filler, rng) for blob in wanted]
+        specs = self.blobs(*x) if blobs is None else blobs
+        return [fillers.fill(blob.shape, blob.filler, rng) for blob in specs]
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """What Caffe computes: an array, or a tuple with one array a top."""
+        """Return the tops' values: an array, or a tuple with one array a top."""
         raise UnsupportedError("has no numpy forward pass")
 
     def backward(self, *args: Any, **kwargs: Any) -> Any:
-        """The gradients to the bottoms and then to the parameter blobs, in order.
+        """Return the gradients of the bottoms and then of the parameter blobs, in order.
 
-        Called as backward(dy, *bottoms, **blobs), `dy` the gradient at the top (a tuple where
-        the layer has several tops); returns an array, or a tuple with None where none flows.
+        It is called as backward(dy, *bottoms, **blobs), where `dy` is the gradient at the top (a
+        tuple if the layer has several tops), and returns an array, or a tuple with None for what
+        gets no gradient.
         """
         raise UnsupportedError("has no backward pass")
 
     def lower(self, *args: Any, **kwargs: Any) -> str | tuple[str | None, ...]:
-        """The same in ONNX; from a Builder and tensor names to the name of each top's tensor.
+        """Write the same in ONNX and return the name of each top's tensor.
 
-        Called as lower(g, *bottoms, **blobs).
+        It is called as lower(g, *bottoms, **blobs): a Builder and tensor names.
         """
         raise UnsupportedError("has no ONNX form")
 
     def named(self) -> AbstractContextManager[None]:
-        """Put the layer in front of any error raised inside."""
+        """Put the layer in front of the message of any error raised inside."""
         return named(self.proto)
 
 
 def _check_numbers(param: Message, name: str) -> None:
-    """Refuse NaN, which Caffe's linear algebra takes for this or for that."""
+    """Raise ShapeError for NaN, whose effect in Caffe depends on its linear algebra library."""
     for field, value in param.ListFields():
         if isinstance(value, Message):
             _check_numbers(value, f"{name}.{field.name}")
@@ -154,7 +155,7 @@ def _check_numbers(param: Message, name: str) -> None:
 
 @contextmanager
 def named(proto: LayerParameter) -> Iterator[None]:
-    """Put the layer in front of any error raised inside: the one place that does."""
+    """Put the layer in front of the message of any error raised inside; no other code does."""
     try:
         yield
     except CaffeCompatError as error:
@@ -179,7 +180,7 @@ def layer(
 ) -> Callable[[_L], _L]:
     """Register a Layer class under its own name, and under the further names in `also`.
 
-    With `fork` it is that fork's definition of the types in `also`, and of those alone.
+    With `fork` it is that fork's definition of the types in `also` alone.
     """
 
     def register(cls: _L) -> _L:
@@ -207,7 +208,7 @@ def check_arity(what: str, count: int, arity: Arity) -> None:
 
 
 def canonical_axis(axis: int, rank: int) -> int:
-    """Caffe's CanonicalAxisIndex: negative axes count from the end.
+    """Return an axis counted from 0, where negative ones count from the end (CanonicalAxisIndex).
 
     Raises:
         ShapeError: the axis is outside -rank..rank-1.

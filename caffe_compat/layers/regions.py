@@ -1,4 +1,4 @@
-"""What the layers have in common that pool regions of interest: rows of (image, x0, y0, x1, y1)."""
+"""The base of layers that pool regions of interest: rows of (image, x0, y0, x1, y1)."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from ..types import Array, Shape
 from .builder import Builder, int64
 from .layer import Layer
 
-# The last opset of which onnxruntime runs MaxRoiPool and RoiAlign.
+# The last opset whose MaxRoiPool and RoiAlign onnxruntime runs.
 _LAST_OPSET = 21
 
 
 class Regions(Layer):
-    """A layer that makes one small picture of each region."""
+    """A layer whose top has one small image for each region."""
 
     def _sizes(self, x: Shape) -> Shape:
-        """Channels, height and width of a region's picture."""
+        """Return the channels, height and width of a region's image."""
         raise NotImplementedError
 
     def shapes(self, x: Shape, rois: Shape) -> list[Shape | None]:
@@ -27,11 +27,11 @@ class Regions(Layer):
             raise ShapeError(f"the regions must have 5 numbers each, and are {rois}")
         sizes = self._sizes(x)
         if min(sizes) < 1:
-            raise ShapeError(f"the size of a region's picture must be positive, and is {sizes}")
+            raise ShapeError(f"the size of a region's image must be positive, and is {sizes}")
         return [(rois[0], *sizes)]
 
     def classes(self, x: Shape, rois: Shape) -> dict[int, int]:
-        return {1: x[0]}  # so that the images that a random region names exist
+        return {1: x[0]}  # so that a random region is of an image that exists
 
     def forward(self, x: Array, rois: Array) -> Array:
         (shape,) = self.shapes(x.shape, rois.shape)
@@ -44,22 +44,22 @@ class Regions(Layer):
         return y
 
     def _pool(self, x: Array, box: Array) -> Array:
-        """One region of one picture (channels, height, width)."""
+        """Return one region of one image (channels, height, width)."""
         raise NotImplementedError
 
 
 def flat(g: Builder, rois: str) -> str:
-    """The regions as (regions, 5)."""
+    """Write the regions as (regions, 5)."""
     return rois if len(g.dims(rois)) == 2 else g.Reshape(rois, int64(-1, 5))
 
 
 def column(g: Builder, x: str, axis: int) -> str:
-    """One column of a matrix, as a matrix."""
+    """Write one column of a matrix as a matrix."""
     return g.Slice(x, int64(axis), int64(axis + 1), int64(1))
 
 
 def check_opset(g: Builder, operator: str) -> None:
-    """Refuse opsets whose form of the operator onnxruntime lacks."""
+    """Raise UnsupportedError for opsets whose form of the operator onnxruntime lacks."""
     if g.opset > _LAST_OPSET:
         raise UnsupportedError(
             f"onnxruntime has {operator} up to opset {_LAST_OPSET}, and opset "

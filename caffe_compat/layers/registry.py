@@ -24,16 +24,16 @@ def register(
     tops: Arity = (0, None),
     inplace: bool = False,
 ) -> Callable[[_L], _L]:
-    """Register a Layer of the caller's for the Python layers that name this module and class.
+    """Register a Layer of the caller's for the Python layers of this module and class.
 
-    A decorator: `@register(module="rpn.proposal_layer", layer="ProposalLayer")` above a subclass
-    of Layer, which reads param_str and the rest of python_param in `self.p`. The module itself is
-    never imported. A later registration replaces an earlier one.
+    It is a decorator: `@register(module="rpn.proposal_layer", layer="ProposalLayer")` above a
+    subclass of Layer, which reads param_str and the rest of python_param in `self.p`. The module
+    itself is never imported. A later registration replaces an earlier one.
 
     Args:
         module: python_param's module.
         layer: python_param's class in it.
-        bottoms: how many bottoms it takes: a number, or (min, max or None).
+        bottoms: the number of bottoms: one number, or (min, max or None).
         tops: likewise for tops.
         inplace: whether a top may overwrite its bottom.
 
@@ -58,40 +58,40 @@ def find(
     fork: str | None = None,
     stored: Sequence[Shape] | None = None,
 ) -> type[Layer]:
-    """The class of a layer: among `types`, or what the caller registered for a Python layer.
+    """Return the class of a layer: one of `types`, or the caller's for a Python layer.
 
     Args:
         proto: the layer.
         types: from `registry`.
-        fork: whose definition to take where forks differ.
+        fork: the fork whose definition holds where forks differ.
         stored: the shapes of the layer's blobs in the weights file; None where there is no file.
 
     Raises:
-        UnsupportedError: the type is unknown; or forks differ in it, and nothing tells whose it is.
+        UnsupportedError: the type is unknown, or ambiguous among forks.
     """
     named = proto.python_param
     custom = _python.get((named.module, named.layer)) if proto.type == "Python" else None
-    known = types.get(proto.type, ())
+    classes = types.get(proto.type, ())
     if custom:
         return custom
-    if not known:
+    if not classes:
         raise UnsupportedError("unknown layer type")
-    chosen = [cls for cls in known if fork and cls.fork == fork]
-    chosen = chosen or [cls for cls in known if cls.fits(proto, stored)]
-    if len(chosen) != 1:
+    matches = [cls for cls in classes if fork and cls.fork == fork]
+    matches = matches or [cls for cls in classes if cls.fits(proto, stored)]
+    if len(matches) != 1:
         forks = "; ".join(
-            f"{cls.fork}: {(cls.__doc__ or '').splitlines()[0]}" for cls in known if cls.fork
+            f"{cls.fork}: {(cls.__doc__ or '').splitlines()[0]}" for cls in classes if cls.fork
         )
         raise UnsupportedError(
-            f"is not the same layer in every fork of Caffe, and nothing here "
-            f"tells whose it is; name the fork (fork=...). {forks}",
+            f"differs among forks of Caffe, and neither its fields nor its blobs identify one; "
+            f"name the fork (fork=...). {forks}",
             remedies=("fork",),
         )
-    return chosen[0]
+    return matches[0]
 
 
 def registry() -> dict[str, tuple[type[Layer], ...]]:
-    """Every known layer type by Caffe's type string: one class, or one for each fork."""
+    """Return every layer type by Caffe's type string: one class, or one for each fork."""
     from . import families
 
     for module in pkgutil.iter_modules(families.__path__):

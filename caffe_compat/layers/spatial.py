@@ -1,4 +1,4 @@
-"""Kernel, stride, pad and dilation, and the sizes they give: once for every layer that has them."""
+"""Kernel, stride, pad and dilation, and the sizes that follow, for all layers with windows."""
 
 from __future__ import annotations
 
@@ -43,19 +43,19 @@ class Window:
 
     @property
     def extent(self) -> Shape:
-        """What the window spans with its holes, in input elements."""
+        """The window's size with its holes, in input elements."""
         return tuple(d * (k - 1) + 1 for k, d in zip(self.kernel, self.dilation, strict=True))
 
     @property
     def plain(self) -> bool:
-        """Whether it sees each element once and alone, as a 1x1 convolution does."""
+        """Whether each window is one element, as of a 1x1 convolution."""
         return set(self.kernel + self.stride) <= {1} and not any(self.pad)
 
     def within(self, size: Shape) -> Window:
-        """The same windows without what no input of this size, padded, can tell from nothing.
+        """Return windows no larger than an input of this size needs for the same result.
 
         Caffe clips a window at the far pad, so a kernel need span no more than the padded input,
-        and a window that starts beyond it is empty however far off the stride takes it.
+        and a window beyond it is empty at whatever distance.
         """
         spans = [n + 2 * p for n, p in zip(size, self.pad, strict=True)]
         kernel = tuple(min(k, span) for k, span in zip(self.kernel, spans, strict=True))
@@ -63,14 +63,14 @@ class Window:
         return replace(self, kernel=kernel, stride=stride)
 
     def overhang(self, size: Shape, out: Shape) -> Shape:
-        """How far the last window ends beyond the input's own end; negative short of it."""
+        """Return by how much the last window exceeds the input; negative if it ends before."""
         return tuple(
             (o - 1) * s - p + e - n
             for n, o, e, s, p in zip(size, out, self.extent, self.stride, self.pad, strict=True)
         )
 
     def attributes(self, ends: Sequence[int] | None = None) -> WindowAttributes:
-        """Return the attributes of ONNX's convolutions and pools.
+        """Return the attributes for ONNX's convolutions and pools.
 
         Args:
             ends: elements added at the far end of each axis, where these are not `pad`.
@@ -84,9 +84,9 @@ class Window:
         }
 
     def taps(self, out: Shape) -> Iterator[tuple[Any, ...]]:
-        """For each tap in row-major order, the index of what `out` windows see through it.
+        """Yield for each tap in row-major order the index of its elements in `out` windows.
 
-        The index fits the trailing axes of an input that is already padded.
+        The index is of the trailing axes of an input that is already padded.
         """
         axes = [
             [slice(t * d, t * d + s * (o - 1) + 1, s) for t in range(k)]
@@ -97,11 +97,11 @@ class Window:
 
 
 def conv_window(p: ConvolutionParameter, rank: int) -> Window:
-    """The window of a ConvolutionParameter over `rank` spatial axes (base_conv_layer.cpp).
+    """Return the window of a ConvolutionParameter over `rank` spatial axes (base_conv_layer.cpp).
 
     Raises:
-        ShapeError: sizes that are zero, given both ways, or neither once nor once an axis.
-        UnsupportedError: dilation 0, by which Caffe reads one element at every tap.
+        ShapeError: a size is zero, is given in both ways, or neither once nor once an axis.
+        UnsupportedError: dilation 0, with which Caffe reads one element at every tap.
     """
     kernel = _per_axis(p, "kernel_size", ("kernel_h", "kernel_w"), rank, None)
     dilation = _per_axis(p, "dilation", (), rank, 1)
@@ -109,7 +109,7 @@ def conv_window(p: ConvolutionParameter, rank: int) -> Window:
         kernel=kernel,
         stride=_per_axis(p, "stride", ("stride_h", "stride_w"), rank, 1),
         pad=_per_axis(p, "pad", ("pad_h", "pad_w"), rank, 0),
-        # The dilation of a single tap means nothing, and Caffe accepts even a zero.
+        # The dilation of a single tap has no effect, and Caffe accepts even a zero.
         dilation=tuple(1 if k == 1 else d for k, d in zip(kernel, dilation, strict=True)),
     )
     _check_nonzero(window)
@@ -121,7 +121,7 @@ def conv_window(p: ConvolutionParameter, rank: int) -> Window:
 def _per_axis(
     p: ConvolutionParameter, field: str, pair: tuple[str, ...], rank: int, default: int | None
 ) -> Shape:
-    """A repeated field (none, one for all, or one an axis) or its _h/_w pair."""
+    """Return a repeated field (none, one for all, or one an axis) or its _h/_w pair."""
     values = [int(v) for v in getattr(p, field)]
     if any(p.HasField(name) for name in pair):
         if rank != 2:
@@ -151,7 +151,7 @@ def _check_nonzero(window: Window) -> None:
 
 
 def conv_size(size: Shape, window: Window) -> Shape:
-    """The spatial output size of a convolution: floor((in + 2 pad - extent) / stride) + 1."""
+    """Return a convolution's output size: floor((in + 2 pad - extent) / stride) + 1."""
     for n, p, e in zip(size, window.pad, window.extent, strict=True):
         if n + 2 * p < e:
             raise ShapeError(
@@ -165,7 +165,7 @@ def conv_size(size: Shape, window: Window) -> Shape:
 
 
 def deconv_size(size: Shape, window: Window) -> Shape:
-    """The spatial output size of a deconvolution: stride (in - 1) + extent - 2 pad."""
+    """Return a deconvolution's output size: stride (in - 1) + extent - 2 pad."""
     out = tuple(
         s * (n - 1) + e - 2 * p
         for n, p, e, s in zip(size, window.pad, window.extent, window.stride, strict=True)
@@ -176,11 +176,11 @@ def deconv_size(size: Shape, window: Window) -> Shape:
 
 
 def pool_window(p: PoolingParameter, size: Shape) -> Window:
-    """The window of a PoolingParameter over an input of (height, width) (pooling_layer.cpp).
+    """Return the window of a PoolingParameter over an input of (height, width) (pooling_layer.cpp).
 
     Raises:
-        ShapeError: what Caffe's CHECKs refuse: both or neither of kernel_size and
-            kernel_h/kernel_w, a zero, pad >= kernel, global pooling with a kernel.
+        ShapeError: Caffe's CHECKs fail: both or neither of kernel_size and kernel_h/kernel_w, a
+            zero, pad >= kernel, global pooling with a kernel.
     """
     by_axis = p.HasField("kernel_h") and p.HasField("kernel_w")
     if p.global_pooling:
@@ -206,7 +206,7 @@ def pool_window(p: PoolingParameter, size: Shape) -> Window:
 
 
 def _pair(p: Any, field: str) -> Shape:
-    """A field for both axes, or its _h/_w pair."""
+    """Return a field for both axes, or its _h/_w pair."""
     h, w = f"{field}_h", f"{field}_w"
     if not (p.HasField(h) or p.HasField(w)):
         return (getattr(p, field),) * 2
@@ -218,9 +218,9 @@ def _pair(p: Any, field: str) -> Shape:
 
 
 def pool_size(size: Shape, window: Window, *, ceil: bool) -> Shape:
-    """The spatial output size of pooling: rounded up, but no window may start in the far pad.
+    """Return the output size of pooling, where no window starts in the far pad.
 
-    Rounding up lets a kernel exceed the padded input by less than a stride, as in Caffe.
+    Rounded up, a kernel may exceed the padded input by less than a stride, as in Caffe.
     """
     out = []
     for n, k, s, p in zip(size, window.kernel, window.stride, window.pad, strict=True):

@@ -1,1 +1,1 @@
-"""ONNX: lowering, passes, files."""
+"""ONNX: lowering, passes and files."""

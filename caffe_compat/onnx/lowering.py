@@ -1,6 +1,6 @@
-"""Lower a net to ONNX: the walk over the layers, and what stands around their nodes.
+"""Lower a net to ONNX: the walk over the layers, and the model around their nodes.
 
-The result says plainly what the layers compute; `passes` make it fit what is to read it.
+The result is the plain meaning of the layers; `passes` adapt it to its readers.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from ..types import AnyArray, Dims
 OPSET = 18
 OPSETS = range(18, 24)
 ALIASES = "caffe_compat.aliases"
-"""The model's metadata that name the tensors of blobs that have none of their own, as JSON."""
+"""The metadata with the tensors, as JSON, of blobs that have none of their own."""
 _IR_VERSIONS = {18: 8, 19: 9, 20: 9, 21: 10, 22: 10, 23: 11}
 
 
 @dataclass(frozen=True)
 class Lowered:
-    """An ONNX model whose weights still lie where they were.
+    """An ONNX model whose weights are still in their file.
 
     Attributes:
         model: all but the initializers.
         arrays: the initializers by name; weights that need no change are Caffe's own arrays.
         changed: the names of the parameters that ONNX needs in another form.
-        params: the initializers that have a parameter's bytes, perhaps under another shape.
+        params: the initializers with a parameter's bytes, perhaps under another shape.
         dims: the shapes of the tensors that are Caffe's blobs, with None where a size may vary.
     """
 
@@ -53,8 +53,8 @@ def lower(net: Net, opset: int = OPSET, extra: Sequence[Value] = ()) -> Lowered:
         extra: values to have as outputs beside the net's own.
 
     Raises:
-        UnsupportedError: the layers that have no exact ONNX form, all at once.
-        WeightsError: the file that the weights are views of was changed.
+        UnsupportedError: layers have no exact ONNX form; all are named.
+        WeightsError: the weights' file was changed since it was opened.
     """
     if opset not in OPSETS:
         raise UnsupportedError(f"opset {opset}: this writes {OPSETS[0]} to {OPSETS[-1]}")
@@ -62,7 +62,7 @@ def lower(net: Net, opset: int = OPSET, extra: Sequence[Value] = ()) -> Lowered:
     g = Builder(opset)
     for value in net.graph.inputs:
         g.value(value.name, value.dims)
-    refused: list[str] = []
+    refused: list[UnsupportedError] = []
     names = parameter_names(net)
     for index, node in enumerate(net.graph.nodes):
         for value in node.tops:
@@ -70,9 +70,9 @@ def lower(net: Net, opset: int = OPSET, extra: Sequence[Value] = ()) -> Lowered:
         try:
             _lower(g, net, index, names)
         except UnsupportedError as error:
-            refused.append(str(error))
+            refused.append(error)
     if refused:
-        raise UnsupportedError("; ".join(dict.fromkeys(refused)))
+        raise UnsupportedError.joined(refused)
     return _model(g, net, _outputs(net.graph, extra))
 
 
@@ -81,8 +81,8 @@ def _outputs(graph: Graph, extra: Sequence[Value]) -> list[Value]:
     outputs = list(graph.outputs)
     if not outputs:
         outputs = [top for node in graph.nodes for top in node.tops if not node.layer.proto.top]
-    known = {value.name for value in (*outputs, *graph.inputs)}
-    return [*outputs, *(value for value in extra if value.name not in known)]
+    names = {value.name for value in (*outputs, *graph.inputs)}
+    return [*outputs, *(value for value in extra if value.name not in names)]
 
 
 def _lower(g: Builder, net: Net, index: int, names: dict[Place, str]) -> None:
@@ -105,19 +105,22 @@ def _lower(g: Builder, net: Net, index: int, names: dict[Place, str]) -> None:
 def parameter_names(net: Net) -> dict[Place, str]:
     """Return every parameter blob's tensor name: layer/blob, unique where layers share a name."""
     names: dict[Place, str] = {}
-    taken: set[str] = set()
+    unique: set[str] = set()
     for index, node in enumerate(net.graph.nodes):
         for place, blob in enumerate(node.blobs):
             name = f"{node.layer.name}/{blob.name}"
-            names[index, place] = f"{name}#{index}" if name in taken else name
-            taken.add(name)
+            names[index, place] = f"{name}#{index}" if name in unique else name
+            unique.add(name)
     return names
 
 
 def _model(g: Builder, net: Net, outputs: Sequence[Value]) -> Lowered:
     if not outputs:
-        raise UnsupportedError("the net has no output, and ONNX wants one; ask for a blob by name")
-    used = g.finish([value.name for value in outputs])
+        raise UnsupportedError(
+            "the net has no output, and ONNX needs one; name a blob (blobs=[...])",
+            remedies=("blobs",),
+        )
+    needed = g.finish([value.name for value in outputs])
     axes = _open_axes(net.graph.inputs)
     graph = onnx.helper.make_graph(
         g.nodes,
@@ -137,13 +140,13 @@ def _model(g: Builder, net: Net, outputs: Sequence[Value]) -> Lowered:
     aliases = {blob: tensor for blob, tensor in g.aliases.items() if "/" not in blob}
     if aliases:
         onnx.helper.set_model_props(model, {ALIASES: json.dumps(aliases)})
-    arrays = {name: array for name, array in g.arrays.items() if name in used}
+    arrays = {name: array for name, array in g.arrays.items() if name in needed}
     params = {name: g.params[name] for name in arrays if name in g.params}
     return Lowered(model, arrays, tuple(dict.fromkeys(g.changed)), params, g.values)
 
 
 def _open_axes(inputs: Sequence[Value]) -> dict[Place, str]:
-    """Return a name for each open axis of the inputs, by its place and size, alike for equals."""
+    """Return a name for each open axis of the inputs by axis and size."""
     names = {0: "batch", 2: "height", 3: "width"}
     axes: dict[Place, str] = {}
     for value in inputs:

@@ -1,7 +1,7 @@
-"""An ONNX file read without its weights, which stay where they lie and are looked at there.
+"""Read an ONNX file without its weights, which stay in their file.
 
 onnxruntime parses a file of inline weights as one protobuf and copies them more than once: 553 MB
-of VGG-16 took it 4 to 8 s. Format: onnx.proto and docs/ExternalData.md of ONNX.
+of VGG-16 took 4 to 8 s. Format: onnx.proto and docs/ExternalData.md of ONNX.
 """
 
 from __future__ import annotations
@@ -39,19 +39,19 @@ Arrays = dict[str, NDArray[Any]]
 
 
 class OutsideError(WeightsError):
-    """A model says that its weights lie outside its folder: nothing there is read."""
+    """A model with weights outside its folder, which are not read."""
 
 
 def outline(path: Path) -> tuple[onnx.ModelProto, Arrays]:
-    """An ONNX file's model less its initializers, and these as views of the file they lie in.
+    """Return an ONNX file's model without its initializers, and these as views of their file.
 
-    Initializers of other types than the plain numbers, or without raw bytes, stay in the model.
+    Initializers of other types than plain numbers, or without raw bytes, stay in the model.
 
     Raises:
-        OutsideError: tensors are said to lie elsewhere than in its folder or below.
-        WeightsError: it is no protobuf; its initializers are not where it says; other tensors lie
-            in files.
-        google.protobuf.message.DecodeError: it is another's.
+        OutsideError: tensors are outside its folder.
+        WeightsError: it is no protobuf; initializers are beyond the end of their file; other
+            tensors are in files.
+        google.protobuf.message.DecodeError: it is a protobuf of another kind.
     """
     file = Mapped.open(path)
     scan = Scan(file)
@@ -74,31 +74,31 @@ def outline(path: Path) -> tuple[onnx.ModelProto, Arrays]:
     model = onnx.ModelProto.FromString(bytes(outer + head(_GRAPH, len(inner)) + inner))
     for name in check_inside(model, path):
         raise WeightsError(
-            f"{path}: '{name}' lies in another file, and is no initializer of plain numbers"
+            f"{path}: '{name}' is in another file, and no initializer of plain numbers"
         )
     return model, arrays
 
 
 def check_inside(model: onnx.ModelProto, path: Path | None) -> list[str]:
-    """The tensors of a model, anywhere in it, that lie in other files.
+    """Return the tensors of a model, at any depth, that are in other files.
 
     Args:
         model: the model.
-        path: the file that it is from; None where it has no folder that others could lie in.
+        path: its own file; None if it has none, and so no folder for other files.
 
     Raises:
-        OutsideError: a tensor lies elsewhere than in the model's folder or below.
+        OutsideError: a tensor is outside the model's folder.
     """
-    found = [t for t in _tensors(model) if t.data_location == onnx.TensorProto.EXTERNAL]
-    for tensor in found:
+    tensors = [t for t in _tensors(model) if t.data_location == onnx.TensorProto.EXTERNAL]
+    for tensor in tensors:
         name = next((e.value for e in tensor.external_data if e.key == "location"), "")
         if path is None:
             raise OutsideError(
-                f"the model: '{tensor.name}' lies in {name}, and the model in no "
-                "folder; give the path of its file"
+                f"the model: '{tensor.name}' is in {name}, and the model in no folder; give the "
+                "path of its file"
             )
         _inside(path.resolve().parent, name, tensor.name, path)
-    return [tensor.name for tensor in found]
+    return [tensor.name for tensor in tensors]
 
 
 def _tensors(message: Message) -> Iterator[onnx.TensorProto]:
@@ -112,13 +112,13 @@ def _tensors(message: Message) -> Iterator[onnx.TensorProto]:
 
 
 def _inside(folder: Path, location: str, tensor: str, model: Path) -> Path:
-    """The file that a tensor lies in."""
+    """Return the file of a tensor."""
     try:
         path = (folder / location).resolve()
     except (OSError, RuntimeError, ValueError) as error:  # a loop of links; a null character
-        raise OutsideError(f"{model}: '{tensor}' lies in {location!r}: {error}") from None
+        raise OutsideError(f"{model}: '{tensor}' is in {location!r}: {error}") from None
     if not path.is_relative_to(folder):
-        raise OutsideError(f"{model}: '{tensor}' lies in {location}, outside its folder")
+        raise OutsideError(f"{model}: '{tensor}' is in {location}, outside its folder")
     return path
 
 
@@ -131,7 +131,7 @@ def _but_raw(file: Mapped, fields: list[Field]) -> Iterator[bytes]:
 def _view(
     tensor: onnx.TensorProto, file: Mapped, fields: list[Field], others: dict[str, Mapped]
 ) -> NDArray[Any] | None:
-    """What a tensor holds, where it lies; None of one that must be read by others."""
+    """Return a tensor as a view of its file, None if onnx has to read it."""
     if tensor.data_type not in _DTYPES:
         return None
     dtype = np.dtype(_DTYPES[tensor.data_type])
@@ -139,14 +139,14 @@ def _view(
     raw = [field for field in fields if field.number == _RAW_DATA and field.wire_type == LENGTH]
     if tensor.data_location == onnx.TensorProto.EXTERNAL:
         file, start = _elsewhere(tensor, file, others)
-        held = len(file) - start
+        available = len(file) - start
     elif len(raw) == 1:
-        start, held = raw[0].start, raw[0].stop - raw[0].start
+        start, available = raw[0].start, raw[0].stop - raw[0].start
     else:
         return None
-    if start < 0 or min(tensor.dims, default=0) < 0 or held < size:
+    if start < 0 or min(tensor.dims, default=0) < 0 or available < size:
         raise WeightsError(
-            f"{file.path}: has {held} bytes at {start} for '{tensor.name}', which takes {size}"
+            f"{file.path}: has {available} bytes at {start} for '{tensor.name}', which needs {size}"
         )
     return file.view(start, size // dtype.itemsize, dtype.str).reshape(tuple(tensor.dims))
 
@@ -154,7 +154,7 @@ def _view(
 def _elsewhere(
     tensor: onnx.TensorProto, file: Mapped, others: dict[str, Mapped]
 ) -> tuple[Mapped, int]:
-    """The file that holds a tensor, and where in it."""
+    """Return the file of a tensor, and the offset in it."""
     where = {entry.key: entry.value for entry in tensor.external_data}
     name = where.get("location", "")
     if name not in others:
@@ -162,5 +162,5 @@ def _elsewhere(
         others[name] = Mapped.open(_inside(folder, name, tensor.name, file.path))
     offset = where.get("offset", "0")
     if not offset.isdecimal():
-        raise WeightsError(f"{file.path}: '{tensor.name}' lies at {offset!r}, which is no number")
+        raise WeightsError(f"{file.path}: '{tensor.name}' is at {offset!r}, which is no number")
     return others[name], int(offset)

@@ -1,4 +1,4 @@
-"""Rewrite a lowered graph node by node: what every pass is written with."""
+"""Rewrite a lowered graph node by node: the base of every pass."""
 
 from __future__ import annotations
 
@@ -77,22 +77,22 @@ class Rewriter(Builder):
         return None if self.resolve(x) in self.params else self.initializer(x)
 
     def producer(self, x: str) -> onnx.NodeProto | None:
-        """Return the node that has a tensor among its outputs, as it is now."""
+        """Return the node of a tensor, in the new graph."""
         return self._producers.get(self.resolve(x))
 
     def sole(self, x: str) -> onnx.NodeProto | None:
-        """Return the node that has a tensor among its outputs if no other one reads it."""
+        """Return the node of a tensor that only one node reads."""
         return self.producer(x) if self._readers[x] == 1 else None
 
     def again(self, node: onnx.NodeProto, *inputs: Operand, **changes: Any) -> str:
-        """Add a node of the same operator and attributes, but for the inputs and the changes."""
+        """Add a node again with these inputs and changes of its attributes."""
         (output,) = self._add(node.op_type, inputs, 1, {**attributes(node), **changes})
         return output
 
     # -- for a pass --------------------------------------------------------------------------
 
     def rewrite(self, node: onnx.NodeProto, rule: Rule | None = None) -> None:
-        """Add a node, or what a rule writes in its place."""
+        """Add a node, or the nodes of a rule in its place."""
         node = self._resolved(node)
         self.begin(node.name or node.output[0])
         outputs = rule(self, node) if rule else None
@@ -107,9 +107,9 @@ class Rewriter(Builder):
             self._producers.update(dict.fromkeys(own.output, own))
 
     def lowered(self) -> Lowered:
-        """Return the graph, without what is no longer read."""
-        used = self.finish(self._outputs)
-        arrays = {name: array for name, array in self.arrays.items() if name in used}
+        """Return the graph without nodes and initializers that none needs."""
+        needed = self.finish(self._outputs)
+        arrays = {name: array for name, array in self.arrays.items() if name in needed}
         tensors = self._inputs.union(arrays, *(node.output for node in self.nodes))
         model = onnx.ModelProto()
         model.CopyFrom(self._before.model)
@@ -125,7 +125,7 @@ class Rewriter(Builder):
         )
 
     def _resolved(self, node: onnx.NodeProto) -> onnx.NodeProto:
-        """Return a node that reads the tensors behind aliases."""
+        """Return a node with its inputs behind any alias."""
         if self.aliases.keys().isdisjoint(reads(node)):
             return node
         copy = onnx.NodeProto()
@@ -142,13 +142,13 @@ class Rewriter(Builder):
 
 
 def _forget_blobs(model: onnx.ModelProto, tensors: Collection[str]) -> None:
-    """Take the blobs out of a model's metadata whose tensors are gone."""
+    """Remove blobs whose tensors are gone from a model's metadata."""
     for prop in model.metadata_props:
         if prop.key == ALIASES:
             aliases: dict[str, str] = json.loads(prop.value)
-            left = {blob: x for blob, x in aliases.items() if x in tensors or x in aliases}
-            if left:
-                prop.value = json.dumps(left)
+            aliases = {blob: x for blob, x in aliases.items() if x in tensors or x in aliases}
+            if aliases:
+                prop.value = json.dumps(aliases)
             else:
                 model.metadata_props.remove(prop)
             return

@@ -1,7 +1,7 @@
-"""ONNX models to files: weights inline, in a file beside, or where they already lie.
+"""Write ONNX models to files: weights inline, in a file beside, or left in their own file.
 
-The weights never pass through protobuf: an ONNX file is a protobuf whose initializers may
-stand anywhere in the graph, so they are appended as bytes, straight from the file they lie in.
+The weights never pass through protobuf. In an ONNX file, which is a protobuf, initializers may be
+anywhere in the graph, so their bytes are appended, straight from the weights file.
 Format: onnx.proto and docs/ExternalData.md of ONNX.
 """
 
@@ -25,8 +25,8 @@ from ..weights.wire import head
 from .lowering import Lowered
 
 WeightsAs = Literal["inline", "external", "in-place"]
-INLINE_LIMIT = 1_500_000_000  # bytes of weights above which they go to a file beside by default
-_PROTOBUF_LIMIT = 2**31 - 1  # bytes that any reader of a protobuf takes
+INLINE_LIMIT = 1_500_000_000  # bytes of weights; more go to a file beside by default
+_PROTOBUF_LIMIT = 2**31 - 1  # bytes, for every reader of protobuf
 _ALIGN = 4096  # a page, so that a reader can map each tensor by itself
 _GRAPH, _INITIALIZER, _RAW_DATA = (
     onnx.ModelProto.DESCRIPTOR.fields_by_name["graph"].number,
@@ -37,13 +37,13 @@ _GRAPH, _INITIALIZER, _RAW_DATA = (
 
 @dataclass(frozen=True)
 class Saved:
-    """What was written.
+    """The files that were written.
 
     Attributes:
         weights_as: how the weights were stored.
         files: the files written, the ONNX file first.
-        stored: with `in-place`, the parameters that had to be stored in the ONNX file: those
-            that ONNX needs in another form, and those that no file holds as float32 in one piece.
+        stored: with `in-place`, the parameters stored in the ONNX file nevertheless: those that
+            ONNX needs in another form, and those that no file has as contiguous float32.
     """
 
     weights_as: WeightsAs
@@ -52,19 +52,19 @@ class Saved:
 
 
 def save(lowered: Lowered, path: str | Path, weights_as: WeightsAs | None = None) -> Saved:
-    """Write an ONNX model; a failure leaves what was there before.
+    """Write an ONNX model; if this fails, existing files stay.
 
     Args:
         lowered: the model.
         path: the ONNX file to write.
         weights_as: `inline` (the default below 1.5 GB), `external` (PATH.data, the default
-            above), or `in-place`: the ONNX file names the byte ranges of the weights file that
-            the weights were read from, which must lie in its folder or below.
+            above), or `in-place`: the ONNX file refers to byte ranges of the weights' own file,
+            which must be in its folder or below.
 
     Raises:
-        CaffeCompatError: the file cannot be written, or would pass protobuf's 2 GiB.
+        CaffeCompatError: the file cannot be written, or would exceed protobuf's 2 GiB.
         WeightsError: `in-place` without such a file; the weights file was changed since it was
-            read; the output would take its place.
+            opened, or is the output itself.
     """
     path = Path(path)
     if path.is_dir():
@@ -74,7 +74,9 @@ def save(lowered: Lowered, path: str | Path, weights_as: WeightsAs | None = None
         weights_as = "inline" if total < INLINE_LIMIT else "external"
     beside = path.with_name(path.name + ".data")
     if weights_as == "external" and path.exists() and not path.is_file():
-        raise CaffeCompatError(f"{path}: not an ordinary file; nothing is written beside it")
+        raise CaffeCompatError(
+            f"{path}: is no ordinary file, so weights cannot be written beside it"
+        )
     _check_sources(lowered, (path, beside) if weights_as == "external" else (path,))
     with _plain_errors(path):
         if weights_as == "external":
@@ -103,13 +105,13 @@ def _check_sources(lowered: Lowered, outputs: Sequence[Path]) -> None:
 
 
 def shell(lowered: Lowered) -> tuple[bytes, dict[str, NDArray[Any]]]:
-    """One ONNX file's bytes without the large weights, and these by name.
+    """Return an ONNX file's bytes without the large weights, and these by name.
 
-    They are marked as lying elsewhere, for onnxruntime's add_external_initializers: so they go
-    from where they lie into the session, and never through a protobuf.
+    They are marked as external for onnxruntime's add_external_initializers, so that no protobuf
+    copies them on their way into a session.
 
     Raises:
-        WeightsError: the file that they lie in was changed since it was read.
+        WeightsError: the weights file was changed since it was opened.
     """
     mapped.check(lowered.arrays.values())
     large = {n: np.asarray(a, order="C") for n, a in lowered.arrays.items() if a.nbytes >= _ALIGN}
@@ -173,8 +175,8 @@ def _save_in_place(lowered: Lowered, path: Path) -> Saved:
             entries.append(_external(name, array, _relative(source, path), offset))
     if stored and all(array is not None for _, array in entries):
         raise WeightsError(
-            f"{path}: none of the weights can stay where they are: in-place needs a weights file "
-            "that holds them as float32 in one piece, in the form that ONNX takes"
+            f"{path}: none of the weights can stay in place: in-place needs a weights file with "
+            "contiguous float32 in the form that ONNX needs"
         )
     with writing(path) as file:
         _write(file, lowered.model, entries)
@@ -182,21 +184,23 @@ def _save_in_place(lowered: Lowered, path: Path) -> Saved:
 
 
 def _relative(source: Path, path: Path) -> str:
-    """The location of a weights file as an ONNX file names it; links are followed first."""
+    """Return the location of a weights file for an ONNX file, with links resolved."""
     source, folder = source.resolve(), path.resolve().parent
     if not source.is_relative_to(folder):
         raise WeightsError(
-            f"{path}: in-place weights must lie in the ONNX file's own folder or below, as "
-            f"ONNX requires; {source} does not"
+            f"{path}: in-place weights must be in the ONNX file's own folder or below, as "
+            f"ONNX requires; {source} is not"
         )
     where = source.relative_to(folder).as_posix()
-    if not where.isprintable():  # so also bytes that are no text, which protobuf cannot hold
+    if (
+        not where.isprintable()
+    ):  # nor is it if it has bytes that are no text, which protobuf does not allow
         raise WeightsError(f"{path}: an ONNX file cannot name {where!r}; rename it")
     return where
 
 
 def _write(file: BinaryIO, model: onnx.ModelProto, entries: Sequence[Entry]) -> None:
-    """The model with its graph's initializers appended, none of them copied in memory."""
+    """Write the model with its initializers appended, none of them copied in memory."""
     shell = onnx.ModelProto()
     shell.CopyFrom(model)
     shell.ClearField("graph")
@@ -209,7 +213,8 @@ def _write(file: BinaryIO, model: onnx.ModelProto, entries: Sequence[Entry]) -> 
     if len(begin) + size > _PROTOBUF_LIMIT:
         raise CaffeCompatError(
             f"{size / 1e9:.1f} GB do not fit into one ONNX file, whose limit is 2 GiB; "
-            "use --weights-as external or in-place"
+            'store them with weights_as="external" or "in-place"',
+            remedies=("weights_as",),
         )
     file.write(begin + head(_GRAPH, size) + graph)
     for before, (_, array) in zip(heads, entries, strict=True):
@@ -219,7 +224,7 @@ def _write(file: BinaryIO, model: onnx.ModelProto, entries: Sequence[Entry]) -> 
 
 
 def _entry_head(tensor: onnx.TensorProto, array: NDArray[Any] | None) -> bytes:
-    """What precedes an initializer's raw bytes: its tag and length, its fields, theirs."""
+    """Return the bytes before an initializer's raw data: its tag and length, its fields, theirs."""
     fields = tensor.SerializeToString()
     size = 0
     if array is not None:

@@ -111,7 +111,7 @@ def test_all_layers_without_a_form_are_named_at_once():
 def test_a_net_without_an_output():
     net = make(NET)
     empty = replace(net, graph=replace(net.graph, outputs=(), nodes=net.graph.nodes[:1]))
-    with pytest.raises(UnsupportedError, match="has no output, and ONNX wants one"):
+    with pytest.raises(UnsupportedError, match="has no output, and ONNX needs one"):
         lower(empty)
 
 

@@ -105,7 +105,7 @@ def test_other_tensors_are_read_beside_the_model_or_not(tmp_path, monkeypatch, k
     monkeypatch.chdir(tmp_path)
     (tmp_path / "12.dat").write_bytes(bytes(12))
     for blobs in ((), ("y",)):
-        with pytest.raises(CaffeCompatError, match=r"12\.dat|lies in another file"):
+        with pytest.raises(CaffeCompatError, match=r"12\.dat|is in another file"):
             Session(path, "cpu", blobs=blobs)
 
 

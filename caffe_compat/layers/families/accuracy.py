@@ -1,4 +1,4 @@
-"""How often the label is among the best scores."""
+"""The share of labels among the best scores."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from ..layer import Arrays, Layer, canonical_axis, layer
 
 @layer(param="accuracy_param", bottoms=2, tops=(1, 2))
 class Accuracy(Layer):
-    """How often fewer than top_k other scores reach the label's (accuracy_layer.cpp).
+    """The share of labels whose score fewer than top_k others reach (accuracy_layer.cpp).
 
-    A tie counts against the label. The second top has the same for each class.
+    A tie counts against the label. The second top has the share for each class.
     """
 
     def shapes(self, x: Shape, y: Shape) -> list[Shape | None]:
@@ -41,9 +41,9 @@ class Accuracy(Layer):
         accuracy = np.asarray(right.sum() / max(1, counts.sum()), np.float32)
         if len(self.proto.top) == 1:
             return accuracy
-        seen = np.bincount(label[counts], minlength=x.shape[axis])
+        totals = np.bincount(label[counts], minlength=x.shape[axis])
         hits = np.bincount(label[right], minlength=x.shape[axis])
-        return accuracy, (hits / np.maximum(seen, 1)).astype(np.float32)
+        return accuracy, (hits / np.maximum(totals, 1)).astype(np.float32)
 
     def lower(self, g: Builder, x: str, y: str) -> Tensors:
         rank = len(g.dims(x))
@@ -58,8 +58,8 @@ class Accuracy(Layer):
         else:
             right = g.And(right, counts)
             hits = g.ReduceSum(g.Cast(right, to=FLOAT), keepdims=0)
-            seen = g.ReduceSum(g.Cast(counts, to=FLOAT), keepdims=0)
-            accuracy = g.Div(hits, g.Max(seen, one))
+            totals = g.ReduceSum(g.Cast(counts, to=FLOAT), keepdims=0)
+            accuracy = g.Div(hits, g.Max(totals, one))
         if len(self.proto.top) == 1:
             return accuracy
         classes = np.arange(g.fixed(x, axis)).reshape(-1, *(1,) * (rank - 1 - axis))
@@ -67,5 +67,5 @@ class Accuracy(Layer):
         mine = g.Cast(mine if counts is None else g.And(mine, counts), to=FLOAT)
         others = int64(*(i for i in range(rank) if i != axis))
         hits = g.ReduceSum(g.Mul(mine, g.Cast(right, to=FLOAT)), others, keepdims=0)
-        seen = g.ReduceSum(mine, others, keepdims=0)
-        return accuracy, g.Div(hits, g.Max(seen, one))
+        totals = g.ReduceSum(mine, others, keepdims=0)
+        return accuracy, g.Div(hits, g.Max(totals, one))

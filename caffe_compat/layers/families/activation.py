@@ -1,7 +1,7 @@
 """Elementwise activations.
 
-All but AbsVal may run in place, as Caffe's may; the gradient is then still the true one, taken
-from the bottom's own values, where Caffe's BNLL and Clip would read overwritten ones.
+All but AbsVal may run in place, as in Caffe. The gradient is then still the true one, of the
+bottom's own values, where Caffe's BNLL and Clip would read overwritten ones.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Clip(Layer):
 
     def lower(self, g: Builder, x: str) -> str:
         low, high = np.float32(self.p.min), np.float32(self.p.max)
-        if low > high:  # Caffe gives min, and ONNX's Clip gives max
+        if low > high:  # Caffe returns min, ONNX's Clip max
             return g.Max(g.Min(x, high), low)
         return g.Clip(x, low, high)
 
@@ -82,7 +82,7 @@ class ELU(Layer):
 class HardSwish(Layer):
     """x min(max(x + 3, 0), 6) / 6 (Howard et al. 2019, section 5.2).
 
-    inisis/caffe has another, x min(max(x / 5 + 1/2, 0), 1), which is not taken for it.
+    inisis/caffe's is another, x min(max(x / 5 + 1/2, 0), 1), and is not supported.
 
     From: Zeitzmz/micronet-caffe, src/caffe/layers/hard_swish_layer.cpp
     From: foss-for-synopsys-dwc-arc-processors/synopsys-caffe, src/caffe/layers/hard_swish_layer.cpp
@@ -121,7 +121,7 @@ class Mish(Layer):
 
 
 def sigmoid(x: Array) -> Array:
-    """1 / (1 + exp(-x)), by tanh in double precision as Caffe has it (sigmoid_layer.cpp)."""
+    """Return 1 / (1 + exp(-x)) by tanh in double precision (sigmoid_layer.cpp)."""
     return (0.5 * np.tanh(0.5 * x.astype(np.float64)) + 0.5).astype(np.float32)
 
 

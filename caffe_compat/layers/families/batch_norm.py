@@ -16,15 +16,15 @@ from ..layer import Blob, Layer, layer
 class BatchNorm(Layer):
     """(x - mean) / sqrt(variance + eps) a channel (Ioffe and Szegedy 2015; batch_norm_layer.cpp).
 
-    With use_global_stats (in TEST unless the prototxt says otherwise) the moments are the blobs
-    divided by the third, or 0 where that is 0; else they are the batch's own, and the moving
-    averages, which Caffe updates as it goes, stay as they are.
+    With use_global_stats (by default in TEST) the moments are the blobs divided by the third, or 0
+    if that is 0. Without it they are the batch's own, and the moving averages stay as they are,
+    which Caffe updates.
     """
 
     def __init__(self, proto: LayerParameter) -> None:
         super().__init__(proto)
-        given = self.p.HasField("use_global_stats")
-        self.stored: bool = self.p.use_global_stats if given else not self.train
+        explicit = self.p.HasField("use_global_stats")
+        self.stored: bool = self.p.use_global_stats if explicit else not self.train
         self._eps = np.float32(self.p.eps)
 
     def blobs(self, x: Shape) -> list[Blob]:
@@ -71,7 +71,7 @@ class BatchNorm(Layer):
 
 
 def _inverse(factor: Array) -> np.float32:
-    """1 over BatchNorm's third blob; 0 of 0, which is what a net that never trained has."""
+    """Return 1 / the third blob, or 0 if that is 0, as in a net that was never trained."""
     return np.float32(1 / factor[0]) if factor[0] else np.float32(0)
 
 
@@ -82,10 +82,10 @@ _ONE = FillerParameter(type="constant", value=1)
 class BatchNormScale(BatchNorm):
     """BatchNorm, then a Scale with a bias, in one layer of 5 blobs.
 
-    The gradient is the true one, which the fork's own is not.
+    The gradient is the true one; the fork's own is not.
 
     From: yuqj1991/caffe_train, src/caffe/layers/batch_norm_scale_layer.cpp
-    Refused: a top that is another blob than the bottom: the fork then scales x as it was.
+    Refused: a top that is another blob than the bottom: the fork then scales x itself.
     Refused: scale_param with another axis than 1 or num_axes than 1.
     """
 
@@ -100,15 +100,15 @@ class BatchNormScale(BatchNorm):
             )
         if list(proto.bottom) != list(proto.top):
             raise UnsupportedError(
-                "is right only in place (the fork forgets to normalise where the top is another "
+                "is right only in place (the fork does not normalise where the top is another "
                 "blob); let the top be the bottom, or write BatchNorm and Scale"
             )
 
     def blobs(self, x: Shape) -> list[Blob]:
         scale = self.proto.scale_param
         start = scale.filler if scale.HasField("filler") else _ONE
-        made = [Blob("scale", (x[1],), start), Blob("bias", (x[1],), scale.bias_filler)]
-        return [*super().blobs(x), *made]
+        affine = [Blob("scale", (x[1],), start), Blob("bias", (x[1],), scale.bias_filler)]
+        return [*super().blobs(x), *affine]
 
     def forward(
         self, x: Array, mean: Array, variance: Array, factor: Array, scale: Array, bias: Array

@@ -1,7 +1,6 @@
-"""Batch normalisation with its scale and shift in one layer, as forks have it.
+"""BN: batch normalisation with scale and shift in one layer, which four forks define differently.
 
-Three forks call three layers BN. Where neither the prototxt nor the blobs in the weights file tell
-them apart, the caller names the fork.
+The caller names the fork if neither the prototxt nor the blobs in the weights file tell.
 """
 
 from __future__ import annotations
@@ -38,9 +37,9 @@ def _channels(x: Shape) -> int:
 
 @layer("BN", param="bn_param", inplace=True, fork="segnet")
 class SegNetBN(Layer):
-    """scale x + shift in bn_mode INFERENCE, and 2 blobs: SegNet's, DeconvNet's and ENet's.
+    """scale x + shift in bn_mode INFERENCE, 2 blobs: SegNet's, DeconvNet's and ENet's.
 
-    In bn_mode LEARN, the default, x is normalised first by its own batch's moments with 1e-9 added
+    In bn_mode LEARN, the default, x is first normalised by the batch's own moments, with 1e-9 added
     to the variance, in TEST too.
 
     From: alexgkendall/caffe-segnet, src/caffe/layers/bn_layer.cpp
@@ -94,8 +93,8 @@ class SegNetBN(Layer):
 class PSPNetBN(Layer):
     """slope (x - mean) / sqrt(variance + eps) + bias, 4 blobs 1 x C x 1 x 1: PSPNet's and ICNet's.
 
-    The moments are the blobs in TEST and where `frozen`, else the batch's own; the moving averages,
-    which Caffe updates as it goes, stay as they are.
+    The moments are the blobs in TEST and where `frozen`, else the batch's own. The moving averages
+    stay as they are, which Caffe updates.
 
     From: hszhao/PSPNet, src/caffe/layers/bn_layer.cpp
     """
@@ -155,7 +154,7 @@ class PSPNetBN(Layer):
 
 @layer("BN", param="bn_param", inplace=True, fork="yjxiong")
 class YjxiongBN(PSPNetBN):
-    """PSPNet's with 4 blobs 1 x C, as TSN's models have it.
+    """PSPNet's with 4 blobs 1 x C, as in TSN's models.
 
     From: yjxiong/caffe, src/caffe/layers/bn_layer.cpp (since April 2016)
     """

@@ -1,4 +1,4 @@
-"""Products with one factor for each channel or each position, as forks have them."""
+"""Products with one factor for each channel or each position, from forks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..layer import Layer, layer
 
 
 def _widen(g: Builder, part: str, rank: int) -> str:
-    """(N, C) with axes of size 1 appended."""
+    """Write (N, C) with axes of size 1 appended."""
     have = len(g.dims(part))
     return part if have == rank else g.Unsqueeze(part, int64(*range(have, rank)))
 
@@ -68,7 +68,7 @@ class BroadcastMul(Layer):
         return [x]
 
     def _parts(self, a: Array, b: Array) -> tuple[Array, Array]:
-        """Both in forms that broadcast against each other."""
+        """Return both in shapes that broadcast against each other."""
         rank = max(a.ndim, b.ndim)
         first, second = (x.reshape(x.shape + (1,) * (rank - x.ndim)) for x in (a, b))
         return first, second
@@ -95,11 +95,10 @@ class BroadcastMul(Layer):
 class ChannelScale(Layer):
     """x times one factor for each position of each image, alike in all its channels.
 
-    do_forward: false hands x on; the gradient follows do_backward_feature and do_backward_scale.
+    With do_forward: false it is x; the gradient follows do_backward_feature and do_backward_scale.
 
     From: happynear/caffe-windows, src/caffe/layers/channel_scale_layer.cpp
-    Refused: global_scale, one factor that training keeps, and that TEST takes otherwise on the CPU
-        than on the GPU.
+    Refused: global_scale, one factor from training, which TEST uses differently on CPU and GPU.
     """
 
     def __init__(self, proto: LayerParameter) -> None:
@@ -132,10 +131,10 @@ class ChannelScale(Layer):
     def lower(self, g: Builder, x: str, scale: str) -> str:
         if not self.p.do_forward:
             return x
-        dims, given = g.dims(x), g.dims(scale)
-        if len(given) == len(dims) and given[1] == 1:
+        dims, factor = g.dims(x), g.dims(scale)
+        if len(factor) == len(dims) and factor[1] == 1:
             return g.Mul(x, scale)
-        if len(given) == 1 and len(dims) == 2:
+        if len(factor) == 1 and len(dims) == 2:
             return g.Mul(x, g.Unsqueeze(scale, int64(1)))
         sizes = [g.fixed(x, axis) for axis in range(2, len(dims))]
         return g.Mul(x, g.Reshape(scale, int64(-1, 1, *sizes)))

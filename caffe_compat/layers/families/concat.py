@@ -59,7 +59,7 @@ class Slice(Layer):
         return _named_axis(self.p, "slice_dim", rank)
 
     def sizes(self, n: int) -> list[int]:
-        """How an axis of `n` elements is divided among the tops."""
+        """Return the tops' sizes along an axis of `n` elements."""
         tops, points = len(self.proto.top), list(self.p.slice_point)
         if not points:
             if n % tops:
@@ -153,7 +153,7 @@ def _one_name(p: Any, legacy: str) -> None:
 
 
 def _named_axis(p: Any, legacy: str, rank: int) -> int:
-    """The axis, under its name or its legacy one (which never counts from the end)."""
+    """Return the axis by its name or its legacy one, which never counts from the end."""
     return canonical_axis(getattr(p, legacy) if p.HasField(legacy) else p.axis, rank)
 
 

@@ -1,4 +1,4 @@
-"""Convolution, its adjoint, and the columns that Caffe computes both with."""
+"""Convolution, its adjoint, and the columns of both."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..builder import Builder, Operator, int64
 from ..layer import Arrays, Blob, Layer, canonical_axis, layer
 from ..spatial import Window, conv_size, conv_window, deconv_size
 
-# How many elements of columns to hold at once (4 MB, so that they stay in the cache).
+# Elements of columns in memory at once: 4 MB, so that they stay in the cache.
 _COLUMNS = 1 << 20
 
 
@@ -23,7 +23,7 @@ class Convolution(Layer):
     """y = W * x + b over any number of spatial axes, by groups of channels (conv_layer.cpp).
 
     Refused: dilation 0.
-    Refused: a kernel larger than the padded input, even where Caffe's division makes one window.
+    Refused: a kernel larger than the padded input, even where Caffe's division leaves one window.
     Refused: axis > 1 where a spatial size, or two sizes before the channels, vary.
     """
 
@@ -87,7 +87,7 @@ class Convolution(Layer):
         return _from_images(g, y, x, axis, self.p.num_output, lambda n: self._size(n, window))
 
     def _parts(self, x: Shape) -> tuple[Shape, int, Shape, Window]:
-        """The axes before the channels, the channels, the spatial size and the window."""
+        """Return the axes before the channels, the channels, the spatial size and the window."""
         axis = canonical_axis(self.p.axis, len(x))
         window = conv_window(self.p, len(x) - axis - 1)
         channels, outputs, group = x[axis], self.p.num_output, self.p.group
@@ -99,13 +99,13 @@ class Convolution(Layer):
             )
         return x[:axis], channels, x[axis + 1 :], window
 
-    # What Deconvolution does the other way round.
+    # Deconvolution overrides the rest.
 
     _operator = "Conv"
     _gemm_transposes: int | None = 1
 
     def _ends(self, channels: int) -> Shape:
-        """The first two axes of the weights."""
+        """Return the first two axes of the weights."""
         return (self.p.num_output, channels // self.p.group)
 
     def _size(self, size: Shape, window: Window) -> Shape:
@@ -150,10 +150,10 @@ class Deconvolution(Convolution):
 
 @layer(param="convolution_param")
 class Im2col(Layer):
-    """What each window of a convolution sees, as channels (im2col_layer.cpp).
+    """The elements of each window of a convolution, as channels (im2col_layer.cpp).
 
     Refused: dilation 0.
-    Refused: a kernel larger than the padded input, even where Caffe's division makes one window.
+    Refused: a kernel larger than the padded input, even where Caffe's division leaves one window.
     Refused: axis > 1 where a spatial size, or two sizes before the channels, vary.
     """
 
@@ -179,7 +179,7 @@ class Im2col(Layer):
         channels = g.fixed(x, axis)
         window = conv_window(self.p, rank - axis - 1)
         taps = prod(window.kernel)
-        # For each channel a filter for each tap, which is 1 there and 0 elsewhere.
+        # For each channel one filter a tap: 1 at the tap and 0 elsewhere.
         pick = np.tile(np.eye(taps, dtype=np.float32), (channels, 1))
         pick = pick.reshape(channels * taps, 1, *window.kernel)
         y = g.Conv(_to_images(g, x, axis), pick, group=channels, **window.attributes())
@@ -196,7 +196,7 @@ class Im2col(Layer):
 
 
 def _to_images(g: Builder, x: str, axis: int) -> str:
-    """A bottom as (images, channels, spatial axes...), with one spatial axis at least."""
+    """Write a bottom as (images, channels, spatial axes...), with one spatial axis at least."""
     dims = g.dims(x)
     spatial = len(dims) - axis - 1
     if axis == 1 and spatial:
@@ -210,7 +210,7 @@ def _to_images(g: Builder, x: str, axis: int) -> str:
 def _from_images(
     g: Builder, y: str, x: str, axis: int, channels: int, resize: Callable[[Shape], Shape]
 ) -> str:
-    """Undo `_to_images`: the axes before the channels as the bottom `x` has them."""
+    """Undo `_to_images`: write the axes before the channels as the bottom `x` has them."""
     dims = g.dims(x)
     spatial = range(axis + 1, len(dims))
     if axis == 1 and spatial:
@@ -227,7 +227,7 @@ def _from_images(
 
 
 def _convolve(x: Array, weight: Array, window: Window, group: int) -> Array:
-    """(N, C, size...) by (O, C/g, kernel...) -> (N, O, out...)."""
+    """Convolve (N, C, size...) by (O, C/g, kernel...) to (N, O, out...)."""
     out = conv_size(x.shape[2:], window)
     filters = weight.reshape(group, len(weight) // group, prod(weight.shape[1:]))
     y = np.empty((len(x), group, filters.shape[1], prod(out)), np.float32)
@@ -238,7 +238,7 @@ def _convolve(x: Array, weight: Array, window: Window, group: int) -> Array:
 
 
 def _scatter(y: Array, weight: Array, size: Shape, window: Window, group: int) -> Array:
-    """The adjoint of `_convolve` in x: (N, O, out...) -> (N, C, size...)."""
+    """Apply the adjoint of `_convolve` in x: (N, O, out...) to (N, C, size...)."""
     out = y.shape[2:]
     filters = weight.reshape(group, len(weight) // group, prod(weight.shape[1:]))
     channels = weight.shape[1] * group
@@ -252,7 +252,7 @@ def _scatter(y: Array, weight: Array, size: Shape, window: Window, group: int) -
 
 
 def _correlate(x: Array, y: Array, window: Window, group: int) -> Array:
-    """The adjoint of `_convolve` in the weights: (group, O/g, C/g * taps)."""
+    """Return the gradient of `_convolve` by the weights: (group, O/g, C/g * taps)."""
     out = y.shape[2:]
     taps = x.shape[1] // group * prod(window.kernel)
     flat = y.reshape(len(y), group, y.shape[1] // group, prod(out))
@@ -264,7 +264,7 @@ def _correlate(x: Array, y: Array, window: Window, group: int) -> Array:
 
 
 def _columns(x: Array, window: Window, out: Shape) -> Array:
-    """(N, C, size...) -> (N, C, taps, out...): what each window sees, zero beyond the edges."""
+    """Return the windows of (N, C, size...) as (N, C, taps, out...), zero beyond the edges."""
     if window.plain:
         return x[:, :, None]
     if any(window.pad):
@@ -276,7 +276,7 @@ def _columns(x: Array, window: Window, out: Shape) -> Array:
 
 
 def _fold(columns: Array, window: Window, size: Shape) -> Array:
-    """The adjoint of `_columns`: (N, C, taps, out...) -> (N, C, size...)."""
+    """Apply the adjoint of `_columns`: (N, C, taps, out...) to (N, C, size...)."""
     if window.plain:
         return columns[:, :, 0]
     padded = [n + 2 * p for n, p in zip(size, window.pad, strict=True)]
@@ -288,7 +288,7 @@ def _fold(columns: Array, window: Window, size: Shape) -> Array:
 
 
 def _batches(count: int, elements: int) -> Iterator[slice]:
-    """Runs of images that together have no more elements of columns than `_COLUMNS`."""
+    """Yield runs of images whose columns have no more than `_COLUMNS` elements together."""
     step = max(1, _COLUMNS // max(1, elements))
     for start in range(0, count, step):
         yield slice(start, start + step)

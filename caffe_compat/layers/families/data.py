@@ -1,4 +1,4 @@
-"""Layers that read data, which the caller feeds in their place."""
+"""Layers that read data, whose tops the caller feeds instead."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from .ends import Fed
 
 
 class _Reader(Fed):
-    """A layer that reads images and labels, makes them ready and hands on batches."""
+    """A layer of batches of images and labels, read and transformed in Caffe."""
 
-    seeds = 2  # how often Caffe's transformer draws a seed for its mirroring and cropping
+    seeds = 2  # seeds that Caffe's transformer draws for its mirroring and cropping
     threads = 1  # a thread that reads ahead draws a seed too
 
     def __init__(self, proto: LayerParameter) -> None:
@@ -29,7 +29,7 @@ class _Reader(Fed):
         self.means = len(transform.mean_value)
 
     def batches(self, channels: int, height: int, width: int) -> list[Shape | None]:
-        """The shapes of the images and of the labels; a 0 leaves the images' to the caller."""
+        """Return the shapes of images and labels; with a 0 the caller gives the images'."""
         n = self.p.batch_size
         if n < 1:
             raise ShapeError(f"batch_size must be positive, and is {n}")
@@ -45,11 +45,11 @@ class _Reader(Fed):
             raise ShapeError(f"{what} exceeds {height} x {width}")
         height, width = high or height, wide or width
         images = (n, channels or (self.means if self.means > 1 else 0), height, width)
-        stated: list[Shape | None] = [None if 0 in images else images, (n,)]
-        return stated[: len(self.proto.top)]
+        shapes: list[Shape | None] = [None if 0 in images else images, (n,)]
+        return shapes[: len(self.proto.top)]
 
     def resized(self, height: int, width: int) -> tuple[int, int]:
-        """What resize_param makes of a picture (im_transforms.cpp); 0: only the picture says."""
+        """Return the size after resize_param (im_transforms.cpp), 0 if it depends on the image."""
         if not self.proto.transform_param.HasField("resize_param"):
             return height, width
         p = self.proto.transform_param.resize_param
@@ -63,7 +63,7 @@ class _Reader(Fed):
         return p.height, int(aspect * np.float32(p.height))
 
     def draws(self) -> int:
-        """How many 32-bit words Caffe's LayerSetUp takes from its generator."""
+        """Return the number of 32-bit words that Caffe's LayerSetUp takes from its generator."""
         mirror = self.proto.transform_param.mirror
         random = bool(mirror or (self.train and self.crop))
         return self.seeds * random + self.threads
@@ -75,10 +75,10 @@ class _Reader(Fed):
 
 @layer(param="data_param", bottoms=0, tops=(1, 2))
 class Data(_Reader):
-    """Batches of a data base, fed by the caller (data_layer.cpp).
+    """Batches of a database, fed by the caller (data_layer.cpp).
 
-    Their channels follow from several mean_value, height and width from crop_size or the SSD
-    branch's resize_param; what does not follow from the prototxt the caller states.
+    The channels follow from several mean_value, height and width from crop_size or the SSD branch's
+    resize_param. The caller gives the shape if the prototxt does not.
     """
 
     def shapes(self) -> list[Shape | None]:
@@ -87,15 +87,15 @@ class Data(_Reader):
 
 @layer(param="data_param", bottoms=0, tops=(1, 2))
 class AnnotatedData(_Reader):
-    """Batches of a data base with boxes, fed by the caller.
+    """Batches of a database with boxes, fed by the caller.
 
     From: weiliu89/caffe, branch ssd, annotated_data_layer.cpp
 
-    The images' shape follows as for Data, each batch_sampler's cut being resized too. The labels
-    are rows of 8, (1, 1, boxes, 8): stated for one box, the least that Caffe makes.
+    The images' shape follows as for Data; each batch_sampler's crop is resized too. The labels are
+    rows of 8, (1, 1, boxes, 8), here of one box, Caffe's min.
     """
 
-    threads = 2  # the reader of the data base is one more
+    threads = 2  # the reader of the database is one more
 
     def shapes(self) -> list[Shape | None]:
         resize = self.proto.transform_param.resize_param
@@ -120,7 +120,7 @@ class VideoData(_Reader):
 class ImageData(_Reader):
     """Batches of image files, fed by the caller (image_data_layer.cpp).
 
-    Height and width follow from crop_size or new_height and new_width, or the caller states them.
+    Height and width follow from crop_size or new_height and new_width, or the caller gives them.
     """
 
     def shapes(self) -> list[Shape | None]:
@@ -137,7 +137,7 @@ class ImageData(_Reader):
 class WindowData(_Reader):
     """Batches of windows of images, fed by the caller (window_data_layer.cpp).
 
-    The channels follow from several mean_value, or the caller states the shape.
+    The channels follow from several mean_value, or the caller gives the shape.
     """
 
     def shapes(self) -> list[Shape | None]:
@@ -164,7 +164,7 @@ class MemoryData(_Reader):
 
 @layer(param="hdf5_data_param", bottoms=0, tops=(1, None))
 class HDF5Data(Fed):
-    """Batches of HDF5 data sets, whose shapes the caller states (hdf5_data_layer.cpp)."""
+    """Batches of HDF5 datasets, whose shapes the caller gives (hdf5_data_layer.cpp)."""
 
     def shapes(self) -> list[Shape | None]:
         if self.proto.HasField("transform_param"):

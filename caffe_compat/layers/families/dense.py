@@ -1,4 +1,4 @@
-"""Layers whose outputs each have a weight for every input."""
+"""Layers with a weight for every pair of input and output."""
 
 from __future__ import annotations
 

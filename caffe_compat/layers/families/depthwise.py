@@ -1,4 +1,4 @@
-"""Convolutions with one filter for each channel, under the names that forks have for them."""
+"""Convolutions with one filter for each channel, under forks' names."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class DepthwiseConvolution(Convolution):
             group = f"group {self.p.group}" if self.p.HasField("group") else "no group"
             raise UnsupportedError(
                 f"{group} and num_output {self.p.num_output} for {channels} channels: the fork's "
-                f'CPU and GPU code differ there; say group: {channels}, or type: "Convolution"'
+                f'CPU and GPU code differ there; write group: {channels}, or type: "Convolution"'
             )
         return super()._parts(x)
 
@@ -35,7 +35,7 @@ class DepthwiseConvolution(Convolution):
 class ConvolutionDepthwise(Convolution):
     """A Convolution of one filter for each channel.
 
-    group need not be stated; the weights are num_output x 1 x kernel.
+    group is optional; the weights are num_output x 1 x kernel.
 
     From: openvinotoolkit/training_toolbox_caffe, caffe/src/caffe/layers/conv_dw_layer.cpp (BVLC's
         pull request 5665)
@@ -54,9 +54,9 @@ class ConvolutionDepthwise(Convolution):
     def _parts(self, x: Shape) -> tuple[Shape, int, Shape, Window]:
         channels, outputs = x[canonical_axis(self.p.axis, len(x))], self.p.num_output
         if outputs != channels or self._stated not in (None, channels):
-            stated = "" if self._stated is None else f" and group {self._stated}"
+            group = "" if self._stated is None else f" and group {self._stated}"
             raise UnsupportedError(
-                f"num_output {outputs}{stated} for {channels} channels, where forks differ; it "
+                f"num_output {outputs}{group} for {channels} channels, where forks differ; it "
                 "must be one filter for each channel"
             )
         return super()._parts(x)

@@ -1,4 +1,4 @@
-"""DetectionOutput: what SSD found, from its predictions and the default boxes."""
+"""DetectionOutput: SSD's detections from its predictions and the default boxes."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from .. import boxes as bx
 from ..builder import FLOAT, Builder, int64
 from ..layer import Layer, layer
 
-Size: TypeAlias = int | str  # a number, or the name of a tensor that holds it
+Size: TypeAlias = int | str  # a number, or the name of its tensor
 
 
 @layer(param="detection_output_param", bottoms=(3, 4))
 class DetectionOutput(Layer):
-    """Rows image, label, score, xmin, ymin, xmax, ymax of finds.
+    """Detections: rows image, label, score, xmin, ymin, xmax, ymax.
 
     From: weiliu89/caffe, branch ssd, detection_output_layer.cpp
 
     Bottoms: locations (N, 4 P) or (N, 4 P classes), scores (N, P classes), priors (1, 2, 4 P); a
-    fourth, which Caffe only draws on, is not read. Decoded, then suppressed class by class: by
-    image, label and falling score (Liu et al. 2016, 2.2). Where no image has anything, one row an
-    image with -1 in all but the first place. Equal scores stand in the order of labels and priors,
-    which C++'s sort leaves open at keep_top_k. Files and pictures that Caffe would write are not.
+    fourth, which Caffe only draws on, is not read. Boxes are decoded, suppressed class by class and
+    sorted by image, label and falling score (Liu et al. 2016, 2.2). If no image has a detection,
+    there is one row an image, of -1 after the image. Equal scores are in the order of labels and
+    priors, which C++'s sort leaves open at keep_top_k. Caffe's files and drawings are not written.
 
     Refused: use_polygon of MhLiao/TextBoxes_plusplus.
     """
@@ -47,20 +47,19 @@ class DetectionOutput(Layer):
         if p.share_location and p.background_label_id == -1:
             raise ShapeError(
                 "background_label_id -1 stands for the boxes that share_location has; "
-                "Caffe then finds none"
+                "Caffe then has no detection"
             )
         if p.use_polygon:
             raise UnsupportedError(
-                "use_polygon is TextBoxes++'s: rows of quadrangles, which it "
-                "suppresses by polygons' overlap; take the layer out, and "
-                "decode its bottoms"
+                "use_polygon is TextBoxes++'s: rows of quadrangles, suppressed by the overlap of "
+                "polygons; take the layer out, and decode its bottoms"
             )
-        given = p.HasField("confidence_threshold")
-        self._least = float(p.confidence_threshold if given else np.finfo(np.float32).min)
+        explicit = p.HasField("confidence_threshold")
+        self._least = float(p.confidence_threshold if explicit else np.finfo(np.float32).min)
 
     @cached_property
     def _labels(self) -> list[int]:
-        """The classes but the background; asked for only where `shapes` finds so many scores."""
+        """The classes but the background; read after `shapes` has checked their number."""
         return [c for c in range(self.p.num_classes) if c != self.p.background_label_id]
 
     def shapes(self, *x: Shape) -> list[Shape | None]:
@@ -86,39 +85,41 @@ class DetectionOutput(Layer):
         return [(1, 1, 1, 7)]
 
     def forward(self, loc: Array, conf: Array, prior: Array, *drawn_on: Array) -> Array:
-        found, scores = self._decoded(loc, prior), conf.reshape(len(conf), -1, self.p.num_classes)
+        boxes, scores = self._decoded(loc, prior), conf.reshape(len(conf), -1, self.p.num_classes)
         rows: list[Array] = []
         for image, score in enumerate(scores):
-            kept = [
+            candidates = [
                 (label, index)
                 for label in self._labels
                 for index in bx.suppress(
-                    found[image, :, self._place(label)],
+                    boxes[image, :, self._place(label)],
                     score[:, label],
                     self._least,
                     self.p.nms_param,
                 )
             ]
-            best = sorted(range(len(kept)), key=lambda i: -score[kept[i][1], kept[i][0]])
+            best = sorted(
+                range(len(candidates)), key=lambda i: -score[candidates[i][1], candidates[i][0]]
+            )
             if self.p.keep_top_k > -1:
                 best = best[: self.p.keep_top_k]
-            for label, index in (kept[i] for i in sorted(best)):
-                shown = self._show(found[image, index, self._place(label)])
-                rows.append(np.array([image, label, score[index, label], *shown], np.float32))
+            for label, index in (candidates[i] for i in sorted(best)):
+                corners = self._show(boxes[image, index, self._place(label)])
+                rows.append(np.array([image, label, score[index, label], *corners], np.float32))
         return np.array([[rows]]) if rows else self._nothing(len(conf))
 
     def _place(self, label: int) -> int:
         return 0 if self.p.share_location else label
 
     def _decoded(self, loc: Array, prior: Array) -> Array:
-        """Every box, (images, priors, classes or 1, 4)."""
+        """Return every box, (images, priors, classes or 1, 4)."""
         p = self.p
         priors, variances = prior.reshape(2, -1, 1, 4)
         bx.check_priors(priors[:, 0], p.code_type)
         predictions = loc.reshape(len(loc), len(priors), -1, 4)
         scale = None if p.variance_encoded_in_target else variances
-        found = bx.decode(predictions, priors, scale, p.code_type)
-        return np.clip(found, 0, 1) if p.clip else found
+        boxes = bx.decode(predictions, priors, scale, p.code_type)
+        return np.clip(boxes, 0, 1) if p.clip else boxes
 
     def lower(self, g: Builder, loc: str, conf: str, prior: str, *drawn_on: str) -> str:
         images, none = g.dims(conf)[0], self._lower_nothing(g, conf)
@@ -129,12 +130,12 @@ class DetectionOutput(Layer):
         # From here on (images, labels, candidates): the best of each label, by falling score.
         count = self._candidates(g, prior, scores)
         scores, order = g.TopK(scores, _vector(g, count), axis=2, outputs=2)
-        found = self._lower_decoded(g, loc, prior)
+        boxes = self._lower_decoded(g, loc, prior)
         batch = 1 if self.p.share_location else 2
-        found = g.GatherND(found, g.Unsqueeze(order, int64(3)), batch_dims=batch)
-        kept = self._lower_suppressed(g, found, scores, images, count)
-        kept = self._lower_best(g, kept, scores, images, count)
-        rows = self._lower_rows(g, kept, found, scores)
+        boxes = g.GatherND(boxes, g.Unsqueeze(order, int64(3)), batch_dims=batch)
+        mask = self._lower_suppressed(g, boxes, scores, images, count)
+        mask = self._lower_best(g, mask, scores, images, count)
+        rows = self._lower_rows(g, mask, boxes, scores)
         empty = g.Equal(g.Shape(rows, start=2, end=3), int64(0))
         every = g.Shape(conf, end=1) if images is None else int64(images)
         fill = g.Where(empty, every, int64(0))
@@ -146,13 +147,13 @@ class DetectionOutput(Layer):
         return nms.top_k if nms.HasField("top_k") and nms.top_k > -1 else None
 
     def _of_labels(self, g: Builder, x: str) -> str:
-        """What x (images, classes, ...) has for the labels that are not the background."""
+        """Write the part of x (images, classes, ...) of the labels that are not the background."""
         if len(self._labels) == self.p.num_classes:
             return x
         return g.Gather(x, int64(*self._labels), axis=1)
 
     def _candidates(self, g: Builder, prior: str, scores: str) -> Size:
-        """How many boxes of each label are looked at: top_k, or all where they are fewer."""
+        """Return the number of candidates of each label: top_k, or all if they are fewer."""
         coordinates, most = g.dims(prior)[2], self._top_k
         if coordinates is not None:
             return coordinates // 4 if most is None else min(coordinates // 4, most)
@@ -160,11 +161,11 @@ class DetectionOutput(Layer):
         return every if most is None else g.Min(every, int64(most))
 
     def _lower_decoded(self, g: Builder, loc: str, prior: str) -> str:
-        """Every box: (images, priors, 4), or (images, labels, priors, 4) where they differ."""
+        """Write every box: (images, priors, 4), or (images, labels, priors, 4) if not shared."""
         p = self.p
-        known = g.known(prior)
-        if known is not None:
-            bx.check_priors(known.reshape(2, -1, 4)[0], p.code_type)
+        fixed = g.known(prior)
+        if fixed is not None:
+            bx.check_priors(fixed.reshape(2, -1, 4)[0], p.code_type)
         both = g.Reshape(prior, int64(2, -1, 4))
         priors, variances = g.Split(both, axis=0, num_outputs=2, outputs=2)
         if p.share_location:
@@ -173,66 +174,66 @@ class DetectionOutput(Layer):
             predictions = g.Reshape(loc, int64(0, -1, p.num_classes, 4))
             predictions = self._of_labels(g, g.Transpose(predictions, perm=[0, 2, 1, 3]))
         scale = None if p.variance_encoded_in_target else variances
-        found = bx.lower_decode(g, predictions, priors, scale, p.code_type)
-        return g.Clip(found, np.float32(0), np.float32(1)) if p.clip else found
+        boxes = bx.lower_decode(g, predictions, priors, scale, p.code_type)
+        return g.Clip(boxes, np.float32(0), np.float32(1)) if p.clip else boxes
 
     def _lower_suppressed(
-        self, g: Builder, found: str, scores: str, images: int | None, count: Size
+        self, g: Builder, boxes: str, scores: str, images: int | None, count: Size
     ) -> str:
-        """Which candidates stay, a mask."""
+        """Write the mask of the candidates that no better one suppresses."""
         nms, labels = self.p.nms_param, len(self._labels)
         if self.p.code_type != PriorBoxParameter.CENTER_SIZE:
-            found = bx.lower_flat(g, found)
+            boxes = bx.lower_flat(g, boxes)
         if nms.eta < 1 and nms.nms_threshold > 0.5:
-            return bx.lower_suppress_adaptively(g, found, scores, self._least, nms)
+            return bx.lower_suppress_adaptively(g, boxes, scores, self._least, nms)
         each = g.Reshape(scores, _vector(g, -1, 1, count))
-        chosen = g.NonMaxSuppression(
-            g.Reshape(found, _vector(g, -1, count, 4)),
+        indices = g.NonMaxSuppression(
+            g.Reshape(boxes, _vector(g, -1, count, 4)),
             each,
             np.int64(count) if isinstance(count, int) else g.Squeeze(count),
             np.float32(nms.nms_threshold),
             np.float32(self._least),
         )
         none = _unmarked(g, each, images and images * labels, 1, count)
-        marks = g.ConstantOfShape(g.Shape(chosen, end=1), value=np.array([True]))
-        kept = g.ScatterND(none, chosen, marks)
-        return g.Reshape(kept, _vector(g, -1, labels, count))
+        marks = g.ConstantOfShape(g.Shape(indices, end=1), value=np.array([True]))
+        mask = g.ScatterND(none, indices, marks)
+        return g.Reshape(mask, _vector(g, -1, labels, count))
 
     def _lower_best(
-        self, g: Builder, kept: str, scores: str, images: int | None, count: Size
+        self, g: Builder, mask: str, scores: str, images: int | None, count: Size
     ) -> str:
-        """The mask less what keep_top_k leaves out of each image."""
+        """Write the mask of the keep_top_k best of each image."""
         keep, labels = self.p.keep_top_k, len(self._labels)
         if keep < 0 or (isinstance(count, int) and labels * count <= keep):
-            return kept
+            return mask
         most = keep if isinstance(count, int) else g.Min(g.Mul(count, int64(labels)), int64(keep))
         nothing = np.float32(-np.inf)
-        flat = g.Reshape(g.Where(kept, scores, nothing), int64(0, -1))
+        flat = g.Reshape(g.Where(mask, scores, nothing), int64(0, -1))
         values, places = g.TopK(flat, _vector(g, most), axis=1, outputs=2)
         none = _unmarked(g, flat, images, count * labels if isinstance(count, int) else None)
         best = g.ScatterElements(none, places, g.Greater(values, nothing), axis=1)
         return g.Reshape(best, _vector(g, -1, labels, count))
 
-    def _lower_rows(self, g: Builder, kept: str, found: str, scores: str) -> str:
-        """A row for everything in the mask, (1, 1, rows, 7)."""
-        places = g.Transpose(g.NonZero(kept), perm=[1, 0])
+    def _lower_rows(self, g: Builder, mask: str, boxes: str, scores: str) -> str:
+        """Write a row for each candidate of the mask, (1, 1, rows, 7)."""
+        places = g.Transpose(g.NonZero(mask), perm=[1, 0])
         image, label, _ = g.Split(places, axis=1, num_outputs=3, outputs=3)
         image = g.Cast(image, to=FLOAT)
         label = g.Gather(np.array(self._labels, np.float32), label)
         score = g.Unsqueeze(g.GatherND(scores, places), int64(1))
-        box = self._lower_show(g, g.GatherND(found, places))
+        box = self._lower_show(g, g.GatherND(boxes, places))
         rows = g.Concat(image, label, score, box, axis=1)
         return g.Unsqueeze(rows, int64(0, 1))
 
     def _show(self, box: Array) -> Array:
-        """What a row says of a box that stays."""
+        """Return a box as a row has it."""
         return box
 
     def _lower_show(self, g: Builder, boxes: str) -> str:
         return boxes
 
     def _nothing(self, images: int) -> Array:
-        """What Caffe says where no image has anything."""
+        """Return Caffe's rows for no detection in any image."""
         rows = np.full((1, 1, images, 7), -1, np.float32)
         rows[..., 0] = np.arange(images)
         return rows
@@ -247,15 +248,15 @@ class DetectionOutput(Layer):
 
 
 def _unmarked(g: Builder, like: str, *sizes: Size | None) -> AnyArray | str:
-    """A mask of nothing, of these sizes; where one varies, of the shape that `like` has."""
-    known = [size for size in sizes if isinstance(size, int)]
-    if len(known) == len(sizes):
-        return np.zeros(known, bool)
+    """Write a mask of False of these sizes; if one varies, of the shape of `like`."""
+    fixed = [size for size in sizes if isinstance(size, int)]
+    if len(fixed) == len(sizes):
+        return np.zeros(fixed, bool)
     return g.ConstantOfShape(g.Shape(like), value=np.array([False]))
 
 
 def _vector(g: Builder, *sizes: Size) -> AnyArray | str:
-    """Sizes as one tensor; a name among them is one that the run finds."""
+    """Write sizes as one tensor; a name among them is a tensor of the run."""
     numbers = [size for size in sizes if isinstance(size, int)]
     if len(numbers) == len(sizes):
         return int64(*numbers)

@@ -10,7 +10,7 @@ from ..layer import Layer, layer
 
 @layer(param="dropout_param", inplace=True)
 class Dropout(Layer):
-    """x in TEST: TRAIN already scales what it keeps by 1 / (1 - ratio) (dropout_layer.cpp).
+    """x in TEST, since TRAIN scales the rest by 1 / (1 - ratio) (dropout_layer.cpp).
 
     Refused: TRAIN, whose result is random.
     """
@@ -40,7 +40,7 @@ class Dropout(Layer):
 
 @layer(param="dropout_param", inplace=True)
 class SpatialDropout(Dropout):
-    """x in TEST: TRAIN, which drops whole channels, already scales what it keeps.
+    """x in TEST, since TRAIN, which drops whole channels, scales the rest.
 
     From: intel/caffe, src/caffe/layers/spatial_dropout_layer.cpp
     Refused: TRAIN, whose result is random.

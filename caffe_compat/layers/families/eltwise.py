@@ -1,4 +1,4 @@
-"""Several bottoms of one shape, combined element by element."""
+"""Bottoms of one shape, combined element by element."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from ..layer import Layer, layer
 class Eltwise(Layer):
     """The bottoms' product, sum with a coefficient each, or maximum (eltwise_layer.cpp).
 
-    Refused: SUM and MAX in place, since Caffe clears the top, its first bottom, before it reads it.
+    Refused: SUM and MAX in place: Caffe clears the top, its first bottom, before it reads it.
     """
 
     def __init__(self, proto: LayerParameter) -> None:
         super().__init__(proto)
         self._op = self.p.operation
-        given, bottoms = len(self.p.coeff), len(proto.bottom)
-        if given not in (0, bottoms):
-            raise ShapeError(f"takes one coeff per bottom: {given} for {bottoms} bottoms")
-        if given and self._op == EltwiseParameter.PROD:
-            raise ShapeError(f"takes coeff only with operation SUM, and has {given} with PROD")
+        coeffs, bottoms = len(self.p.coeff), len(proto.bottom)
+        if coeffs not in (0, bottoms):
+            raise ShapeError(f"takes one coeff per bottom: {coeffs} for {bottoms} bottoms")
+        if coeffs and self._op == EltwiseParameter.PROD:
+            raise ShapeError(f"takes coeff only with operation SUM, and has {coeffs} with PROD")
         self._coeff = [np.float32(c) for c in self.p.coeff] or [np.float32(1)] * bottoms
         if self._op != EltwiseParameter.PROD and set(proto.top) & set(proto.bottom):
             name = EltwiseParameter.EltwiseOp.Name(self._op)
@@ -58,7 +58,7 @@ class Eltwise(Layer):
 
     @np.errstate(divide="ignore", invalid="ignore")
     def _others(self, i: int, x: tuple[Array, ...]) -> Array:
-        """The product of all bottoms but one; by division, NaN at 0, where the prototxt asks."""
+        """Return the product of all bottoms but one, by division unless stable_prod_grad."""
         if self.p.stable_prod_grad:
             return reduce(np.multiply, x[:i] + x[i + 1 :])
         return reduce(np.multiply, x) / x[i]
@@ -75,7 +75,7 @@ class Eltwise(Layer):
 
 
 def _winner(x: tuple[Array, ...]) -> Array:
-    """Which bottom holds the maximum, as Caffe's mask: of equals, 1 before 0 before the later."""
+    """Return the index of the largest bottom, of equals 1, then 0, then the later ones."""
     winner = np.where(x[0] > x[1], 0, 1)
     most = np.maximum(x[0], x[1])
     for i, a in enumerate(x[2:], start=2):

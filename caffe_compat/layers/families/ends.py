@@ -1,4 +1,4 @@
-"""The ends of a net: what the caller feeds, constants and parameters, sinks."""
+"""The ends of a net: inputs, constants and parameters; sinks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..layer import Blob, Layer, layer
 
 
 class Fed(Layer):
-    """A layer whose tops the caller feeds, as what Caffe's transformer would have made."""
+    """A layer whose tops the caller feeds, as after Caffe's transformer."""
 
     def feeds(self) -> tuple[int, ...]:
         return tuple(range(len(self.proto.top)))
@@ -23,37 +23,37 @@ class Fed(Layer):
 
 @layer(param="input_param", bottoms=0, tops=(1, None))
 class Input(Fed):
-    """What the caller feeds, of the shape given: one for every top, or one for all."""
+    """Arrays that the caller feeds; one shape for all tops or one each (input_layer.cpp)."""
 
     def shapes(self) -> list[Shape | None]:
-        given: list[Shape | None] = [tuple(shape.dim) for shape in self.p.shape]
+        shapes: list[Shape | None] = [tuple(shape.dim) for shape in self.p.shape]
         tops = len(self.proto.top)
-        if not given:
+        if not shapes:
             return [None] * tops
-        if len(given) not in (1, tops):
-            raise ShapeError(f"gives {len(given)} shapes for {tops} tops; one each or one for all")
-        return given * tops if len(given) == 1 else given
+        if len(shapes) not in (1, tops):
+            raise ShapeError(f"gives {len(shapes)} shapes for {tops} tops; one each or one for all")
+        return shapes * tops if len(shapes) == 1 else shapes
 
 
 @layer(param="dummy_data_param", bottoms=0, tops=(1, None))
 class DummyData(Layer):
-    """A constant for each top whose filler is one (dummy_data_layer.cpp).
+    """A constant for each top with a constant filler (dummy_data_layer.cpp).
 
-    The caller feeds the others, which Caffe draws anew at every pass.
+    The caller feeds the other tops, which Caffe draws anew at every pass.
     """
 
     def shapes(self) -> list[Shape | None]:
-        stated = self._stated()
-        for i, shape in enumerate(stated):
+        shapes = self._stated()
+        for i, shape in enumerate(shapes):
             fillers.check(shape, self._filler(i))
-        return [*stated]
+        return [*shapes]
 
     def _stated(self) -> list[Shape]:
         tops, legacy = len(self.proto.top), ("num", "channels", "height", "width")
         if not any(len(getattr(self.p, field)) for field in legacy):
             self._check_count("shape", self.p.shape)
-            given = [tuple(shape.dim) for shape in self.p.shape]
-            return given * tops if len(given) == 1 else given
+            shapes = [tuple(shape.dim) for shape in self.p.shape]
+            return shapes * tops if len(shapes) == 1 else shapes
         if self.p.shape:
             raise ShapeError("gives both shape and num, channels, height, width; one of them")
         columns = []
@@ -71,18 +71,18 @@ class DummyData(Layer):
             )
 
     def _filler(self, top: int) -> FillerParameter:
-        given, tops = self.p.data_filler, len(self.proto.top)
-        if len(given) not in (0, 1, tops):
+        filler, tops = self.p.data_filler, len(self.proto.top)
+        if len(filler) not in (0, 1, tops):
             raise ShapeError(
-                f"data_filler is given {len(given)} times for {tops} tops; never, once or one each"
+                f"data_filler is given {len(filler)} times for {tops} tops; never, once or one each"
             )
-        return (given[top] if len(given) > 1 else given[0]) if given else FillerParameter()
+        return (filler[top] if len(filler) > 1 else filler[0]) if filler else FillerParameter()
 
     def feeds(self) -> tuple[int, ...]:
         return tuple(i for i in range(len(self.proto.top)) if self._filler(i).type != "constant")
 
     def forward(self) -> tuple[Array | None, ...]:
-        """A view of one value for each constant top, None for those that are fed."""
+        """Return a view of one value for each constant top, None for fed ones."""
         fed = self.feeds()
         return tuple(
             None if i in fed else np.broadcast_to(np.float32(self._filler(i).value), shape)
@@ -90,12 +90,12 @@ class DummyData(Layer):
         )
 
     def lower(self, g: Builder) -> tuple[str | None, ...]:
-        made: list[str | None] = []
+        tensors: list[str | None] = []
         for i, shape in enumerate(self._stated()):
             value = np.array([self._filler(i).value], np.float32)
             size = int64(*shape)
-            made.append(None if i in self.feeds() else g.ConstantOfShape(size, value=value))
-        return tuple(made)
+            tensors.append(None if i in self.feeds() else g.ConstantOfShape(size, value=value))
+        return tuple(tensors)
 
 
 @layer(param="parameter_param", bottoms=0)
@@ -133,12 +133,12 @@ class _Sink(Layer):
 
 @layer(bottoms=(1, None), tops=0)
 class Silence(_Sink):
-    """Nothing: its bottoms are no outputs of the net (silence_layer.cpp)."""
+    """No top: its bottoms are no outputs of the net (silence_layer.cpp)."""
 
 
 @layer(param="hdf5_output_param", bottoms=2, tops=0)
 class HDF5Output(_Sink):
-    """Nothing: Caffe writes its bottoms to a file, which we never do (hdf5_output_layer.cpp)."""
+    """No top: no file is written, as Caffe does with its bottoms (hdf5_output_layer.cpp)."""
 
     def shapes(self, *x: Shape) -> list[Shape | None]:
         rows = [shape[0] if shape else 1 for shape in x]

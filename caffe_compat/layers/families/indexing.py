@@ -1,4 +1,4 @@
-"""Layers that take part of a blob: a window of it, or some of its rows."""
+"""Parts of a blob: a window of it, or some of its rows."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from ..layer import Arrays, Layer, canonical_axis, layer
 
 @layer(param="crop_param", bottoms=2)
 class Crop(Layer):
-    """The first bottom from `offset` on, at the second's sizes from `axis` on (crop_layer.cpp)."""
+    """The first bottom from `offset` on, in the second's sizes from `axis` on (crop_layer.cpp)."""
 
     def offsets(self, rank: int) -> dict[int, int]:
-        """The offset at each axis that is cropped."""
-        first, given = canonical_axis(self.p.axis, rank), list(self.p.offset)
-        if len(given) > 1 and len(given) != rank - first:
-            raise ShapeError(f"offset is given {len(given)} times for {rank - first} axes")
-        given = given or [0]
+        """Return the offset at each axis that is cropped."""
+        first, offset = canonical_axis(self.p.axis, rank), list(self.p.offset)
+        if len(offset) > 1 and len(offset) != rank - first:
+            raise ShapeError(f"offset is given {len(offset)} times for {rank - first} axes")
+        offset = offset or [0]
         return dict(
             zip(
                 range(first, rank),
-                given * (rank - first) if len(given) == 1 else given,
+                offset * (rank - first) if len(offset) == 1 else offset,
                 strict=True,
             )
         )
@@ -73,9 +73,9 @@ class Crop(Layer):
 
 @layer(bottoms=(2, None), tops=(1, None))
 class Filter(Layer):
-    """The rows of each bottom where the last, the selector, is not zero (filter_layer.cpp).
+    """The rows of each bottom at which the last, the selector, is not zero (filter_layer.cpp).
 
-    How many rows that is only the data say: a top may be empty.
+    Their number depends on the data; a top may be empty.
     """
 
     varies = (0,)
@@ -108,15 +108,15 @@ class Filter(Layer):
     def lower(self, g: Builder, *x: str) -> tuple[str, ...]:
         *bottoms, selector = x
         rows = selector if len(g.dims(selector)) == 1 else g.Reshape(selector, int64(-1))
-        chosen = g.Cast(rows, to=BOOL)
-        return tuple(g.Compress(a, chosen, axis=0) for a in bottoms)
+        mask = g.Cast(rows, to=BOOL)
+        return tuple(g.Compress(a, mask, axis=0) for a in bottoms)
 
 
 @layer(bottoms=2)
 class BatchReindex(Layer):
-    """The first bottom's rows that the second names, in its order (batch_reindex_layer.cpp).
+    """The first bottom's rows by the indices in the second (batch_reindex_layer.cpp).
 
-    ONNX's Gather takes a negative index as counting from the end, where Caffe aborts.
+    A negative index counts from the end in ONNX's Gather, where Caffe aborts.
     """
 
     def shapes(self, x: Shape, rows: Shape) -> list[Shape | None]:

@@ -1,4 +1,4 @@
-"""Bilinear interpolation of a picture to another size."""
+"""Bilinear interpolation of an image to another size."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..layer import Layer, layer
 class Interp(Layer):
     """Bilinear interpolation, corner pixels on corner pixels.
 
-    Negative pad_beg and pad_end cut the bottom first. The size is that of `height` and `width`;
+    Negative pad_beg and pad_end cut the bottom first. The size is `height` and `width`;
     (n - 1) / shrink_factor + 1, rounded down; (n - 1) * zoom_factor + 1; or the second bottom's.
 
     From: DeepLab v2 and hszhao/PSPNet, src/caffe/layers/interp_layer.cpp and util/interp.cpp.
@@ -43,12 +43,12 @@ class Interp(Layer):
         # With one factor Caffe does not read height and width; with both it reads them first.
         self._sized = self._sized and self._zooms == self._shrinks
         if len(proto.bottom) == 2 and (self._zooms or self._shrinks or self._sized):
-            raise ShapeError("the size is given twice, by the second bottom and by the parameters")
+            raise ShapeError("the size is given twice, by the second bottom and by interp_param")
         if len(proto.bottom) == 1 and not (self._zooms or self._shrinks or self._sized):
             raise ShapeError("needs height and width, zoom_factor, shrink_factor or a 2nd bottom")
 
     def size(self, x: Shape, *like: Shape) -> Shape:
-        """The top's height and width."""
+        """Return the top's height and width."""
         inside = tuple(n + self.p.pad_beg + self.p.pad_end for n in x[2:])
         if min(inside) < 1:
             raise ShapeError(
@@ -61,7 +61,7 @@ class Interp(Layer):
         return tuple(self._scaled(n) for n in inside)
 
     def _scaled(self, n: int) -> int:
-        """One axis by the factors."""
+        """Return the size of one axis by the factors."""
         if self._shrinks:
             n = (n - 1) // self.p.shrink_factor + 1
         return self._zoomed(n) if self._zooms else n
@@ -101,7 +101,7 @@ class Interp(Layer):
         )
 
     def _sizes(self, g: Builder, y: str, dims: Dims, like: Sequence[str]) -> Operand:
-        """The height and width as a constant or, where they vary, as a tensor."""
+        """Write the height and width as a constant or, where they vary, as a tensor."""
         if like and None in g.dims(like[0])[2:]:
             return g.Shape(like[0], start=2, end=4)
         shapes = [tuple(n or 0 for n in g.dims(name)) for name in like]
@@ -118,7 +118,7 @@ class Interp(Layer):
         return int(1 - self.p.pad_beg - self.p.pad_end)
 
     def _lower_zoom(self, g: Builder, last: str) -> str:
-        """(n - 1) * zoom_factor + 1 for the n - 1 that it is given."""
+        """Write (n - 1) * zoom_factor + 1, from n - 1."""
         if self._zooms:
             last = g.Mul(last, int64(self.p.zoom_factor))
         return g.Add(last, int64(1))
@@ -129,12 +129,12 @@ class FullZoomInterp(Interp):
     """Interp to n * zoom_factor, where no shrink_factor is given.
 
     From: openvinotoolkit/training_toolbox_caffe, src/caffe/layers/interp_layer.cpp.
-    Refused: what Interp is refused.
+    Refused: align_corners false, as Interp's.
     """
 
     @classmethod
     def fits(cls, proto: LayerParameter, stored: Sequence[Shape] | None) -> bool:
-        return False  # nothing in a file tells it from what the other forks do: it must be named
+        return False  # no field tells it from other forks' layer
 
     def _zoomed(self, n: int) -> int:
         return super()._zoomed(n) if self._shrinks else int(n * self.p.zoom_factor)
@@ -149,8 +149,8 @@ class FullZoomInterp(Interp):
 class Resize(Layer):
     """Bilinear interpolation, pixel i of the top at i * in / out of the bottom.
 
-    What lies beyond the bottom's last row or column is zero. With is_pyramid_test the size is that
-    of the bottom times out_height_scale and out_width_scale.
+    Beyond the bottom's last row and column there are zeros. With is_pyramid_test the size is the
+    bottom's times out_height_scale and out_width_scale.
 
     From: happynear/caffe-windows, src/caffe/layers/resize_layer.cpp and util/util_img.cpp.
     From: bearpaw/caffe, the same files.
@@ -166,12 +166,12 @@ class Resize(Layer):
         for name in names:
             if not self.p.HasField(name):
                 raise ShapeError(f"{name} is required")
-        given = [getattr(self.p, name) for name in names]
+        size = [getattr(self.p, name) for name in names]
         if self.p.is_pyramid_test:
-            given = [int(np.float32(s) * np.float32(n)) for s, n in zip(given, x[2:], strict=True)]
-        if min(given) < 1:
-            raise ShapeError(f"the height and width must be positive, and are {tuple(given)}")
-        return tuple(given)
+            size = [int(np.float32(s) * np.float32(n)) for s, n in zip(size, x[2:], strict=True)]
+        if min(size) < 1:
+            raise ShapeError(f"the height and width must be positive, and are {tuple(size)}")
+        return tuple(size)
 
     def shapes(self, x: Shape) -> list[Shape | None]:
         if len(x) != 4:
@@ -191,7 +191,7 @@ class Resize(Layer):
 
 
 def _interpolate(x: Array, axis: int, size: int) -> Array:
-    """One axis of a picture, corner pixels on corner pixels."""
+    """Resize one axis of an image, corner pixels on corner pixels."""
     n = x.shape[axis]
     if n == size:
         return x
@@ -205,7 +205,7 @@ def _interpolate(x: Array, axis: int, size: int) -> Array:
 
 
 def _fading(n: int, size: int) -> Array:
-    """The share of each of `n` pixels in each of `size`, which beyond the last one are zero."""
+    """Return the shares of `n` pixels in each of `size`, with zeros behind the last one."""
     place = np.arange(size, dtype=np.float32) * (np.float32(n) / np.float32(size))
     first = np.floor(place).astype(np.int64)
     share = place - first.astype(np.float32)

@@ -43,7 +43,7 @@ class SmoothL1Loss(Layer):
 
     From: weiliu89/caffe, branch ssd, smooth_L1_loss_layer.cpp
 
-    Girshick 2015, eq. 3, as the SSD branch has it.
+    Girshick 2015, eq. 3, in the SSD branch's form.
     """
 
     def shapes(self, a: Shape, b: Shape) -> list[Shape | None]:
@@ -73,7 +73,7 @@ class SmoothL1Loss(Layer):
 
 
 def _distance(g: Builder, a: str, b: str) -> str:
-    """The squared distance of every pair in two batches, as one axis."""
+    """Write the squared distance of every pair in two batches, along one axis."""
     if g.dims(a) == g.dims(b) and len(g.dims(a)) > 1:
         d = g.Sub(a, b)
     else:
@@ -106,7 +106,7 @@ class HingeLoss(Layer):
         return (slope * -sign * np.float32(dy / len(x))).reshape(x.shape), None
 
     def _margin(self, x: Array, y: Array) -> tuple[Array, Array]:
-        """max(0, 1 - s x), and s, each (N, classes)."""
+        """Return max(0, 1 - s x), and s, each (N, classes)."""
         flat = x.reshape(len(x), -1)
         label, _ = labels.read(y.reshape(-1)[: len(x)], flat.shape, 1, None)
         sign = np.full(flat.shape, -1, np.float32)
@@ -161,8 +161,8 @@ class MultinomialLogisticLoss(Layer):
 class ContrastiveLoss(Layer):
     """sum (y d^2 + (1 - y) max(margin - d, 0)^2) / (2 N) (contrastive_loss_layer.cpp).
 
-    d = |a - b| (Hadsell et al. 2006, eq. 4). With legacy_version max(margin - d^2, 0) stands in
-    place of the second square.
+    d = |a - b| (Hadsell et al. 2006, eq. 4). With legacy_version the second square is
+    max(margin - d^2, 0).
     """
 
     def shapes(self, a: Shape, b: Shape, y: Shape) -> list[Shape | None]:

@@ -16,8 +16,8 @@ class LSTM(Recurrent):
     """c = cont f c + i g, h = o tanh(c) (Zaremba and Sutskever 2014; lstm_layer.cpp).
 
     i, f, o = sigmoid and g = tanh of the four parts of W_xc x + W_hc (cont h) + b_c.
-    Every run starts from a zero state, as Caffe's first forward pass does; Caffe's later passes
-    go on from the last one's state. With expose_hidden the state is the caller's in both.
+    Every run starts from a zero state, like Caffe's first forward pass; Caffe's later ones continue
+    from the last state. With expose_hidden the caller feeds the state in both.
 
     Refused: more than 65536 time steps.
     """
@@ -35,7 +35,7 @@ class LSTM(Recurrent):
     def _run(
         self, x: Array, cont: Array, more: tuple[Array, ...], blobs: dict[str, Array]
     ) -> list[tuple[Array, ...]]:
-        """For every step: the h that enters, scaled by cont, the c before, the gates, c and h."""
+        """Return for every step the incoming h times cont, the incoming c, the gates, c and h."""
         gates = self._transform(x, more, blobs)
         h, c = self._start(x, more)
         steps: list[tuple[Array, ...]] = []
@@ -49,7 +49,7 @@ class LSTM(Recurrent):
     def backward(
         self, dy: Arrays, x: Array, cont: Array, *more: Array, **blobs: Array
     ) -> tuple[Array | None, ...]:
-        # Caffe passes no gradient back from the exposed state: it shares data alone.
+        # In Caffe the exposed state shares data only: no gradient flows back from it.
         dhs = dy[0] if isinstance(dy, tuple) else dy
         dgates = np.zeros((*x.shape[:2], 4 * self.hidden), np.float32)
         weight = blobs["W_hc"]
@@ -140,7 +140,7 @@ class LSTMUnit(Layer):
 
 
 def _activate(x: Array, cont: Array) -> Array:
-    """The gates i, f, o, g after their nonlinearities, f scaled by cont, on the last axis."""
+    """Return the gates i, f, o, g after their nonlinearities, f times cont, on the last axis."""
     i, f, o, g = np.split(x, 4, axis=-1)
     f = np.where(cont == 0, np.float32(0), cont * _sigmoid(f))
     return np.concatenate([_sigmoid(i), f, _sigmoid(o), np.tanh(g)], axis=-1)
@@ -160,9 +160,9 @@ def _unit(c: Array, acts: Array) -> tuple[Array, Array]:
 def _unit_backward(
     dc: Array, dh: Array, before: Array, c: Array, acts: Array
 ) -> tuple[Array, Array]:
-    """The gradients at c before the step and at the gates.
+    """Return the gradients at the incoming c and at the gates.
 
-    The forget gate's is Caffe's f (1 - f) with f already scaled by cont: exact for 0 and 1 alone.
+    The forget gate's is Caffe's f (1 - f) with f times cont, which is exact for cont 0 and 1 only.
     """
     i, f, o, g = np.split(acts, 4, axis=-1)
     y = np.tanh(c)
@@ -174,6 +174,6 @@ def _unit_backward(
 
 def _lower_unit(g: Builder, c: str, gates: str, cont: str, axis: int) -> tuple[str, str]:
     i, f, o, new = g.Split(gates, axis=axis, num_outputs=4, outputs=4)
-    kept = g.Mul(g.Mul(g.Sigmoid(f), cont), c)
-    c = g.Add(kept, g.Mul(g.Sigmoid(i), g.Tanh(new)))
+    memory = g.Mul(g.Mul(g.Sigmoid(f), cont), c)
+    c = g.Add(memory, g.Mul(g.Sigmoid(i), g.Tanh(new)))
     return c, g.Mul(g.Sigmoid(o), g.Tanh(c))

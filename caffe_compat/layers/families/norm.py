@@ -1,4 +1,4 @@
-"""Normalisation by a neighbourhood, or by one image."""
+"""Normalisation by a neighbourhood, or by an image."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from ..layer import Layer, layer
 class LRN(Layer):
     """x / (k + alpha mean(x^2))^beta over a window (Krizhevsky et al. 2012; lrn_layer.cpp).
 
-    The window is local_size channels, or local_size x local_size pixels WITHIN_CHANNEL, where
-    Caffe does not read k and takes 1; beyond the edge there are zeros, which count.
+    The window is local_size channels, or local_size x local_size pixels WITHIN_CHANNEL, where Caffe
+    does not read k and uses 1. Zeros beyond the edge count.
     """
 
     def __init__(self, proto: LayerParameter) -> None:
@@ -47,7 +47,7 @@ class LRN(Layer):
         return self._k + self._alpha * self._mean(x * x)
 
     def _mean(self, x: Array) -> Array:
-        """The mean over the window around each element, zeros beyond the edge."""
+        """Return the mean over the window around each element, with zeros beyond the edge."""
         for axis in self._axes:
             x = _window_sum(x, self._size, axis) / np.float32(self._size)
         return x
@@ -72,7 +72,7 @@ class LRN(Layer):
 
 
 def _window_sum(x: Array, size: int, axis: int) -> Array:
-    """The sum over the `size` (odd) neighbours of each element along an axis."""
+    """Return the sum over the `size` (odd) neighbours of each element along an axis."""
     x = np.moveaxis(x, axis, 0)
     total = x.copy()
     for step in range(1, min(size // 2, len(x) - 1) + 1):
@@ -85,8 +85,7 @@ def _window_sum(x: Array, size: int, axis: int) -> Array:
 class MVN(Layer):
     """(x - mean) / (standard deviation + eps) of a channel or an image (mvn_layer.cpp).
 
-    The top has 4 axes whatever the bottom has, ones appended; normalize_variance: false keeps
-    the deviation.
+    The top always has 4 axes, with ones appended; normalize_variance: false keeps the deviation.
     """
 
     def shapes(self, x: Shape) -> list[Shape | None]:
@@ -99,7 +98,7 @@ class MVN(Layer):
         return (1, 2, 3) if self.p.across_channels else (2, 3)
 
     def _split(self, x: Array) -> tuple[Array, Array]:
-        """The bottom less its mean, with 4 axes, and what that is to be divided by."""
+        """Return the bottom less its mean, with 4 axes, and its divisor."""
         x = x.reshape(x.shape + (1,) * (4 - x.ndim))
         centred = x - np.mean(x, axis=self._axes, keepdims=True)
         if not self.p.normalize_variance:
@@ -116,7 +115,7 @@ class MVN(Layer):
     def backward(self, dy: Array, x: Array) -> Array:
         centred, scale = self._split(x)
         dx: Array = dy - np.mean(dy, axis=self._axes, keepdims=True)
-        if self.p.normalize_variance:  # as if eps were inside the root, as Caffe has it
+        if self.p.normalize_variance:  # Caffe's, as if eps were inside the root
             y = centred / scale
             dx = (dx - y * np.mean(dy * y, axis=self._axes, keepdims=True)) / scale
         return dx.reshape(x.shape)

@@ -1,4 +1,4 @@
-"""Padding as a layer of its own, as forks have it."""
+"""Padding as a layer of its own, from forks."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _FORKS = {
 
 @layer(param="padding_param")
 class Padding(Layer):
-    """x with a border around its height and width, by the fields of padding_param that are set.
+    """x with a border around its height and width, by one fork's fields of padding_param.
 
     From: gpapan/caffe, src/caffe/layers/padding_layer.cpp (DeepLab's: pad_beg and pad_end, zeros on
         both axes, cut where negative)
@@ -40,7 +40,7 @@ class Padding(Layer):
         if p.pad_beg * p.pad_end < 0:
             raise UnsupportedError(f"pad_beg {p.pad_beg} and pad_end {p.pad_end} have two signs")
         both = (p.pad_beg + p.pad, p.pad_end + p.pad)
-        # ((top, bottom), (left, right)), of which one fork's are set
+        # ((top, bottom), (left, right)): all but one fork's fields are 0
         self._sides = (
             (both[0] + p.pad_t, both[1] + p.pad_b),
             (both[0] + p.pad_l, both[1] + p.pad_r),
@@ -66,7 +66,7 @@ class Padding(Layer):
         return np.pad(dy[inside], ((0, 0), (0, 0), *cut))
 
     def _inner(self, size: Shape, sign: int) -> tuple[Any, ...]:
-        """An index of what lies within the sides, those of that sign counting."""
+        """Return the index of the part within the sides of that sign."""
         axes = zip(size, self._sides, strict=True)
         return (..., *(slice(max(sign * a, 0), n - max(sign * b, 0)) for n, (a, b) in axes))
 

@@ -1,4 +1,4 @@
-"""The Python layers that this package puts into a live Caffe, as a net that names them has them."""
+"""This package's own Python layers for a live Caffe, in a net that is converted."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .rectifier import PReLU
 
 @register(module="caffe_compat.plugin", layer="PReLULayer", bottoms=1, tops=1, inplace=True)
 class PReLULayer(PReLU):
-    """PReLU, configured by `param_str` in the place of `prelu_param`.
+    """PReLU, configured by `param_str` instead of `prelu_param`.
 
     Attributes:
         seed: of the filler's random numbers in a live Caffe, whose own stream is out of reach.

@@ -17,9 +17,9 @@ from ..builder import Builder, int64
 from ..layer import Arrays, Layer, layer
 from ..spatial import Window, WindowAttributes, pool_size, pool_window
 
-# What Caffe's maximum starts from (-FLT_MAX): the value of a window that lies off the image.
+# -FLT_MAX, the start of Caffe's max and so the value of a window off the image.
 _LOWEST = float(np.finfo(np.float32).min)
-# The first opset of which onnxruntime up to 1.24 divides by too much where AveragePool counts pads.
+# The first opset at which onnxruntime up to 1.24 has too large a divisor for counted pads.
 _MISCOUNTED_SINCE = 19
 
 
@@ -28,7 +28,7 @@ class Pooling(Layer):
     """MAX, AVE or STOCHASTIC of each window (pooling_layer.cpp, pooling_layer.cu).
 
     AVE divides by the window's size within the padded image. STOCHASTIC is sum(x^2) / sum(x) in
-    TEST. A second top of MAX is the place h * width + w of the maximum, the first of equal ones.
+    TEST. A second top of MAX has the index h * width + w of the max, the first of equal ones.
 
     Refused: STOCHASTIC in TRAIN, which draws at random.
     Refused: a varying height or width with round_mode CEIL where ONNX rounds otherwise:
@@ -44,7 +44,7 @@ class Pooling(Layer):
             raise ShapeError(f"pad {window.pad} is for MAX and AVE only, not for STOCHASTIC")
         tops = len(self.proto.top)
         if tops > 1 and self.p.pool != PoolingParameter.MAX:
-            raise ShapeError(f"only MAX has a second top (the mask), and {tops} are named")
+            raise ShapeError(f"only MAX has a second top (the mask), and there are {tops} tops")
         return [(*x[:2], *out)] * tops
 
     def _sizes(self, x: Shape) -> tuple[Window, Shape]:
@@ -110,18 +110,18 @@ class Pooling(Layer):
             raise UnsupportedError("STOCHASTIC pooling draws at random in TRAIN")
 
     def _grid(self, dims: Dims) -> _Grid:
-        """The windows in ONNX's words: by exact pads, or where a size varies by ceil_mode."""
+        """Return the windows in ONNX's terms: exact pads, or ceil_mode where a size varies."""
         size = tuple(n for n in dims if n is not None)
         if len(size) == 2:
             return _fixed_grid(size, *self._sizes((1, 1, *size)))
         if self.p.global_pooling or len(self.proto.top) > 1:
             raise UnsupportedError("the mask needs a fixed height and width")
-        # The kernel is in the prototxt, so any size that holds it serves to read the window.
+        # The kernel is in the prototxt, so the window is the same for any size.
         window = pool_window(self.p, (1, 1))
         grid = _Grid(window, window.pad, self._ceil and set(window.stride) != {1})
         axes = list(zip(window.kernel, window.stride, window.pad, strict=True))
-        # ONNX always drops a last window that would start beyond the image and its first pad;
-        # Caffe only if padded, and before AVE counts the second pad.
+        # ONNX always drops a last window beyond the image and its first pad; Caffe only if padded,
+        # and before AVE counts the second pad.
         exact = all(s <= k - p for k, s, p in axes)
         if self.p.pool == PoolingParameter.MAX:
             exact = any(window.pad) or all(s <= k for k, s, _ in axes)
@@ -135,14 +135,14 @@ class Pooling(Layer):
 
 @dataclass(frozen=True)
 class _Grid:
-    """Where the windows stand on an image, as ONNX's pooling operators say it.
+    """The positions of the windows on an image, in the terms of ONNX's pooling operators.
 
     Attributes:
-        window: Caffe's window; its pad stands before the image.
+        window: Caffe's window; its pad is before the image.
         ends: the pad behind the image.
-        ceil: whether the operator is to round up the number of windows.
-        off: for each axis how many windows lie off the image altogether; no operator has these.
-        sizes: for each axis the size that Caffe gives those, zero or less.
+        ceil: whether the operator rounds up the number of windows.
+        off: for each axis the number of windows off the image, which no operator has.
+        sizes: for each axis the size of those in Caffe, zero or less.
     """
 
     window: Window
@@ -185,15 +185,15 @@ def _lower_mean(g: Builder, x: str, grid: _Grid) -> str:
     pad = grid.window.pad
     attributes = grid.attributes
     if any(pad) and (grid.overhangs or g.opset >= _MISCOUNTED_SINCE):
-        # Caffe counts the pad and not what hangs over it: so one is padded with zeros by hand.
-        # The axes are named because onnxruntime up to 1.24 would else fuse the Pad, wrongly.
+        # Caffe counts the pad and not the overhang beyond it, so zeros are padded apart. With its
+        # axes the Pad is not fused by onnxruntime up to 1.24, which would be wrong.
         x = g.Pad(x, int64(*pad, *pad), np.float32(0), int64(2, 3))
         ends = [max(0, e - p) for e, p in zip(grid.ends, pad, strict=True)]
         attributes["pads"] = [0, 0, *ends] if any(ends) else None
     elif any(pad):
         attributes["count_include_pad"] = 1
     y = g.AveragePool(x, **attributes)
-    # Off the image a mean is 0 / size; where one axis has size 0 it wins, so it comes last.
+    # Off the image a mean is 0 / size. An axis of size 0 makes it NaN whatever the other is.
     for axis in sorted((0, 1), key=lambda i: grid.sizes[i] == 0):
         off = tuple(n if i == axis else 0 for i, n in enumerate(grid.off))
         y = _append(g, y, off, 0 if grid.sizes[axis] else nan)
@@ -201,7 +201,7 @@ def _lower_mean(g: Builder, x: str, grid: _Grid) -> str:
 
 
 def _append(g: Builder, y: str, off: Shape, value: float) -> str:
-    """Rows and columns of one value, behind the others."""
+    """Write rows and columns of one value behind the others."""
     if not any(off):
         return y
     return g.Pad(y, int64(0, 0, 0, 0, 0, 0, *off), np.float32(value))
@@ -211,7 +211,7 @@ def _append(g: Builder, y: str, off: Shape, value: float) -> str:
 
 
 def _pad(x: Array, window: Window, out: Shape, value: float) -> Array:
-    """The image with whatever the windows see beyond its edges."""
+    """Return the image with the windows' elements beyond its edges."""
     ends = (max(0, n) for n in window.overhang(x.shape[2:], out))
     pads = tuple(zip(window.pad, ends, strict=True))
     return np.pad(x, ((0, 0), (0, 0), *pads), constant_values=value) if any(map(any, pads)) else x
@@ -230,7 +230,7 @@ def _reduce(op: Callable[..., Array], x: Array, window: Window, out: Shape) -> A
 
 
 def _spread(dy: Array, window: Window, size: Shape) -> Array:
-    """The adjoint of summing each window: every element gets what its windows got."""
+    """Apply the adjoint of the sum over each window: add each gradient to its window's elements."""
     for axis, (n, k, s, p) in enumerate(
         zip(size, window.kernel, window.stride, window.pad, strict=True), start=2
     ):
@@ -245,7 +245,7 @@ def _spread(dy: Array, window: Window, size: Shape) -> Array:
 
 
 def _divisors(size: Shape, window: Window, out: Shape) -> Array:
-    """How many elements of the padded image each window holds, (out height, out width)."""
+    """Return the number of elements of the padded image in each window, (out height, out width)."""
     counts = []
     for n, o, k, s, p in zip(size, out, window.kernel, window.stride, window.pad, strict=True):
         start = np.arange(o) * s - p
@@ -254,7 +254,7 @@ def _divisors(size: Shape, window: Window, out: Shape) -> Array:
 
 
 def _first_maxima(x: Array, window: Window, out: Shape) -> tuple[Array, NDArray[np.int64]]:
-    """Each window's maximum, and the place h * width + w where it first stands (-1: none)."""
+    """Return each window's max, and the index h * width + w of the first one (-1: none)."""
     width = x.shape[3]
     down, across = (
         np.arange(o) * s - p for o, s, p in zip(out, window.stride, window.pad, strict=True)
@@ -271,9 +271,9 @@ def _first_maxima(x: Array, window: Window, out: Shape) -> tuple[Array, NDArray[
 
 
 def _send_back(dy: Array, place: NDArray[np.int64], shape: Shape) -> Array:
-    """Add each gradient at the place where its window's maximum stands."""
+    """Add each gradient at the index of its window's max."""
     plane = shape[2] * shape[3]
     first = np.arange(prod(shape[:2])).reshape(*shape[:2], 1, 1) * plane
-    found = place >= 0
-    dx = np.bincount((first + place)[found], dy[found], minlength=prod(shape))
+    inside = place >= 0
+    dx = np.bincount((first + place)[inside], dy[inside], minlength=prod(shape))
     return dx.astype(np.float32).reshape(shape)

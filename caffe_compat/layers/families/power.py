@@ -39,7 +39,7 @@ class Exp(Layer):
 
 @layer(param="log_param", inplace=True)
 class Log(Layer):
-    """log(scale x + shift) to the given base; base -1 stands for e (log_layer.cpp)."""
+    """log(scale x + shift) to the base; base -1 stands for e (log_layer.cpp)."""
 
     def __init__(self, proto: LayerParameter) -> None:
         super().__init__(proto)
@@ -104,7 +104,7 @@ class Power(Layer):
 
 
 def log_base(base: float) -> float:
-    """The natural logarithm of an exp_param's or log_param's base; of -1, which means e, it is 1.
+    """Return the natural logarithm of exp_param's or log_param's base; -1 means e.
 
     Raises:
         ShapeError: the base is not a finite number above 0.
@@ -117,6 +117,6 @@ def log_base(base: float) -> float:
 
 
 def _scaled(g: Builder, x: str, scale: np.float32, shift: np.float32) -> str:
-    """Multiply by scale and add shift, without what would change nothing."""
+    """Write scale x + shift without a factor of 1 or a summand of 0."""
     x = x if scale == 1 else g.Mul(x, scale)
     return x if shift == 0 else g.Add(x, shift)

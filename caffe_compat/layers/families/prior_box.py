@@ -1,4 +1,4 @@
-"""PriorBox: the default boxes of a feature map, which SSD's predictions are relative to."""
+"""PriorBox: SSD's default boxes, which its predictions are relative to."""
 
 from __future__ import annotations
 
@@ -26,13 +26,12 @@ class PriorBox(Layer):
     From: MhLiao/TextBoxes_plusplus, src/caffe/layers/prior_box_layer.cpp (denser_prior_boxes)
     From: opencv/opencv, modules/dnn/src/layers/prior_box_layer.cpp (offset_h, offset_w)
 
-    Row 0 has the corners as fractions of the picture, row 1 a variance for each. Sizes in pixels
-    are cut to whole ones, as Caffe does. In ONNX a constant, unless height or width vary.
-    `denser_prior_boxes` has each box twice, the second at (h + 1) step. With `offset_h` the layer
-    is OpenCV's: each box at each offset, sizes as they are, and clip unless told otherwise.
+    Row 0 has the corners as fractions of the image, row 1 a variance for each. Sizes are cut to
+    whole pixels, as in Caffe. In ONNX they are a constant, unless height or width vary. With
+    `denser_prior_boxes` there is each box twice, the second at (h + 1) step. With `offset_h` the
+    layer is OpenCV's: each box at each offset, sizes as they are, and clip by default.
 
-    Refused: more than two offset_h, of which OpenCV leaves some boxes unwritten; the fields of one
-        of these forks beside another's.
+    Refused: more than two offset_h, where OpenCV leaves some boxes unwritten; fields of two forks.
     """
 
     def __init__(self, proto: LayerParameter) -> None:
@@ -43,11 +42,11 @@ class PriorBox(Layer):
         self._step = _extent(self.p, "step", "step")
 
     def _place(self, offsets: list[tuple[float, float]], *, early: bool) -> None:
-        """Put every box at each offset (down, right) from its cell's corner, in cells.
+        """Put every box at each offset from its cell's corner.
 
         Args:
-            offsets: where.
-            early: whether as SSD first did: sizes not cut, and clip by default.
+            offsets: down and right, in cells.
+            early: whether sizes are not cut and clip is the default, as at first in SSD.
         """
         boxes = _boxes(self.p, np.float32 if early else int)
         self._boxes = np.repeat(boxes, len(offsets), axis=0)
@@ -63,9 +62,9 @@ class PriorBox(Layer):
         return [(1, 2, height * width * len(self._boxes) * 4)]
 
     def _sizes(self, *x: Shape) -> tuple[Size, Size]:
-        """Height and width of the map, and of the picture."""
+        """Return height and width of the map, and of the image."""
         if self._image is None and len(x) < 2:
-            raise ShapeError("needs the picture as a second bottom, or img_size")
+            raise ShapeError("needs the image as a second bottom, or img_size")
         return _plane(x[0]), self._image or _plane(x[1])
 
     def forward(self, *x: Array) -> Array:
@@ -110,7 +109,7 @@ class PriorBox(Layer):
         return g.Concat(g.Reshape(boxes, row), variances, axis=1)
 
     def _centres(self, g: Builder, size: str, step: str) -> str:
-        """Where boxes stand twice over, double, (height, width, offsets, 4)."""
+        """Write the boxes' centres twice over, double, (height, width, offsets, 4)."""
         axes = []
         for i, shape in enumerate(((-1, 1, 1, 1), (1, -1, 1, 1))):
             place = int64(i)
@@ -123,7 +122,7 @@ class PriorBox(Layer):
 
 
 def _offsets(p: Any) -> list[tuple[float, float]]:
-    """Where boxes stand from their cell's corner, down and right, in cells."""
+    """Return the boxes' offsets from their cell's corner, down and right, in cells."""
     if not (p.offset_h or p.offset_w):
         below = [(1.0, p.offset)] if p.denser_prior_boxes else []
         return [(p.offset, p.offset), *below]
@@ -147,7 +146,7 @@ def _offsets(p: Any) -> list[tuple[float, float]]:
 
 
 def _boxes(p: Any, cut: type[np.float32 | int]) -> Array:
-    """Width and height in pixels of the boxes that stand at every cell; `cut` is for its sizes."""
+    """Return width and height in pixels of every cell's boxes; `cut` converts the sizes."""
     ratios = _ratios(p)
     if not p.min_size:
         raise ShapeError("must provide min_size")
@@ -175,32 +174,32 @@ def _boxes(p: Any, cut: type[np.float32 | int]) -> Array:
 
 
 def _ratios(p: Any) -> list[np.float32]:
-    """The aspect ratios beside 1, each once."""
+    """Return the aspect ratios beside 1, each once."""
     ratios = [np.float32(1)]
-    for given in map(np.float32, p.aspect_ratio):
-        if given <= 0:
-            raise ShapeError(f"aspect_ratio must be positive, and is {given:g}")
-        if not any(abs(given - ratio) < 1e-6 for ratio in ratios):
-            ratios += [given, np.float32(1 / float(given))] if p.flip else [given]
+    for value in map(np.float32, p.aspect_ratio):
+        if value <= 0:
+            raise ShapeError(f"aspect_ratio must be positive, and is {value:g}")
+        if not any(abs(value - ratio) < 1e-6 for ratio in ratios):
+            ratios += [value, np.float32(1 / float(value))] if p.flip else [value]
     return ratios[1:]
 
 
 def _halves(boxes: Array) -> Double:
-    """From a centre to the corners; halves are exact, and Caffe adds them in double."""
+    """Return the offsets of the corners from the centre, in double as Caffe adds them."""
     return np.concatenate([-boxes, boxes], axis=1).astype(np.float64) / 2
 
 
 def _variance(p: Any) -> Array:
-    given = list(p.variance) or [0.1]
-    if len(given) not in (1, 4):
-        raise ShapeError(f"variance is given {len(given)} times; once or 4 times")
-    if min(given) <= 0:
-        raise ShapeError(f"variance must be positive, and is {min(given):g}")
-    return np.array(given * 4 if len(given) == 1 else given, np.float32)
+    value = list(p.variance) or [0.1]
+    if len(value) not in (1, 4):
+        raise ShapeError(f"variance is given {len(value)} times; once or 4 times")
+    if min(value) <= 0:
+        raise ShapeError(f"variance must be positive, and is {min(value):g}")
+    return np.array(value * 4 if len(value) == 1 else value, np.float32)
 
 
 def _extent(p: Any, name: str, both: str) -> Any:
-    """Height and width from NAME_h and NAME_w or from one field for both; None: not given."""
+    """Return height and width by NAME_h and NAME_w or by one field, None without them."""
     if p.HasField(f"{name}_h") or p.HasField(f"{name}_w"):
         if p.HasField(both):
             raise ShapeError(f"gives both {both} and {name}_h or {name}_w; one of them")
@@ -215,7 +214,7 @@ def _extent(p: Any, name: str, both: str) -> Any:
 
 
 def _plane(shape: Shape) -> Size:
-    """Caffe's height() and width(): axes 2 and 3 of at most 4, 1 where there is none."""
+    """Return Caffe's height() and width(): axes 2 and 3 of at most 4, 1 where there is none."""
     if len(shape) > 4:
         raise ShapeError(f"takes blobs of 4 axes at most, and has {shape}")
     height, width = (*shape, 1, 1, 1, 1)[2:4]
@@ -228,7 +227,7 @@ def _fixed_plane(dims: Dims) -> Size | None:
 
 
 def _lower_plane(g: Builder, x: str) -> str:
-    """Height and width of a blob as the run finds them, int64."""
+    """Write height and width of a blob in the run, int64."""
     fixed = _fixed_plane(g.dims(x))
     if fixed:
         return g.constant(int64(*fixed))

@@ -1,4 +1,4 @@
-"""Boxes that a region proposal network proposes."""
+"""The boxes of a region proposal network."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ class Proposal(Layer):
 
     The bottoms are the scores of 2 A channels (background, then object), 4 A corrections and
     im_info (height, width, scale; or a scale for y and one for x). Boxes are decoded and cut at the
-    picture's edge; those smaller than min_size times the scale get score 0; of the pre_nms_topn
-    best, those remain that no better one overlaps by more than nms_thresh, at most post_nms_topn.
-    The tops are rows of (image, x0, y0, x1, y1), best first, and their scores. How many there are
-    only the data say. Of equal scores the first comes first, where the forks' sort leaves it open.
+    image's edge; those smaller than min_size times the scale get score 0. Of the pre_nms_topn best,
+    at most post_nms_topn remain, none of which overlaps a better one by more than nms_thresh. The
+    tops are rows of (image, x0, y0, x1, y1), best first, and their scores; their number depends on
+    the data. Equal scores keep their order, which the forks' sort leaves open.
 
-    From: PVANET (sanghoon/pva-faster-rcnn), proposal_layer.cpp, as its copies have it:
-        oylz/caffe-pvanet-shufflenet the anchors, openvinotoolkit/training_toolbox_caffe the rows.
-    Refused: unless the fork is named, where caffe-windows has other anchors; no `ratio` or `scale`.
-    Refused: an im_info of several images, of which some forks read the first alone.
-    Refused: nms_thresh outside 0 to 1; where proposals thinner than 1 + 1 / nms_thresh pixels are
-        among the last rows, these may be others, for no ONNX operator counts overlaps as forks do.
+    From: PVANET (sanghoon/pva-faster-rcnn), proposal_layer.cpp, by its copies: anchors by
+        oylz/caffe-pvanet-shufflenet, rows by openvinotoolkit/training_toolbox_caffe.
+    Refused: no fork named (caffe-windows has other anchors); no `ratio` or `scale`.
+    Refused: an im_info of several images, of which some forks read only the first.
+    Refused: nms_thresh outside 0 to 1. Not exact: proposals thinner than 1 + 1 / nms_thresh pixels,
+        whose overlaps no ONNX operator counts as the forks do.
     """
 
     varies = (0,)
@@ -37,7 +37,7 @@ class Proposal(Layer):
         super().__init__(proto)
         if not (self.p.ratio and self.p.scale):
             raise UnsupportedError(
-                "has no ratio or no scale: forks without those have anchors that no prototxt gives"
+                "has no ratio or no scale: forks without those have anchors in their code"
             )
         if not 0 <= self.p.nms_thresh <= 1:
             raise UnsupportedError(f"nms_thresh {self.p.nms_thresh} is not between 0 and 1")
@@ -46,16 +46,16 @@ class Proposal(Layer):
                 raise ShapeError(f"{field} must be positive, and is {getattr(self.p, field)}")
 
     def _side(self, ratio: np.float32) -> tuple[np.float32, np.float32]:
-        """Width and height of the base box at a ratio."""
+        """Return width and height of the base box at a ratio."""
         width = _whole(np.sqrt(np.float32(self.p.base_size**2) / ratio))
         return width, _whole(width * ratio)
 
     def _reach(self, side: np.float32, scale: np.float32) -> np.float32:
-        """How far an anchor reaches from its centre."""
+        """Return half the extent of an anchor."""
         return np.float32(0.5) * (side * scale - 1)
 
     def anchors(self) -> Array:
-        """(A, 4): every scale of every ratio, about the middle of the base box."""
+        """Return (A, 4): every scale of every ratio, about the middle of the base box."""
         centre = np.float32(0.5) * np.float32(self.p.base_size - 1)
         boxes = []
         for ratio in np.array(self.p.ratio, np.float32):
@@ -65,15 +65,15 @@ class Proposal(Layer):
         return np.array(boxes, np.float32)
 
     def _grid(self, height: int, width: int) -> Array:
-        """(height * width * A, 4): the anchors at every place."""
+        """Return (height * width * A, 4): the anchors at every position."""
         y, x = np.indices((height, width), np.float32) * np.float32(self.p.feat_stride)
         shift = np.stack([x, y, x, y], axis=2)
         return (shift[:, :, None] + self.anchors()).reshape(-1, 4)
 
     def shapes(self, scores: Shape, deltas: Shape, info: Shape) -> list[Shape | None]:
         count = len(self.p.ratio) * len(self.p.scale)
-        wanted = [(*scores[:1], 2 * count, *scores[2:]), (*scores[:1], 4 * count, *scores[2:])]
-        if len(scores) != 4 or [scores, deltas] != wanted:
+        expected = [(*scores[:1], 2 * count, *scores[2:]), (*scores[:1], 4 * count, *scores[2:])]
+        if len(scores) != 4 or [scores, deltas] != expected:
             raise ShapeError(
                 f"{count} anchors want scores and corrections of {2 * count} and "
                 f"{4 * count} channels; they are {scores} and {deltas}"
@@ -97,13 +97,13 @@ class Proposal(Layer):
         least = np.float32(self.p.min_size) * picture[[3 if picture.size > 3 else 2, 2]]
         large = np.all(boxes[..., 2:] - boxes[..., :2] + 1 >= least, axis=2)
         rank = _by_place(scores[:, scores.shape[1] // 2 :], 1)[..., 0] * large
-        rows, kept = [], []
+        rows, ranks = [], []
         for i in range(n):
             best = np.argsort(-rank[i], kind="stable")[: self.p.pre_nms_topn]
-            chosen = best[_suppress(boxes[i][best], self.p.nms_thresh, self.p.post_nms_topn)]
-            rows.append(np.insert(boxes[i][chosen], 0, i, axis=1))
-            kept.append(rank[i][chosen])
-        tops = (np.concatenate(rows), np.concatenate(kept))
+            indices = best[_suppress(boxes[i][best], self.p.nms_thresh, self.p.post_nms_topn)]
+            rows.append(np.insert(boxes[i][indices], 0, i, axis=1))
+            ranks.append(rank[i][indices])
+        tops = (np.concatenate(rows), np.concatenate(ranks))
         return tops[: len(self.proto.top)]
 
     def lower(self, g: Builder, scores: str, deltas: str, info: str) -> tuple[str, ...]:
@@ -125,20 +125,20 @@ class Proposal(Layer):
             self._lower_scores(g, scores, channels), self._lower_large(g, boxes, picture, info)
         )
         boxes, rank = self._lower_best(g, scores, boxes, rank)
-        # Pixels count with their whole width: NonMaxSuppression does not add the 1 itself.
-        chosen = g.NonMaxSuppression(
+        # The last pixel counts with its whole width, which NonMaxSuppression does not add.
+        indices = g.NonMaxSuppression(
             g.Add(boxes, np.array([0, 0, 1, 1], np.float32)),
             g.Unsqueeze(rank, int64(1)),
             int64(self.p.post_nms_topn),
             np.array([self.p.nms_thresh], np.float32),
         )
-        places = g.Gather(chosen, int64(0, 2), axis=1)
+        places = g.Gather(indices, int64(0, 2), axis=1)
         image = g.Cast(g.Slice(places, int64(0), int64(1), int64(1)), to=FLOAT)
         rows = g.Concat(image, g.GatherND(boxes, places), axis=1)
         return (rows, g.GatherND(rank, places))[: len(self.proto.top)]
 
     def _lower_grid(self, g: Builder, scores: str) -> tuple[Operand, Operand]:
-        """The sizes and centres of the anchors at every place, constants where they can be."""
+        """Return sizes and centres of the anchors at every position, constants for a fixed size."""
         sizes = g.dims(scores)[2:]
         if None not in sizes:
             anchors = self._grid(*(n or 0 for n in sizes))
@@ -160,12 +160,12 @@ class Proposal(Layer):
 
     @staticmethod
     def _lower_scores(g: Builder, scores: str, channels: int) -> str:
-        """The objects' scores, (num, places * A)."""
+        """Write the objects' scores, (num, positions * A)."""
         objects = g.Slice(scores, int64(channels), int64(2 * channels), int64(1))
         return g.Reshape(g.Transpose(objects, perm=[0, 2, 3, 1]), int64(0, -1))
 
     def _lower_large(self, g: Builder, boxes: str, picture: str, info: str) -> str:
-        """1 for a box of min_size, 0 for a smaller one."""
+        """Write 1 for a box of at least min_size, 0 for a smaller one."""
         scales = [3 if int(np.prod(g.shape(info))) > 3 else 2, 2]
         least = g.Mul(g.Gather(picture, int64(*scales)), np.float32(self.p.min_size))
         first, last = g.Split(boxes, int64(2, 2), axis=2, outputs=2)
@@ -174,7 +174,7 @@ class Proposal(Layer):
         return g.ReduceMin(large, int64(2), keepdims=0)
 
     def _lower_best(self, g: Builder, scores: str, boxes: str, rank: str) -> tuple[str, str]:
-        """The pre_nms_topn best boxes; all of them where there are no more."""
+        """Write the pre_nms_topn best boxes; all if there are no more."""
         most = self.p.pre_nms_topn
         sizes = g.dims(scores)[2:]
         if None not in sizes:
@@ -192,10 +192,10 @@ class Proposal(Layer):
 class PixelProposal(Proposal):
     """Proposals of anchors of `scale` pixels, their sides rounded at the end (Ren et al. 2015).
 
-    In all else as pvanet's.
+    All else is as pvanet's.
 
     From: happynear/caffe-windows, src/caffe/layers/proposal_layer.cpp.
-    Refused: what pvanet's is refused.
+    Refused: as pvanet's.
     """
 
     def _side(self, ratio: np.float32) -> tuple[np.float32, np.float32]:
@@ -203,7 +203,7 @@ class PixelProposal(Proposal):
         return width, width * ratio
 
     def _reach(self, side: np.float32, scale: np.float32) -> np.float32:
-        # In C the factor 1.0 makes it a double before the division.
+        # In C the factor 1.0 converts to double before the division.
         length = np.float64(side * scale) / self.p.base_size - 1
         return np.float32(0.5) * np.float32(np.trunc(length + 0.5))
 
@@ -216,14 +216,14 @@ def _whole(x: np.float32) -> np.float32:
 
 
 def _by_place(x: Array, parts: int) -> Array:
-    """(num, A * parts, height, width) -> (num, height * width * A, parts)."""
+    """Return (num, A * parts, height, width) as (num, height * width * A, parts)."""
     n, c, height, width = x.shape
     split = x.reshape(n, c // parts, parts, height, width)
     return split.transpose(0, 3, 4, 1, 2).reshape(n, -1, parts)
 
 
 def _decode(anchors: Array, deltas: Array) -> Array:
-    """The corrected boxes: centres by shares of the anchors' sizes, sizes by their logarithms."""
+    """Return the corrected boxes: centres by shares of the anchors' sizes, sizes by logarithms."""
     size = anchors[:, 2:] - anchors[:, :2] + 1
     centre = anchors[:, :2] + np.float32(0.5) * size
     middle = deltas[..., :2] * size + centre
@@ -232,28 +232,28 @@ def _decode(anchors: Array, deltas: Array) -> Array:
 
 
 def _suppress(boxes: Array, limit: float, most: int) -> NDArray[np.int64]:
-    """Which of the boxes, best first, no better one that remains overlaps by more than `limit`."""
+    """Return the indices of the boxes, best first, that no better one overlaps beyond `limit`."""
     alive = np.ones(len(boxes), bool)
     sizes = boxes[:, 2:] - boxes[:, :2] + 1
     area = sizes[:, 0] * sizes[:, 1]
-    kept: list[int] = []
+    best: list[int] = []
     for i, box in enumerate(boxes):
         if not alive[i]:
             continue
-        kept.append(i)
-        if len(kept) == most:
+        best.append(i)
+        if len(best) == most:
             break
         first, last = np.maximum(boxes[:, :2], box[:2]), np.minimum(boxes[:, 2:], box[2:])
         common = np.prod(np.maximum(last - first + 1, 0), axis=1) * np.all(first <= last, axis=1)
         alive &= ~(common / (area[i] + area - common) > np.float32(limit))
-    return np.array(kept, np.int64)
+    return np.array(best, np.int64)
 
 
 # -- ONNX --------------------------------------------------------------------------------------
 
 
 def _lower_by_place(g: Builder, x: str, channels: int, parts: int) -> str:
-    """(num, A * parts, height, width) -> (num, height, width, A, parts)."""
+    """Write (num, A * parts, height, width) as (num, height, width, A, parts)."""
     dims = g.dims(x)
     if None in dims[2:]:
         sizes: Operand = g.Concat(int64(0, channels, parts), g.Shape(x, start=2, end=4), axis=0)

@@ -32,12 +32,12 @@ class SPP(Layer):
         levels = []
         for level in range(self.p.pyramid_height):
             kernel = [-(-n // 2**level) for n in x[2:]]
-            # Caffe pads either end by half of what the bins exceed the image, rounded up.
+            # Caffe pads either end by half of the bins' excess over the image, rounded up.
             pad = [(k * 2**level - n + 1) // 2 for k, n in zip(kernel, x[2:], strict=True)]
             param = PoolingParameter(pool=self.p.pool)
             param.kernel_h, param.kernel_w = param.stride_h, param.stride_w = kernel
             param.pad_h, param.pad_w = pad
-            pool_window(param, x[2:])  # refuses a level with more bins than it can fill
+            pool_window(param, x[2:])  # raises where a level has more bins than elements
             levels.append(Pooling(LayerParameter(top=[""], pooling_param=param)))
         return levels
 

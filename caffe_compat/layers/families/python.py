@@ -1,4 +1,4 @@
-"""Layers whose code is not in the net."""
+"""Python layers, whose code is not in the net."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ..layer import Layer, layer
 
 @layer(param="python_param", bottoms=(0, None), tops=(0, None))
 class Python(Layer):
-    """What the class that python_param names computes; `caffe_compat.register` supplies it.
+    """The class that python_param names, supplied with `caffe_compat.register`.
 
     Refused: unless the caller registers a Layer for its module and class.
     """

@@ -1,4 +1,4 @@
-"""Layers that put elements in another order: axes turned round or exchanged, channels shuffled."""
+"""Layers that reorder elements: axes reversed or exchanged, channels shuffled."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ class ShuffleChannel(Layer):
         channels, group = g.fixed(x, 1), self.p.group
         if group in (1, channels):
             return x
-        # The axes behind the channels as one, and 0 for what stays: sizes may vary.
+        # The axes behind the channels are one, and 0 copies a size, so that both may vary.
         rows = g.Reshape(x, int64(0, group, channels // group, -1))
-        turned = g.Transpose(rows, perm=[0, 2, 1, 3])
+        columns = g.Transpose(rows, perm=[0, 2, 1, 3])
         if None in g.dims(x)[2:]:
-            return g.Reshape(turned, g.Shape(x))
+            return g.Reshape(columns, g.Shape(x))
         sizes = [g.fixed(x, axis) for axis in range(1, len(g.dims(x)))]
-        return g.Reshape(turned, int64(0, *sizes))
+        return g.Reshape(columns, int64(0, *sizes))
 
 
 @layer(param="permute_param")
@@ -56,11 +56,11 @@ class Permute(Layer):
     """
 
     def order(self, rank: int) -> list[int]:
-        """The bottom's axis behind each of the top's."""
-        given = list(self.p.order)
-        if any(axis >= rank for axis in given) or len(set(given)) < len(given):
-            raise ShapeError(f"order {given} must name axes of a {rank}-D blob, each once")
-        return [*given, *(axis for axis in range(rank) if axis not in given)]
+        """Return the bottom's axis for each of the top's."""
+        first = list(self.p.order)
+        if any(axis >= rank for axis in first) or len(set(first)) < len(first):
+            raise ShapeError(f"order {first} must name axes of a {rank}-D blob, each once")
+        return [*first, *(axis for axis in range(rank) if axis not in first)]
 
     def shapes(self, x: Shape) -> list[Shape | None]:
         return [tuple(x[axis] for axis in self.order(len(x)))]
@@ -114,7 +114,7 @@ class Reverse(Layer):
     """
 
     def axes(self, rank: int) -> tuple[int, ...]:
-        """The axes to turn round, from 0; synopsys-caffe alone takes negative ones, and several."""
+        """Return the axes to reverse, from 0; only synopsys-caffe has negative ones and several."""
         return tuple(sorted({canonical_axis(axis, rank) for axis in self.p.axis or (0,)}))
 
     def shapes(self, x: Shape) -> list[Shape | None]:
@@ -135,19 +135,19 @@ class Reverse(Layer):
 
 @layer(param="reorg_param")
 class Reorg(Layer):
-    """Darknet's reorg of YOLO v2, as its loop goes.
+    """Darknet's reorg of YOLO v2.
 
-    It is no space to depth of the picture: the bottom's memory is read as if it had C / stride^2
-    channels, height * stride and width * stride. `reverse` is the way back.
+    It is no space-to-depth of the image: the bottom's memory is read as if it had C / stride^2
+    channels, height * stride and width * stride. `reverse` is the inverse.
 
     From: gklz1982/caffe-yolov2, src/caffe/layers/reorg_layer.cpp and its header.
     From: intel/caffe, eric612/MobileNet-YOLO, MSRCCS/Caffe and synopsys-caffe, the same files.
-    Refused: sizes that `stride` does not divide, of which those loops skip a part.
+    Refused: sizes that `stride` does not divide, where those loops skip a part.
     """
 
     @property
     def _turned(self) -> bool:
-        """Whether the channels are spread over the picture, and not gathered from it."""
+        """Whether channels are spread over the image, and not gathered from it."""
         return bool(self.p.reverse)
 
     def shapes(self, x: Shape) -> list[Shape | None]:
@@ -166,7 +166,7 @@ class Reorg(Layer):
         return [(n, c * s * s, h // s, w // s)]
 
     def _view(self, x: Shape) -> Shape:
-        """The bottom as the loop reads it, by the parts of its row, column and channel."""
+        """Return the bottom's shape by the parts of row, column and channel in the loop."""
         s, (n, c, h, w) = self.p.stride, x
         c //= s * s
         return (n, s, s, c, h, w) if self._turned else (n, c, h, s, w, s)
@@ -188,21 +188,21 @@ class Reorg(Layer):
         shape = tuple(g.fixed(x, axis) for axis in (1, 2, 3))
         (top,) = self.shapes((1, *shape))
         parts = int64(0, *self._view((1, *shape))[1:])
-        turned = g.Transpose(g.Reshape(x, parts), perm=list(self._order))
-        return g.Reshape(turned, int64(0, *(top or ())[1:]))
+        y = g.Transpose(g.Reshape(x, parts), perm=list(self._order))
+        return g.Reshape(y, int64(0, *(top or ())[1:]))
 
 
 @layer("Reorg", fork="caffe-yolo9000", param="reorg_param")
 class SpreadReorg(Reorg):
-    """Reorg with darknet's loop the other way round.
+    """Reorg with darknet's loop inverted.
 
     From: choasup/caffe-yolo9000, src/caffe/layers/reorg_layer.cpp.
-    Refused: `reverse`, which this fork lacks, and what Reorg is refused.
+    Refused: `reverse`, which this fork lacks; sizes that `stride` does not divide.
     """
 
     @classmethod
     def fits(cls, proto: LayerParameter, stored: Sequence[Shape] | None) -> bool:
-        return False  # nothing in a file tells it from what the other forks do: it must be named
+        return False  # no field tells it from other forks' layer
 
     def __init__(self, proto: LayerParameter) -> None:
         super().__init__(proto)
@@ -215,6 +215,6 @@ class SpreadReorg(Reorg):
 
 
 def _exchange(x: Array, rows: int) -> Array:
-    """Channels of `rows` rows, read by columns."""
+    """Return channels of `rows` rows, read by columns."""
     parts = x.reshape(x.shape[0], rows, x.shape[1] // rows, *x.shape[2:])
     return parts.swapaxes(1, 2).reshape(x.shape)

@@ -81,7 +81,7 @@ class ReLU6(Layer):
 class CReLU(Layer):
     """ReLU of x and of -x, joined along concat_axis (Shang et al. 2016, section 2.2).
 
-    negative_slope as ReLU has it.
+    negative_slope is as in ReLU.
 
     From: Cambricon/caffe, src/caffe/layers/crelu_layer.cpp
     """

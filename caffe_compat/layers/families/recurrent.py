@@ -1,8 +1,8 @@
-"""Recurrent layers: each is an unrolled net in Caffe, a loop over time here; and the plain one.
+"""The base of recurrent layers, a loop over time where Caffe unrolls a net; and the plain RNN.
 
-Bottoms are x (T, N, ...), cont (T, N), then x_static (N, ...) if given, then with expose_hidden
-the state before the first step; tops are the outputs (T, N, H) and with expose_hidden the state
-after the last. `cont` scales the state that enters a step: 0 starts a new sequence.
+Bottoms are x (T, N, ...), cont (T, N), an optional x_static (N, ...), then with expose_hidden the
+state before the first step. Tops are the outputs (T, N, H) and with expose_hidden the last state.
+`cont` is a factor of the state that enters a step: 0 starts a new sequence.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ _MOST_STEPS = 1 << 16
 
 
 class Recurrent(Layer):
-    """What LSTM and RNN share: bottoms, sizes, the transform of the input (recurrent_layer.cpp)."""
+    """The bottoms, sizes and input transform of LSTM and RNN (recurrent_layer.cpp)."""
 
     states: ClassVar[int]
     gates: ClassVar[int]
-    letter: ClassVar[str]  # how Caffe names the weights: W_xc, b_c, W_xc_static
+    letter: ClassVar[str]  # of the weights' names in Caffe: W_xc, b_c, W_xc_static
 
     @property
     def hidden(self) -> int:
@@ -46,18 +46,17 @@ class Recurrent(Layer):
         return blobs + self.step_blobs()
 
     def step_blobs(self) -> list[Blob]:
-        """The blobs that every time step uses."""
+        """Return the blobs that every time step uses."""
         raise NotImplementedError
 
     def fill(self, rng: Rng, *x: Shape, blobs: Sequence[Blob] | None = None) -> list[Array]:
-        wanted = self.blobs(*x) if blobs is None else blobs
-        drawn = super().fill(rng, *x, blobs=wanted)
-        # Caffe's unrolled net has a copy of the step's weights for every time step: each draws,
-        # and the first owns the blob.
+        specs = self.blobs(*x) if blobs is None else blobs
+        arrays = super().fill(rng, *x, blobs=specs)
+        # Caffe's unrolled net draws the step's weights for every time step, and keeps the first.
         for _ in range(x[0][0] - 1):
-            for blob in wanted[-len(self.step_blobs()) :]:
+            for blob in specs[-len(self.step_blobs()) :]:
                 fillers.fill(blob.shape, blob.filler, rng)
-        return drawn
+        return arrays
 
     def shapes(self, *x: Shape) -> list[Shape | None]:
         exposed = self.states if self.p.expose_hidden else 0
@@ -68,8 +67,8 @@ class Recurrent(Layer):
             raise ShapeError(f"needs a bottom of 3 axes or more, (T, N, ...), and has {x[0]}")
         if x[0][0] > _MOST_STEPS:
             raise UnsupportedError(
-                f"{x[0][0]} time steps; Caffe's net has layers of its own for "
-                f"each, and more than {_MOST_STEPS} are not followed"
+                f"{x[0][0]} time steps; Caffe builds layers for each, and more than "
+                f"{_MOST_STEPS} are not supported"
             )
         if x[1] != x[0][:2]:
             raise ShapeError(f"cont must have the steps and streams {x[0][:2]}, and is {x[1]}")
@@ -77,35 +76,35 @@ class Recurrent(Layer):
         if self._static(x) and (len(x[2]) < 2 or x[2][0] != streams):
             raise ShapeError(f"the static bottom must be ({streams}, ...), and is {x[2]}")
         state = (1, streams, self.hidden)
-        for given in x[len(x) - exposed :]:
-            if given != state:
-                raise ShapeError(f"the hidden state must be {state}, and is {given}")
+        for other in x[len(x) - exposed :]:
+            if other != state:
+                raise ShapeError(f"the hidden state must be {state}, and is {other}")
         return [(*x[0][:2], self.hidden), *[state] * exposed]
 
     def _static(self, bottoms: tuple[Any, ...]) -> bool:
         return len(bottoms) > 2 + (self.states if self.p.expose_hidden else 0)
 
     def _start(self, x: Array, more: tuple[Array, ...]) -> list[Array]:
-        """The state before the first step, each (N, H): given, or zeros."""
+        """Return the state before the first step, each (N, H): the caller's, or zeros."""
         if self.p.expose_hidden:
-            return [given[0] for given in more[-self.states :]]
+            return [state[0] for state in more[-self.states :]]
         return [np.zeros((x.shape[1], self.hidden), np.float32)] * self.states
 
     def _transform(self, x: Array, more: tuple[Array, ...], blobs: dict[str, Array]) -> Array:
-        """What the input adds to the gates at every step, (T, N, rows)."""
+        """Return the input's part of the gates at every step, (T, N, rows)."""
         weight, bias = blobs[f"W_x{self.letter}"], blobs[f"b_{self.letter}"]
-        made = x.reshape(*x.shape[:2], -1) @ weight.T + bias
+        gates = x.reshape(*x.shape[:2], -1) @ weight.T + bias
         if self._static((x, x, *more)):
             static = blobs[f"W_x{self.letter}_static"]
-            made = made + more[0].reshape(len(more[0]), -1) @ static.T
-        return made
+            gates = gates + more[0].reshape(len(more[0]), -1) @ static.T
+        return gates
 
     def _transform_backward(
         self, d: Array, x: Array, more: tuple[Array, ...], blobs: dict[str, Array]
     ) -> tuple[tuple[Array | None, ...], list[Array]]:
-        """The gradients to the bottoms and to the input's blobs, from `d` at the gates.
+        """Return the gradients of the bottoms and of the input's blobs, from `d` at the gates.
 
-        None flows to cont, nor to the state given, which Caffe's unrolled net only reads.
+        None flows to cont, nor to the caller's state, which Caffe's unrolled net only reads.
         """
         flat = d.reshape(-1, d.shape[-1])
         dx = (flat @ blobs[f"W_x{self.letter}"]).reshape(x.shape)
@@ -126,15 +125,15 @@ class Recurrent(Layer):
         self, g: Builder, x: str, more: tuple[str, ...], blobs: dict[str, str]
     ) -> str:
         weight = g.Transpose(blobs[f"W_x{self.letter}"], perm=[1, 0])
-        made = g.Add(g.MatMul(self._lower_x(g, x), weight), blobs[f"b_{self.letter}"])
+        gates = g.Add(g.MatMul(self._lower_x(g, x), weight), blobs[f"b_{self.letter}"])
         if self._static((x, x, *more)):
             static = g.Gemm(g.rows(more[0]), blobs[f"W_x{self.letter}_static"], transB=1)
-            made = g.Add(made, static)
-        return str(made)
+            gates = g.Add(gates, static)
+        return gates
 
     def _lower_start(self, g: Builder, x: str, more: tuple[str, ...]) -> list[str]:
         if self.p.expose_hidden:
-            return [g.Squeeze(given, int64(0)) for given in more[-self.states :]]
+            return [g.Squeeze(state, int64(0)) for state in more[-self.states :]]
         streams = g.dims(x)[1]
         if streams is not None:
             return [g.constant(np.zeros((streams, self.hidden)), np.float32)] * self.states
@@ -142,9 +141,9 @@ class Recurrent(Layer):
         return [g.ConstantOfShape(size)] * self.states
 
     def _whole(self, g: Builder, x: str, cont: str, more: tuple[str, ...]) -> list[str] | None:
-        """The state for an operator that cannot reset, if no step but the first may need to.
+        """Return the state for ONNX's operator, which cannot reset, if only the first step may.
 
-        [] stands for zeros; None says that only a Scan will do.
+        [] stands for zeros; with None it takes a Scan.
         """
         known = g.known(cont)
         if g.dims(x)[0] != 1 and (known is None or np.any(known[1:] != 1)):
@@ -161,7 +160,7 @@ class Recurrent(Layer):
     def _lower_sequence(
         self, g: Builder, x: str, more: tuple[str, ...], blobs: dict[str, str]
     ) -> tuple[str, Array]:
-        """What an operator reads at each step, the static bottom beside x, and its weights."""
+        """Write an operator's input, the static bottom beside x, and return its weights too."""
         weight, steps = g.data(blobs[f"W_x{self.letter}"]), g.fixed(x, 0)
         sequence = self._lower_x(g, x)
         if not self._static((x, x, *more)):
@@ -176,8 +175,8 @@ class Recurrent(Layer):
 class RNN(Recurrent):
     """h = tanh(W_xh x + W_hh cont h + b_h), top = tanh(W_ho h + b_o) (rnn_layer.cpp).
 
-    Every run starts from a zero state, as Caffe's first forward pass does; Caffe's later passes
-    go on from the last one's state. With expose_hidden the state is the caller's in both.
+    Every run starts from a zero state, like Caffe's first forward pass; Caffe's later ones continue
+    from the last state. With expose_hidden the caller feeds the state in both.
 
     Refused: more than 65536 time steps.
     """
@@ -200,7 +199,7 @@ class RNN(Recurrent):
     def _run(
         self, x: Array, cont: Array, more: tuple[Array, ...], blobs: dict[str, Array]
     ) -> tuple[Array, Array]:
-        """The h that enters every step, scaled by cont, and the h that it makes: (T, N, H) each."""
+        """Return the incoming h times cont and the outgoing h of every step: (T, N, H) each."""
         inputs = self._transform(x, more, blobs)
         (h,) = self._start(x, more)
         entering, hs = [], []
@@ -213,7 +212,7 @@ class RNN(Recurrent):
     def backward(
         self, dy: Arrays, x: Array, cont: Array, *more: Array, **blobs: Array
     ) -> tuple[Array | None, ...]:
-        # Caffe passes no gradient back from the exposed state: it shares data alone.
+        # In Caffe the exposed state shares data only: no gradient flows back from it.
         dtop = dy[0] if isinstance(dy, tuple) else dy
         entering, hs = self._run(x, cont, more, blobs)
         top = np.tanh(hs @ blobs["W_ho"].T + blobs["b_o"])

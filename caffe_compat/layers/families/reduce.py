@@ -1,4 +1,4 @@
-"""Layers that reduce axes to one value, or to the places of the largest."""
+"""Axes reduced to one value, or to the indices of the largest."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from ...types import Array, Shape
 from ..builder import FLOAT, Builder, int64
 from ..layer import Layer, canonical_axis, layer
 
-_BEGIN = -(2**63)  # ONNX Slice: the place before the first, for a step of -1
+_BEGIN = -(2**63)  # the end of ONNX's Slice for a step of -1: before index 0
 
 
 @layer(param="argmax_param")
 class ArgMax(Layer):
     """The indices of the top_k largest, or their values, or both (argmax_layer.cpp).
 
-    Along `axis`; without it over all of a row, as (N, 1 or 2, top_k). Of equal values the one
-    with the larger index comes first.
+    They are along `axis`, or without it over a whole row, as (N, 1 or 2, top_k). Of equal values
+    the larger index comes first.
     """
 
     def shapes(self, x: Shape) -> list[Shape | None]:
@@ -36,7 +36,7 @@ class ArgMax(Layer):
         return [(x[0], 2 if self.p.out_max_val else 1, k, *(1,) * (len(x) - 3))]
 
     def axis(self, rank: int) -> int | None:
-        """The axis along which it looks, None for all but the first."""
+        """Return the axis to search along, None for all but the first."""
         return canonical_axis(self.p.axis, rank) if self.p.HasField("axis") else None
 
     def forward(self, x: Array) -> Array:
@@ -49,9 +49,9 @@ class ArgMax(Layer):
         places = index.astype(np.float32)
         if axis is not None:
             return np.moveaxis(values if self.p.out_max_val else places, -1, axis)
-        found = [places, values] if self.p.out_max_val else [places]
-        shape = (len(x), len(found), self.p.top_k, *(1,) * (x.ndim - 3))
-        return np.stack(found, axis=1).reshape(shape)
+        parts = [places, values] if self.p.out_max_val else [places]
+        shape = (len(x), len(parts), self.p.top_k, *(1,) * (x.ndim - 3))
+        return np.stack(parts, axis=1).reshape(shape)
 
     def lower(self, g: Builder, x: str) -> str:
         rank, both = len(g.dims(x)), self.p.out_max_val
@@ -59,11 +59,11 @@ class ArgMax(Layer):
         if axis is not None:
             return self._values(g, x, axis) if both else self._places(g, x, axis, (axis,), x)
         rows = g.rows(x)
-        found = self._places(g, rows, 1, range(1, rank), x)
+        places = self._places(g, rows, 1, range(1, rank), x)
         if both:
-            found = g.Concat(found, self._values(g, rows, 1), axis=1)
+            places = g.Concat(places, self._values(g, rows, 1), axis=1)
         shape = (0, 2 if both else 1, self.p.top_k, *(1,) * (rank - 3))
-        return g.Reshape(found, int64(*shape))
+        return g.Reshape(places, int64(*shape))
 
     def _values(self, g: Builder, x: str, axis: int) -> str:
         if self.p.top_k == 1:
@@ -71,22 +71,22 @@ class ArgMax(Layer):
         return g.TopK(x, int64(self.p.top_k), axis=axis, outputs=2)[0]
 
     def _places(self, g: Builder, x: str, axis: int, of: Iterable[int], bottom: str) -> str:
-        """The indices in x along `axis`, which holds the axes `of` of the bottom."""
+        """Write the indices in x along `axis`, which joins the axes `of` of the bottom."""
         if self.p.top_k == 1:
-            found = g.ArgMax(x, axis=axis, keepdims=1, select_last_index=1)
+            places = g.ArgMax(x, axis=axis, keepdims=1, select_last_index=1)
         else:
-            # TopK prefers the smaller index of two equal values: let it look from the end.
+            # TopK prefers the smaller index of equal values, so it searches from the end.
             last = int64(prod(g.fixed(bottom, i) for i in of) - 1)
             back = g.Slice(x, int64(-1), int64(_BEGIN), int64(axis), int64(-1))
-            found = g.Sub(last, g.TopK(back, int64(self.p.top_k), axis=axis, outputs=2)[1])
-        return g.Cast(found, to=FLOAT)
+            places = g.Sub(last, g.TopK(back, int64(self.p.top_k), axis=axis, outputs=2)[1])
+        return g.Cast(places, to=FLOAT)
 
 
 @layer(param="reduction_param")
 class Reduction(Layer):
     """coeff times the sum, sum of magnitudes, sum of squares or mean (reduction_layer.cpp).
 
-    Over the axes from `axis` on, which vanish.
+    It is over the axes from `axis` on, which vanish.
     """
 
     def shapes(self, x: Shape) -> list[Shape | None]:
@@ -102,7 +102,7 @@ class Reduction(Layer):
         return np.asarray(self._coeff(x) * rows.sum(axis=-1, dtype=np.float32), np.float32)
 
     def _coeff(self, x: Array) -> np.float32:
-        """The factor of the sum; a mean divides by the number of values."""
+        """Return the factor of the sum; a mean divides by the number of values."""
         coeff = np.float32(self.p.coeff)
         mean = self.p.operation == ReductionParameter.MEAN
         axis = canonical_axis(self.p.axis, x.ndim)

@@ -19,7 +19,7 @@ from ..regions import Regions, check_opset, column, flat
 class MeanROIAlign(Regions):
     """ROIAlign with sampling_ratio: the mean of points in each bin (He et al. 2017, Mask R-CNN).
 
-    Where sampling_ratio is not positive a bin has as many points as cells, rounded up.
+    If sampling_ratio is not positive, a bin has as many points as cells, rounded up.
 
     From: Cambricon/caffe, src/caffe/layers/roi_align_layer.cpp, after Caffe2's roi_align_op.cc.
     Refused: opsets from 22 on, whose RoiAlign onnxruntime does not run.
@@ -73,11 +73,11 @@ class MeanROIAlign(Regions):
 class GridROIAlign(Regions):
     """ROIAlign with roi_pooling_param: the corners of the bins, (pooled_h + 1) by (pooled_w + 1).
 
-    Each is a bilinear sample, zero beyond the picture; a Pooling behind it takes their means. The
-    region is widened first by pad_ratio of its size on every side.
+    Each is a bilinear sample, zero beyond the image; a Pooling behind it computes their means. The
+    region is first widened by pad_ratio of its size on every side.
 
     From: zhaoweicai/cascade-rcnn, src/caffe/layers/roi_align_layer.cpp.
-    Refused: unless the fork is named, for makefile/frcnn's layer has the same parameters.
+    Refused: no fork named, since makefile/frcnn's layer has the same parameters.
     Refused: bi_type and is_multi_interpolate, which are makefile/frcnn's.
     Refused: opsets from 22 on, whose RoiAlign onnxruntime does not run.
     """
@@ -145,7 +145,7 @@ class GridROIAlign(Regions):
         return g.Where(inside, y, np.float32(0))
 
     def _lower_limit(self, g: Builder, x: str, axis: int, count: int, first: str, last: str) -> str:
-        """Which corners lie in the picture, of regions that have a size: (regions, count + 1)."""
+        """Write which corners of regions with an extent are in the image: (regions, count + 1)."""
         scale, half = np.float32(self.p.spatial_scale), np.float32(0.5)
         start, end = (g.Sub(g.Mul(column(g, name, axis), scale), half) for name in (first, last))
         bins = g.Div(g.Sub(end, start), np.float32(count))
@@ -161,10 +161,10 @@ class GridROIAlign(Regions):
 
 
 def _sample(x: Array, rows: Array, columns: Array) -> Array:
-    """Bilinear samples of (channels, height, width) on a grid; the edge goes on beyond itself."""
+    """Return bilinear samples of (channels, height, width) on a grid; edges extend outwards."""
     for axis, places in enumerate((rows, columns), start=1):
         n = x.shape[axis]
-        places = np.clip(np.nan_to_num(places), 0, n - 1)  # the place of a box of NaN is no index
+        places = np.clip(np.nan_to_num(places), 0, n - 1)  # NaN is no index
         first = np.floor(places).astype(np.int64)
         after: NDArray[np.int64] = np.minimum(first + 1, n - 1)
         share = (places - first.astype(np.float32)).reshape(-1, *(1,) * (2 - axis))
@@ -173,5 +173,5 @@ def _sample(x: Array, rows: Array, columns: Array) -> Array:
 
 
 def _images(g: Builder, image: str) -> str:
-    """The image of each region, as an index."""
+    """Write the image of each region as an index."""
     return g.Cast(g.Squeeze(image, int64(1)), to=INT64)

@@ -14,7 +14,7 @@ from ..builder import FLOAT, Builder, Operand, int64
 from ..layer import layer
 from ..regions import Regions, check_opset, column, flat
 
-# What the forks' maximum starts from (-FLT_MAX).
+# -FLT_MAX, the start of the forks' max.
 _LOWEST = np.finfo(np.float32).min
 
 
@@ -98,7 +98,7 @@ class PSROIPooling(Regions):
         image, box = g.Split(flat(g, rois), int64(1, 4), axis=1, outputs=2)
         low, high = self._edges(g, x, box)
         if g.dims(x)[0] != 1:
-            # The pictures stand side by side, so a region's image shifts its columns.
+            # The images are side by side, so a region's image shifts its columns.
             shift = g.Mul(g.Unsqueeze(image, int64(1)), _pair(g.fixed(x, 3), 0))
             low, high = g.Add(low, shift), g.Add(high, shift)
         columns, rows = (
@@ -113,7 +113,7 @@ class PSROIPooling(Regions):
         )
 
     def _edges(self, g: Builder, x: str, box: str) -> tuple[str, str]:
-        """First and last cell of each bin within the picture, (regions, x and y, bins)."""
+        """Write first and last cell of each bin within the image, (regions, x and y, bins)."""
         group, scale = self.p.group_size, np.float32(self.p.spatial_scale)
         first, last = g.Split(_lower_round(g, box), int64(2, 2), axis=1, outputs=2)
         start = g.Mul(first, scale)
@@ -129,14 +129,14 @@ class PSROIPooling(Regions):
 
     @staticmethod
     def _columns(g: Builder, x: str) -> int | str:
-        """How many columns all pictures have together."""
+        """Return the number of columns of all images together."""
         if g.dims(x)[0] is None:
             images = g.Reshape(g.Shape(x, start=0, end=1), int64())
             return g.Mul(images, np.int64(g.fixed(x, 3)))
         return g.fixed(x, 0) * g.fixed(x, 3)
 
     def _totals(self, g: Builder, x: str, rows: str, columns: str) -> str:
-        """The sum over each bin: (group, group, output_dim, regions)."""
+        """Write the sum over each bin: (group, group, output_dim, regions)."""
         group, out = self.p.group_size, self.p.output_dim
         height, width = g.fixed(x, 2), g.fixed(x, 3)
         parts = g.Reshape(x, int64(0, out, group, group, height, width))
@@ -145,21 +145,21 @@ class PSROIPooling(Regions):
         )
         across = g.MatMul(wide, columns)  # (group, group, out * height, regions)
         across = g.Reshape(across, int64(group, group, out, height, -1))
-        chosen = g.Mul(across, g.Unsqueeze(rows, int64(1, 2)))
-        return g.ReduceSum(chosen, int64(3), keepdims=0)
+        cells = g.Mul(across, g.Unsqueeze(rows, int64(1, 2)))
+        return g.ReduceSum(cells, int64(3), keepdims=0)
 
 
 # -- numpy -------------------------------------------------------------------------------------
 
 
 def _round(x: Array) -> Array:
-    """C's round: halves go away from zero."""
+    """Round like C, halves away from zero."""
     whole = np.trunc(x)
     return whole + np.where(np.abs(x - whole) >= 0.5, np.sign(x), np.float32(0))
 
 
 def _reduce_bins(x: Array, rows: Any, columns: Any, reduce: Any) -> Array:
-    """`reduce` of each bin between such edges, within the picture; 0 of one that holds nothing."""
+    """Reduce each bin between its edges within the image; an empty one is 0."""
     y = np.zeros((len(x), len(rows), len(columns)), np.float32)
     for i, j in np.ndindex(y.shape[1:]):
         down, across = (
@@ -176,17 +176,17 @@ def _reduce_bins(x: Array, rows: Any, columns: Any, reduce: Any) -> Array:
 
 
 def _pair(x: int, y: int) -> Array:
-    """A number for x and one for y, to go with (regions, x and y, bins)."""
+    """Return a number for x and one for y that broadcast against (regions, x and y, bins)."""
     return np.array([[x], [y]], np.float32)
 
 
 def _part(g: Builder, x: str, axis: int) -> str:
-    """(regions, x and y, bins) -> (bins, 1, regions) of one of the two."""
+    """Write x or y of (regions, x and y, bins) as (bins, 1, regions)."""
     return g.Transpose(column(g, x, axis), perm=[2, 1, 0])
 
 
 def _inside(g: Builder, low: str, high: str, count: int | str) -> str:
-    """1 where low <= cell < high, else 0: (bins, cells, regions)."""
+    """Write 1 where low <= cell < high, else 0: (bins, cells, regions)."""
     if isinstance(count, int):
         cells: Operand = np.arange(count, dtype=np.float32)[:, None]
     else:
@@ -197,13 +197,13 @@ def _inside(g: Builder, low: str, high: str, count: int | str) -> str:
 
 
 def _cells(g: Builder, inside: str, axis: int) -> str:
-    """How many cells each bin has on one axis, with an axis put in for the other's bins."""
+    """Write the number of cells of each bin on one axis, with an axis for the other's bins."""
     count = g.ReduceSum(inside, int64(1), keepdims=1)
     return g.Unsqueeze(count, int64(axis))
 
 
 def _lower_round(g: Builder, x: str) -> str:
-    """C's round, where ONNX's takes halves to the even number."""
+    """Write C's round; ONNX's own rounds halves to even."""
     size = g.Abs(x)
     whole = g.Floor(size)
     half = g.GreaterOrEqual(g.Sub(size, whole), np.float32(0.5))

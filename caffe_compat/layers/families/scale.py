@@ -14,7 +14,7 @@ _ONE = FillerParameter(type="constant", value=1)
 
 
 def _span(x: Shape, axis: int, num_axes: int) -> Shape:
-    """The shape of a parameter over `num_axes` axes from `axis` on; -1: all of them."""
+    """Return the shape of a parameter over `num_axes` axes from `axis` on; -1: all of them."""
     start = canonical_axis(axis, len(x))
     if num_axes < -1:
         raise ShapeError(f"num_axes must be 0 or more, or -1 for all to the end; it is {num_axes}")
@@ -31,17 +31,17 @@ def _check_span(x: Shape, part: Shape, axis: int) -> None:
 
 
 def _aligned(part: Array, x: Array, axis: int) -> Array:
-    """`part` in a form that broadcasts against `x` from `axis` on."""
+    """Return `part` as it broadcasts against `x` from `axis` on."""
     return part.reshape(part.shape + (1,) * _after(part.ndim, x.ndim, axis))
 
 
 def _after(span: int, rank: int, axis: int) -> int:
-    """How many axes follow those that a part of `span` axes covers; none matter to a scalar."""
+    """Return the number of axes behind a part of `span` axes; 0 for a scalar."""
     return rank - canonical_axis(axis, rank) - span if span else 0
 
 
 def _summed(dy: Array, part: Array, axis: int) -> Array:
-    """The sum of `dy` over the axes that `part` does not span, in its shape."""
+    """Return the sum of `dy` over the axes that `part` does not span, in its shape."""
     start = canonical_axis(axis, dy.ndim) if part.ndim else 0
     spanned = range(start, start + part.ndim)
     axes = tuple(i for i in range(dy.ndim) if i not in spanned)
@@ -50,7 +50,7 @@ def _summed(dy: Array, part: Array, axis: int) -> Array:
 
 
 def _lower_blob(g: Builder, x: str, part: str, axis: int, num_axes: int) -> str:
-    """The name of a parameter blob under a shape that broadcasts against `x`."""
+    """Return the name of a parameter blob as it broadcasts against `x`."""
     rank = len(g.dims(x))
     start = canonical_axis(axis, rank)
     span = rank - start if num_axes == -1 else num_axes
@@ -59,7 +59,7 @@ def _lower_blob(g: Builder, x: str, part: str, axis: int, num_axes: int) -> str:
 
 
 def _lower_bottom(g: Builder, x: str, part: str, axis: int) -> str:
-    """The name of a second bottom under a shape that broadcasts against `x`."""
+    """Write a second bottom as it broadcasts against `x`."""
     span = len(g.dims(part))
     after = _after(span, len(g.dims(x)), axis)
     return g.Unsqueeze(part, int64(*range(span, span + after))) if after else part
@@ -69,27 +69,27 @@ def _lower_bottom(g: Builder, x: str, part: str, axis: int) -> str:
 class Bias(Layer):
     """x + b, b a blob or the second bottom, over num_axes axes from axis on (bias_layer.cpp)."""
 
-    def blobs(self, x: Shape, *given: Shape) -> list[Blob]:
-        if given:
+    def blobs(self, x: Shape, *second: Shape) -> list[Blob]:
+        if second:
             return []
         return [Blob("bias", _span(x, self.p.axis, self.p.num_axes), self.p.filler)]
 
-    def shapes(self, x: Shape, *given: Shape) -> list[Shape | None]:
-        if given:
-            _check_span(x, given[0], self.p.axis)
+    def shapes(self, x: Shape, *second: Shape) -> list[Shape | None]:
+        if second:
+            _check_span(x, second[0], self.p.axis)
         return [x]
 
-    def forward(self, x: Array, *given: Array, bias: Array | None = None) -> Array:
-        return x + _aligned(given[0] if bias is None else bias, x, self.p.axis)
+    def forward(self, x: Array, *second: Array, bias: Array | None = None) -> Array:
+        return x + _aligned(second[0] if bias is None else bias, x, self.p.axis)
 
     def backward(
-        self, dy: Array, x: Array, *given: Array, bias: Array | None = None
+        self, dy: Array, x: Array, *second: Array, bias: Array | None = None
     ) -> tuple[Array, Array]:
-        return dy, _summed(dy, given[0] if bias is None else bias, self.p.axis)
+        return dy, _summed(dy, second[0] if bias is None else bias, self.p.axis)
 
-    def lower(self, g: Builder, x: str, *given: str, bias: str = "") -> str:
-        if given:
-            return g.Add(x, _lower_bottom(g, x, given[0], self.p.axis))
+    def lower(self, g: Builder, x: str, *second: str, bias: str = "") -> str:
+        if second:
+            return g.Add(x, _lower_bottom(g, x, second[0], self.p.axis))
         return g.Add(x, _lower_blob(g, x, bias, self.p.axis, self.p.num_axes))
 
 
@@ -100,43 +100,43 @@ class Scale(Layer):
     Both span num_axes axes from axis on, or those of the second bottom.
     """
 
-    def blobs(self, x: Shape, *given: Shape) -> list[Blob]:
-        span = len(given[0]) if given else self.p.num_axes
+    def blobs(self, x: Shape, *second: Shape) -> list[Blob]:
+        span = len(second[0]) if second else self.p.num_axes
         start = self.p.filler if self.p.HasField("filler") else _ONE
-        made = [] if given else [Blob("scale", _span(x, self.p.axis, span), start)]
+        blobs = [] if second else [Blob("scale", _span(x, self.p.axis, span), start)]
         if self.p.bias_term:
-            made.append(Blob("bias", _span(x, self.p.axis, span), self.p.bias_filler))
-        return made
+            blobs.append(Blob("bias", _span(x, self.p.axis, span), self.p.bias_filler))
+        return blobs
 
-    def shapes(self, x: Shape, *given: Shape) -> list[Shape | None]:
-        if given:
-            _check_span(x, given[0], self.p.axis)
+    def shapes(self, x: Shape, *second: Shape) -> list[Shape | None]:
+        if second:
+            _check_span(x, second[0], self.p.axis)
         return [x]
 
     def forward(
-        self, x: Array, *given: Array, scale: Array | None = None, bias: Array | None = None
+        self, x: Array, *second: Array, scale: Array | None = None, bias: Array | None = None
     ) -> Array:
-        y = x * _aligned(given[0] if scale is None else scale, x, self.p.axis)
+        y = x * _aligned(second[0] if scale is None else scale, x, self.p.axis)
         return y if bias is None else y + _aligned(bias, x, self.p.axis)
 
     def backward(
         self,
         dy: Array,
         x: Array,
-        *given: Array,
+        *second: Array,
         scale: Array | None = None,
         bias: Array | None = None,
     ) -> tuple[Array, ...]:
-        factor = given[0] if scale is None else scale
+        factor = second[0] if scale is None else scale
         dx = dy * _aligned(factor, x, self.p.axis)
-        made = (dx, _summed(dy * x, factor, self.p.axis))
-        return made if bias is None else (*made, _summed(dy, bias, self.p.axis))
+        flows = (dx, _summed(dy * x, factor, self.p.axis))
+        return flows if bias is None else (*flows, _summed(dy, bias, self.p.axis))
 
-    def lower(self, g: Builder, x: str, *given: str, scale: str = "", bias: str = "") -> str:
+    def lower(self, g: Builder, x: str, *second: str, scale: str = "", bias: str = "") -> str:
         axis = self.p.axis
-        span = len(g.dims(given[0])) if given else self.p.num_axes
-        if given:
-            y = g.Mul(x, _lower_bottom(g, x, given[0], axis))
+        span = len(g.dims(second[0])) if second else self.p.num_axes
+        if second:
+            y = g.Mul(x, _lower_bottom(g, x, second[0], axis))
         else:
             y = g.Mul(x, _lower_blob(g, x, scale, axis, span))
         return g.Add(y, _lower_blob(g, x, bias, axis, span)) if self.p.bias_term else y

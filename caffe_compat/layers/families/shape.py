@@ -14,7 +14,7 @@ from ..layer import Layer, canonical_axis, layer
 
 
 class _Axis(NamedTuple):
-    """Where an axis of a reshaped top comes from; neither given: it takes what is left."""
+    """The source of an axis of a reshaped top; without either it has the remaining size."""
 
     copies: int | None = None
     size: int | None = None
@@ -24,7 +24,7 @@ class _Reshaping(Layer):
     """The bottom's values in their order, under other axes."""
 
     def axes(self, rank: int) -> list[_Axis]:
-        """The top's axes for a bottom of that rank."""
+        """Return the top's axes for a bottom of that rank."""
         raise NotImplementedError
 
     def shares(self, *x: Shape) -> bool:
@@ -32,13 +32,13 @@ class _Reshaping(Layer):
 
     def shapes(self, x: Shape) -> list[Shape | None]:
         axes = self.axes(len(x))
-        known = [x[a.copies] if a.copies is not None else a.size for a in axes]
-        count, rest = prod(x), prod(n for n in known if n is not None)
-        if None in known and (rest <= 0 or count % rest):
+        sizes = [x[a.copies] if a.copies is not None else a.size for a in axes]
+        count, rest = prod(x), prod(n for n in sizes if n is not None)
+        if None in sizes and (rest <= 0 or count % rest):
             raise ShapeError(
                 f"the {count} values of {x} are no multiple of the {rest} that the other axes take"
             )
-        shape = tuple(count // rest if n is None else n for n in known)
+        shape = tuple(count // rest if n is None else n for n in sizes)
         if prod(shape) != count or min(shape, default=0) < 0:
             raise ShapeError(f"{x} with {count} values cannot take the shape {shape}")
         return [shape]
@@ -60,17 +60,18 @@ class _Reshaping(Layer):
         if target.count(-1) > 1:
             raise UnsupportedError(
                 "more than one axis of its top varies beside those that keep "
-                "their place; give the inputs fixed shapes"
+                "their place; give the inputs fixed shapes",
+                remedies=("inputs",),
             )
         return g.Reshape(x, int64(*target))
 
 
 def _target(dims: Sequence[int | None], axes: Sequence[_Axis]) -> list[int]:
-    """ONNX's `shape` for Reshape: 0 keeps the axis in that place, -1 takes what is left."""
+    """Return ONNX's `shape` for Reshape: 0 copies the size of that axis, -1 is the rest."""
     copied = {a.copies for a in axes}
     others = [n for i, n in enumerate(dims) if i not in copied]
-    stated = prod(a.size for a in axes if a.size is not None)
-    rest = -1 if None in others else prod(n for n in others if n is not None) // stated
+    fixed = prod(a.size for a in axes if a.size is not None)
+    rest = -1 if None in others else prod(n for n in others if n is not None) // fixed
     target = []
     for place, a in enumerate(axes):
         if a.copies is None:
@@ -105,7 +106,7 @@ class Flatten(_Reshaping):
 
 @layer(param="reshape_param")
 class Reshape(_Reshaping):
-    """The bottom under `shape`: 0 keeps an axis, -1 takes what is left (reshape_layer.cpp)."""
+    """The bottom under `shape`: 0 copies an axis, -1 is the rest (reshape_layer.cpp)."""
 
     def __init__(self, proto: LayerParameter) -> None:
         super().__init__(proto)

@@ -1,4 +1,4 @@
-"""Softmax, and the losses that begin with it."""
+"""Softmax, and the losses on top of it."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from .. import labels
 from ..builder import Builder, Tensors, int64
 from ..layer import Arrays, Layer, canonical_axis, layer
 
-# What Caffe keeps a probability above before its logarithm: FLT_MIN, kLOG_THRESHOLD.
+# Caffe's lower bounds of a probability before its logarithm: FLT_MIN, kLOG_THRESHOLD.
 _TINY = np.float32(np.finfo(np.float32).tiny)
 _THRESHOLD = np.float32(1e-20)
 
 
 def softmax(x: Array, axis: int) -> Array:
-    """exp(x - max) / sum exp(x - max) along an axis."""
+    """Return exp(x - max) / sum exp(x - max) along an axis."""
     e = np.exp(x - x.max(axis=axis, keepdims=True))
     return np.asarray(e / e.sum(axis=axis, keepdims=True))
 
@@ -43,10 +43,10 @@ class Softmax(Layer):
 
 
 class _ProbabilityLoss(Layer):
-    """A loss of softmax probabilities; the second top, if any, is the probabilities."""
+    """A loss of softmax probabilities, which are the optional second top."""
 
     def axis(self, rank: int) -> int:
-        """Where the classes are."""
+        """Return the axis of the classes."""
         raise NotImplementedError
 
     @property
@@ -71,7 +71,7 @@ class _ProbabilityLoss(Layer):
         return (loss, probs) if len(self.proto.top) > 1 else loss
 
     def _scaled(self, dy: Arrays, dx: Array, counts: labels.Mask) -> Array:
-        # Caffe takes the gradient at the loss alone; that at the probabilities is dropped.
+        # Caffe uses the gradient at the loss only, not that at the probabilities.
         weight = dy[0] if isinstance(dy, tuple) else dy
         scale = labels.normalizer(self.mode, counts, self.axis(dx.ndim))
         return np.asarray(dx * counts * (weight / scale), np.float32)
@@ -153,7 +153,7 @@ class InfogainLoss(_ProbabilityLoss):
         return self._scaled(dy, dx, counts), None, None
 
     def _rows(self, x: Array, y: Array, h: Array) -> tuple[Array, labels.Mask]:
-        """H's row of every label, along the class axis."""
+        """Return H's row of every label, along the class axis."""
         axis = self.axis(x.ndim)
         label, counts = labels.read(y, x.shape, axis, self.ignore)
         rows = h.reshape(x.shape[axis], -1)[np.squeeze(label, axis)]

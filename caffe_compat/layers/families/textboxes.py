@@ -1,4 +1,4 @@
-"""TextBoxes' own PriorBox and DetectionOutput, which no field of a prototxt tells from SSD's."""
+"""TextBoxes' own PriorBox and DetectionOutput, with the fields of SSD's."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class TextBoxesPriorBox(PriorBox):
 
     From: MhLiao/TextBoxes, src/caffe/layers/prior_box_layer.cpp
 
-    Sizes are not cut to whole pixels, and clip is the default. Only `--fork textboxes` chooses it.
+    Sizes are not cut to whole pixels, and clip is the default. It is chosen by name only.
 
-    Refused: the fields that later ones have: several sizes, img_size, step, offset.
+    Refused: later layers' fields: several sizes, img_size, step, offset.
     """
 
     def __init__(self, proto: LayerParameter) -> None:
@@ -44,11 +44,11 @@ class TextBoxesPriorBox(PriorBox):
 
 @layer("DetectionOutput", fork="textboxes", param="detection_output_param", bottoms=(3, 4))
 class TextBoxesDetectionOutput(DetectionOutput):
-    """SSD's, with the boxes in its rows cut at the picture's edge, after the suppression.
+    """SSD's, with the boxes in its rows cut at the image's edge after the suppression.
 
     From: MhLiao/TextBoxes, src/caffe/layers/detection_output_layer.cpp
 
-    Where no image has anything, one row of -1. Only `--fork textboxes` chooses it.
+    If no image has a detection, there is one row of -1. It is chosen by name only.
     """
 
     @classmethod

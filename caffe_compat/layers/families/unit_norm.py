@@ -19,7 +19,7 @@ _NAMES = ("L2Norm", "L2Normalize", "L2Normalization", "Normalization")
 
 @np.errstate(divide="ignore", invalid="ignore")
 def _divide(x: Array, by: Array) -> Array:
-    """Divide; a vector of length 0 gives NaN, as Caffe's and ONNX's division do."""
+    """Divide; a vector of length 0 becomes NaN, as in Caffe and ONNX."""
     y: Array = x / by
     return y
 
@@ -28,8 +28,8 @@ def _divide(x: Array, by: Array) -> Array:
 class L2Norm(Layer):
     """x / |x|, each image one vector; with l2norm_param, x / (|x| + eps).
 
-    Forks disagree where an image has several positions: --fork caffe-sl makes it one vector, --fork
-    caffe-dev has one at each position.
+    Forks disagree on an image of several positions: it is one vector in caffe-sl, one at each
+    position in caffe-dev.
 
     From: wanji/caffe-sl, src/caffe/layers/lp_norm_layer.cpp (L2Norm)
     From: Liusifei/Face_Parsing_2016, src/caffe/layers/l2norm_layer.cpp (L2Norm with eps)
@@ -43,7 +43,10 @@ class L2Norm(Layer):
         super().__init__(proto)
         self._after = np.float32(self.p.eps if proto.HasField("l2norm_param") else 0)
         if self.p.HasField("l2_length") and self.fork != "caffe-dev":
-            raise UnsupportedError("l2_length is caffe-dev-160608's; name --fork caffe-dev")
+            raise UnsupportedError(
+                'l2_length is caffe-dev-160608\'s; name the fork (fork="caffe-dev")',
+                remedies=("fork",),
+            )
 
     def shapes(self, x: Shape) -> list[Shape | None]:
         if len(x) < 2:
@@ -51,7 +54,8 @@ class L2Norm(Layer):
         if self.fork is None and prod(x[2:]) != 1:
             raise UnsupportedError(
                 f"forks disagree on a bottom of {prod(x[2:])} positions {x}: one vector for each "
-                "image (--fork caffe-sl), or one at each position (--fork caffe-dev)"
+                'image (fork="caffe-sl"), or one at each position (fork="caffe-dev")',
+                remedies=("fork",),
             )
         return [x]
 
@@ -93,7 +97,7 @@ class WholeL2Norm(L2Norm):
 class PositionL2Norm(L2Norm):
     """x sqrt(l2_length) / |x|, the channels of each position a vector; 0 where all of x is 0.
 
-    The gradient takes the length for a constant, as the fork does.
+    The length is constant in the gradient, as in the fork.
 
     From: Akrit2013/caffe-dev-160608, src/caffe/layers/l2norm_layer.cpp
     """
@@ -136,7 +140,7 @@ class PositionL2Norm(L2Norm):
 class GRN(Layer):
     """x / sqrt(|x|^2 + bias), the channels of each position a vector.
 
-    dummy_backward hands the gradient on.
+    With dummy_backward the gradient is that of the top.
 
     From: openvinotoolkit/training_toolbox_caffe, caffe/src/caffe/layers/grn_layer.cpp
     From: luyongxi/caffe-fast-rcnn, src/caffe/layers/grn_layer.cpp (without bias)
@@ -177,8 +181,8 @@ class Normalize(Layer):
 
     From: weiliu89/caffe, branch ssd, normalize_layer.cpp
 
-    The sum is over each image, or with across_spatial: false over the channels of each pixel; one
-    scale, or with channel_shared: false one a channel.
+    The sum is over each image, or with across_spatial: false over the channels of each pixel. There
+    is one scale, or with channel_shared: false one a channel.
     """
 
     def blobs(self, x: Shape) -> list[Blob]:
@@ -194,7 +198,7 @@ class Normalize(Layer):
     def backward(self, dy: Array, x: Array, scale: Array) -> tuple[Array, Array]:
         norm, spread = self._norm(x), self._spread(scale, x.ndim)
         axes = self._axes(x.ndim)
-        # Caffe sums before it scales, so that with a scale a channel this is not the derivative.
+        # Caffe sums before it scales: with a scale for each channel this is not the derivative.
         along = x * np.sum(x * dy, axis=axes, keepdims=True) / (norm * norm)
         summed = None if self.p.channel_shared else channels.others(x.ndim)
         dscale = np.sum(dy * x / norm, axis=summed)

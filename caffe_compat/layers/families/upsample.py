@@ -1,4 +1,4 @@
-"""Layers that undo pooling: values back to where they were, or repeated over their window."""
+"""Layers that undo pooling: values put back, or repeated over their window."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from ..layer import Layer, layer
 
 
 class _ByMask(Layer):
-    """Values put where a mask says, h * width + w in the top; zero elsewhere.
+    """Values at a mask's indices h * width + w of the top; zero elsewhere.
 
-    Where a mask names one place twice, the last value stays; ONNX leaves open which.
+    If an index is twice in a mask, the last value stays; ONNX leaves open which.
     """
 
     def _size(self, x: Shape) -> Shape:
-        """The top's height and width."""
+        """Return the top's height and width."""
         raise NotImplementedError
 
     def shapes(self, x: Shape, *mask: Shape) -> list[Shape | None]:
@@ -59,12 +59,12 @@ class _ByMask(Layer):
         return g.Reshape(y, int64(0, 0, *size))
 
     def _fixed(self, g: Builder, x: str) -> Shape:
-        """The bottom's height and width, which the size of the top hangs on."""
+        """Return the bottom's height and width, on which the top's depend."""
         return (g.fixed(x, 2), g.fixed(x, 3))
 
     @staticmethod
     def _plane(g: Builder, x: str, count: int) -> Operand:
-        """The shape (num, channels, count)."""
+        """Write the shape (num, channels, count)."""
         dims = g.dims(x)[:2]
         if None in dims:
             return g.Concat(g.Shape(x, start=0, end=2), int64(count), axis=0)
@@ -73,14 +73,15 @@ class _ByMask(Layer):
 
 @layer(param="upsample_param", bottoms=(1, 2))
 class Upsample(_ByMask):
-    """Values back to where MAX pooling found them, by its mask; without one, values repeated.
+    """Values at the indices of MAX pooling's mask; without a mask, values repeated.
 
-    By mask: to upsample_h by upsample_w, or `scale` times the bottom, 2 if absent, less one where
-    pad_out_h or pad_out_w says so. Repeated: `scale` times along both axes, once if absent.
+    With a mask the size is upsample_h by upsample_w, or `scale` times the bottom's (by default 2),
+    less one with pad_out_h or pad_out_w. Without it values are repeated `scale` times along both
+    axes (by default once).
 
-    From: alexgkendall/caffe-segnet, src/caffe/layers/upsample_layer.cpp: by mask.
-    From: eric612/MobileNet-YOLO, the same file: repeated.
-    Refused: without a mask anything but `scale`, which forks round differently.
+    From: alexgkendall/caffe-segnet, src/caffe/layers/upsample_layer.cpp: with a mask.
+    From: eric612/MobileNet-YOLO, the same file: without.
+    Refused: without a mask all fields but `scale`, which forks round differently.
     Refused: with a mask, a varying height or width unless upsample_h and upsample_w are given.
     """
 
@@ -115,7 +116,7 @@ class Upsample(_ByMask):
     def _scales(self, absent: int) -> tuple[int, int]:
         if self.p.HasField("scale_h"):
             return (self.p.scale_h, self.p.scale_w)
-        # The two lines of forks differ in the default, so the schema has none.
+        # The forks' defaults differ, so the schema has none.
         return (self.p.scale if self.p.HasField("scale") else absent,) * 2
 
     def _size(self, x: Shape) -> Shape:
@@ -166,7 +167,7 @@ class Upsample(_ByMask):
 
 @layer("MaxUnpool", param="max_unpool_param", bottoms=2)
 class MaxUnPool(_ByMask):
-    """Values where a mask says, in a top of dst_h by dst_w.
+    """Values at a mask's indices in a top of dst_h by dst_w.
 
     From: inisis/caffe, src/caffe/layers/maxunpool_layer.cpp.
     """
@@ -184,12 +185,12 @@ class MaxUnPool(_ByMask):
 class Unpooling(_ByMask):
     """Unpooling of DeconvNet (Noh et al. 2015).
 
-    MAX puts values where the mask says or, without one, in their window's first corner. TILE adds
-    each to its whole window, AVE its share of the window. The top is unpool_size, or unpool_h by
-    unpool_w.
+    MAX puts values at the mask's indices or, without a mask, in their window's first corner. TILE
+    adds each to its whole window, AVE its share of the window. The top is unpool_size, or unpool_h
+    by unpool_w.
 
     From: HyeonwooNoh/caffe, src/caffe/layers/unpooling_layer.cpp.
-    Refused: MAX of a varying height or width without a mask, AVE and TILE of one.
+    Refused: a varying height or width, except of MAX with a mask.
     """
 
     def __init__(self, proto: LayerParameter) -> None:
@@ -205,7 +206,7 @@ class Unpooling(_ByMask):
             raise ShapeError("AVE and TILE take no mask")
 
     def _pair(self, name: str, one: str) -> tuple[int, int]:
-        """One number for both axes or one each, as the CHECKs of LayerSetUp want it."""
+        """Return one number for both axes or one each, by the CHECKs of LayerSetUp."""
         both = [self.p.HasField(f"{name}_{axis}") for axis in "hw"]
         required = name in ("kernel", "unpool")
         if any(both) and (not all(both) or self.p.HasField(one)):
@@ -223,7 +224,7 @@ class Unpooling(_ByMask):
         return (0, 0)
 
     def _spread(self, size: Shape) -> tuple[Array, Array]:
-        """What each row and column of the top takes of those of the bottom."""
+        """Return the shares of the bottom's rows in the top's, and of its columns."""
         rows, columns = (self._matrix(n, axis) for axis, n in enumerate(size))
         return rows, columns
 
@@ -233,7 +234,7 @@ class Unpooling(_ByMask):
         for i in range(n):
             if self.p.unpool == UnpoolingParameter.MAX:
                 place = min(i * stride, out - 1)
-                matrix[place] = 0  # what comes later takes the place
+                matrix[place] = 0  # a later value replaces an earlier one
                 matrix[place, i] = 1
             else:
                 window = slice(i * stride, min(i * stride + kernel, out))
@@ -261,7 +262,7 @@ class Unpooling(_ByMask):
 
 
 def _places(mask: Array, size: Shape) -> NDArray[np.int64]:
-    """The mask as (num * channels, height * width) indices into a plane of `size`."""
+    """Return the mask as (num * channels, height * width) indices into a plane of `size`."""
     places = mask.astype(np.int64).reshape(mask.shape[0] * mask.shape[1], -1)
     if places.size and not (places.min() >= 0 and places.max() < size[0] * size[1]):
         raise ShapeError(

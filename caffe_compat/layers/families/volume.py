@@ -1,4 +1,4 @@
-"""Convolution and pooling over time, height and width, as C3D has them."""
+"""C3D's convolution and pooling over time, height and width."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..layer import Layer, layer
 from ..spatial import Window, conv_size
 from .conv import Convolution
 
-# What Caffe's maximum starts from (-FLT_MAX).
+# -FLT_MAX, the start of Caffe's max.
 _LOWEST = float(np.finfo(np.float32).min)
 
 
@@ -75,12 +75,12 @@ class Convolution3D(Convolution):
 class Pooling3D(Layer):
     """MAX or AVE of each window over (length, height, width) (Tran et al. 2015, C3D).
 
-    The number of windows is rounded up, and the last may hang over; AVE divides by its size within
-    the padded volume. Only height and width are padded.
+    The number of windows is rounded up, and the last may exceed the volume; AVE divides by its size
+    within the padded volume. Only height and width are padded.
 
     From: facebookarchive/C3D, C3D-v1.1/src/caffe/layers/pool3d_layer.cpp.
     From: the same of C3D-v1.0, by pooling_param.
-    Refused: STOCHASTIC, which C3D leaves out; a window that lies off the padded volume.
+    Refused: STOCHASTIC, which C3D leaves out; a window off the padded volume.
     Refused: a varying length, height or width where a stride exceeds its kernel, and AVE with pad.
     """
 
@@ -148,7 +148,7 @@ class Pooling3D(Layer):
         return mean
 
     def _counts(self, x: Shape) -> list[Array]:
-        """On each axis how many elements of the padded volume each window holds."""
+        """Return for each axis the number of elements of the padded volume in each window."""
         window, out = self._sizes(x)
         counts = []
         for n, o, k, s, p in zip(x[2:], out, window.kernel, window.stride, window.pad, strict=True):
@@ -168,7 +168,7 @@ class Pooling3D(Layer):
             _, out = self._sizes((1, 1, *sizes))
             ends = [max(0, n) for n in window.overhang(sizes, out)]
         if any(pad):
-            # Caffe counts the pad and not what hangs over it: so one is padded with zeros by hand.
+            # Caffe counts the pad and not the overhang beyond it, so zeros are padded apart.
             x = g.Pad(x, int64(0, 0, *pad, 0, 0, *pad), np.float32(0))
             ends = [max(0, e - p) for e, p in zip(ends, pad, strict=True)]
         attributes = replace(window, pad=(0, 0, 0)).attributes(ends)
@@ -178,14 +178,14 @@ class Pooling3D(Layer):
 
 
 def _param(proto: LayerParameter, newer: str, older: str) -> Any:
-    """The message of C3D v1.1 or, where that is absent, of v1.0."""
+    """Return the message of C3D v1.1 or, where that is absent, of v1.0."""
     if proto.HasField(newer) and proto.HasField(older):
         raise ShapeError(f"either {newer} (C3D v1.1) or {older} (v1.0) may be given, not both")
     return getattr(proto, older if proto.HasField(older) else newer)
 
 
 def _one(p: Any, field: str, absent: int) -> int:
-    """A field that is one number in C3D, though BVLC Caffe's message may have several."""
+    """Return a field of one number in C3D, where BVLC Caffe's message may have several."""
     value = getattr(p, field)
     if isinstance(value, int):
         return value

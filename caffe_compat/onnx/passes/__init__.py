@@ -1,7 +1,7 @@
 """Passes over a lowered graph, `Lowered -> Lowered`, one a file.
 
-Those of `STANDARD` are part of every conversion. The others serve one reader of the file: `opencv`
-and `cpu`, or one use of it: `bake`.
+Those in `STANDARD` are part of every conversion. The others are for one reader of the model
+(`opencv`, `cpu`) or one use of it (`bake`).
 """
 
 from __future__ import annotations

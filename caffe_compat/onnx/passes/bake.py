@@ -1,4 +1,4 @@
-"""Puts the preprocessing into the ONNX model, which then takes pictures: uint8, NHWC, RGB."""
+"""Put the preprocessing into the ONNX model, whose input is then an image: uint8, NHWC, RGB."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ _HEIGHT, _WIDTH = 1, 2  # axes of NHWC
 
 
 def bake(lowered: Lowered, preprocess: Preprocess, name: str = "image") -> Lowered:
-    """The model with the preprocessing before it.
+    """Return the model with the preprocessing before it.
 
-    Its picture input becomes `name`, uint8 [N, height, width, 3] in RGB, of any height and width
-    where the preprocessing resizes or cuts. The net's own blob keeps its name inside.
+    Its image input becomes `name`, uint8 [N, height, width, 3] in RGB, of any height and width
+    if the preprocessing resizes or crops. The net's own blob keeps its name inside.
 
     Args:
         lowered: the model.
-        preprocess: what comes before it.
+        preprocess: the preprocessing.
         name: the new input's name.
 
     Raises:
-        ShapeError: the model takes no picture, or the sizes do not fit it.
-        UnsupportedError: a mean picture with a net of open sizes.
+        ShapeError: the model has no image input, or the sizes do not fit it.
+        UnsupportedError: a mean image with a net of open sizes.
     """
     graph = lowered.model.graph
     value, dims = _image_input(graph)
@@ -69,16 +69,16 @@ def bake(lowered: Lowered, preprocess: Preprocess, name: str = "image") -> Lower
 
 
 def _grey(g: Builder, x: str) -> str:
-    """Write grey as OpenCV and Pillow round it, still 0 to 255, with one channel."""
+    """Write grey, rounded as by OpenCV and Pillow, still 0 to 255, with one channel."""
     weighed = g.Mul(g.Cast(x, to=INT32), np.array(GREY, np.int32))
     total = g.ReduceSum(weighed, int64(3), keepdims=1)
     return g.Div(g.Add(total, np.int32(0x8000)), np.int32(0x10000))
 
 
 def _resize(g: Builder, x: str, size: Size) -> str:
-    """Write preprocess.resize: beyond the border lies the image's min."""
+    """Write preprocess.resize, with the image's min beyond the border."""
     low = g.Cast(g.ReduceMin(x, int64(1, 2, 3), keepdims=1), to=FLOAT)
-    # The image stays 8 bits wide until only the rows that are read are left of it.
+    # The image stays 8 bits wide until its rows are gathered.
     above, below = (
         g.Mul(g.Sub(g.Cast(rows, to=FLOAT), low), weight)
         for rows, weight in _neighbours(g, x, size[0], _HEIGHT)
@@ -89,7 +89,7 @@ def _resize(g: Builder, x: str, size: Size) -> str:
 
 
 def _neighbours(g: Builder, x: str, count: int, axis: int) -> Iterator[tuple[str, str]]:
-    """Write the pixels before and behind each of `count` places along an axis, and their weights.
+    """Write the pixels before and behind each of `count` points along an axis, and their weights.
 
     Beyond the border the weight is 0.
     """
@@ -130,17 +130,20 @@ def _image_input(graph: onnx.GraphProto) -> tuple[onnx.ValueInfoProto, list[int 
         dims = [dim.dim_value or None for dim in value.type.tensor_type.shape.dim]
         if len(dims) == 4 and dims[1] in (1, 3):
             return value, dims
-    raise ShapeError("the net has no input for a picture of 1 or 3 channels to bake into")
+    raise ShapeError("the net has no input of an image of 1 or 3 channels for the preprocessing")
 
 
 def _sizes(
     preprocess: Preprocess, net: tuple[int | None, int | None]
 ) -> tuple[Size | None, Size | None]:
-    """The picture's size before and after the cut; None where the picture's own decides."""
+    """Return the image's size before and after the crop, None where it is the image's own."""
     fixed = (net[0], net[1]) if net[0] and net[1] else None
     if preprocess.resize is None and preprocess.crop is None:
         if fixed is None and (net[0] or net[1]):
-            raise ShapeError(f"the net's input is open on one side only, {net}; give --resize")
+            raise ShapeError(
+                f"the net's input is open on one side only, {net}; give a size (resize=...)",
+                remedies=("resize",),
+            )
         return fixed, fixed
     if preprocess.resize is None:
         _, after = preprocess.sizes(preprocess.crop or (0, 0), net)
@@ -153,7 +156,10 @@ def _mean(
 ) -> AnyArray | None:
     array = np.asarray(preprocess.mean)
     if array.ndim == 3 and (after is None or (before is None and array.shape[1:] != after)):
-        raise UnsupportedError("a mean picture is baked in for one size only; give --resize")
+        raise UnsupportedError(
+            "a mean image is baked in for one size only; give a size (resize=...)",
+            remedies=("resize",),
+        )
     mean = preprocess.mean_for(channels, before or after or (0, 0), after or (0, 0))
     if mean is None:
         return None
@@ -172,7 +178,7 @@ def _open_dims(
     after: Size | None,
     transposed: bool,
 ) -> list[int | str | None]:
-    """The picture's height and width: any, but where nothing is resized or cut, the net's."""
+    """Return the image's height and width: any, or the net's if nothing is resized or cropped."""
     if before or after:
         return ["picture_height", "picture_width"]
     axes = (3, 2) if transposed else (2, 3)

@@ -12,8 +12,8 @@ from ..rewriting import Rewriter, rewrite
 def fuse_scales(lowered: Lowered) -> Lowered:
     """Return the model with one node for BatchNorm and Scale, two layers in Caffe.
 
-    A Mul and an Add by a number for each channel go into the BatchNormalization before them, which
-    has scale 1 and shift 0, unless something else reads what is between.
+    A Mul and an Add by a number for each channel become scale and shift of the BatchNormalization
+    before them, if these are 1 and 0 and nothing else reads the tensor between.
     """
     return rewrite(lowered, {"Mul": _scale, "Add": _shift})
 

@@ -1,4 +1,4 @@
-"""Fold what is the same in every run, such as SSD's default boxes of pictures of one size."""
+"""Fold tensors that are the same in every run, such as SSD's default boxes for one size."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _GROWS = ("ConstantOfShape",)  # as a node it takes fewer bytes than its value
 def fold_constants(lowered: Lowered) -> Lowered:
     """Return the model with constants in place of nodes that read constants alone.
 
-    Parameters are no constants: they stay in the bytes that a weights file has them in.
+    Parameters are no constants, so that their bytes stay in the weights file.
     """
     return rewrite(lowered, {op: _fold for op in FOLDS if op not in _GROWS})
 

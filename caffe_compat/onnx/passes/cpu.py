@@ -1,8 +1,8 @@
 """Replace operators that are slow on onnxruntime's CPU with faster equivalents.
 
 Measured with onnxruntime 1.31 (single thread, x86-64): PRelu behind a convolution takes 3 to 5
-times as long as the forms below, LRN 8 times. Files keep the one operator, which GPUs and other
-runtimes do well; a session on the CPU rewrites it when it opens.
+times as long as the forms below, LRN 8 times. Files keep the operator itself, which GPUs and other
+runtimes compute fast; a session on the CPU rewrites it when it opens.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ...layers.builder import int64
 from ..lowering import Lowered
 from ..rewriting import Rewriter, Rule, attributes, rewrite
 
-_BLOCK = 16  # channels that the convolutions take at once; others leave the blocked layout
+_BLOCK = 16  # channels in a block of the convolutions' layout; other numbers leave it
 _OPSET = 13  # the first that takes Unsqueeze's axes as an input
 
 

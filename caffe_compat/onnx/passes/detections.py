@@ -1,4 +1,4 @@
-"""Decode SSD's predictions by one row of variances where all default boxes have the same."""
+"""Decode SSD's predictions with one row of variances if all default boxes have the same."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from ..rewriting import Rewriter, rewrite
 def shrink_variances(lowered: Lowered) -> Lowered:
     """Return the model with 4 variances in place of the same 4 for each default box.
 
-    These are what `(images, boxes, 4)` or `(images, labels, boxes, 4)` predictions are multiplied
-    by after `fold_constants`.
+    They are factors of `(images, boxes, 4)` or `(images, labels, boxes, 4)` predictions, and
+    constants after `fold_constants`.
     """
     return rewrite(lowered, {"Mul": _shrink})
 

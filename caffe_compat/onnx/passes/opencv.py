@@ -1,7 +1,7 @@
-"""What another reader of ONNX than onnxruntime cannot do, as measured, and how to say it to it.
+"""Rewrite models for OpenCV 5's own importer, and refuse layers that it computes differently.
 
-`opencv` is OpenCV 5's own importer (cv2.dnn.readNetFromONNX). All of it was found by running every
-layer case there and comparing with onnxruntime: opencv-python-headless 5.0.0.93, on x86-64.
+The importer is cv2.dnn.readNetFromONNX. Its differences were measured by running every layer case
+beside onnxruntime: opencv-python-headless 5.0.0.93 on x86-64.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from ..rewriting import Rewriter, Rule, attributes, rewrite
 Target = Literal["onnxruntime", "opencv"]
 TARGETS: tuple[Target, ...] = ("onnxruntime", "opencv")
 
-# Operators that OpenCV 5.0 does not load, and that there is no other form of.
+# Operators that OpenCV 5.0 does not load and that have no equivalent.
 OPENCV_LACKS = {
-    "Compress": "has no Compress, which gives rows that only the data decide",
+    "Compress": "has no Compress, whose number of rows depends on the data",
     "MaxRoiPool": "has no MaxRoiPool",
     "RNN": "has no RNN",
-    "Scan": "has no Scan, which steps through a recurrent layer",
+    "Scan": "has no Scan, the loop of a recurrent layer",
 }
 
 
@@ -36,35 +36,34 @@ def _detection(layer: Layer) -> str | None:
     p = layer.p
     if p.code_type != PriorBoxParameter.CENTER_SIZE:
         return (
-            "takes boxes without area for equal when it suppresses, and code_type CORNER and "
-            "CORNER_SIZE can make such boxes"
+            "suppresses boxes without area as equal ones, and code_type CORNER and CORNER_SIZE "
+            "can have such boxes"
         )
     if not p.HasField("confidence_threshold") or p.confidence_threshold < 0:
         return "suppresses only with a confidence_threshold of 0 or more"
     return None
 
 
-# Layers that it computes otherwise, all or some.
+# Layers that it computes differently, and the reason, None if a layer is exact.
 OPENCV_DIFFERS: dict[str, Callable[[Layer], str | None]] = {
     "DetectionOutput": _detection,
-    "Proposal": lambda layer: "suppresses other boxes of those cut at the picture's border",
+    "Proposal": lambda layer: "suppresses other boxes of those cut at the image's border",
 }
 
 
 def fit(lowered: Lowered, net: Net, target: Target) -> Lowered:
-    """The model in a form that the target reads and computes rightly.
+    """Return the model in a form that the target reads and computes exactly.
 
     Args:
         lowered: the net as ONNX.
-        net: the net, whose layers errors name.
-        target: who will read it.
+        net: the net, for its layers' names.
+        target: the reader of the model.
 
     Raises:
-        UnsupportedError: the target is not known; or the layers that it cannot compute, all at
-            once.
+        UnsupportedError: the target is unknown, or cannot compute layers; all are named.
     """
     if target not in TARGETS:
-        raise UnsupportedError(f"target '{target}': one of {', '.join(TARGETS)}")
+        raise UnsupportedError(f"target is '{target}'; it is one of {', '.join(TARGETS)}")
     if target == "onnxruntime":
         return lowered
     refused = _refused(lowered, net)
@@ -80,7 +79,7 @@ def _refused(lowered: Lowered, net: Net) -> list[str]:
     for node in lowered.model.graph.node:
         why = OPENCV_LACKS.get(node.op_type)
         if node.op_type == "MatMul" and vectors.intersection(node.input):
-            why = "multiplies matrices, and no vectors"
+            why = "multiplies no vectors"
         if why:
             name = _layer(node.name, types)
             refused.append(f"layer '{name}' ({types.get(name, 'ONNX')}): OpenCV 5 {why}")
@@ -93,12 +92,12 @@ def _refused(lowered: Lowered, net: Net) -> list[str]:
 
 
 def _layer(node: str, types: dict[str, str]) -> str:
-    """The layer that a node belongs to: its own name, or that before the operator's."""
+    """Return a node's layer: its own name, or the part before the operator's."""
     return node if node in types else node.rpartition("/")[0]
 
 
 def _conv(g: Rewriter, node: onnx.NodeProto) -> str | None:
-    """Pad apart what a 1x1 convolution of stride 1 pads: OpenCV reads beyond the image there."""
+    """Pad before a padded 1x1 convolution of stride 1: OpenCV reads beyond the image there."""
     p = attributes(node)
     pads, kernel = p.get("pads", [0]), p.get("kernel_shape", [0])
     if not any(pads) or set(kernel) != {1} or set(p.get("strides", [1])) != {1}:
@@ -110,9 +109,9 @@ def _conv(g: Rewriter, node: onnx.NodeProto) -> str | None:
 
 
 def _reduce(g: Rewriter, node: onnx.NodeProto) -> str | None:
-    """Reduce two axes at a time, keep them, and drop them in the end.
+    """Reduce two axes at a time, and drop them at the end.
 
-    OpenCV reduces three axes or more to other values, and drops axes with a rank that is off.
+    OpenCV's values for three axes or more are wrong, and so is the rank if it drops axes.
     """
     p = attributes(node)
     axes = g.known(node.input[1]) if len(node.input) > 1 else None
@@ -127,19 +126,20 @@ def _reduce(g: Rewriter, node: onnx.NodeProto) -> str | None:
 
 
 def _tanh(g: Rewriter, node: onnx.NodeProto) -> str:
-    """Clip at 20, from where tanh is 1 in float32; beyond 44 or so OpenCV returns NaN."""
+    """Clip at 20, where tanh is 1 in float32: beyond 44 or so OpenCV returns NaN."""
     return g.Tanh(g.Clip(node.input[0], np.float32(-20), np.float32(20)))
 
 
 def _resize(g: Rewriter, node: onnx.NodeProto) -> str | None:
-    """Give the sizes of all axes, where they are fixed: OpenCV does not know the attribute axes."""
+    """Give the sizes of all axes, if fixed: OpenCV does not know the attribute axes."""
     dims = g.values.get(node.output[0])
     if "axes" not in attributes(node):
         return None
     if not dims or None in dims or len(node.input) < 4:
         raise UnsupportedError(
-            f"'{node.name}': OpenCV 5 resizes to sizes of every axis, and some "
-            "here vary; give the inputs fixed shapes"
+            f"'{node.name}': OpenCV 5 needs the sizes of every axis to resize, and "
+            "some vary; give the inputs fixed shapes",
+            remedies=("inputs",),
         )
     sizes = int64(*(size for size in dims if size is not None))
     return g.again(node, *node.input[:3], sizes, axes=None)

@@ -191,7 +191,7 @@ def test_the_weights_file_tells_the_fork(tmp_path):
     """A bare BN: refused alone, PSPNet's beside four blobs of 1 x C x 1 x 1."""
     bare = tmp_path / "net.prototxt"
     bare.write_text(text("", (1, 2, 1, 2)))
-    with pytest.raises(UnsupportedError, match="layer 'bn' \\(BN\\): is not the same layer"):
+    with pytest.raises(UnsupportedError, match="layer 'bn' \\(BN\\): differs among forks"):
         pipeline.read(bare)
     weights = NetParameter()
     layer = weights.layer.add(name="bn", type="BN")

@@ -110,7 +110,7 @@ def test_priors_without_a_picture():
     text = blob("f", 2, 3, 4, 6)
     made = check_both(text + layer("PriorBox", "f", "prior_box_param { min_size: 9 img_size: 70 }"))
     assert made["y"].shape == (1, 2, 96)
-    with pytest.raises(ShapeError, match="needs the picture as a second bottom, or img_size"):
+    with pytest.raises(ShapeError, match="needs the image as a second bottom, or img_size"):
         make(text + layer("PriorBox", "f", "prior_box_param { min_size: 9 }"))
 
 

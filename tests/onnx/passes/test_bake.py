@@ -76,14 +76,14 @@ def test_baking_for_open_sizes():
     np.testing.assert_array_equal(made[0], want)
     as_is = Session(bake(lowered, Preprocess()), "cpu")
     assert as_is.inputs == {"image": (1, None, None, 3)}
-    with pytest.raises(UnsupportedError, match="one size only; give --resize"):
+    with pytest.raises(UnsupportedError, match="one size only; give a size"):
         bake(lowered, Preprocess(mean=np.zeros((3, 4, 4))))
 
 
 def test_baking_refuses_a_net_without_pictures():
     flat = make("""input: "x" input_shape { dim: 2 dim: 5 }
         layer { name: "r" type: "ReLU" bottom: "x" top: "r" }""")
-    with pytest.raises(ShapeError, match="no input for a picture"):
+    with pytest.raises(ShapeError, match="no input of an image"):
         bake(lower(flat), Preprocess())
 
 
