@@ -25,7 +25,7 @@ from .errors import CaffeCompatError, ShapeError
 from .images.blob_images import NMSBoxes, blobFromImage, blobFromImages, per_channel
 from .net.graph import Graph, Node
 from .net.net import Net as Weighted
-from .runtime.devices import say_once
+from .runtime.devices import log_once
 from .runtime.reshaping import Reshaping
 from .types import Array
 
@@ -306,7 +306,7 @@ class Net:
             DeviceError: at the next run, if this onnxruntime has no CUDA.
         """
         if targetId not in _DEVICES:
-            say_once(f"target {targetId}: onnxruntime has no such device; running on the CPU")
+            log_once(f"target {targetId}: onnxruntime has no such device; running on the CPU")
         self._held.place(_DEVICES.get(targetId, "cpu"))
 
     def setInputShape(self, inputName: str, shape: Sequence[int]) -> None:

@@ -56,6 +56,9 @@ def command(
     """
     from caffe_compat import pipeline
     from caffe_compat.errors import CaffeCompatError
+    from caffe_compat.net.preprocess import from_prototxt
+    from caffe_compat.onnx import writer
+    from caffe_compat.onnx.lowering import lower
 
     if output.exists() and net.exists() and output.samefile(net):
         raise CaffeCompatError(f"{output}: is the net itself; name another output")
@@ -68,13 +71,16 @@ def command(
         for line in report.lines():
             say(line)
     kind: Any = weights_as.value if weights_as else None
-    if deployed.given:
+    if deployed.used:
         if blob or target != options.Target.ONNXRUNTIME:
             raise typer.BadParameter(
                 "--blob and --target go without --bake-preprocess, --fp16 and --int8"
             )
-        preprocess = deployment.preprocessing_of(loaded, net, prep)
-        saved = deployed.save(loaded, output, preprocess, opset=opset, weights_as=kind)
+        preprocess = prep(from_prototxt(loaded.graph.net, net.parent))
+        lowered = lower(loaded, opset)
+        for change in deployed.passes(loaded, lowered, preprocess):
+            lowered = change(lowered)
+        saved = writer.save(lowered, output, kind)
     else:
         saved = pipeline.to_onnx(
             loaded, output, opset=opset, weights_as=kind, blobs=blob or (), target=target.value

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Annotated, Any
+from functools import partial
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,14 +16,15 @@ if TYPE_CHECKING:
     from caffe_compat.net.net import Net
     from caffe_compat.net.preprocess import Preprocess
     from caffe_compat.onnx.lowering import Lowered
-    from caffe_compat.onnx.writer import Saved, WeightsAs
+    from caffe_compat.runtime.calibration import Feeds
+    from caffe_compat.runtime.session import Session
 
-RUNS = 4  # how often the two are run beside each other where no pictures are given
+RUNS = 4  # how many random inputs measure the parity if there are no images
 
 
 @dataclass(frozen=True)
 class Options:
-    """What is put into the model, and in which numbers it computes."""
+    """What goes into the model, and the numbers it computes in."""
 
     bake_preprocess: Annotated[
         bool,
@@ -35,116 +35,94 @@ class Options:
     fp16: Annotated[
         bool, typer.Option("--fp16", help="Weights and arithmetic in float16; prints the parity.")
     ] = False
-    int8: Annotated[bool, typer.Option("--int8", help="Quantise to 8 bits; prints the parity.")] = (
+    int8: Annotated[bool, typer.Option("--int8", help="Quantize to 8 bits; prints the parity.")] = (
         False
     )
     calibrate: Annotated[
         list[str] | None,
-        typer.Option("--calibrate", metavar="DIR", help="Pictures to learn --int8's ranges from."),
+        typer.Option("--calibrate", metavar="DIR", help="Images that give the ranges for --int8."),
     ] = None
 
     @property
-    def given(self) -> bool:
-        """Whether the model is to be anything but the net as it is."""
+    def used(self) -> bool:
+        """Whether any of them changes the model."""
         return self.bake_preprocess or self.fp16 or self.int8
 
     def check(self, prep: preprocessing.Options) -> None:
-        """Refuse options that say nothing together."""
+        """Refuse options that have no meaning together."""
         if self.fp16 and self.int8:
-            raise typer.BadParameter("--fp16 and --int8 are one or the other")
+            raise typer.BadParameter("--fp16 and --int8 exclude each other")
         if self.int8 and not self.calibrate:
             raise typer.BadParameter(
-                "needs pictures to learn ranges from; give --calibrate DIR", param_hint="--int8"
+                "needs images to calibrate with; give --calibrate DIR", param_hint="--int8"
             )
         if self.calibrate and not (self.fp16 or self.int8):
             raise typer.BadParameter("goes with --int8 or --fp16", param_hint="--calibrate")
-        if prep.given and not (self.bake_preprocess or self.calibrate):
+        if prep.used and not (self.bake_preprocess or self.calibrate):
             raise typer.BadParameter(
                 "preprocessing options go with --bake-preprocess or --calibrate"
             )
 
-    def save(
-        self,
-        net: Net,
-        output: Path,
-        preprocess: Preprocess | None,
-        *,
-        opset: int,
-        weights_as: WeightsAs | None,
-    ) -> Saved:
-        """Write the model so, and say what smaller numbers cost."""
+    def passes(
+        self, net: Net, lowered: Lowered, preprocess: Preprocess | None
+    ) -> list[Callable[[Lowered], Lowered]]:
+        """Return the passes that do it, in order; calibrate before the first.
+
+        Args:
+            net: the net.
+            lowered: the model on which the passes will run.
+            preprocess: from an image to the net's input, if that is known.
+        """
         from caffe_compat.errors import UnsupportedError
-        from caffe_compat.onnx import writer
-        from caffe_compat.onnx.lowering import lower
-        from caffe_compat.onnx.passes import simplify
         from caffe_compat.onnx.passes.bake import bake
 
-        lowered = simplify(lower(net, opset))
+        passes: list[Callable[[Lowered], Lowered]] = []
         if self.bake_preprocess and preprocess is None:
             raise UnsupportedError(
-                "nothing says how to preprocess: the prototxt has no "
+                "the preprocessing is not known: the prototxt has no "
                 "transform_param; give --preset, --mean, --scale, ..."
             )
         if self.fp16 or self.int8:
-            if weights_as not in (None, "inline"):
-                raise typer.BadParameter(
-                    "smaller numbers are stored inline", param_hint="--weights-as"
-                )
-            pictures = self.calibrate or ()
-            lowered = _smaller(net, lowered, output.parent, preprocess, self.int8, pictures)
+            passes.append(self._smaller(net, lowered, preprocess))
         if self.bake_preprocess and preprocess is not None:
-            lowered = bake(lowered, preprocess)
-        return writer.save(lowered, output, weights_as)
+            passes.append(partial(bake, preprocess=preprocess))
+        return passes
 
+    def _smaller(
+        self, net: Net, lowered: Lowered, preprocess: Preprocess | None
+    ) -> Callable[[Lowered], Lowered]:
+        """Return the pass to float16 or int8, which also prints its parity with float32."""
+        from caffe_compat.runtime.calibration import calibrate
+        from caffe_compat.runtime.float16 import to_float16
+        from caffe_compat.runtime.int8 import coordinate_layers, to_int8
+        from caffe_compat.runtime.parity import compare
+        from caffe_compat.runtime.session import Session
 
-def _smaller(
-    net: Net,
-    lowered: Lowered,
-    folder: Path,
-    preprocess: Preprocess | None,
-    int8: bool,
-    calibrate: Sequence[str],
-) -> Lowered:
-    """The model in smaller numbers, after a line that says how far it is from float32."""
-    import onnx
+        reference = Session(lowered, "cpu")
+        feeds = _feeds(net, reference, preprocess, self.calibrate or ())
+        change: Callable[[Lowered], Lowered] = to_float16
+        if self.int8:
+            ranges = calibrate(lowered, feeds)
+            change = partial(to_int8, ranges=ranges, float_layers=coordinate_layers(net.graph))
 
-    from caffe_compat.onnx import writer
-    from caffe_compat.onnx.lowering import Lowered
-    from caffe_compat.runtime import parity, precision
-    from caffe_compat.runtime.session import Session
+        def change_and_compare(lowered: Lowered) -> Lowered:
+            smaller = change(lowered)
+            say(compare(reference, Session(smaller, "cpu"), feeds))
+            return smaller
 
-    with TemporaryDirectory(dir=folder) as beside:
-        plain, small = Path(beside) / "float32.onnx", Path(beside) / "small.onnx"
-        writer.save(lowered, plain, "inline")
-        reference = Session(plain, "cpu")
-        feeds = _feeds(net, reference, preprocess, calibrate)
-        if int8:
-            precision.to_int8(plain, small, feeds, precision.with_places(net.graph))
-        else:
-            precision.to_half(plain, small)
-        say(parity.compare(reference, Session(small, "cpu"), feeds))
-        return Lowered(onnx.load(small), {}, ())
+        return change_and_compare
 
 
 def _feeds(
-    net: Net, session: Any, preprocess: Preprocess | None, calibrate: Sequence[str]
-) -> list[Any]:
-    """The pictures given, made ready; without any, random input."""
+    net: Net, session: Session, preprocess: Preprocess | None, images: Sequence[str]
+) -> list[Feeds]:
+    """Return the images as the net's input; random input if there are none."""
     from caffe_compat.images import pictures
     from caffe_compat.images.predictor import Predictor
     from caffe_compat.runtime import verification
 
-    if calibrate:
-        names = [str(path) for path in pictures.find(calibrate)]
+    if images:
+        names = [str(path) for path in pictures.find(images)]
         return list(Predictor(session, preprocess).feeds(names))
-    drawn = [verification.random_feeds(net, seed) for seed in range(RUNS)]
-    return [{name: feed[name] for name in session.inputs} for feed in drawn]
-
-
-def preprocessing_of(
-    net: Net, prototxt: Path, stated: Callable[[Preprocess | None], Preprocess | None]
-) -> Preprocess | None:
-    """What the options say over what the prototxt says."""
-    from caffe_compat.net.preprocess import from_prototxt
-
-    return stated(from_prototxt(net.graph.net, prototxt.parent))
+    random = [verification.random_feeds(net, seed) for seed in range(RUNS)]
+    return [{name: feeds[name] for name in session.inputs} for feeds in random]

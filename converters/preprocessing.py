@@ -85,7 +85,7 @@ class Options:
     ] = None
 
     @property
-    def given(self) -> bool:
+    def used(self) -> bool:
         """Whether any of them is."""
         return any(value is not None for value in vars(self).values())
 

@@ -1,1 +1,1 @@
-"""Running with onnxruntime: devices, sessions, verification."""
+"""Running with onnxruntime: devices, sessions, verification, float16 and int8."""

@@ -1,4 +1,4 @@
-"""Runs a session on arrays kept in a GPU's memory: bound once, filled anew at every run."""
+"""Runs on arrays in a GPU's memory: bound once, filled again at every run."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ..types import Dims
+from ..types import AnyArray, Dims
 from .devices import runtime
 
 
@@ -19,8 +18,8 @@ class Binding:
     Args:
         session: onnxruntime's session.
         device: onnxruntime's name of the memory: `cuda` or `cpu`.
-        index: the number of the GPU.
-        outputs: for every output its dims, and its dtype.
+        index: the index of the GPU.
+        outputs: the dims and the dtype of every output.
     """
 
     def __init__(
@@ -29,7 +28,7 @@ class Binding:
         self._session, self._place = session, (device, index)
         self._io = session.io_binding()
         self._inputs: dict[str, Any] = {}
-        self._fed: dict[str, NDArray[Any]] = {}
+        self._arrays: dict[str, AnyArray] = {}  # what _inputs point to in the CPU's memory
         self._fixed = {
             name: runtime().OrtValue.ortvalue_from_shape_and_type(list(dims), dtype, *self._place)
             for name, (dims, dtype) in outputs.items()
@@ -37,20 +36,20 @@ class Binding:
         }
         self._outputs = list(outputs)
 
-    def run(self, feeds: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
-        """The outputs, in the order in which they were given to the constructor."""
+    def run(self, feeds: Mapping[str, AnyArray]) -> list[AnyArray]:
+        """Return the outputs, in the order of the constructor's."""
         for name, array in feeds.items():
-            held = self._inputs.get(name)
-            if held is not None and tuple(held.shape()) == array.shape:
-                held.update_inplace(array)
+            value = self._inputs.get(name)
+            if value is not None and tuple(value.shape()) == array.shape:
+                value.update_inplace(array)
                 continue
-            # a value in the CPU's memory may be the caller's own array: it must not be kept
+            # A value in the CPU's memory may be the caller's own array, which may change later.
             own = array.copy() if self._place[0] == "cpu" else array
-            self._fed[name] = own
-            held = runtime().OrtValue.ortvalue_from_numpy(own, *self._place)
-            self._inputs[name] = held
-            self._io.bind_ortvalue_input(name, held)
-        # What a run allocated stays bound, and would refuse another size at the next.
+            self._arrays[name] = own
+            value = runtime().OrtValue.ortvalue_from_numpy(own, *self._place)
+            self._inputs[name] = value
+            self._io.bind_ortvalue_input(name, value)
+        # The outputs that a run allocated stay bound, and would refuse another size at the next.
         self._io.clear_binding_outputs()
         for name in self._outputs:
             if name in self._fixed:
@@ -62,14 +61,14 @@ class Binding:
 
 
 class Bindings:
-    """As many bindings as there are runs at one time; each is used again when its run is done.
+    """A binding for each of the runs under way; a later run uses it again.
 
     Args:
         session: as for Binding, as are `device`, `index` and `outputs`.
         device: the memory.
-        index: the number of the GPU.
-        outputs: for every output its dims and dtype.
-        single: let one run go at a time, as a recorded CUDA graph demands.
+        index: the index of the GPU.
+        outputs: the dims and the dtype of every output.
+        single: allow one run at a time, as a recorded CUDA graph demands.
     """
 
     def __init__(
@@ -85,18 +84,18 @@ class Bindings:
         self._free: list[Binding] = []
         self._turn = threading.Semaphore(1) if single else None
 
-    def run(self, feeds: Mapping[str, NDArray[Any]]) -> Sequence[NDArray[Any]]:
-        """Run on a binding that is free, or on a new one."""
+    def run(self, feeds: Mapping[str, AnyArray]) -> Sequence[AnyArray]:
+        """Run on a free binding, or on a new one, and return the outputs."""
         if self._turn is None:
             return self._run(feeds)
         with self._turn:
             return self._run(feeds)
 
-    def _run(self, feeds: Mapping[str, NDArray[Any]]) -> Sequence[NDArray[Any]]:
+    def _run(self, feeds: Mapping[str, AnyArray]) -> Sequence[AnyArray]:
         try:
             binding = self._free.pop()  # atomic, so no lock
         except IndexError:
             binding = Binding(*self._arguments)
-        made = binding.run(feeds)
-        self._free.append(binding)  # not after an error: what it holds is then unknown
-        return made
+        outputs = binding.run(feeds)
+        self._free.append(binding)  # not after an error, which leaves its buffers unknown
+        return outputs

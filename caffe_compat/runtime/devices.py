@@ -1,4 +1,4 @@
-"""Where onnxruntime runs: device names, its execution providers, and what is missing here."""
+"""Devices by name, and the execution providers with which onnxruntime serves them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PROVIDERS = {
     "cuda": ("CUDAExecutionProvider", "pip install caffe_compat[gpu]"),
     "tensorrt": ("TensorrtExecutionProvider", "pip install caffe_compat[gpu]"),
 }
-_said: set[str] = set()
+_logged: set[str] = set()
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Device:
 
     Attributes:
         name: `cpu`, `cuda:0`, `tensorrt:1`, ...
-        providers: onnxruntime's providers, first choice first, as InferenceSession takes them.
+        providers: onnxruntime's providers by preference, as InferenceSession takes them.
     """
 
     name: str
@@ -34,7 +34,7 @@ class Device:
 
     @property
     def index(self) -> int:
-        """The number of the GPU; 0 on the CPU."""
+        """The index of the GPU; 0 on the CPU."""
         return int(self.name.partition(":")[2] or 0)
 
     @property
@@ -50,7 +50,10 @@ class Device:
 
 
 def runtime() -> Any:
-    """The module onnxruntime, imported when it is first needed.
+    """Import onnxruntime when it is first needed.
+
+    Returns:
+        The module.
 
     Raises:
         DeviceError: it is not installed.
@@ -66,29 +69,29 @@ def runtime() -> Any:
 
 
 def devices(name: str, *, cuda_graph: bool = False) -> list[Device]:
-    """The devices to try for a name, first choice first.
+    """Return the devices to try for a name, in order of preference.
 
     Args:
-        name: `cpu`, `cuda[:N]`, `tensorrt[:N]`, or `auto`: CUDA where this onnxruntime has it,
+        name: `cpu`, `cuda[:N]`, `tensorrt[:N]`, or `auto`: CUDA if this onnxruntime has it,
             then the CPU.
         cuda_graph: record the GPU's work at the first run and replay it at every later one;
             `auto` is then CUDA alone.
 
     Raises:
-        DeviceError: the name is none, or this onnxruntime lacks the provider.
+        DeviceError: no device has that name, or this onnxruntime lacks its provider.
     """
     available: list[str] = runtime().get_available_providers()
     if name == "auto" and cuda_graph:
-        name = "cuda"  # which the CPU cannot stand in for
+        name = "cuda"  # the CPU has no CUDA graphs to fall back to
     if name == "auto":
-        found = [
+        choices = [
             _device(kind, "0", available, cuda_graph=cuda_graph)
             for kind in ("cuda", "cpu")
             if _PROVIDERS[kind][0] in available
         ]
-        if len(found) == 1:
-            say_once("device auto: this onnxruntime has no CUDA; running on the CPU")
-        return found
+        if len(choices) == 1:
+            log_once("device auto: this onnxruntime has no CUDA; running on the CPU")
+        return choices
     kind, sign, index = name.partition(":")
     if kind not in _PROVIDERS or (sign and (kind == "cpu" or not index.isdecimal())):
         raise DeviceError(f"device '{name}': one of auto, cpu, cuda, cuda:N, tensorrt, tensorrt:N")
@@ -101,10 +104,10 @@ def devices(name: str, *, cuda_graph: bool = False) -> list[Device]:
     return [_device(kind, index or "0", available, cuda_graph=cuda_graph)]
 
 
-def say_once(note: str) -> None:
-    """Log a note that need not be read again at every session."""
-    if note not in _said:
-        _said.add(note)
+def log_once(note: str) -> None:
+    """Log a note the first time only, not at every session."""
+    if note not in _logged:
+        _logged.add(note)
         log.info(note)
 
 
@@ -115,7 +118,7 @@ def _device(kind: str, index: str, available: list[str], *, cuda_graph: bool) ->
             raise DeviceError("device 'cpu': CUDA graphs need a GPU: cuda or tensorrt")
         return Device("cpu", (cpu,))
     _preload()
-    # TF32 rounds float32's factors to 10 bits, which Caffe's float32 does not.
+    # TF32 rounds the factors to 10 bits; Caffe's float32 keeps 23.
     cuda = {"device_id": index, "use_tf32": "0"}
     tensorrt = {"device_id": index}
     if cuda_graph:
@@ -129,7 +132,7 @@ def _device(kind: str, index: str, available: list[str], *, cuda_graph: bool) ->
 
 
 def _preload() -> None:
-    """Load CUDA's libraries from where pip puts them; without these the provider cannot start."""
+    """Load CUDA's libraries from pip's packages; the provider cannot start without them."""
     load = getattr(runtime(), "preload_dlls", None)  # onnxruntime 1.21 and later
     if load is not None:
         with contextlib.redirect_stdout(io.StringIO()):

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-from numpy.typing import NDArray
+from ..types import AnyArray
 
 
 def is_detection(shape: Sequence[int | None]) -> bool:
-    """Whether an output is DetectionOutput's: [1, 1, N, 7]."""
+    """Return whether a shape is that of DetectionOutput, [1, 1, N, 7]."""
     return len(shape) == 4 and tuple(shape[:2]) == (1, 1) and shape[3] == 7
 
 
-def scores(array: NDArray[Any]) -> NDArray[Any] | None:
-    """A picture's class scores, [C]; None if the output is no classification."""
+def scores(array: AnyArray) -> AnyArray | None:
+    """Return one image's class scores, [C]; None if the output is no classification."""
     if array.ndim and array.shape[0] > 1 and array.size == array.shape[0]:
         return array.reshape(-1)
     return None

@@ -1,4 +1,4 @@
-"""Runs a net at whatever shapes it is fed: rebuilt as they change, a session for what is asked."""
+"""Runs a net at any shape: rebuilt as its inputs' shapes change, a session per set of outputs."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from ..onnx.passes import simplify
 from ..types import Array
 from .session import Session
 
-_SESSIONS = 8  # held at once, each for other outputs
+_SESSIONS = 8  # open at once, each for other outputs
 
 
 class Reshaping:
     """A net whose inputs may have another shape at every run.
 
-    The first other shape rebuilds it for that shape. Where shapes change again, the axes that
-    differ are opened if the net allows it, so that not every size costs a new session.
+    The first change rebuilds it for the new shape. At the second the axes that differ are opened
+    if the net allows it, so that not every size costs a new session.
 
     Args:
         net: the net with its weights.
 
     Attributes:
-        net: the net as it is built now.
+        net: the net in its current shape.
     """
 
     def __init__(self, net: Net) -> None:
@@ -40,13 +40,13 @@ class Reshaping:
         self._sessions: dict[tuple[str, ...], Session] = {}
 
     def place(self, device: str) -> None:
-        """Run on a device, as Session names them, from now on."""
+        """Run on a device, named as for Session, from now on."""
         if device != self._device:
             self._device = device
             self._sessions.clear()
 
     def fit(self, feeds: Mapping[str, Array]) -> None:
-        """Make the net one for the shapes that it is fed.
+        """Rebuild the net if it does not have the shapes of these arrays.
 
         Raises:
             ShapeError: an input is missing, or the net or its weights cannot have that shape.
@@ -65,16 +65,16 @@ class Reshaping:
         self._ran = shapes
 
     def rebuild(self, inputs: Mapping[str, Sequence[int | None]]) -> None:
-        """Build the net for inputs of these shapes, with the weights that it has."""
+        """Build the net for inputs of these shapes, with its own weights."""
         nodes, params = self.net.graph.nodes, self.net.arrays
         stored = {
-            node.layer.name: [array.shape for array in held]
-            for node, held in zip(nodes, params, strict=True)
+            node.layer.name: [array.shape for array in arrays]
+            for node, arrays in zip(nodes, params, strict=True)
         }
         fork = next((node.layer.fork for node in nodes if node.layer.fork), None)
         built = build(self.net.graph.net, inputs, fork, stored)
-        for node, held in zip(built.nodes, params, strict=True):
-            for blob, array in zip(node.blobs, held, strict=True):
+        for node, arrays in zip(built.nodes, params, strict=True):
+            for blob, array in zip(node.blobs, arrays, strict=True):
                 if blob.shape != array.shape:
                     with node.layer.named():
                         raise ShapeError(
@@ -84,28 +84,28 @@ class Reshaping:
         self.net = replace(self.net, graph=built)
         self._sessions.clear()
 
-    def change(self, index: int, given: Sequence[Array]) -> None:
-        """Give a node other parameters; those left out become zeros.
+    def change(self, index: int, arrays: Sequence[Array]) -> None:
+        """Replace a node's parameters; the ones left out become zeros.
 
         Raises:
-            ShapeError: too many, or one is of another size.
+            ShapeError: there are too many, or one is of another size.
         """
         node = self.net.graph.nodes[index]
         with node.layer.named():
-            if len(given) > len(node.blobs):
-                raise ShapeError(f"has {len(node.blobs)} blobs, and was given {len(given)}")
-            made = [np.zeros(blob.shape, np.float32) for blob in node.blobs]
-            for i, (blob, array) in enumerate(zip(node.blobs, given, strict=False)):
-                if array.size != made[i].size:
+            if len(arrays) > len(node.blobs):
+                raise ShapeError(f"has {len(node.blobs)} blobs, and was given {len(arrays)}")
+            blobs = [np.zeros(blob.shape, np.float32) for blob in node.blobs]
+            for i, (blob, array) in enumerate(zip(node.blobs, arrays, strict=False)):
+                if array.size != blobs[i].size:
                     raise ShapeError(f"{blob.name} is {blob.shape}, and was given {array.shape}")
-                made[i] = array.reshape(blob.shape)
+                blobs[i] = array.reshape(blob.shape)
         params = list(self.net.arrays)
-        params[index] = tuple(made)
+        params[index] = tuple(blobs)
         self.net = replace(self.net, arrays=tuple(params))
         self._sessions.clear()
 
     def run(self, feeds: Mapping[str, Array], values: Sequence[Value]) -> list[Any]:
-        """The arrays of values of the net, after `fit`."""
+        """Return the arrays of some of the net's values, after `fit`."""
         names = tuple(dict.fromkeys(value.name for value in values))
         try:
             session = self._session(names)
@@ -114,14 +114,14 @@ class Reshaping:
                 raise
             self.rebuild({blob: array.shape for blob, array in feeds.items()})
             session = self._session(names)
-        made = session.run(feeds)
-        return [made[value.name] for value in values]
+        outputs = session.run(feeds)
+        return [outputs[value.name] for value in values]
 
     def _session(self, names: tuple[str, ...]) -> Session:
-        """A session that makes these values, and computes no more than that takes."""
+        """Return a session for these values, which computes nothing that they do not need."""
         if names not in self._sessions:
-            held = {value.name: value for value in self.net.graph.values}
-            part = replace(self.net.graph, outputs=tuple(held[name] for name in names))
+            values = {value.name: value for value in self.net.graph.values}
+            part = replace(self.net.graph, outputs=tuple(values[name] for name in names))
             session = Session(simplify(lower(replace(self.net, graph=part))), self._device)
             while len(self._sessions) >= _SESSIONS:
                 del self._sessions[next(iter(self._sessions))]
@@ -136,7 +136,7 @@ def _fits(dims: Sequence[int | None], shape: Sequence[int]) -> bool:
 
 
 def _opened(before: Sequence[int] | None, shape: Sequence[int]) -> tuple[int | None, ...]:
-    """The shape with None where it differs from that of the last run."""
+    """Return the shape with None on each axis that differs from the last run's."""
     if before is None or len(before) != len(shape):
         return tuple(shape)
     return tuple(n if n == b else None for n, b in zip(shape, before, strict=True))

@@ -1,4 +1,4 @@
-"""Runs the numpy reference beside onnxruntime and says where the two first part."""
+"""Compares the numpy reference with onnxruntime, layer by layer."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from ..types import Array
 from .session import Session
 
 TOLERANCE = 1e-4
-_HAND_ON = ("Split", "Reshape", "Flatten")  # the layers that leave class indices what they are
+_PASSING = ("Split", "Reshape", "Flatten")  # the layers whose outputs are the same class indices
 
 
 @dataclass(frozen=True)
 class Difference:
-    """How far a value of onnxruntime's is from numpy's.
+    """The distance between numpy's and onnxruntime's value of a blob.
 
     Attributes:
-        layer: the layer that makes it, and its type.
+        layer: the layer that computes it, and its type.
         blob: its Caffe name.
-        largest: the largest difference, as a share of numpy's largest value, over what is finite.
-        finite: whether all of numpy's values are.
+        largest: the largest difference of finite elements, relative to numpy's largest.
+        finite: whether all of numpy's elements are finite.
     """
 
     layer: str
@@ -35,37 +35,37 @@ class Difference:
 
 @dataclass(frozen=True)
 class Verification:
-    """Every value that the two computed, in the order of the layers."""
+    """The differences of all blobs, in the order of the layers."""
 
     differences: tuple[Difference, ...]
     tolerance: float
 
     @property
-    def parts(self) -> Difference | None:
-        """The first value on which the two part."""
+    def first(self) -> Difference | None:
+        """The first difference above the tolerance."""
         return next((d for d in self.differences if not d.largest <= self.tolerance), None)
 
     @property
     def worst(self) -> Difference | None:
-        """The value on which they differ most."""
+        """The largest difference."""
         return max(self.differences, key=lambda d: d.largest, default=None)
 
     def __str__(self) -> str:
-        """One line: agreed, or where they part."""
+        """Return one line: they agree, or differ from which layer on."""
         if self.worst is None:
             return "verified: the net computes nothing"
         worst = f"{self.worst.largest:.1e} of the largest value, at '{self.worst.blob}'"
-        endless = next((d for d in self.differences if not d.finite), None)
-        if endless is not None:
-            worst += f"; from layer {endless.layer} on, not all values are finite"
-        if self.parts is None:
+        overflow = next((d for d in self.differences if not d.finite), None)
+        if overflow is not None:
+            worst += f"; from layer {overflow.layer} on, not all values are finite"
+        first = self.first
+        if first is None:
             return (
                 f"verified: numpy and onnxruntime agree on {len(self.differences)} blobs; "
                 f"largest difference {worst}"
             )
-        first = self.parts
         return (
-            f"NOT verified: numpy and onnxruntime part at layer {first.layer}, blob "
+            f"NOT verified: numpy and onnxruntime differ from layer {first.layer} on, blob "
             f"'{first.blob}' ({first.largest:.1e}); largest difference {worst}"
         )
 
@@ -73,32 +73,32 @@ class Verification:
 def verify(
     net: Net, *, opset: int = OPSET, seed: int = 0, tolerance: float = TOLERANCE
 ) -> Verification:
-    """Compare the two on random input, every blob of every layer.
+    """Compare numpy with onnxruntime on random input, every blob of every layer.
 
-    Inputs are N(0, 1); those that hold class indices are drawn from the classes.
+    Inputs are N(0, 1), or random class indices if a layer looks them up.
 
     Args:
         net: the net with its weights.
-        opset: of the ONNX model.
-        seed: of the random input.
-        tolerance: the difference, as a share of the largest value, that counts as parting;
-            float32 sums of another order differ by less.
+        opset: the ONNX model's version of the operators.
+        seed: the seed of the random input.
+        tolerance: the largest difference, relative to the largest value, that still agrees;
+            float32 sums in another order differ by less.
     """
     feeds = random_feeds(net, seed)
     with np.errstate(all="ignore"):  # an untrained net may well overflow
         values = net.run(feeds)
-    made = [(node, top) for node in net.graph.nodes for top in node.tops if top.name in values]
-    session = Session(simplify(lower(net, opset, extra=[top for _, top in made])), "cpu")
+    tops = [(node, top) for node in net.graph.nodes for top in node.tops if top.name in values]
+    session = Session(simplify(lower(net, opset, extra=[top for _, top in tops])), "cpu")
     outputs = session.run({name: feeds[name] for name in session.inputs})
     return Verification(
         tuple(
             Difference(
                 f"'{node.layer.name}' ({node.layer.proto.type})",
                 top.blob,
-                _largest(outputs[top.name], values[top.name]),
+                _distance(outputs[top.name], values[top.name]),
                 bool(np.isfinite(values[top.name]).all()),
             )
-            for node, top in made
+            for node, top in tops
             if top.name in outputs
         ),
         tolerance,
@@ -106,7 +106,12 @@ def verify(
 
 
 def random_feeds(net: Net, seed: int = 0) -> dict[str, Array]:
-    """N(0, 1) for every input, and class indices where a layer looks them up."""
+    """Draw N(0, 1) for every input, or class indices if a layer looks them up.
+
+    Args:
+        net: the net; every input has a fixed shape.
+        seed: the seed of numpy's generator.
+    """
     rng = np.random.default_rng(seed)
     classes = _classes(net)
     return {
@@ -118,20 +123,20 @@ def random_feeds(net: Net, seed: int = 0) -> dict[str, Array]:
 
 
 def _classes(net: Net) -> dict[str, int]:
-    """How many classes there are behind each value that holds class indices, by `Value.name`."""
-    found: dict[str, int] = {}
+    """Return the number of classes for each value of class indices, by `Value.name`."""
+    counts: dict[str, int] = {}
     for node in reversed(net.graph.nodes):
         shapes = [value.shape for value in node.bottoms]
         for bottom, classes in node.layer.classes(*shapes).items():
             name = node.bottoms[bottom].name
-            found[name] = min(classes, found.get(name, classes))
+            counts[name] = min(classes, counts.get(name, classes))
         for top in node.tops:
-            if top.name in found and node.layer.type in _HAND_ON:
-                found[node.bottoms[0].name] = found[top.name]
-    return found
+            if top.name in counts and node.layer.type in _PASSING:
+                counts[node.bottoms[0].name] = counts[top.name]
+    return counts
 
 
-def _largest(got: Array, want: Array) -> float:
+def _distance(got: Array, want: Array) -> float:
     if got.shape != want.shape:
         return float("inf")
     if not want.size:

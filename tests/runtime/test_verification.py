@@ -1,4 +1,4 @@
-"""numpy beside onnxruntime: what is compared, and what is said where they part."""
+"""numpy beside onnxruntime: what is compared, and the report if they differ."""
 
 from __future__ import annotations
 
@@ -16,38 +16,38 @@ NET = INPUT + conv("c", "data") + layer("ReLU", "c", "c", name="r") + layer("Tan
 
 
 def test_every_blob_is_compared():
-    found = verify(make(NET))
-    assert [d.blob for d in found.differences] == ["c", "c", "t"]
-    assert found.parts is None
-    assert found.worst.largest < 1e-5
-    assert str(found).startswith("verified: numpy and onnxruntime agree on 3 blobs; largest ")
+    result = verify(make(NET))
+    assert [d.blob for d in result.differences] == ["c", "c", "t"]
+    assert result.first is None
+    assert result.worst.largest < 1e-5
+    assert str(result).startswith("verified: numpy and onnxruntime agree on 3 blobs; largest ")
 
 
-def test_the_first_layer_that_parts_is_named(monkeypatch):
+def test_the_first_layer_that_differs_is_named(monkeypatch):
     monkeypatch.setattr(TanH, "forward", lambda self, x: np.tanh(x) * np.float32(1.01))
-    found = verify(make(NET + layer("Sigmoid", "t", "s")))
-    assert found.parts.blob == "t"
-    assert found.parts.largest == pytest.approx(0.01 / 1.01, rel=1e-3)
-    assert str(found).startswith(
-        "NOT verified: numpy and onnxruntime part at layer 'tanh' (TanH), blob 't' (9.9e-03); "
+    result = verify(make(NET + layer("Sigmoid", "t", "s")))
+    assert result.first.blob == "t"
+    assert result.first.largest == pytest.approx(0.01 / 1.01, rel=1e-3)
+    assert str(result).startswith(
+        "NOT verified: numpy and onnxruntime differ from layer 'tanh' (TanH) on, blob 't' (9.9e-03); "
     )
 
 
-def test_a_shape_that_differs_parts(monkeypatch):
+def test_another_shape_differs(monkeypatch):
     monkeypatch.setattr(TanH, "forward", lambda self, x: np.tanh(x)[:, :1])
-    assert verify(make(NET)).parts.largest == float("inf")
+    assert verify(make(NET)).first.largest == float("inf")
 
 
-def test_what_is_not_finite_is_said():
+def test_a_layer_that_overflows_is_named():
     text = INPUT + layer("Power", "data", "p", "power_param { scale: 1e30 power: 3 }", "cube")
-    found = verify(make(text))
-    assert found.parts is None
-    assert "from layer 'cube' (Power) on, not all values are finite" in str(found)
+    result = verify(make(text))
+    assert result.first is None
+    assert "from layer 'cube' (Power) on, not all values are finite" in str(result)
 
 
-def test_nan_where_numpy_has_numbers_parts():
-    found = Verification((Difference("'a' (X)", "a", float("nan"), True),), 1e-4)
-    assert found.parts is found.differences[0]
+def test_nan_in_place_of_a_number_differs():
+    result = Verification((Difference("'a' (X)", "a", float("nan"), True),), 1e-4)
+    assert result.first is result.differences[0]
 
 
 def test_a_net_that_computes_nothing():
@@ -56,7 +56,7 @@ def test_a_net_that_computes_nothing():
 
 
 def test_random_feeds_are_classes_where_a_layer_looks_them_up():
-    """Also behind a Split and a Reshape, and for several layers."""
+    """Also before a Split and a Reshape, and for several layers."""
     text = (
         'input: "x" input_shape { dim: 50 dim: 7 } input: "label" input_shape { dim: 50 dim: 1 }'
         + layer("Reshape", "label", "flat", "reshape_param { shape { dim: 50 } }")
@@ -68,7 +68,7 @@ def test_random_feeds_are_classes_where_a_layer_looks_them_up():
     assert abs(feeds["x"].std() - 1) < 0.1
     again = random_feeds(make(text), 3)
     assert all((feeds[name] == again[name]).all() for name in feeds)
-    assert verify(make(text)).parts is None
+    assert verify(make(text)).first is None
 
 
 X = 'input: "x" input_shape { dim: 6 dim: 4 } input: "i" input_shape { dim: 6 }'
@@ -92,6 +92,6 @@ X = 'input: "x" input_shape { dim: 6 dim: 4 } input: "i" input_shape { dim: 6 }'
     ],
 )
 def test_nets_that_look_up_classes(text):
-    """Without whole numbers in range the layers refuse their input."""
+    """The layers refuse any other input than integers in range."""
     inputs = {"x": (6, 4, 1, 1)} if "data_param" in text else None
-    assert verify(make(text, inputs=inputs)).parts is None
+    assert verify(make(text, inputs=inputs)).first is None
