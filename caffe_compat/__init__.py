@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from . import caffe_pb2, dnn, doctor, plugin
-    from .doctor import Diagnosis, examine
+    from .doctor import Diagnosis, diagnose, examine
     from .errors import (
         CaffeCompatError,
         DeviceError,
@@ -21,9 +21,16 @@ if TYPE_CHECKING:
         UnsupportedError,
         WeightsError,
     )
-    from .images.drawing import draw
+    from .images.answers import Answer, answer
+    from .images.decode import read_labels
+    from .images.drawing import Drawings, draw
     from .images.features import Features
+    from .images.prediction import predict
     from .images.predictor import Predictor
+    from .images.preprocessing import choose as choose_preprocess
+    from .images.reader import find as find_images
+    from .images.reader import read as read_image
+    from .images.recipe import Recipe
     from .images.triton import export as export_triton
     from .layers.builder import Builder
     from .layers.layer import Blob, Layer, layer
@@ -37,9 +44,15 @@ if TYPE_CHECKING:
     from .net.slopes import decayed as decayed_slopes
     from .net.slopes import resolve as resolve_slopes
     from .net.stock import save_stock
+    from .net.summary import summarize, summarize_fillers
     from .onnx.lowering import Lowered
     from .onnx.passes.bake import bake
+    from .options import Filling, Onnx, Reading
     from .pipeline import convert, fill, load, lower, read, save, to_onnx, upgrade
+    from .runtime.calibration import calibrate
+    from .runtime.float16 import to_float16
+    from .runtime.int8 import coordinate_layers, to_int8
+    from .runtime.parity import Parity, measure_parity
     from .runtime.session import Session
     from .runtime.verification import verify
     from .types import Array, Shape
@@ -49,42 +62,59 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "PRESETS",
+    "Answer",
     "Array",
     "Blob",
     "Builder",
     "CaffeCompatError",
     "DeviceError",
     "Diagnosis",
+    "Drawings",
     "Features",
+    "Filling",
     "Graph",
     "Layer",
     "Lowered",
     "Net",
+    "Onnx",
+    "Parity",
     "ParseError",
     "Predictor",
     "Preprocess",
+    "Reading",
+    "Recipe",
     "Session",
     "Shape",
     "ShapeError",
     "UnsupportedError",
     "Weights",
     "WeightsError",
+    "answer",
     "bake",
     "caffe_pb2",
+    "calibrate",
+    "choose_preprocess",
     "convert",
+    "coordinate_layers",
     "decayed_slopes",
+    "diagnose",
     "dnn",
     "doctor",
     "draw",
     "examine",
     "export_triton",
     "fill",
+    "find_images",
     "fold_batchnorm",
     "layer",
     "load",
     "lower",
+    "measure_parity",
     "plugin",
+    "predict",
     "read",
+    "read_image",
+    "read_labels",
     "read_mean",
     "read_preprocess",
     "read_weights",
@@ -92,6 +122,10 @@ __all__ = [
     "resolve_slopes",
     "save",
     "save_stock",
+    "summarize",
+    "summarize_fillers",
+    "to_float16",
+    "to_int8",
     "to_onnx",
     "upgrade",
     "verify",
@@ -100,11 +134,17 @@ __all__ = [
 # Names are imported when first used, so that the command line answers at once: the homes of each
 # (`public=name` where the home calls it by another name), and the public modules.
 _HOMES = {
-    "doctor": "Diagnosis examine",
+    "doctor": "Diagnosis diagnose examine",
     "errors": "CaffeCompatError DeviceError ParseError ShapeError UnsupportedError WeightsError",
-    "images.drawing": "draw",
+    "images.answers": "Answer answer",
+    "images.decode": "read_labels",
+    "images.drawing": "Drawings draw",
     "images.features": "Features",
+    "images.prediction": "predict",
     "images.predictor": "Predictor",
+    "images.preprocessing": "choose_preprocess=choose",
+    "images.reader": "find_images=find read_image=read",
+    "images.recipe": "Recipe",
     "images.triton": "export_triton=export",
     "layers.builder": "Builder",
     "layers.layer": "Blob Layer layer",
@@ -115,9 +155,15 @@ _HOMES = {
     "net.preprocess": "PRESETS Preprocess read_mean=mean_array read_preprocess=from_prototxt",
     "net.slopes": "decayed_slopes=decayed resolve_slopes=resolve",
     "net.stock": "save_stock",
+    "net.summary": "summarize summarize_fillers",
     "onnx.lowering": "Lowered",
     "onnx.passes.bake": "bake",
+    "options": "Filling Onnx Reading",
     "pipeline": "convert fill load lower read save to_onnx upgrade",
+    "runtime.calibration": "calibrate",
+    "runtime.float16": "to_float16",
+    "runtime.int8": "coordinate_layers to_int8",
+    "runtime.parity": "Parity measure_parity",
     "runtime.session": "Session",
     "runtime.verification": "verify",
     "types": "Array Shape",

@@ -89,6 +89,16 @@ def read_array(path: str | os.PathLike[str]) -> NDArray[Any]:
     return array
 
 
+def check_other(path: str | os.PathLike[str], source: str | os.PathLike[str]) -> None:
+    """Refuse to replace the file that is converted.
+
+    Raises:
+        CaffeCompatError: both paths lead to one file.
+    """
+    if Path(path).exists() and Path(source).exists() and Path(path).samefile(source):
+        raise CaffeCompatError(f"{path}: is the net itself; name another output")
+
+
 @contextmanager
 def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a path beside the target to write to, and rename it when the block succeeds.

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 from .caffe_pb2 import TEST, TRAIN
 from .errors import CaffeCompatError
 from .net.sizes import Batch
-from .onnx.lowering import OPSET
-from .onnx.passes import Pass
-from .onnx.passes.opencv import Target
-from .onnx.writer import WeightsAs
+from .onnx.opsets import OPSET
+
+if TYPE_CHECKING:  # these import onnx, which not every command needs
+    from .onnx.passes import Pass
+    from .onnx.passes.opencv import Target
+    from .onnx.writer import WeightsAs
 
 PathLike: TypeAlias = str | Path
 Phase = Literal["TEST", "TRAIN"]

@@ -12,11 +12,13 @@ from typing import Literal
 
 from . import steps
 from .errors import ParseError
+from .files import check_other
 from .net import saving
 from .net.graph import Graph
 from .net.net import Net
 from .net.sizes import Batch
-from .onnx.lowering import OPSET, Lowered
+from .onnx.lowering import Lowered
+from .onnx.opsets import OPSET
 from .onnx.passes import Pass
 from .onnx.passes.opencv import Target
 from .onnx.writer import Saved, WeightsAs
@@ -75,6 +77,7 @@ def convert(
     Raises:
         CaffeCompatError: as for `load` and `to_onnx`.
     """
+    check_other(path, prototxt)
     reading = Reading(phase, level, tuple(stages), inputs or {}, batch, ignore_unknown, fork)
     drawing = Filling(seed, rng, slopes)
     onnx = Onnx(opset, weights_as, tuple(blobs), target, fold_batchnorm, tuple(passes))

@@ -1,65 +1,87 @@
-"""The command `caffe-compat`: one app, one subcommand for each sibling module."""
+"""The command `caffe-compat`: one app, one subcommand for each module of its name."""
 
 from __future__ import annotations
 
+import importlib
 import io
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
-from . import convert, doctor, export, fold, init, run, show, upgrade
+from ..errors import CaffeCompatError
+from ..progress import show_progress
+from .flags import flags_of
 from .grouping import ungroup
-from .terminal import bars, ending, notes, say
+from .terminal import bars, notes, say, unwind_on_signals
+
+COMMANDS = {
+    "convert": "Convert a Caffe net to ONNX.",
+    "doctor": "Measure a net's signals and find what its fillers do to them.",
+    "export": "Write a Triton model repository: model, configuration, labels.",
+    "fold": "Fold BatchNorm and Scale layers into the layers before them.",
+    "init": "Initialise a net's weights as Caffe does.",
+    "run": "Run a net on arrays or images.",
+    "show": "Show a net's layers, shapes and parameters, or a weights file.",
+    "upgrade": "Rewrite a prototxt of any era in Caffe's current form.",
+}
+"""The first lines of the modules' help, so that `--help` needs to import none of them."""
+
+_MAX = 16_384  # characters of an error; a stranger's model may have names of any length
+
+
+class _Commands(TyperGroup):
+    """Subcommands whose modules are imported when they are called."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, load_command(name) if name else command, rest
+
+
+def load_command(name: str) -> Any:
+    """Import a subcommand's module and return its command."""
+    module = importlib.import_module(f".{name}", __package__)
+    one = typer.Typer(add_completion=False, rich_markup_mode=None)
+    one.command(name)(ungroup(module.command))
+    return typer.main.get_command(one)
+
+
+def _stub() -> None:
+    """Stand for a subcommand in the list of all."""
+
 
 app = typer.Typer(
+    cls=_Commands,
     name="caffe-compat",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for module in (convert, doctor, export, fold, init, run, show, upgrade):
-    app.command(module.__name__.rpartition(".")[2])(ungroup(module.command))
-
-# The options that stand for arguments of the library, where an error proposes those.
-FLAGS = {
-    "batch": "--batch N|dynamic",
-    "fork": "--fork NAME",
-    "ignore_unknown": "--ignore-unknown",
-    "inputs": "--input NAME=1x3x224x224",
-    "mean": "--mean-file FILE",
-    "resize": "--resize HxW",
-    "register": "--custom PATH.py",
-    "weights_as": "--weights-as external|in-place",
-}
-LONGEST = 16_384  # characters of an error; a stranger's model may have names of any length
+for _name, _help in COMMANDS.items():
+    app.command(_name, help=_help)(_stub)
 
 
 @app.callback()
 def options(
     debug: Annotated[bool, typer.Option("--debug", help="Show where an error was raised.")] = False,
 ) -> None:
-    """Caffe models without Caffe: convert, initialise, run and look at them."""
+    """Caffe models without Caffe: convert, initialise, run and inspect them."""
 
 
 def main() -> None:
-    """Run the command line; what cannot be done becomes one `error:` line and exit status 1."""
-    from caffe_compat.errors import CaffeCompatError
-    from caffe_compat.progress import show_progress
-
-    arguments = [word for word in sys.argv[1:] if word != "--debug"]  # wherever it stands
+    """Run the command line; an error is one `error:` line, and the exit status is then 1."""
+    arguments = [word for word in sys.argv[1:] if word != "--debug"]  # at any position
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a name that the terminal's encoding lacks
+        if isinstance(stream, io.TextIOWrapper):  # the terminal's encoding may lack characters
             stream.reconfigure(errors="backslashreplace")
     try:
-        with ending(), notes(), bars() as watch, show_progress(watch):
+        with unwind_on_signals(), notes(), bars() as display, show_progress(display):
             app(arguments)
     except (CaffeCompatError, OSError, MemoryError) as error:
         if "--debug" in sys.argv:
             raise
-        words = " ".join(str(error).split()) or type(error).__name__
-        flags = [FLAGS[name] for name in getattr(error, "remedies", ()) if name in FLAGS]
-        words += f" ({', '.join(flags)})" * bool(flags)
-        say(f"error: {words[:LONGEST]}{'…' * (len(words) > LONGEST)}", err=True)
+        line = (" ".join(str(error).split()) or type(error).__name__) + flags_of(error)
+        say(f"error: {line[:_MAX]}{'…' * (len(line) > _MAX)}", err=True)
         sys.exit(1)

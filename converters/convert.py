@@ -2,13 +2,38 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from ..files import check_other
+from ..net.fold import fold_batchnorm as fold
+from ..onnx.opsets import OPSET
+from ..onnx.writer import save as save_onnx
+from ..options import Onnx
+from ..pipeline import load_net, lower_net
+from ..runtime.verification import verify as compare
+from ..steps import open_weights
 from . import deployment, options, preprocessing
-from .terminal import say
+from .terminal import say, say_file
+
+
+class Target(str, Enum):
+    """The readers of an ONNX file."""
+
+    ONNXRUNTIME = "onnxruntime"
+    OPENCV = "opencv"
+
+
+class WeightsAs(str, Enum):
+    """The places of an ONNX file's weights."""
+
+    INLINE = "inline"
+    EXTERNAL = "external"
+    IN_PLACE = "in-place"
 
 
 def command(
@@ -18,23 +43,23 @@ def command(
     output: Annotated[
         Path, typer.Option("-o", "--output", metavar="OUT.onnx", help="The file to write.")
     ],
-    opset: options.Opset = 18,
+    opset: options.Opset = OPSET,
     weights_as: Annotated[
-        options.WeightsAs | None,
+        WeightsAs | None,
         typer.Option(
             "--weights-as",
             help="Weights in the file (default below 1.5 GB), in OUT.onnx.data beside it, or "
-            "where the caffemodel has them.",
+            "left in the caffemodel.",
         ),
     ] = None,
     blob: Annotated[
         list[str] | None,
-        typer.Option("--blob", metavar="NAME", help="A further output, by blob (repeatable)."),
+        typer.Option("--blob", metavar="NAME", help="A blob to add to the outputs (repeatable)."),
     ] = None,
     target: Annotated[
-        options.Target,
-        typer.Option(help="Who reads it: onnxruntime, or OpenCV 5's readNetFromONNX."),
-    ] = options.Target.ONNXRUNTIME,
+        Target,
+        typer.Option(help="The file's reader: onnxruntime, or OpenCV 5's readNetFromONNX."),
+    ] = Target.ONNXRUNTIME,
     fold_batchnorm: Annotated[
         bool,
         typer.Option(
@@ -47,51 +72,31 @@ def command(
     verify: Annotated[
         bool, typer.Option("--verify", help="Compare numpy with onnxruntime, layer by layer.")
     ] = False,
-    filling: options.Filling,
+    drawing: options.Drawing,
     selection: options.Selection,
 ) -> None:
     """Convert a Caffe net to ONNX.
 
     Without WEIGHTS the net is initialised by its fillers.
     """
-    from caffe_compat import pipeline
-    from caffe_compat.errors import CaffeCompatError
-    from caffe_compat.net.preprocess import from_prototxt
-    from caffe_compat.onnx import writer
-    from caffe_compat.onnx.lowering import lower
-
-    if output.exists() and net.exists() and output.samefile(net):
-        raise CaffeCompatError(f"{output}: is the net itself; name another output")
+    check_other(output, net)
     deployed.check(prep)
-    loaded = pipeline.load(net, weights, **filling.keywords(), **selection.keywords())
+    if deployed.used and target != Target.ONNXRUNTIME:
+        raise typer.BadParameter(
+            "--target opencv goes without --bake-preprocess, --fp16 and --int8"
+        )
+    loaded = load_net(net, open_weights(weights), selection.reading(), drawing.filling())
     if fold_batchnorm:
-        from caffe_compat.net import fold
-
-        loaded, report = fold.fold_batchnorm(loaded)
+        loaded, report = fold(loaded)
         for line in report.lines():
             say(line)
-    kind: Any = weights_as.value if weights_as else None
-    if deployed.used:
-        if blob or target != options.Target.ONNXRUNTIME:
-            raise typer.BadParameter(
-                "--blob and --target go without --bake-preprocess, --fp16 and --int8"
-            )
-        preprocess = prep(from_prototxt(loaded.graph.net, net.parent))
-        lowered = lower(loaded, opset)
-        for change in deployed.passes(loaded, lowered, preprocess):
-            lowered = change(lowered)
-        saved = writer.save(lowered, output, kind)
-    else:
-        saved = pipeline.to_onnx(
-            loaded, output, opset=opset, weights_as=kind, blobs=blob or (), target=target.value
-        )
+    place: Any = weights_as and weights_as.value
+    onnx = Onnx(opset, place, tuple(blob or ()), target.value)
+    onnx = replace(onnx, passes=deployed.passes(loaded, onnx, prep.choose(loaded, net)))
+    saved = save_onnx(lower_net(loaded, onnx), output, onnx.weights_as)
     for path in saved.files:
-        say(f"{path}  {path.stat().st_size:,} bytes")
+        say_file(path)
     if saved.stored:
         say(f"stored in {output} itself: {', '.join(saved.stored)}")
     if verify:
-        from caffe_compat.runtime.verification import (
-            verify as compare,  # only here: it takes onnxruntime
-        )
-
         say(compare(loaded, opset=opset))

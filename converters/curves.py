@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.text import Text
+from rich.console import Console
+from rich.text import Text
+
+from ..doctor.chart import decades
 
 _ROWS = 13
 _MARKS = {"utf": "●■▲◆▼", "ascii": "o#^*v"}
@@ -15,9 +15,7 @@ _STYLES = ("bright_blue", "dark_orange", "green", "magenta", "yellow")
 
 
 def legend(labels: Sequence[str], console: Console) -> Text:
-    """Which mark is which line."""
-    from rich.text import Text
-
+    """Return the mark of each line."""
     text = Text()
     for i, label in enumerate(labels):
         text.append(f"{_mark(i, console)} {label}   ", _STYLES[i % 5])
@@ -25,11 +23,7 @@ def legend(labels: Sequence[str], console: Console) -> Text:
 
 
 def plot(title: str, lines: Sequence[Sequence[float | None]], console: Console) -> Text:
-    """The lines on a logarithmic axis, a column or more for each depth, the first line on top."""
-    from rich.text import Text
-
-    from caffe_compat.doctor.chart import decades
-
+    """Draw the lines on a logarithmic axis, one column or more per depth, the first line on top."""
     depth = len(lines[0])
     axis = decades([value for line in lines for value in line], _ROWS - 1)
     rows = (axis.high - axis.low) // axis.step + 1

@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from ..errors import UnsupportedError
+from ..net.net import Net
+from ..net.preprocess import Preprocess
+from ..onnx.lowering import Lowered
+from ..onnx.passes import Pass
+from ..onnx.passes.bake import bake
+from ..options import Onnx
+from ..pipeline import lower_net
+from ..runtime.calibration import Feeds, calibrate
+from ..runtime.float16 import to_float16
+from ..runtime.int8 import coordinate_layers, to_int8
+from ..runtime.parity import measure_parity
+from ..runtime.session import Session
+from ..runtime.verification import random_feeds
 from . import preprocessing
 from .terminal import say
-
-if TYPE_CHECKING:
-    from caffe_compat.net.net import Net
-    from caffe_compat.net.preprocess import Preprocess
-    from caffe_compat.onnx.lowering import Lowered
-    from caffe_compat.runtime.calibration import Feeds
-    from caffe_compat.runtime.session import Session
 
 RUNS = 4  # how many random inputs measure the parity if there are no images
 
 
 @dataclass(frozen=True)
 class Options:
-    """What goes into the model, and the numbers it computes in."""
+    """Preprocessing inside the model, and the numbers that it computes in."""
 
     bake_preprocess: Annotated[
         bool,
@@ -63,66 +70,55 @@ class Options:
                 "preprocessing options go with --bake-preprocess or --calibrate"
             )
 
-    def passes(
-        self, net: Net, lowered: Lowered, preprocess: Preprocess | None
-    ) -> list[Callable[[Lowered], Lowered]]:
-        """Return the passes that do it, in order; calibrate before the first.
+    def passes(self, net: Net, onnx: Onnx, preprocess: Preprocess | None) -> tuple[Pass, ...]:
+        """Return the passes for these options, in order; calibrate before the first.
 
         Args:
             net: the net.
-            lowered: the model on which the passes will run.
-            preprocess: from an image to the net's input, if that is known.
-        """
-        from caffe_compat.errors import UnsupportedError
-        from caffe_compat.onnx.passes.bake import bake
+            onnx: how it becomes an ONNX file, without these passes.
+            preprocess: the steps from an image to the net's input, if they are known.
 
-        passes: list[Callable[[Lowered], Lowered]] = []
+        Raises:
+            UnsupportedError: no preprocessing to bake is known.
+        """
+        passes: list[Pass] = []
         if self.bake_preprocess and preprocess is None:
             raise UnsupportedError(
-                "the preprocessing is not known: the prototxt has no "
-                "transform_param; give --preset, --mean, --scale, ..."
+                "there is no preprocessing to bake: the prototxt has no transform_param",
+                remedies=("preprocess",),
             )
         if self.fp16 or self.int8:
-            passes.append(self._smaller(net, lowered, preprocess))
+            passes.append(self._shrink(net, lower_net(net, onnx), preprocess))
         if self.bake_preprocess and preprocess is not None:
             passes.append(partial(bake, preprocess=preprocess))
-        return passes
+        return tuple(passes)
 
-    def _smaller(
-        self, net: Net, lowered: Lowered, preprocess: Preprocess | None
-    ) -> Callable[[Lowered], Lowered]:
+    def _shrink(self, net: Net, lowered: Lowered, preprocess: Preprocess | None) -> Pass:
         """Return the pass to float16 or int8, which also prints its parity with float32."""
-        from caffe_compat.runtime.calibration import calibrate
-        from caffe_compat.runtime.float16 import to_float16
-        from caffe_compat.runtime.int8 import coordinate_layers, to_int8
-        from caffe_compat.runtime.parity import compare
-        from caffe_compat.runtime.session import Session
-
         reference = Session(lowered, "cpu")
         feeds = _feeds(net, reference, preprocess, self.calibrate or ())
-        change: Callable[[Lowered], Lowered] = to_float16
+        shrink: Pass = to_float16
         if self.int8:
             ranges = calibrate(lowered, feeds)
-            change = partial(to_int8, ranges=ranges, float_layers=coordinate_layers(net.graph))
+            shrink = partial(to_int8, ranges=ranges, float_layers=coordinate_layers(net.graph))
 
-        def change_and_compare(lowered: Lowered) -> Lowered:
-            smaller = change(lowered)
-            say(compare(reference, Session(smaller, "cpu"), feeds))
+        def shrink_and_compare(lowered: Lowered) -> Lowered:
+            smaller = shrink(lowered)
+            say(measure_parity(reference, Session(smaller, "cpu"), feeds))
             return smaller
 
-        return change_and_compare
+        return shrink_and_compare
 
 
 def _feeds(
     net: Net, session: Session, preprocess: Preprocess | None, images: Sequence[str]
 ) -> list[Feeds]:
     """Return the images as the net's input; random input if there are none."""
-    from caffe_compat.images import pictures
-    from caffe_compat.images.predictor import Predictor
-    from caffe_compat.runtime import verification
-
     if images:
-        names = [str(path) for path in pictures.find(images)]
+        from ..images.predictor import Predictor  # here, since they load Pillow
+        from ..images.reader import find
+
+        names = [str(path) for path in find(images)]
         return list(Predictor(session, preprocess).feeds(names))
-    random = [verification.random_feeds(net, seed) for seed in range(RUNS)]
+    random = [random_feeds(net, seed) for seed in range(RUNS)]
     return [{name: feeds[name] for name in session.inputs} for feeds in random]

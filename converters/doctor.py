@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
+from rich.console import Console
+from rich.text import Text
 
+from ..doctor import Diagnosis, diagnose, render, variant
+from ..files import atomic, read_array
 from . import options
 from .curves import legend, plot
-from .terminal import printable, say
-
-if TYPE_CHECKING:
-    from caffe_compat.doctor import Diagnosis
-    from caffe_compat.net.graph import Graph
+from .terminal import printable, say_file
 
 SEVERE = 3
-"""The exit status where the net will hardly train."""
+"""The exit status if the net will hardly train."""
 
 _STYLES = {"severe": "bold red", "warning": "yellow", "note": "dim"}
 
@@ -25,7 +25,7 @@ def command(
     net: options.Prototxt,
     *,
     weights: Annotated[
-        Path | None, typer.Option("--weights", metavar="FILE", help="Trained weights to look at.")
+        Path | None, typer.Option("--weights", metavar="FILE", help="Trained weights to examine.")
     ] = None,
     trials: Annotated[
         int, typer.Option("--trials", metavar="K", min=1, help="How many draws to average.")
@@ -41,7 +41,7 @@ def command(
     data: Annotated[
         Path | None,
         typer.Option(
-            "--data", metavar="FILE.npy", help="What to feed the first input; else N(0, 1)."
+            "--data", metavar="FILE.npy", help="Data for the first input (default N(0, 1))."
         ),
     ] = None,
     html: Annotated[
@@ -50,57 +50,40 @@ def command(
     json: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Write all numbers.")
     ] = None,
-    filling: options.Filling,
+    drawing: options.Drawing,
     selection: options.Selection,
 ) -> None:
-    """Measure a net's signals, forward and back, and say what its fillers do to them.
+    """Measure a net's signals and find what its fillers do to them.
 
-    The exit status is 3 where something severe is found.
+    Forward and backward, over random input. The exit status is 3 if a finding is severe.
     """
-    from caffe_compat import doctor, files, pipeline
-    from caffe_compat import weights as weights_files
-    from caffe_compat.doctor.page import render
-
-    variants = [doctor.variant(text.strip()) for text in compare.split(",") if text.strip()]
-    array = None if data is None else files.read_array(data)
-    held = None if weights is None else weights_files.read(weights)
-
-    def read(shapes: dict[str, Any]) -> Graph:
-        return pipeline.read(net, held, **selection.keywords() | {"inputs": shapes})
-
-    shapes: dict[str, Any] = dict(selection.shapes)
-    graph = read(shapes)
-    if array is not None and graph.inputs and array.shape != graph.inputs[0].shape:
-        graph = read(shapes | {graph.inputs[0].blob: array.shape})
-    diagnosis = doctor.examine(
-        graph,
-        held,
+    diagnosis = diagnose(
+        net,
+        weights,
+        reading=selection.reading(),
+        drawing=drawing.filling(),
         trials=trials,
-        data=array,
-        compare=variants,
-        **filling.keywords(),
+        data=None if data is None else read_array(data),
+        compare=[variant(text.strip()) for text in compare.split(",") if text.strip()],
     )
-    report(diagnosis)
-    for path, text in ((html, render), (json, doctor.Diagnosis.to_json)):
+    _report(diagnosis)
+    for path, text in ((html, render), (json, Diagnosis.to_json)):
         if path is not None:
-            with files.atomic(path) as target:
+            with atomic(path) as target:
                 target.write_text(text(diagnosis), encoding="utf-8")
-            say(f"{path}  {path.stat().st_size:,} bytes")
+            say_file(path)
     if diagnosis.severe:
         raise typer.Exit(SEVERE)
 
 
-def report(diagnosis: Diagnosis) -> None:
+def _report(diagnosis: Diagnosis) -> None:
     """Draw the curves on the terminal, and list the findings."""
-    from rich.console import Console
-    from rich.text import Text
-
     console = Console(highlight=False)
     names = [run.label for run in diagnosis.runs]
     forward = [[s.forward / diagnosis.moment for s in run.weighted] for run in diagnosis.runs]
-    backward = [[s.kept for s in run.weighted] for run in diagnosis.runs]
-    about = f"{len(forward[0])} layers with weights, {diagnosis.trials} trials"
-    console.print(f"{printable(diagnosis.net) or 'unnamed net'}: {about}", markup=False)
+    backward = [[s.gradient for s in run.weighted] for run in diagnosis.runs]
+    counts = f"{len(forward[0])} layers with weights, {diagnosis.trials} trials"
+    console.print(f"{printable(diagnosis.net) or 'unnamed net'}: {counts}", markup=False)
     if forward[0]:
         console.print(legend(names, console))
         console.print(plot("forward: Var[y] over the input's mean square", forward, console))
@@ -108,10 +91,10 @@ def report(diagnosis: Diagnosis) -> None:
         console.print(plot(title, backward, console))
     for finding in diagnosis.findings:
         more = f" and {len(finding.layers) - 4} more" if len(finding.layers) > 4 else ""
-        where = ", ".join(finding.layers[:4]) + more
+        layers = ", ".join(finding.layers[:4]) + more
         line = Text(f"{finding.severity}: ", _STYLES[finding.severity])
-        line.append(printable(f"{where}: {finding.message}\n"), "default")
+        line.append(printable(f"{layers}: {finding.message}\n"), "default")
         line.append(printable(f"    {finding.remedy}"), "bold")
         console.print(line, soft_wrap=True)
     if not diagnosis.findings:
-        console.print("nothing found")
+        console.print("no findings")

@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from . import options
-from .models import Model
-from .terminal import say
+from ..images.decode import read_labels
+from ..images.triton import export as export_triton
+from ..onnx.opsets import OPSET
+from ..options import Onnx
+from . import models, options
+from .flags import flags_of
+from .terminal import say, say_file
 
 
 def command(
-    model: Annotated[
-        Path,
-        typer.Argument(metavar="MODEL", show_default=False, help="An .onnx or .prototxt file."),
-    ],
+    model: models.ModelFile,
     *,
     triton: Annotated[
         Path, typer.Option("--triton", metavar="DIR", help="The Triton model repository to write.")
     ],
-    weights: Annotated[
-        Path | None, typer.Option("--weights", metavar="FILE", help="A prototxt's weights.")
-    ] = None,
+    weights: models.Weights = None,
     name: Annotated[
         str | None,
         typer.Option("--name", metavar="NAME", help="The model's name (default: the file's)."),
@@ -42,42 +40,26 @@ def command(
             "--delay", metavar="US", min=0, help="How long a batch may wait, in microseconds."
         ),
     ] = 1000,
-    opset: options.Opset = 18,
+    opset: options.Opset = OPSET,
     selection: options.Selection,
 ) -> None:
-    """Write a model repository for NVIDIA's Triton: model, configuration, labels.
+    """Write a Triton model repository: model, configuration, labels.
 
-    A prototxt is converted with an open batch axis unless --batch says otherwise.
+    A prototxt is converted with an open batch axis unless --batch or --input chooses its size.
     """
-    from caffe_compat.images import decode
-    from caffe_compat.images import triton as repository
-
-    names = decode.read_labels(labels) if labels is not None else None
-    fixed = selection.batch is not None or selection.shapes
-    opened, _ = Model(model, weights, selection).open(**{} if fixed else {"batch": "dynamic"})
-    written = repository.export(
-        lambda path: _write(opened, path, opset),
+    names = read_labels(labels) if labels is not None else None
+    source = models.Model(model, weights, selection)
+    written = export_triton(
+        source.load(batch=None if selection.input else "dynamic"),
         triton,
         name or model.stem,
         labels=names,
         max_batch=max_batch,
         delay=delay,
+        onnx=Onnx(opset),
     )
     for path in written.files:
-        say(f"{path}  {path.stat().st_size:,} bytes")
-    if written.batching is not None:
-        say(f"note: no dynamic batching, since {written.batching}", err=True)
-
-
-def _write(model: Any, path: Path, opset: int) -> Sequence[Path]:
-    """Convert a net, or copy an ONNX file with its weights inside."""
-    from caffe_compat import pipeline
-
-    if not isinstance(model, Path):
-        return pipeline.to_onnx(model, path, opset=opset).files
-    from caffe_compat.files import atomic
-    from caffe_compat.images.ray import model_bytes
-
-    with atomic(path) as place:
-        place.write_bytes(model_bytes(model))
-    return (path,)
+        say_file(path)
+    if written.unbatchable is not None:
+        flags = flags_of(written)
+        say(f"note: no dynamic batching, since {written.unbatchable}{flags}", err=True)

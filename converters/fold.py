@@ -7,8 +7,13 @@ from typing import Annotated
 
 import typer
 
+from ..net.fold import fold_batchnorm
+from ..options import Filling
+from ..pipeline import load_net, save
+from ..prototxt.writer import write_text
+from ..steps import open_weights
 from . import options
-from .terminal import say
+from .terminal import say, say_file
 
 
 def command(
@@ -26,20 +31,16 @@ def command(
     ],
     selection: options.Selection,
 ) -> None:
-    """Write a net without the BatchNorm and Scale layers that the layer before can take in.
+    """Fold BatchNorm and Scale layers into the layers before them.
 
-    The layers written are those of the phase, in Caffe's current form.
+    Writes the layers of the phase, in Caffe's current form.
     """
-    from caffe_compat import pipeline
-    from caffe_compat.net.fold import fold_batchnorm
-    from caffe_compat.prototxt import writer
-
-    loaded = pipeline.load(net, weights, **selection.keywords())
+    loaded = load_net(net, open_weights(weights), selection.reading(), Filling())
     folded, report = fold_batchnorm(loaded)
     prototxt, caffemodel = output
-    pipeline.save(folded, caffemodel)
-    writer.write_text(folded.graph.net, prototxt)
+    save(folded, caffemodel)
+    write_text(folded.graph.net, prototxt)
     for line in report.lines():
         say(line)
     for path in output:
-        say(f"{path}  {path.stat().st_size:,} bytes")
+        say_file(path)

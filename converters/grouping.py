@@ -12,10 +12,9 @@ from typer.models import ParameterInfo
 
 
 def ungroup(command: Callable[..., None]) -> Callable[..., None]:
-    """The command with an option for every field of its dataclass parameters.
+    """Return the command with an option for every field of its dataclass parameters.
 
-    Typer is shown a signature in which the fields stand by themselves; what it parses is put
-    together again for the command.
+    Typer sees a signature of all the fields; the command gets its dataclasses.
     """
     # Not get_type_hints: for a default of None Python 3.10's puts an Optional around Annotated.
     signature = inspect.signature(command, eval_str=True)
@@ -29,23 +28,23 @@ def ungroup(command: Callable[..., None]) -> Callable[..., None]:
         parameters += _options(groups[name]) if name in groups else [parameter]
     for parameter in parameters:
         for info in _infos(parameter.annotation):
-            info.readable = False  # of typer: not misuse; who opens the file says what is wrong
+            info.readable = False  # not typer's to check: the reader's error is the better one
 
     @functools.wraps(command)
-    def call(*args: Any, **given: Any) -> None:
+    def call(*args: Any, **values: Any) -> None:
         for name, group in groups.items():
-            fields = {field.name: given.pop(field.name) for field in dataclasses.fields(group)}
-            given[name] = group(**fields)
-        command(*args, **given)
+            fields = {field.name: values.pop(field.name) for field in dataclasses.fields(group)}
+            values[name] = group(**fields)
+        command(*args, **values)
 
-    del call.__wrapped__  # typer would look behind it
+    del call.__wrapped__  # typer would read its signature
     call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     call.__annotations__ = {p.name: p.annotation for p in parameters}
     return call
 
 
 def _infos(annotation: Any) -> Iterator[ParameterInfo]:
-    """What an annotation tells typer."""
+    """Yield the options and arguments that an annotation declares."""
     for each in (*get_args(annotation), *getattr(annotation, "__metadata__", ())):
         if isinstance(each, ParameterInfo):
             yield each

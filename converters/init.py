@@ -7,8 +7,11 @@ from typing import Annotated
 
 import typer
 
+from ..net.stock import save_stock
+from ..pipeline import load_net, save
+from ..steps import open_weights
 from . import options
-from .terminal import say
+from .terminal import say_file
 
 
 def command(
@@ -34,24 +37,23 @@ def command(
     ] = False,
     weights: Annotated[
         Path | None,
-        typer.Option("--weights", metavar="FILE", help="Copy the layers that FILE has, by name."),
+        typer.Option("--weights", metavar="FILE", help="Copy the layers of FILE, by name."),
     ] = None,
-    filling: options.Filling,
+    drawing: options.Drawing,
     selection: options.Selection,
 ) -> None:
-    """Initialise a net's weights, as Caffe would at that seed."""
-    from caffe_compat import pipeline
+    """Initialise a net's weights as Caffe does.
 
+    The same seed draws the same numbers.
+    """
     if output is None and stock is None:
         raise typer.BadParameter("name a file to write: -o OUT, --stock OUT.prototxt, or both")
     if fix_decay and stock is None:
         raise typer.BadParameter("--fix-decay changes what --stock writes; give --stock too")
-    loaded = pipeline.load(net, weights, **filling.keywords(), **selection.keywords())
+    loaded = load_net(net, open_weights(weights), selection.reading(), drawing.filling())
     if stock is not None:
-        from caffe_compat.net.stock import save_stock
-
         save_stock(net, loaded.graph, stock, fix_decay=fix_decay)
-        say(f"{stock}  {stock.stat().st_size:,} bytes")
+        say_file(stock)
     if output is not None:
-        pipeline.save(loaded, output)
-        say(f"{output}  {output.stat().st_size:,} bytes")
+        save(loaded, output)
+        say_file(output)

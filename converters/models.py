@@ -1,13 +1,19 @@
-"""What subcommands run: a net or an ONNX file, and the arrays that go in."""
+"""The model of a subcommand: an ONNX file, or a prototxt with its weights."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from ..images.prediction import load_batched
+from ..net.net import Net
+from ..net.sizes import Batch
+from ..options import Filling, Inputs
+from ..pipeline import load_net
+from ..steps import open_weights
 from . import options
 
 
@@ -19,23 +25,31 @@ class Model:
     weights: Path | None
     selection: options.Selection
 
-    def open(self, **changes: Any) -> tuple[Any, Any]:
-        """What a Session takes, and the preprocessing that a prototxt states.
+    def __post_init__(self) -> None:
+        if self.path.suffix == ".onnx" and self.weights is not None:
+            raise typer.BadParameter("an .onnx file has its own weights", param_hint="--weights")
+
+    def load(self, inputs: Inputs | None = None, batch: Batch = None) -> Net | Path:
+        """Return the ONNX file's path, or the prototxt's net.
 
         Args:
-            changes: over what the options say, for `pipeline.load`.
+            inputs: shapes for inputs that the options leave as they are.
+            batch: the batch if the options do not choose one.
         """
-        from caffe_compat import pipeline
-        from caffe_compat.net.preprocess import from_prototxt
-
         if self.path.suffix == ".onnx":
-            if self.weights is not None:
-                raise typer.BadParameter(
-                    "an .onnx file has its own weights", param_hint="--weights"
-                )
-            return self.path, None
-        net = pipeline.load(self.path, self.weights, **self.selection.keywords() | changes)
-        return net, from_prototxt(net.graph.net, self.path.parent)
+            return self.path
+        reading = self.selection.reading()
+        reading = replace(
+            reading, inputs={**(inputs or {}), **reading.inputs}, batch=reading.batch or batch
+        )
+        return load_net(self.path, open_weights(self.weights), reading, Filling())
+
+    def load_for(self, count: int) -> Net | Path:
+        """Return the same, a net with a batch that suits a number of images if it allows that."""
+        if self.path.suffix == ".onnx":
+            return self.path
+        stored = open_weights(self.weights)
+        return load_batched(self.path, stored, count, self.selection.reading())
 
 
 ModelFile = Annotated[

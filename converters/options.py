@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import runpy
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
+
+from ..errors import CaffeCompatError
+from ..options import SEED, Filling, Reading
+from ..types import Dims
 
 
 class Phase(str, Enum):
@@ -17,28 +22,13 @@ class Phase(str, Enum):
     TRAIN = "TRAIN"
 
 
-class Target(str, Enum):
-    """Who will read an ONNX file."""
-
-    ONNXRUNTIME = "onnxruntime"
-    OPENCV = "opencv"
-
-
-class WeightsAs(str, Enum):
-    """Where an ONNX file's weights lie."""
-
-    INLINE = "inline"
-    EXTERNAL = "external"
-    IN_PLACE = "in-place"
-
-
 class Slopes(str, Enum):
-    """Where msra fillers have their slope from."""
+    """The source of the slope of msra fillers."""
 
     AUTO = "auto"
 
 
-def _dims(text: str) -> tuple[str, tuple[int | None, ...]]:
+def _dims(text: str) -> tuple[str, Dims]:
     blob, sign, sizes = text.rpartition("=")
     words = sizes.split("x") if sizes else []
     known = [word for word in words if word != "?"]
@@ -60,23 +50,19 @@ def _batch(text: str) -> int | str:
 
 
 def _custom(path: str) -> Path:
-    """Run the caller's own file, which registers layers; it was named on the command line."""
-    import runpy
-
-    from caffe_compat.errors import CaffeCompatError
-
+    """Run the caller's own file, named on the command line, which registers layers."""
     try:
         runpy.run_path(path)
-    except Exception as error:  # whatever that file raises
+    except Exception as error:  # the file may raise anything
         raise CaffeCompatError(f"{path}: {type(error).__name__}: {error}") from error
     return Path(path)
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Which layers of a prototxt to take, whose, and at what sizes."""
+    """The layers of a prototxt to take, whose they are, and their sizes."""
 
-    phase: Annotated[Phase, typer.Option("--phase", help="Which phase's layers to take.")] = (
+    phase: Annotated[Phase, typer.Option("--phase", help="The phase whose layers to take.")] = (
         Phase.TEST
     )
     stage: Annotated[
@@ -92,7 +78,7 @@ class Selection:
             "--input",
             parser=_dims,
             metavar="NAME=1x3x224x224",
-            help="An input's shape, over or in place of the prototxt's (repeatable).",
+            help="An input's shape, in place of the prototxt's (repeatable).",
         ),
     ] = None
     batch: Annotated[
@@ -106,14 +92,14 @@ class Selection:
     ] = None
     ignore_unknown: Annotated[
         bool,
-        typer.Option("--ignore-unknown", help="Accept fields that are not known, without effect."),
+        typer.Option("--ignore-unknown", help="Accept unknown fields, without effect."),
     ] = False
     fork: Annotated[
         str | None,
         typer.Option(
             "--fork",
             metavar="NAME",
-            help="Whose layers: for those that forks of Caffe define differently under one name.",
+            help="Whose layers: for types that forks of Caffe define differently under one name.",
         ),
     ] = None
     custom: Annotated[
@@ -126,31 +112,27 @@ class Selection:
         ),
     ] = None
 
-    @property
-    def shapes(self) -> dict[str, tuple[int | None, ...]]:
-        """The inputs' shapes by name."""
-        return dict(self.input or ())
-
-    def keywords(self) -> dict[str, Any]:
-        """The same as `pipeline.read` and `load` call it."""
-        return {
-            "phase": self.phase.value,
-            "level": self.level,
-            "stages": self.stage or (),
-            "inputs": self.shapes,
-            "batch": self.batch,
-            "ignore_unknown": self.ignore_unknown,
-            "fork": self.fork,
-        }
+    def reading(self, *, splits: bool = False) -> Reading:
+        """Return them packed for the line."""
+        return Reading(
+            self.phase.value,
+            self.level,
+            tuple(self.stage or ()),
+            dict(self.input or ()),
+            self.batch,
+            self.ignore_unknown,
+            self.fork,
+            splits,
+        )
 
 
 @dataclass(frozen=True)
-class Filling:
+class Drawing:
     """How the fillers draw."""
 
     seed: Annotated[
         int, typer.Option("--seed", metavar="N", help="Seed of the fillers' random numbers.")
-    ] = 1701
+    ] = SEED
     rng: Annotated[
         str,
         typer.Option(
@@ -168,10 +150,9 @@ class Filling:
         ),
     ] = None
 
-    def keywords(self) -> dict[str, Any]:
-        """The same as `pipeline.load` calls it."""
-        slopes = self.slopes.value if self.slopes else None
-        return {"seed": self.seed, "rng": self.rng, "slopes": slopes}
+    def filling(self) -> Filling:
+        """Return them packed for the line."""
+        return Filling(self.seed, self.rng, cast("Any", self.slopes and self.slopes.value))
 
 
 Prototxt = Annotated[Path, typer.Argument(metavar="NET.prototxt", show_default=False)]
@@ -179,5 +160,6 @@ Opset = Annotated[
     int, typer.Option("--opset", metavar="N", help="The version of ONNX's operators.")
 ]
 Device = Annotated[
-    str, typer.Option("--device", metavar="auto|cpu|cuda[:N]|tensorrt[:N]", help="Where to run.")
+    str,
+    typer.Option("--device", metavar="auto|cpu|cuda[:N]|tensorrt[:N]", help="The device to use."),
 ]

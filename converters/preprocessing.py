@@ -1,15 +1,19 @@
-"""The options that say how a picture becomes a net's input, and what they say together."""
+"""The options for the way from an image to a net's input."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-if TYPE_CHECKING:
-    from caffe_compat.net.preprocess import Preprocess
+from ..images.preprocessing import choose
+from ..net.net import Net
+from ..net.preprocess import PRESETS, Preprocess, from_prototxt
+
+Preset = Enum("Preset", {name: name for name in PRESETS}, type=str)  # type: ignore[misc]
 
 
 def _numbers(text: str) -> tuple[float, ...]:
@@ -28,16 +32,11 @@ def _size(text: str) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class Options:
-    """How a picture becomes the net's input; None where not given."""
+    """The steps from an image to the net's input; None leaves a step as it is."""
 
     preset: Annotated[
-        str | None,
-        typer.Option(
-            "--preset",
-            metavar="NAME",
-            help="Preprocessing by name: imagenet-bgr, mtcnn, ssd-300 or unit; the options below "
-            "change it.",
-        ),
+        Preset | None,
+        typer.Option("--preset", help="Preprocessing by name; the options below change it."),
     ] = None
     mean: Annotated[
         Any,
@@ -51,7 +50,7 @@ class Options:
     mean_file: Annotated[
         Path | None,
         typer.Option(
-            "--mean-file", metavar="FILE", help="Subtract this picture: a binaryproto or .npy."
+            "--mean-file", metavar="FILE", help="Subtract this image: a binaryproto or .npy."
         ),
     ] = None
     scale: Annotated[
@@ -71,7 +70,7 @@ class Options:
     resize: Annotated[
         Any,
         typer.Option(
-            "--resize", parser=_size, metavar="N|HxW", help="Resize the picture to this first."
+            "--resize", parser=_size, metavar="N|HxW", help="Resize the image to this first."
         ),
     ] = None
     crop: Annotated[
@@ -80,36 +79,25 @@ class Options:
             "--crop",
             parser=_size,
             metavar="N|HxW",
-            help="Cut out the middle (default the net's size).",
+            help="Crop the centre (default: to the net's size).",
         ),
     ] = None
 
     @property
     def used(self) -> bool:
-        """Whether any of them is."""
+        """Whether any of them is given."""
         return any(value is not None for value in vars(self).values())
 
-    def __call__(self, base: Preprocess | None) -> Preprocess | None:
-        """What they say over the preset, over `base`, the prototxt's; None if nothing does."""
-        from caffe_compat.net.preprocess import PRESETS, Preprocess, mean_array
-
-        if self.preset is not None and self.preset not in PRESETS:
-            raise typer.BadParameter(
-                f"{self.preset!r} is none of {', '.join(PRESETS)}", param_hint="--preset"
-            )
-        if self.mean is not None and self.mean_file is not None:
-            raise typer.BadParameter("--mean and --mean-file are one or the other")
-        changes: dict[str, Any] = {
-            "mean": mean_array(self.mean_file) if self.mean_file is not None else self.mean,
-            "scale": self.scale,
-            "raw_scale": self.raw_scale,
-            "order": None if self.bgr is None else "bgr" if self.bgr else "rgb",
-            "resize": self.resize,
-            "crop": self.crop,
-        }
-        changes = {name: value for name, value in changes.items() if value is not None}
-        if self.preset is not None:
-            base = PRESETS[self.preset]
-        if base is None and not changes:
-            return None
-        return replace(base or Preprocess(), **changes)
+    def choose(self, net: Net | None, prototxt: Path) -> Preprocess | None:
+        """Return the options' steps over those of the net's prototxt; None if there are none."""
+        return choose(
+            None if net is None else from_prototxt(net.graph.net, prototxt.parent),
+            preset=self.preset and self.preset.value,
+            mean=self.mean,
+            mean_file=self.mean_file,
+            scale=self.scale,
+            raw_scale=self.raw_scale,
+            order=None if self.bgr is None else "bgr" if self.bgr else "rgb",
+            resize=self.resize,
+            crop=self.crop,
+        )

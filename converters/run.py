@@ -1,18 +1,19 @@
-"""`caffe-compat run`: a net on arrays or pictures from files."""
+"""`caffe-compat run`: a net on arrays or images from files."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import Annotated, Any
 
 import typer
 
-from . import models, options, preprocessing, run_pictures
-from .terminal import say, say_shape
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+from ..files import read_array
+from ..images.decode import count_nan
+from ..images.features import write_arrays
+from ..runtime.session import Session
+from . import models, options, preprocessing, run_images
+from .answers import statistics
+from .terminal import say, say_file, say_shape
 
 
 def command(
@@ -26,64 +27,58 @@ def command(
     image: Annotated[
         list[str] | None,
         typer.Option(
-            "--image", metavar="FILE|DIR|GLOB", help="Pictures for the net's input (repeatable)."
+            "--image", metavar="FILE|DIR|GLOB", help="Images for the net's input (repeatable)."
         ),
     ] = None,
     blob: Annotated[
         list[str] | None,
         typer.Option("--blob", metavar="A,B", help="Take these blobs in place of the outputs."),
     ] = None,
-    view: run_pictures.View,
-    place: run_pictures.Place,
+    view: run_images.View,
+    place: run_images.Place,
     prep: preprocessing.Options,
     selection: options.Selection,
 ) -> None:
-    """Run a net on arrays or pictures, and show or write what it says."""
-    from caffe_compat.files import read_array
+    """Run a net on arrays or images.
 
+    Shows its outputs, or writes them.
+    """
     feeds = {name: read_array(path) for name, path in map(_split, feed or ())}
     blobs = [name for names in blob or () for name in names.split(",") if name]
-    named = models.Model(model, weights, selection)
+    job = run_images.Job(models.Model(model, weights, selection), feeds, blobs, place)
     if not image:
-        ray = place.engine is run_pictures.Engine.RAY
+        ray = place.engine is run_images.Engine.RAY
         if view.draw or ray:
             raise typer.BadParameter(
-                "works on pictures; give --image", param_hint="--engine" if ray else "--draw"
+                "works on images; give --image", param_hint="--engine" if ray else "--draw"
             )
-        shapes: dict[str, Any] = {name: array.shape for name, array in feeds.items()}
-        opened, _ = named.open(inputs=shapes | selection.shapes)
-        _run_arrays(opened, feeds, blobs, view, place)
+        _run_arrays(job, view)
         return
     if blobs and view.out is None:
         raise typer.BadParameter("writes files; give --out DIR", param_hint="--blob")
-    run_pictures.run(run_pictures.Job(named, feeds, blobs, place), view, image, prep)
+    run_images.run(job, view, image, prep)
 
 
-def _run_arrays(
-    model: Any,
-    feeds: dict[str, NDArray[Any]],
-    blobs: list[str],
-    view: run_pictures.View,
-    place: run_pictures.Place,
-) -> None:
-    from caffe_compat.images.features import write_arrays
-    from caffe_compat.runtime.session import Session
-
+def _run_arrays(job: run_images.Job, view: run_images.View) -> None:
+    shapes: dict[str, Any] = {name: array.shape for name, array in job.feeds.items()}
     session = Session(
-        model, place.device, blobs=blobs, threads=place.threads, cuda_graph=place.cuda_graph
+        job.model.load(inputs=shapes),
+        job.place.device,
+        blobs=job.blobs,
+        threads=job.place.threads,
+        cuda_graph=job.place.cuda_graph,
     )
-    outputs = session.run(feeds)
-    if blobs:
-        outputs = {name: outputs[name] for name in blobs}
+    outputs = session.run(job.feeds)
+    if job.blobs:
+        outputs = {name: outputs[name] for name in job.blobs}
     if view.out is None:
         for name, array in outputs.items():
-            say(f"{name}  {say_shape(array.shape)}  {summary(array)}")
+            say(f"{name}  {say_shape(array.shape)}  {statistics(array)}")
     else:
-        for path in write_arrays(view.out, cast("Any", view.form.value), outputs):
-            say(f"{path}  {path.stat().st_size:,} bytes")
-    for name, array in outputs.items():
-        if array.dtype.kind == "f" and (count := int((array != array).sum())):
-            say(f"warning: '{name}' holds {count} NaN", err=True)
+        for path in write_arrays(view.out, view.form.value, outputs):
+            say_file(path)
+    for name, count in count_nan(outputs).items():
+        say(f"warning: '{name}' has {count} NaN", err=True)
 
 
 def _split(pair: str) -> tuple[str, Path]:
@@ -91,13 +86,3 @@ def _split(pair: str) -> tuple[str, Path]:
     if not sign or not name or not path:
         raise typer.BadParameter(f"{pair!r} is not NAME=FILE.npy", param_hint="--feed")
     return name, Path(path)
-
-
-def summary(array: NDArray[np.float32]) -> str:
-    """An array's numbers in one line."""
-    if array.size == 1:
-        return f"{float(array.reshape(())):.6g}"
-    if not array.size:
-        return "empty"
-    numbers = (f"{kind} {getattr(array, kind)():.6g}" for kind in ("mean", "std", "min", "max"))
-    return "  ".join(numbers)

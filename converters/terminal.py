@@ -1,4 +1,4 @@
-"""What every subcommand shares with the terminal: notes, progress, tables."""
+"""Output that all subcommands share: lines, notes, progress bars, tables."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ import sys
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TextIO
+from pathlib import Path
+from typing import Any, TextIO
 
-if TYPE_CHECKING:
-    from caffe_compat.progress import Display
+from ..progress import Display
 
-_WIDEST = 80  # characters of a column; one long name is not to make all the rows as long
+_WIDEST = 80  # characters of a column, so that one long name does not widen every row
 
 
 def printable(text: str) -> str:
-    """The text with every character but a line's end that is no plain one in JSON's escapes.
+    """Return the text with its control characters, except line ends, as JSON's escapes.
 
-    A model's names are a stranger's: shown as they are, they could steer the terminal.
+    A stranger's model may have names that would control the terminal.
     """
     if text.isprintable():
         return text
@@ -28,7 +28,7 @@ def printable(text: str) -> str:
 
 
 class _Notes(logging.Handler):
-    """The library's log on standard error, as `warning: …` and `note: …` lines."""
+    """A handler that prints the library's log as `warning: …` and `note: …` lines."""
 
     def emit(self, record: logging.LogRecord) -> None:
         level = "warning" if record.levelno >= logging.WARNING else "note"
@@ -36,15 +36,20 @@ class _Notes(logging.Handler):
 
 
 def say(line: object, *, err: bool = False) -> None:
-    """Print a line, `printable`, above the progress bars (where typer would write over them)."""
+    """Print a line, made `printable`, above the progress bars; typer would overwrite them."""
     stream: TextIO | None = sys.stderr if err else sys.stdout
     if stream is not None:  # the caller closed it
         stream.write(f"{printable(str(line))}\n")
 
 
+def say_file(path: Path) -> None:
+    """Print a file's name and size."""
+    say(f"{path}  {path.stat().st_size:,} bytes")
+
+
 @contextmanager
-def ending() -> Iterator[None]:
-    """Let a request to end (SIGTERM, SIGHUP) unwind the block, so that it clears up its files."""
+def unwind_on_signals() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP unwind the block, so that it removes its temporary files."""
 
     def end(number: int, frame: object) -> None:
         sys.exit(128 + number)
@@ -85,42 +90,42 @@ def notes() -> Iterator[None]:
 
 @contextmanager
 def bars() -> Iterator[Display]:
-    """Progress bars on a terminal, that of a loop in a loop below; nothing when piped.
+    """Show progress bars on a terminal, an inner loop's below the outer's; none if piped.
 
-    Whatever ends the block finds the terminal as it was, so that an error stands by itself.
+    The bars go when the block ends, so that an error stands by itself.
 
     Yields:
-        What `caffe_compat.progress.show_progress` takes.
+        The argument of `progress.show_progress`.
     """
     if not _on_terminal(sys.stderr):
-        yield lambda items, what, total: items
+        yield lambda items, caption, total: items
         return
     progress: Any = None
 
-    def watch(items: Iterable[Any], what: str, total: int) -> Iterable[Any]:
+    def display(items: Iterable[Any], caption: str, total: int) -> Iterable[Any]:
         nonlocal progress
         if progress is None:
             from rich.console import Console
             from rich.progress import Progress
 
-            # rich would send to its console what is printed meanwhile, even to a file.
+            # rich would redirect standard output to its console even if it is a file.
             progress = Progress(
                 console=Console(stderr=True),
                 transient=True,
                 redirect_stdout=_on_terminal(sys.stdout),
             )
-        return _watch(progress, items, what, total)
+        return _show(progress, items, caption, total)
 
     try:
-        yield watch
+        yield display
     finally:
         if progress is not None:
             progress.stop()
 
 
-def _watch(progress: Any, items: Iterable[Any], what: str, total: int) -> Iterator[Any]:
+def _show(progress: Any, items: Iterable[Any], caption: str, total: int) -> Iterator[Any]:
     progress.start()
-    task = progress.add_task(what, total=total)
+    task = progress.add_task(caption, total=total)
     for item in items:
         yield item
         progress.advance(task)
@@ -134,7 +139,7 @@ def _one_line(text: str) -> str:
 
 
 def table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """The rows with their columns aligned."""
+    """Yield the rows with their columns aligned."""
     rows = [[_one_line(cell) for cell in row] for row in rows]
     widths = [min(_WIDEST, max(map(len, column))) for column in zip(*rows, strict=True)]
     for row in rows:
@@ -142,5 +147,5 @@ def table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
 
 
 def say_shape(dims: Sequence[int | None]) -> str:
-    """1x3x224x224, a ? for an axis of any size."""
+    """Return a shape as 1x3x224x224, with a ? for an axis of any size."""
     return "x".join("?" if n is None else str(n) for n in dims) or "scalar"

@@ -1,4 +1,4 @@
-"""`caffe-compat upgrade`: a prototxt of any era in today's form."""
+"""`caffe-compat upgrade`: a prototxt of any era in Caffe's current form."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from ..pipeline import upgrade
 from . import options
 
 
@@ -18,6 +19,4 @@ def command(
     ],
 ) -> None:
     """Rewrite a prototxt of any era in Caffe's current form."""
-    from caffe_compat import pipeline
-
-    pipeline.upgrade(net, output)
+    upgrade(net, output)

@@ -19,7 +19,7 @@ from caffe_compat.caffe_pb2 import LayerParameter
 from caffe_compat.layers.builder import Builder
 from caffe_compat.layers.layer import Layer
 from caffe_compat.layers.registry import registry
-from caffe_compat.onnx.lowering import OPSETS
+from caffe_compat.onnx.opsets import OPSETS
 
 PAGE = Path(__file__).with_name("layers.md")
 HEAD = f"""# Layers

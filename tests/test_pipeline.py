@@ -208,3 +208,10 @@ def test_upgrade_writes_the_current_form(tmp_path):
     with pytest.raises(ParseError, match="'novel'; nothing is written"):
         caffe_compat.upgrade(old, new)
     assert not new.exists()
+
+
+def test_convert_never_replaces_the_prototxt(net):
+    before = net.read_bytes()
+    with pytest.raises(CaffeCompatError, match="is the net itself; name another output"):
+        pipeline.convert(net, None, net)
+    assert net.read_bytes() == before

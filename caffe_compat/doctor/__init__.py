@@ -1,5 +1,8 @@
-"""Will a net's signals survive its depth? Measured, held against theory, with remedies."""
+"""Will a net's signals survive its depth? Measured, compared with theory, with remedies."""
 
-from .examination import Diagnosis, Run, Variant, examine, refill, variant
+from .diagnosis import Diagnosis, Run
+from .examination import diagnose, examine
+from .page import render
+from .variants import Variant, refill, variant
 
-__all__ = ["Diagnosis", "Run", "Variant", "examine", "refill", "variant"]
+__all__ = ["Diagnosis", "Run", "Variant", "diagnose", "examine", "refill", "render", "variant"]

@@ -1,6 +1,6 @@
-"""What the fillers of a net, and its other settings, say is wrong.
+"""Rules about the fillers of a net and its other settings.
 
-A rule takes the patient and its signals, and gives its findings. He et al. 2015 is "Delving Deep
+A rule takes the patient and its signals, and yields findings. He et al. 2015 is "Delving Deep
 into Rectifiers".
 """
 
@@ -20,11 +20,11 @@ from ..net.slopes import Resolved, decayed
 from .patient import OFF, Finding, Patient, Severity, factor_of, remedy
 from .symptoms import SHALLOW, Signals, backward, forward
 
-_HALVED = 10  # layers after which a half at each leaves less than a thousandth
+_HALVED = 10  # layers after which halving leaves less than a thousandth
 
 
 def halving(patient: Patient, signals: Signals) -> Iterator[Finding]:
-    """Xavier's fillers, which allow for no rectifier, in a deep net of rectifiers."""
+    """Find xavier's fillers, which ignore rectifiers, in a deep net of rectifiers."""
     deep = depth_of(signals)
     rectified = [(node, each) for _, node, each in patient.drawn("xavier") if _rectifies(each)]
     if deep < _HALVED:
@@ -43,7 +43,7 @@ def halving(patient: Patient, signals: Signals) -> Iterator[Finding]:
 
 
 def slopeless(patient: Patient, signals: Signals) -> Iterator[Finding]:
-    """Msra's fillers of another slope than the rectifier's."""
+    """Find msra's fillers with another slope than the rectifier's."""
     for _, node, each in patient.drawn("msra"):
         growth = factor_of(node, each)
         if _rectifies(each) and abs(growth - 1) > 0.01:
@@ -59,7 +59,7 @@ def slopeless(patient: Patient, signals: Signals) -> Iterator[Finding]:
 
 
 def plain(patient: Patient, signals: Signals) -> Iterator[Finding]:
-    """Gaussians of one std for layers of any size, in a deep net."""
+    """Find gaussians of one std for layers of any size, in a deep net."""
     if depth_of(signals) <= SHALLOW:
         return
     for _, node, each in patient.drawn("gaussian"):
@@ -70,24 +70,24 @@ def plain(patient: Patient, signals: Signals) -> Iterator[Finding]:
                 severity_of(patient, signals),
                 (node.layer.name,),
                 factor,
-                f"gaussian of std {each.filler.std:g}, where {float(each.sigma):.3g} keeps the "
-                f"variance: it multiplies it by {factor:.2g}",
+                f"gaussian of std {each.filler.std:g}, where {float(each.sigma):.3g} preserves "
+                f"the variance: it multiplies it by {factor:.2g}",
                 remedy(each),
             )
 
 
 def zeros(patient: Patient, signals: Signals) -> Iterator[Finding]:
-    """Weights that are 0: nothing comes through, and nothing comes back."""
+    """Find weights that are 0: they pass no signal and no gradient."""
     for index, each in patient.resolved.items():
         node, weight = patient.net.graph.nodes[index], patient.net.arrays[index][0]
         if weight.size and not weight.any():
-            whose = "in the file" if node.layer.name in patient.loaded else "by its filler"
-            message = f"all weights are 0 {whose}"
+            source = "in the file" if node.layer.name in patient.from_file else "by its filler"
+            message = f"all weights are 0 {source}"
             yield Finding("zero", "severe", (node.layer.name,), 0.0, message, remedy(each))
 
 
 def decaying(patient: Patient, signals: Signals) -> Iterator[Finding]:
-    """PReLU slopes under weight decay, which makes them ReLUs (He et al. §2)."""
+    """Find PReLU slopes under weight decay, which makes them ReLUs (He et al. §2)."""
     names = decayed(patient.written)
     for node in patient.written.nodes:
         if node.layer.name in names and isinstance(node.layer, PReLU):
@@ -104,7 +104,7 @@ def decaying(patient: Patient, signals: Signals) -> Iterator[Finding]:
 
 
 def fans(patient: Patient, signals: Signals) -> Iterator[Finding]:
-    """Fillers that count other connections than the layer has."""
+    """Find fillers that count other connections than the layer has."""
     for _, node, each in patient.drawn("msra", "xavier"):
         true = _true_n(node, each.filler.variance_norm)
         if true is None or 1 / OFF < each.n / true < OFF:
@@ -117,18 +117,18 @@ def fans(patient: Patient, signals: Signals) -> Iterator[Finding]:
             (node.layer.name,),
             each.n / true,
             f"{each.filler.type} counts n = {each.n:g} for a {kind} that has {true:g}: the "
-            f"variance is {true / each.n:.3g} of what was meant",
+            f"variance is {true / each.n:.3g} of the intended one",
             f'weight_filler {{ type: "gaussian" std: {sigma:.6g} }}',
         )
 
 
 def depth_of(signals: Signals) -> int:
-    """How many layers with weights the net has one after another."""
+    """Return the number of layers with weights on the net's longest path."""
     return max((signal.depth for signal in signals), default=0)
 
 
 def severity_of(patient: Patient, signals: Signals) -> Severity:
-    """Severe where the measured signals are lost."""
+    """Return severe if the measured signals are lost."""
     lost = [*forward(patient, signals), *backward(patient, signals)]
     return "severe" if any(finding.severity == "severe" for finding in lost) else "warning"
 
@@ -138,7 +138,7 @@ def _rectifies(each: Resolved) -> bool:
 
 
 def _true_n(node: Node, norm: int) -> float | None:
-    """What a filler should divide by at layers where Caffe's count is known to be another."""
+    """Return the n that a filler should divide by, for layers where Caffe's count differs."""
     layer, shape = node.layer, node.blobs[0].shape
     if isinstance(layer, InnerProduct):
         if not layer.p.transpose:

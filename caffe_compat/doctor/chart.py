@@ -1,4 +1,4 @@
-"""Curves over a net's depth on a logarithmic axis, as SVG that stands in a page without scripts."""
+"""Curves over a net's depth on a logarithmic axis, as SVG without scripts."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import NamedTuple
 WIDTH, HEIGHT = 480, 330
 _LEFT, _RIGHT, _TOP, _BOTTOM = 54, 12, 12, 40
 _TICKS = 8
-_FARTHEST = 16  # decades either way: what is farther is drawn at the edge
+_FARTHEST = 16  # decades either way; values beyond are drawn at the edge
 
 
 class Curve(NamedTuple):
-    """One line: a value for each depth, None where there is none; `style` is its CSS class."""
+    """One line: a value or None for each depth; `style` is its CSS class."""
 
     label: str
     values: Sequence[float | None]
@@ -22,21 +22,21 @@ class Curve(NamedTuple):
 
 
 class Decades(NamedTuple):
-    """The span of a logarithmic axis in powers of ten, and a tick each `step`."""
+    """The span of a logarithmic axis in powers of ten, with a tick each `step`."""
 
     low: int
     high: int
     step: int
 
     def place(self, value: float) -> float:
-        """Where on the axis a value is, 0 to 1; what is off it, at its end."""
+        """Return a value's position on the axis, 0 to 1; that of the end if it is beyond."""
         if not 0 < value < inf:
             return 0.0 if value <= 0 else 1.0
         return min(1.0, max(0.0, (log10(value) - self.low) / (self.high - self.low)))
 
 
 def decades(values: Sequence[float | None], ticks: int = _TICKS) -> Decades:
-    """An axis for these values that always shows 1e-4 to 1e4."""
+    """Return an axis for these values that always shows 1e-4 to 1e4."""
     powers = [log10(v) for v in values if v is not None and isfinite(v) and v > 0]
     low = max(-_FARTHEST, floor(min([-4.0, *powers])))
     high = min(_FARTHEST, ceil(max([4.0, *powers])))
@@ -45,12 +45,12 @@ def decades(values: Sequence[float | None], ticks: int = _TICKS) -> Decades:
 
 
 def draw(title: str, names: Sequence[str], curves: Sequence[Curve]) -> str:
-    """The curves as one SVG.
+    """Return the curves as one SVG.
 
     Args:
-        title: what a screen reader says it is.
-        names: of the layer at each depth, for the points' tooltips.
-        curves: the lines, the first below.
+        title: the label for screen readers.
+        names: the layer's name at each depth, for the points' tooltips.
+        curves: the lines, the first one lowest.
     """
     axis = decades([value for curve in curves for value in curve.values])
     lines = "".join(_line(curve, names, axis) for curve in curves)
@@ -61,7 +61,7 @@ def draw(title: str, names: Sequence[str], curves: Sequence[Curve]) -> str:
 
 
 def marker(kind: int, x: float, y: float, inner: str = "") -> str:
-    """The mark of the kind-th line at a place; the shapes tell the lines apart without colour."""
+    """Return the mark of line `kind` at a position; shapes tell lines apart without colour."""
     shape = kind % 5
     if shape == 0:
         return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.4">{inner}</circle>'

@@ -1,4 +1,4 @@
-"""All that is wrong with a net's initialisation, and the lines that put it right."""
+"""All findings about a net's initialisation, with their remedies."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ RULES: tuple[Rule, ...] = (
 
 
 def find(patient: Patient, signals: Signals) -> tuple[Finding, ...]:
-    """Everything that the rules find, the severe first; layers of one finding together."""
+    """Return the findings of all rules, the severe first; equal ones of several layers as one."""
     groups: dict[tuple[str, str, str], list[Finding]] = {}
     for rule in RULES:
         for finding in rule(patient, signals):

@@ -1,4 +1,4 @@
-"""The doctor's findings as one page of HTML: no script, no network, nothing beside it."""
+"""The doctor's findings as one page of HTML, without scripts, network or other files."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from html import escape
 from math import isfinite
 
 from .chart import Curve, draw, marker
-from .examination import Diagnosis
+from .diagnosis import Diagnosis
 from .patient import Finding
 from .signals import Signal
 
@@ -71,7 +71,7 @@ th[colspan] { text-align: center; } .text { text-align: left; }
 
 
 def render(diagnosis: Diagnosis) -> str:
-    """The page."""
+    """Return a diagnosis as a page of HTML."""
     name = escape(diagnosis.net or "unnamed net")
     return f"""<!DOCTYPE html>
 <html lang="en">
@@ -96,13 +96,13 @@ def render(diagnosis: Diagnosis) -> str:
 {_forward(diagnosis)}
 {_backward(diagnosis)}
 </div>
-<p class="soft">Shaded: within a thousand times of 1. Theory: the products of ½ (1 + a²) n E[w²]
-(He et al. 2015, equations 9 and 13), which know nothing of pooling. What leaves the axis is drawn
-at its edge.</p>
+<p class="soft">Shaded: within a factor of a thousand of 1. Theory: the products of
+½ (1 + a²) n E[w²] (He et al. 2015, equations 9 and 13), which ignore pooling. Values beyond the
+axis are drawn at its edge.</p>
 </section>
 <section>
 <h2>Findings</h2>
-{"".join(map(_finding, diagnosis.findings)) or "<p>Nothing to say against it.</p>"}
+{"".join(map(_finding, diagnosis.findings)) or "<p>No findings.</p>"}
 </section>
 {_comparison(diagnosis)}
 <section>
@@ -156,15 +156,15 @@ def _backward(diagnosis: Diagnosis) -> str:
         diagnosis,
         "Backward",
         "Sum of squares of the gradient at each layer’s input, over that at the net’s end",
-        [[s.kept for s in run.weighted] for run in diagnosis.runs],
-        [s.theory_kept for s in diagnosis.runs[0].weighted],
+        [[s.gradient for s in run.weighted] for run in diagnosis.runs],
+        [s.theory_gradient for s in diagnosis.runs[0].weighted],
     )
 
 
 def _figure(
     diagnosis: Diagnosis,
     title: str,
-    says: str,
+    caption: str,
     values: Sequence[Sequence[float | None]],
     theory: Sequence[float | None],
 ) -> str:
@@ -173,8 +173,8 @@ def _figure(
     curves.append(Curve("theory", theory, "theory"))
     names = [signal.layer for signal in runs[0].weighted]
     return (
-        f'<figure><figcaption>{title}</figcaption><p class="soft">{says}</p>'
-        f"{draw(f'{title}: {says}', names, curves)}</figure>"
+        f'<figure><figcaption>{title}</figcaption><p class="soft">{caption}</p>'
+        f"{draw(f'{title}: {caption}', names, curves)}</figure>"
     )
 
 
@@ -199,7 +199,8 @@ def _comparison(diagnosis: Diagnosis) -> str:
     rows = []
     for same in zip(*(run.weighted for run in runs), strict=True):
         cells = "".join(
-            _cell(signal.forward / diagnosis.moment, judged=True) + _cell(signal.kept, judged=True)
+            _cell(signal.forward / diagnosis.moment, judged=True)
+            + _cell(signal.gradient, judged=True)
             for signal in same
         )
         rows.append(f"<tr><td>{escape(same[0].layer)}</td><td>{same[0].depth}</td>{cells}</tr>")
@@ -221,7 +222,7 @@ _COLUMNS = (
     "E[x²]",
     "Var[dx]",
     "theory",
-    "kept of dx",
+    "sum dx²",
 )
 
 
@@ -244,7 +245,7 @@ def _row(signal: Signal, moment: float) -> str:
         _cell(signal.moment),
         _cell(signal.backward),
         _cell(signal.theory_backward),
-        _cell(signal.kept, judged=signal.weighted),
+        _cell(signal.gradient, judged=signal.weighted),
     )
     return f"<tr>{''.join(cells)}</tr>"
 
@@ -253,5 +254,5 @@ def _cell(value: float | None, *, judged: bool = False, unit: float = 1.0) -> st
     if value is None:
         return "<td>–</td>"
     off = judged and not 1e-3 <= value / unit <= 1e3
-    said = f"{value:.3g}" if isfinite(value) else "overflow"
-    return f'<td class="off">{said}</td>' if off else f"<td>{said}</td>"
+    text = f"{value:.3g}" if isfinite(value) else "overflow"
+    return f'<td class="off">{text}</td>' if off else f"<td>{text}</td>"

@@ -1,13 +1,13 @@
-"""How far signals carry in a net: their variance at each layer, forward and back.
+"""The variance of a net's signals at each layer, forward and backward.
 
 Forward, y is a layer's output over random input; backward, dx is the gradient at its input, from
-unit random gradients where the net ends, before any softmax or loss. For a linear map the mean
+unit random gradients at the net's end, before any softmax or loss. For a linear map the mean
 square of dx is the squared Frobenius norm of the Jacobian over the number of inputs.
 He et al. 2015 is "Delving Deep into Rectifiers".
 
-A stride, a pooling or a layer of few outputs spreads a gradient thin without losing any of it: so
-what is judged is its sum of squares, over that of the gradients at the end. Where forward E[y²]
-stays what it was, so does that.
+A stride, a pooling or a layer of few outputs spreads a gradient thin without losing any of it. So
+the rules judge its sum of squares, over that of the gradients at the end, which is constant where
+E[y²] is.
 """
 
 from __future__ import annotations
@@ -22,32 +22,32 @@ from ..errors import DeviceError, UnsupportedError
 from ..layers.layer import Layer
 from ..net.graph import Graph, Node, Value
 from ..net.net import Net
-from ..onnx.lowering import lower
-from ..onnx.passes import simplify
+from ..runtime.models import lower_values
 from ..runtime.session import Session
 from ..types import Array
 from .theory import is_weighted, predict_backward, predict_forward
 
 _ENOUGH = 64  # values of a channel, all on one side of 0, that make it dead
-_CONSTANTS = ("PriorBox",)  # what their values say about a bottom is only its size
+_CONSTANTS = ("PriorBox",)  # layers whose outputs depend on their bottoms' sizes alone
 
 
 @dataclass(frozen=True)
 class Signal:
-    """What was measured at one layer, averaged over the trials.
+    """The measurements at one layer, averaged over the trials.
 
     Attributes:
         layer: its name.
         type: its type.
-        depth: how many layers with weights are on the longest way to its output.
+        depth: the number of layers with weights on the longest path to its output.
         weighted: whether it has weights, so that He et al.'s products count it.
         forward: Var[y] of its first top.
-        moment: E[x²] of its first bottom; None where it has none.
-        backward: Var[dx] at its first bottom; None where no gradient comes.
-        spread: how many elements the bottom has for each at the net's end.
-        theory_forward: E[y²] by the product of ½ (1 + a²) n E[w²] up to here (eq. 9).
-        theory_backward: E[dx²] by the product from the net's end back to here (eq. 13).
-        dead: of a ReLU the share of channels that are 0 all over; None where too few values say.
+        moment: E[x²] of its first bottom; None if it has none.
+        backward: Var[dx] at its first bottom; None if no gradient reaches it.
+        spread: the elements of the bottom over those at the net's end.
+        theory_forward: E[y²] by the product of ½ (1 + a²) n E[w²] up to this layer (eq. 9).
+        theory_backward: E[dx²] by the product from the net's end back to this layer (eq. 13).
+        dead: of a ReLU the fraction of channels that are 0 everywhere; None if too few values
+            tell.
     """
 
     layer: str
@@ -63,23 +63,23 @@ class Signal:
     dead: float | None
 
     @property
-    def kept(self) -> float | None:
+    def gradient(self) -> float | None:
         """The gradient's sum of squares at the first bottom, over that at the net's end."""
         return None if self.backward is None else self.backward * self.spread
 
     @property
-    def theory_kept(self) -> float | None:
+    def theory_gradient(self) -> float | None:
         """The same by theory."""
         return None if self.theory_backward is None else self.theory_backward * self.spread
 
 
 def measure(net: Net, feeds: Mapping[str, Array], seed: int = 0) -> tuple[Signal, ...]:
-    """The signals of one net on one input.
+    """Return the signals of one net on one input.
 
     Args:
-        net: with its weights.
+        net: the net with its weights.
         feeds: an array for each input, by its Caffe name.
-        seed: of the gradients at the net's end, N(0, 1).
+        seed: the seed of the gradients at the net's end, N(0, 1).
     """
     values = run(net, feeds)
     ends = find_ends(net.graph)
@@ -113,7 +113,7 @@ def measure(net: Net, feeds: Mapping[str, Array], seed: int = 0) -> tuple[Signal
 
 
 def average(trials: Sequence[Sequence[Signal]]) -> tuple[Signal, ...]:
-    """The mean of each number over trials of one net."""
+    """Return the mean of each number over trials of one net."""
     fields = ("forward", "moment", "backward", "theory_forward", "theory_backward", "dead")
     return tuple(
         replace(same[0], **{name: _mean(getattr(s, name) for s in same) for name in fields})
@@ -127,12 +127,11 @@ def _mean(numbers: Iterable[float | None]) -> float | None:
 
 
 def run(net: Net, feeds: Mapping[str, Array]) -> dict[str, Array]:
-    """Every value of the net by `Value.name`: by onnxruntime or, where it cannot, by numpy."""
-    made = [top for node in net.graph.nodes for top in node.tops]
-    fed = {value.name for value in net.graph.inputs}
+    """Return every value of the net by `Value.name`, from onnxruntime or else from numpy."""
+    inputs = {value.name for value in net.graph.inputs}
+    tops = [top for node in net.graph.nodes for top in node.tops if top.name not in inputs]
     try:
-        extra = [v for v in made if v.name not in fed]
-        session = Session(simplify(lower(net, extra=extra)), "cpu")
+        session = Session(lower_values(net, tops), "cpu")
         outputs = session.run({name: feeds[name] for name in session.inputs})
     except (DeviceError, UnsupportedError):
         with np.errstate(all="ignore"):
@@ -140,13 +139,13 @@ def run(net: Net, feeds: Mapping[str, Array]) -> dict[str, Array]:
     return outputs | {value.name: feeds[value.blob] for value in net.graph.inputs}
 
 
-# ---- where a net ends, and how deep it is -------------------------------------------------------
+# ---- a net's ends and its depth -----------------------------------------------------------------
 
 
 def find_ends(graph: Graph) -> tuple[Value, ...]:
-    """The values that a net is for: its outputs, before Softmax, losses and what has no gradient.
+    """Return a net's outputs before Softmax, losses and layers without a gradient.
 
-    What does not depend on what the caller feeds, but for its size, is none of them.
+    Values that depend on the inputs' sizes alone do not count.
     """
     makers = {top.name: node for node in graph.nodes for top in node.tops}
     live = _live(graph)
@@ -165,7 +164,7 @@ def find_ends(graph: Graph) -> tuple[Value, ...]:
 
 
 def has_backward(layer: Layer) -> bool:
-    """Whether gradients pass a layer."""
+    """Return whether gradients pass a layer."""
     return type(layer).backward is not Layer.backward
 
 
@@ -178,7 +177,7 @@ def _live(graph: Graph) -> set[str]:
 
 
 def depths_of(graph: Graph) -> dict[str, int]:
-    """For each value the layers with weights on the longest way to it."""
+    """Return the number of layers with weights on the longest path to each value."""
     depths: dict[str, int] = {}
     for node in graph.nodes:
         before = max((depths[value.name] for value in node.bottoms), default=0)
@@ -189,7 +188,7 @@ def depths_of(graph: Graph) -> dict[str, int]:
 def _backward(
     net: Net, values: Mapping[str, Array], ends: Sequence[Value], seed: int
 ) -> dict[str, Array]:
-    """The gradient at every value that one reaches, by `Value.name`; none of a loss's own."""
+    """Return the gradient at every value that one reaches, by `Value.name`, without the losses'."""
     rng = np.random.default_rng(seed)
     diffs: dict[str, Array] = {
         top.blob: np.zeros(top.shape, np.float32)
@@ -198,7 +197,7 @@ def _backward(
         if weight
     }
     diffs |= {end.blob: rng.standard_normal(end.shape, np.float32) for end in ends}
-    with np.errstate(all="ignore"):  # what overflows is a finding
+    with np.errstate(all="ignore"):  # an overflow is a finding
         return net.backward(values, diffs)[0]
 
 
@@ -216,7 +215,7 @@ def _moment(x: Array) -> float:
 
 
 def _number(x: np.floating) -> float:
-    """What has overflowed, or come of what had, is infinite."""
+    """Return a number; infinity for NaN, which comes from an overflow."""
     return float(x) if isfinite(x) else inf
 
 

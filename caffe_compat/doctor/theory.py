@@ -1,9 +1,9 @@
-"""What He et al. 2015 predict of a net's signals: products of ½ (1 + a²) n E[w²], layer by layer.
+"""He et al. 2015's prediction of a net's signals: products of ½ (1 + a²) n E[w²] over its layers.
 
 Forward (eq. 9) n counts the inputs of an output and a is the slope of the rectifier that feeds the
 layer; backward (eq. 13) the outputs of an input, and the rectifier that it feeds. Activations other
-than rectifiers are taken at the variance predicted for their input. What normalises starts the
-product anew, Concat and Eltwise join several, and pooling is left out, as the paper leaves it out.
+than rectifiers are integrated at the variance predicted for their input. A normalisation restarts
+the product, Concat and Eltwise join several, and pooling is ignored, as in the paper.
 """
 
 from __future__ import annotations
@@ -58,32 +58,32 @@ _MOVING = {
     "Tile",
     "Transpose",
 }
-"""What hands values on much as they are."""
+"""Layers that pass values on about as they are."""
 _NORMAL = {"BatchNorm", "MVN"}
 _JOINING = {"Concat", "Eltwise"}
 
 
 def predict_forward(net: Net, moments: Mapping[str, float]) -> dict[str, float]:
-    """E[y²] of every value by `Value.name`, as far as theory says, from E[x²] of each input."""
+    """Return E[y²] of the values that theory covers, by `Value.name`, from E[x²] of each input."""
     known = dict(moments)
     with np.errstate(all="ignore"):
         for index, node in enumerate(net.graph.nodes):
             parts = [known.get(value.name) for value in node.bottoms]
             if parts and parts[0] is not None:
-                made = _ahead(node, net.blobs_of(index), parts[0], parts)
-                known |= {} if made is None else {top.name: made for top in node.tops}
+                y = _ahead(node, net.blobs_of(index), parts[0], parts)
+                known |= {} if y is None else {top.name: y for top in node.tops}
     return known
 
 
 def predict_backward(
     net: Net, ahead: Mapping[str, float], ends: Sequence[Value]
 ) -> dict[str, float]:
-    """E[dx²] of every value by `Value.name`, as far as theory says, from 1 at the net's ends.
+    """Return E[dx²] of the values that theory covers, by `Value.name`, from 1 at the net's ends.
 
     Args:
-        net: with its weights.
-        ahead: what `predict_forward` says.
-        ends: where gradients start.
+        net: the net with its weights.
+        ahead: the result of `predict_forward`.
+        ends: the values at which gradients start.
     """
     grads = dict.fromkeys((end.name for end in ends), 1.0)
     with np.errstate(all="ignore"):
@@ -102,7 +102,7 @@ def predict_backward(
 
 
 def connections(node: Node) -> tuple[float, float]:
-    """How many inputs an output has, and how many outputs an input has, on average over places.
+    """Return the inputs of an output and the outputs of an input, averaged over positions.
 
     Taps in the padding do not count. For layers with weights.
     """
@@ -126,12 +126,12 @@ def connections(node: Node) -> tuple[float, float]:
 
 
 def is_weighted(node: Node) -> bool:
-    """Whether a layer weighs its inputs and adds them up."""
+    """Return whether a layer is a weighted sum of its inputs."""
     return isinstance(node.layer, (Convolution, InnerProduct))
 
 
 def gain(layer: Layer, blobs: Mapping[str, Array]) -> float | None:
-    """½ (1 + a²) of a rectifier, the mean over its channels; None of any other layer."""
+    """Return ½ (1 + a²) of a rectifier, the mean over its channels; None of any other layer."""
     if isinstance(layer, PReLU):
         return (1 + _square(blobs["slope"])) / 2
     if layer.type in ("ReLU", "CReLU"):
@@ -142,34 +142,34 @@ def gain(layer: Layer, blobs: Mapping[str, Array]) -> float | None:
 def _ahead(
     node: Node, blobs: Mapping[str, Array], x: float, parts: Sequence[float | None]
 ) -> float | None:
-    layer, held = node.layer, list(blobs.values())
+    layer, arrays = node.layer, list(blobs.values())
     if is_weighted(node):
-        return connections(node)[0] * _square(held[0]) * x + sum(map(_square, held[1:]))
+        return connections(node)[0] * _square(arrays[0]) * x + sum(map(_square, arrays[1:]))
     rectified = gain(layer, blobs)
     if rectified is not None:
         return rectified * x
     if layer.type in _CURVED and isfinite(x):
         return of_activation(lambda z: layer.forward(_scaled(z, x)))
     if layer.type in _NORMAL:
-        return _normal(layer, held, x)
+        return _normal(layer, arrays, x)
     if layer.type in _JOINING and None not in parts:
         return _join(node, [part for part in parts if part is not None])
     if layer.type == "Scale" and len(node.bottoms) == 1:
-        return _square(held[0]) * x + sum(map(_square, held[1:]))
+        return _square(arrays[0]) * x + sum(map(_square, arrays[1:]))
     if layer.type == "Power" and layer.p.power == 1:
         return float(layer.p.scale) ** 2 * x + float(layer.p.shift) ** 2
     return x if layer.type in _MOVING else None
 
 
-def _normal(layer: Layer, held: Sequence[Array], x: float) -> float:
+def _normal(layer: Layer, arrays: Sequence[Array], x: float) -> float:
     if isinstance(layer, BatchNorm) and layer.stored:
-        return x * _rate(layer, held)
+        return x * _rate(layer, arrays)
     return x if layer.type == "MVN" and not layer.p.normalize_variance else 1.0
 
 
-def _rate(layer: BatchNorm, held: Sequence[Array]) -> float:
-    """The mean of 1 / (variance + eps) over the channels, as stored."""
-    _, variance, factor = held
+def _rate(layer: BatchNorm, arrays: Sequence[Array]) -> float:
+    """Return the mean of 1 / (variance + eps) over the channels, as stored."""
+    _, variance, factor = arrays
     rate = 1 / float(factor[0]) if factor[0] else 0.0
     return float(np.mean(1 / (variance.astype(np.float64) * rate + layer.p.eps)))
 
@@ -188,10 +188,10 @@ def _join(node: Node, parts: Sequence[float]) -> float:
 
 
 def _back(node: Node, blobs: Mapping[str, Array], x: float | None) -> Sequence[float]:
-    """What each bottom gets of the gradient's mean square; nothing where theory is silent."""
-    layer, held, count = node.layer, list(blobs.values()), len(node.bottoms)
+    """Return each bottom's factor of the gradient's mean square; none if theory has none."""
+    layer, arrays, count = node.layer, list(blobs.values()), len(node.bottoms)
     if is_weighted(node):
-        return [connections(node)[1] * _square(held[0])] * count
+        return [connections(node)[1] * _square(arrays[0])] * count
     rectified = gain(layer, blobs)
     if rectified is not None:
         return [rectified]
@@ -201,8 +201,8 @@ def _back(node: Node, blobs: Mapping[str, Array], x: float | None) -> Sequence[f
         ]
     if layer.type in _NORMAL:
         if isinstance(layer, BatchNorm) and layer.stored:
-            return [_rate(layer, held)]
-        return [_normal(layer, held, x) / x] if x else []
+            return [_rate(layer, arrays)]
+        return [_normal(layer, arrays, x) / x] if x else []
     if layer.type == "Concat":
         return [1.0] * count
     if layer.type == "Eltwise" and layer.p.operation == EltwiseParameter.SUM:
@@ -210,7 +210,7 @@ def _back(node: Node, blobs: Mapping[str, Array], x: float | None) -> Sequence[f
     if layer.type == "Eltwise" and layer.p.operation == EltwiseParameter.MAX:
         return [1 / count] * count
     if layer.type == "Scale" and count == 1:
-        return [_square(held[0])]
+        return [_square(arrays[0])]
     if layer.type == "Power" and layer.p.power == 1:
         return [float(layer.p.scale**2)]
     return [1.0] if layer.type in _MOVING else []

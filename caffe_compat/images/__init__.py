@@ -1,1 +1,1 @@
-"""Pictures in, answers out."""
+"""Images in, classes and detections out; on one machine, on Ray and for Triton."""

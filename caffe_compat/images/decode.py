@@ -1,4 +1,4 @@
-"""What a net's outputs say of a picture: classes with their labels, boxes, and NaNs."""
+"""From a net's outputs for an image to classes with labels, detections, and counts of NaN."""
 
 from __future__ import annotations
 
@@ -6,16 +6,15 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .. import files
 from ..errors import ParseError, ShapeError
+from ..types import AnyArray
 from .predictor import Result
 
-_MOST = 1 << 25  # bytes of a file of labels
+_MAX = 1 << 25  # bytes of a file of labels
 
 
 @dataclass(frozen=True)
@@ -29,13 +28,13 @@ class Class:
 
 @dataclass(frozen=True)
 class Detection:
-    """A box that a detector found.
+    """An object that a detector reports.
 
     Attributes:
         index: the class.
         label: its label, None without labels.
-        score: how sure the net is.
-        box: left, top, right, bottom, in pixels of the picture as it was read.
+        score: the net's confidence.
+        box: left, top, right, bottom, in pixels of the image as it was read.
     """
 
     index: int
@@ -45,13 +44,13 @@ class Detection:
 
 
 def read_labels(path: str | Path) -> list[str]:
-    """One label a line, as in synset_words.txt; blank lines at the end do not count.
+    """Read one label a line, as in synset_words.txt; blank lines at the end do not count.
 
     Raises:
         ParseError: the file is missing, empty, or not UTF-8 text.
     """
     try:
-        lines = files.read_bytes(path, _MOST).decode("utf-8").rstrip().splitlines()
+        lines = files.read_bytes(path, _MAX).decode("utf-8").rstrip().splitlines()
     except UnicodeDecodeError:
         raise ParseError(f"{path}: not a text file of labels") from None
     if not lines:
@@ -59,8 +58,13 @@ def read_labels(path: str | Path) -> list[str]:
     return [line.strip() for line in lines]
 
 
-def top(array: NDArray[Any], count: int, labels: Sequence[str] | None = None) -> list[Class]:
-    """The best classes, best first; equal scores by index; NaNs last.
+def top(array: AnyArray, count: int, labels: Sequence[str] | None = None) -> list[Class]:
+    """Return the best classes by falling score; equal scores by index; NaN last.
+
+    Args:
+        array: the scores, [C].
+        count: how many classes to return.
+        labels: the classes' labels.
 
     Raises:
         ShapeError: there are fewer labels than classes.
@@ -72,25 +76,25 @@ def top(array: NDArray[Any], count: int, labels: Sequence[str] | None = None) ->
 
 
 def detections(
-    result: Result, rows: NDArray[Any], least: float = 0, labels: Sequence[str] | None = None
+    result: Result, rows: AnyArray, threshold: float = 0, labels: Sequence[str] | None = None
 ) -> list[Detection]:
-    """The boxes of one picture in its own pixels, best first.
+    """Return an image's detections in its own pixels, by falling score.
 
     Args:
-        result: the picture.
-        rows: its rows of DetectionOutput: image, class, score, and left, top, right and bottom in
-            shares of what the net saw.
-        least: leaves out boxes of a lower score.
-        labels: the classes', the background's (usually 0) among them.
+        result: the image.
+        rows: its rows of DetectionOutput, [N, 7]: image, class, score, and left, top, right and
+            bottom relative to the part of the image that the net saw.
+        threshold: the min score.
+        labels: the classes' labels, the background's (usually 0) among them.
 
     Raises:
         ShapeError: there are fewer labels than classes.
     """
-    found = []
+    results = []
     down, right, tall, wide = result.window
     height, width = result.size
     for _, kind, score, *box in rows[np.argsort(-rows[:, 2], kind="stable")].tolist():
-        if not score >= least:
+        if not score >= threshold:
             continue
         index = int(kind)
         if labels is not None and index >= len(labels):
@@ -102,12 +106,12 @@ def detections(
             (right + end * wide) * width,
             (down + lower * tall) * height,
         )
-        found.append(Detection(index, labels[index] if labels else None, score, pixels))
-    return found
+        results.append(Detection(index, labels[index] if labels else None, score, pixels))
+    return results
 
 
-def unusual(outputs: Mapping[str, NDArray[Any]]) -> dict[str, int]:
-    """How many NaNs each output holds, for those that hold any."""
+def count_nan(outputs: Mapping[str, AnyArray]) -> dict[str, int]:
+    """Return the number of NaN in each output that has any."""
     counts = {
         name: int(np.isnan(array).sum())
         for name, array in outputs.items()
@@ -116,6 +120,6 @@ def unusual(outputs: Mapping[str, NDArray[Any]]) -> dict[str, int]:
     return {name: count for name, count in counts.items() if count}
 
 
-def plain(value: float) -> float | None:
-    """A number as JSON can say it: None for NaN and the infinities."""
+def finite(value: float) -> float | None:
+    """Return a number as JSON has it: None for NaN and the infinities."""
     return value if math.isfinite(value) else None

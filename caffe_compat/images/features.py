@@ -1,4 +1,4 @@
-"""Blobs of many pictures to files, as Caffe's extract_features: npy, npz or HDF5."""
+"""Writes blobs of many images to files, as Caffe's extract_features: npy, npz or HDF5."""
 
 from __future__ import annotations
 
@@ -12,37 +12,37 @@ from types import TracebackType
 from typing import IO, Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..errors import CaffeCompatError, ShapeError
 from ..files import atomic
+from ..types import AnyArray, Shape
 
 Format = Literal["npy", "npz", "h5"]
-_RESERVED = '/\\:*?"<>|'  # by one system or another
-_SMALL = 1 << 24  # below this a file is read, not mapped: numpy maps nothing of no size
+_RESERVED = '/\\:*?"<>|'  # in file names, by one system or another
+_SMALL = 1 << 24  # bytes up to which a file is read, not mapped: numpy cannot map an empty array
 
 
 class Features:
-    """Writes a row for each picture and blob; the files appear when it closes without an error.
+    """A writer of one row for each image and blob; its files appear when it closes unharmed.
 
-    `npy`: DIR/BLOB.npy each (a / in the name, and what else a file's cannot have, becomes _);
-    `npz` and `h5`: DIR/features.npz or .h5 with one array for each blob. DIR/pictures.txt names
-    the pictures, a line for each row.
+    `npy`: DIR/BLOB.npy each (a / and other characters that a file's name cannot have become _);
+    `npz` and `h5`: DIR/features.npz or .h5 with one array for each blob. DIR/images.txt names
+    the images, one a row.
 
     Args:
-        folder: where the files go; made if it is not there.
+        folder: created if it does not exist.
         form: the format.
-        blobs: the blobs to write; none: all that the first picture has.
+        blobs: the blobs to write; none: all outputs of the first image.
 
     Attributes:
-        files: what was written.
+        files: the files written.
     """
 
     def __init__(self, folder: str | Path, form: Format, blobs: Sequence[str]) -> None:
         self._folder, self._form, self._blobs = Path(folder), form, tuple(blobs)
         self._rows: list[str] = []
         self._open: dict[str, IO[bytes]] = {}
-        self._like: dict[str, tuple[tuple[int, ...], np.dtype[Any]]] = {}
+        self._like: dict[str, tuple[Shape, np.dtype[Any]]] = {}
         self.files: list[Path] = []
 
     def __enter__(self) -> Features:
@@ -64,11 +64,11 @@ class Features:
             if kind is None and self._rows:
                 self._finish()
 
-    def add(self, picture: str, blobs: Mapping[str, NDArray[Any]]) -> None:
-        """Write one picture's row.
+    def add(self, image: str, blobs: Mapping[str, AnyArray]) -> None:
+        """Write one image's row.
 
         Raises:
-            ShapeError: a blob is of another size than at the pictures before.
+            ShapeError: a blob is of another size than for the images before.
         """
         self._blobs = self._blobs or tuple(blobs)
         for name in self._blobs:
@@ -76,18 +76,19 @@ class Features:
             shape, dtype = self._like.setdefault(name, (array.shape, array.dtype))
             if array.shape != shape:
                 raise ShapeError(
-                    f"blob '{name}' of {picture} is {array.shape}, and was {shape} of "
-                    "those before it; --resize makes all pictures one size"
+                    f"blob '{name}' of {image} is {array.shape}, and was {shape} for the images "
+                    "before it; resize makes all images one size",
+                    remedies=("resize",),
                 )
             if name not in self._open:
                 path = self._parts / f"{len(self._open)}.npy"
                 self._open[name] = path.open("wb+")
                 self._head(self._open[name], len(self._open) - 1, 0, name)
             self._open[name].write(array.astype(dtype, copy=False).tobytes())
-        self._rows.append(picture)
+        self._rows.append(image)
 
     def _head(self, file: IO[bytes], at: int, rows: int, name: str) -> None:
-        """The npy header; numpy leaves room in it for the first axis to grow."""
+        """Write the npy header; numpy leaves room in it for the first axis to grow."""
         shape, dtype = self._like[name]
         descr = np.lib.format.dtype_to_descr(dtype)
         file.seek(0)
@@ -99,16 +100,18 @@ class Features:
     def _finish(self) -> None:
         parts = {name: self._parts / f"{at}.npy" for at, name in enumerate(self._open)}
         self.files += _write(self._folder, self._form, parts, "features")
-        names = self._folder / "pictures.txt"
+        names = self._folder / "images.txt"
         with atomic(names) as place:
             place.write_text("".join(f"{row}\n" for row in self._rows), encoding="utf-8")
         self.files.append(names)
 
 
-def write_arrays(
-    folder: str | Path, form: Format, arrays: Mapping[str, NDArray[Any]]
-) -> list[Path]:
-    """Write arrays to FOLDER/NAME.npy each, or all to FOLDER/outputs.npz or .h5."""
+def write_arrays(folder: str | Path, form: Format, arrays: Mapping[str, AnyArray]) -> list[Path]:
+    """Write arrays to FOLDER/NAME.npy each, or all to FOLDER/outputs.npz or .h5.
+
+    Returns:
+        The files written.
+    """
     Path(folder).mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=folder) as parts:
         paths = {name: Path(parts) / f"{at}.npy" for at, name in enumerate(arrays)}
@@ -118,7 +121,7 @@ def write_arrays(
 
 
 def _write(folder: Path, form: Format, parts: Mapping[str, Path], stem: str) -> list[Path]:
-    """Bring .npy files, by the names of what they hold, into the format's form."""
+    """Bring .npy files, by their arrays' names, into the format's form."""
     if form == "npy":
         targets = [folder / f"{_file_name(name)}.npy" for name in parts]
         if len(set(targets)) < len(targets):
@@ -148,5 +151,5 @@ def _write(folder: Path, form: Format, parts: Mapping[str, Path], stem: str) -> 
 
 
 def _file_name(blob: str) -> str:
-    """A blob's name as a file's on every system, in the folder that it is meant for."""
+    """Return a blob's name as a file's on every system, without a way out of its folder."""
     return "".join("_" if c in _RESERVED or not c.isprintable() else c for c in blob)

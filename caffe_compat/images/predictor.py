@@ -1,88 +1,87 @@
-"""Pictures in, a net's outputs for each of them out: batches, padding, what cannot be read."""
+"""Runs a session on images: batches, padding, and files that cannot be read."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
-from .. import types
 from ..errors import CaffeCompatError, ParseError, ShapeError
 from ..net.preprocess import Preprocess
 from ..runtime.outputs import is_detection
 from ..runtime.session import Session
-from ..types import Size
-from . import pictures
+from ..types import AnyArray, Picture, Shape, Size
+from . import reader
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Result:
-    """What the net says of one picture.
+    """The net's outputs for one image.
 
     Attributes:
-        name: the picture's, as it was given.
+        name: the image's name, as the caller has it.
         error: why it could not be read; the rest is then empty.
         size: its height and width.
-        window: the part of it that the net saw, as (top, left, height, width) in shares of it.
+        window: the part of it that the net saw: top, left, height and width, relative to it.
         outputs: the net's outputs by name, without the batch axis; detections, [1, 1, N, 7] in
-            Caffe, are the picture's own rows of them, [N, 7].
-        detections: which of the outputs are detections.
+            Caffe, are the image's own rows of them, [N, 7].
+        detections: the names of the outputs that are detections.
     """
 
     name: str
     error: str | None = None
     size: Size = (0, 0)
     window: tuple[float, float, float, float] = (0, 0, 1, 1)
-    outputs: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    outputs: Mapping[str, AnyArray] = field(default_factory=dict)
     detections: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
 class _Ready:
-    """A picture made ready: what the net is fed, and what of the picture it is."""
+    """A preprocessed image, and the part of the image that it is."""
 
-    at: int
+    index: int
     size: Size
     window: tuple[float, float, float, float]
-    fed: NDArray[Any]
+    array: AnyArray
 
 
 class Predictor:
-    """Runs a session on pictures.
+    """A session that takes images.
 
     Args:
         session: the net; one whose input is uint8 does its own preprocessing.
-        preprocess: how a picture becomes the net's input.
-        feeds: arrays for inputs other than the picture's.
+        preprocess: from an image to the net's input.
+        feeds: arrays for the net's other inputs.
 
     Attributes:
-        input: the name of the input that takes the pictures.
-        batch: how many it takes at a time; None for any number.
+        input: the name of the input that takes the images.
+        batch: the number of images at a time; None for any number.
+        baked: whether the net does its own preprocessing.
 
     Raises:
-        ShapeError: the net has no input for a picture.
+        ShapeError: the net has no input for an image, or both it and `preprocess` preprocess.
     """
 
     def __init__(
         self,
         session: Session,
         preprocess: Preprocess | None = None,
-        feeds: Mapping[str, NDArray[Any]] | None = None,
+        feeds: Mapping[str, AnyArray] | None = None,
     ) -> None:
         self._session, self._feeds = session, dict(feeds or {})
-        self.input = _picture_input(session, self._feeds)
+        self.input = _image_input(session, self._feeds)
         self._dims = session.inputs[self.input]
         self.baked = session.dtypes[self.input] == np.uint8
         if self.baked and preprocess is not None:
             raise ShapeError(
-                f"the net takes uint8 pictures ('{self.input}') and does its own "
-                "preprocessing; leave the preprocessing options out"
+                f"the net takes uint8 images ('{self.input}') and does its own "
+                "preprocessing; leave preprocess out"
             )
         self._preprocess = _baked_sizes(session) if self.baked else preprocess or Preprocess()
         if not self.baked:
@@ -94,30 +93,30 @@ class Predictor:
         """Run one batch.
 
         Args:
-            batch: for each picture its name and the bytes of its file; None: to be read from
-                the file of that name.
+            batch: for each image its name and the bytes of its file; None: the file of that name
+                is read.
 
         Returns:
-            A result for each picture, in order; one that cannot be read has its `error`.
+            A result for each image, in order; an image that cannot be read has an `error`.
 
         Raises:
-            CaffeCompatError: the net cannot take what the preprocessing makes.
+            CaffeCompatError: the net cannot take the preprocessed images.
         """
         results: list[Result] = [Result(name) for name, _ in batch]
-        groups: dict[tuple[int, ...], list[_Ready]] = {}
-        for at, (name, data) in enumerate(batch):
+        groups: dict[Shape, list[_Ready]] = {}
+        for index, (name, data) in enumerate(batch):
             try:
-                picture = pictures.read(name if data is None else data, name)
+                image = reader.read(name if data is None else data, name)
             except ParseError as error:
-                results[at] = Result(name, error=str(error))
+                results[index] = Result(name, error=str(error))
                 continue
-            ready = self._ready(at, picture)
-            groups.setdefault(ready.fed.shape, []).append(ready)  # one size runs at a time
+            ready = self._prepare(index, image)
+            groups.setdefault(ready.array.shape, []).append(ready)  # one size runs at a time
         for group in groups.values():
             for part in chunks(group, self.batch or len(group)):
                 for ready, outputs in zip(part, self._run(part), strict=True):
-                    results[ready.at] = Result(
-                        batch[ready.at][0],
+                    results[ready.index] = Result(
+                        batch[ready.index][0],
                         None,
                         ready.size,
                         ready.window,
@@ -126,17 +125,17 @@ class Predictor:
                     )
         return results
 
-    def feeds(self, names: Sequence[str]) -> Iterator[dict[str, NDArray[Any]]]:
-        """What the session is fed for these picture files, batch by batch.
+    def feeds(self, names: Sequence[str]) -> Iterator[dict[str, AnyArray]]:
+        """Yield the session's feeds for these image files, batch by batch.
 
         Raises:
-            ParseError: a picture cannot be read.
+            ParseError: an image cannot be read.
         """
         for part in chunks(names, self.batch or 1):
-            yield self._fed([self._ready(0, pictures.read(name)) for name in part])
+            yield self._stack([self._prepare(0, reader.read(name)) for name in part])
 
-    def _ready(self, at: int, picture: types.Picture) -> _Ready:
-        size: Size = (picture.shape[0], picture.shape[1])
+    def _prepare(self, index: int, image: Picture) -> _Ready:
+        size: Size = (image.shape[0], image.shape[1])
         if self.baked:
             net: tuple[int | None, int | None] = (None, None)
         else:
@@ -148,66 +147,67 @@ class Predictor:
             after[0] / before[0],
             after[1] / before[1],
         )
-        fed = picture if self.baked else self._preprocess(picture, self._dims)
-        return _Ready(at, size, window, fed)
+        array = image if self.baked else self._preprocess(image, self._dims)
+        return _Ready(index, size, window, array)
 
-    def _fed(self, part: Sequence[_Ready]) -> dict[str, NDArray[Any]]:
-        """The session's inputs; a batch that is not full ends in copies of its last picture."""
-        fed = [ready.fed for ready in part]
-        fed += fed[-1:] * ((self.batch or len(fed)) - len(fed))
-        return {**self._feeds, self.input: np.stack(fed)}
+    def _stack(self, part: Sequence[_Ready]) -> dict[str, AnyArray]:
+        """Return the session's feeds; a batch that is not full ends in copies of its last image."""
+        arrays = [ready.array for ready in part]
+        arrays += arrays[-1:] * ((self.batch or len(arrays)) - len(arrays))
+        return {**self._feeds, self.input: np.stack(arrays)}
 
-    def _run(self, part: Sequence[_Ready]) -> Iterator[dict[str, NDArray[Any]]]:
-        feeds = self._fed(part)
-        made = self._session.run(feeds)
+    def _run(self, part: Sequence[_Ready]) -> Iterator[dict[str, AnyArray]]:
+        feeds = self._stack(part)
+        outputs = self._session.run(feeds)
         for i in range(len(part)):
             yield {
-                name: _detected(array, i)
+                name: _own_rows(array, i)
                 if name in self._detections
                 else _row(name, array, i, len(feeds[self.input]))
-                for name, array in made.items()
+                for name, array in outputs.items()
             }
 
 
 def chunks(items: Sequence[T], size: int) -> list[Sequence[T]]:
-    """The items in runs of `size`, the last one perhaps shorter."""
+    """Return the items in runs of `size`, the last one perhaps shorter."""
     return [items[i : i + size] for i in range(0, len(items), size)]
 
 
-def _detected(array: NDArray[Any], i: int) -> NDArray[Any]:
-    """A picture's rows; where nothing is found in any, Caffe says so by a row of class -1."""
+def _own_rows(array: AnyArray, i: int) -> AnyArray:
+    """Return an image's detections; Caffe reports none at all by a row of class -1."""
     rows = array[0, 0]
     return np.asarray(rows[(rows[:, 0] == i) & (rows[:, 1] >= 0)])
 
 
-def _row(name: str, array: NDArray[Any], i: int, batch: int) -> NDArray[Any]:
+def _row(name: str, array: AnyArray, i: int, batch: int) -> AnyArray:
     if array.ndim and array.shape[0] == batch:
         return np.asarray(array[i])
     if batch == 1:
         return array
     raise ShapeError(
-        f"'{name}' {array.shape} has no row for each of {batch} pictures; run with --batch 1"
+        f"'{name}' {array.shape} has no row for each of {batch} images; load with batch=1",
+        remedies=("batch",),
     )
 
 
-def _picture_input(session: Session, fed: Collection[str]) -> str:
+def _image_input(session: Session, fed: Collection[str]) -> str:
     for name, dims in session.inputs.items():
         if name in fed:
             continue
         axis = 3 if session.dtypes[name] == np.uint8 else 1
         if len(dims) == 4 and dims[axis] in (1, 3):
             return name
-    have = ", ".join(f"{name} {dims}" for name, dims in session.inputs.items())
-    raise ShapeError(f"the net has no input for a picture of 1 or 3 channels; its inputs: {have}")
+    inputs = ", ".join(f"{name} {dims}" for name, dims in session.inputs.items())
+    raise ShapeError(f"the net has no input for an image of 1 or 3 channels; its inputs: {inputs}")
 
 
 def _baked_sizes(session: Session) -> Preprocess:
-    """The sizes of the preprocessing that the model itself does."""
+    """Return the sizes of the preprocessing inside the model."""
     try:
-        held = json.loads(session.properties.get("caffe_compat.preprocess", "{}"))
-        sizes = {key: tuple(map(int, held[key])) for key in ("resize", "crop") if held.get(key)}
+        stored = json.loads(session.properties.get("caffe_compat.preprocess", "{}"))
+        sizes = {key: tuple(map(int, stored[key])) for key in ("resize", "crop") if stored.get(key)}
         if any(len(size) != 2 for size in sizes.values()):
-            raise ValueError(held)  # noqa: TRY301  one error for whatever is wrong with it
+            raise ValueError(stored)  # noqa: TRY301  one error for any damage
     except (ValueError, TypeError, AttributeError) as error:
         raise CaffeCompatError(f"the model's caffe_compat.preprocess is damaged: {error}") from None
     return Preprocess(**sizes)  # type: ignore[arg-type]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,11 @@ import numpy as np
 
 from ..errors import CaffeCompatError, ShapeError
 from ..files import atomic
+from ..net.net import Net
+from ..onnx import writer
+from ..options import Onnx
+from ..pipeline import lower_net
+from ..runtime.models import to_bytes
 from ..runtime.session import Session
 from ..types import Dims
 
@@ -27,39 +32,44 @@ _TYPES: dict[Any, str] = {
     np.bool_: "TYPE_BOOL",
 }
 LABELS = "labels.txt"
+_ONNX = Onnx()
 
 
 @dataclass(frozen=True)
 class Repository:
-    """What was written.
+    """The files of a model in a repository.
 
     Attributes:
         files: config.pbtxt, the model, and the labels if there are any.
-        batching: why Triton cannot join requests into batches; None if it can.
+        unbatchable: why Triton cannot join requests into batches; None if it can.
+        remedies: the arguments that this proposes, as of an error.
     """
 
     files: tuple[Path, ...]
-    batching: str | None
+    unbatchable: str | None
+    remedies: tuple[str, ...] = ()
 
 
 def export(
-    write_model: Callable[[Path], Sequence[Path]],
+    model: Net | str | Path,
     folder: str | Path,
     name: str,
     *,
     labels: Sequence[str] | None = None,
     max_batch: int = 16,
     delay: int = 1000,
+    onnx: Onnx = _ONNX,
 ) -> Repository:
     """Write FOLDER/NAME/config.pbtxt and FOLDER/NAME/1/model.onnx, for Triton's onnxruntime.
 
     Args:
-        write_model: writes the ONNX file at the path that it is given, and returns its files.
+        model: a net, or an ONNX file, which is copied with its weights inside.
         folder: the model repository; other models in it stay.
-        name: the model's.
-        labels: for the outputs that are classifications.
-        max_batch: how many requests' pictures Triton may join, where the batch axis is open.
+        name: the model's name.
+        labels: the classes' labels, for the outputs that are classifications.
+        max_batch: how many requests Triton may join to a batch, if the batch axis is open.
         delay: how long it may wait for more of them, in microseconds.
+        onnx: how a net becomes an ONNX file.
 
     Raises:
         CaffeCompatError: the name is no folder's name.
@@ -68,28 +78,38 @@ def export(
     if not name or name.startswith(".") or any(sign in name for sign in "/\\\0"):
         raise CaffeCompatError(f"{name!r} is no name for a model of a Triton repository")
     home = Path(folder) / name
-    model = home / "1" / "model.onnx"
-    model.parent.mkdir(parents=True, exist_ok=True)
-    files = list(write_model(model))
-    session = Session(model, "cpu")
-    reason = _unbatchable(session)
+    target = home / "1" / "model.onnx"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    files = list(_write(model, target, onnx))
+    session = Session(target, "cpu")
+    closed, reason = _unbatchable(session)
     text = _config(session, name, labels, 0 if reason else max_batch, delay)
     if labels is not None:
         with atomic(home / LABELS) as place:
             place.write_text("".join(f"{label}\n" for label in labels), encoding="utf-8")
         files.append(home / LABELS)
-    with atomic(home / "config.pbtxt") as place:  # last: a server that looks on sees a whole model
+    with atomic(home / "config.pbtxt") as place:  # last: a running server sees a whole model
         place.write_text(text, encoding="utf-8")
-    return Repository((home / "config.pbtxt", *files), reason)
+    remedies = ("batch",) if closed in session.inputs else ()
+    return Repository((home / "config.pbtxt", *files), reason, remedies)
 
 
-def _unbatchable(session: Session) -> str | None:
+def _write(model: Net | str | Path, path: Path, onnx: Onnx) -> Sequence[Path]:
+    if isinstance(model, Net):
+        return writer.save(lower_net(model, onnx), path, onnx.weights_as).files
+    with atomic(path) as place:
+        place.write_bytes(to_bytes(model))
+    return (path,)
+
+
+def _unbatchable(session: Session) -> tuple[str | None, str | None]:
+    """Return the first input or output whose first axis is not open, and a sentence about it."""
     for name, dims in {**session.inputs, **session.outputs}.items():
         if not dims or dims[0] is not None:
-            say = "x".join("?" if n is None else str(n) for n in dims) or "a scalar"
-            cure = " (--batch dynamic opens it)" if name in session.inputs else ""
-            return f"'{name}' is {say}, its first axis not open{cure}"
-    return None
+            shape = "x".join("?" if n is None else str(n) for n in dims) or "a scalar"
+            remedy = "; batch='dynamic' opens it" if name in session.inputs else ""
+            return name, f"'{name}' is {shape}, its first axis not open{remedy}"
+    return None, None
 
 
 def _config(
@@ -119,7 +139,7 @@ def _tensor(
     own = dims[1:] if batched else dims
     sizes = ", ".join("-1" if n is None else str(n) for n in own)
     lines = [f"{kind} {{", f"  name: {json.dumps(name)}", f"  data_type: {_TYPES[dtype]}"]
-    # Triton wants a dimension of every tensor; one value is one, reshaped to none for the model.
+    # Triton wants an axis in every tensor: a scalar has one, which the model does not see.
     lines += [f"  dims: [ {sizes} ]"] if own else ["  dims: [ 1 ]", "  reshape { shape: [ ] }"]
     if labels is not None:
         lines.append(f"  label_filename: {json.dumps(LABELS)}")
@@ -127,6 +147,6 @@ def _tensor(
 
 
 def _classes(dims: Dims) -> int:
-    """How many classes an output [N, C] or [N, C, 1, 1] tells apart; 0 if it is none."""
+    """Return the number of classes of an output [N, C] or [N, C, 1, 1]; 0 of any other."""
     rest = [n or 0 for n in dims[1:]]
     return rest[0] if rest and rest[0] > 1 and math.prod(rest) == rest[0] else 0

@@ -17,9 +17,8 @@ from ..net.graph import Graph, Value
 from ..net.net import Net
 from ..net.sharing import Place
 from ..types import AnyArray, Dims
+from .opsets import OPSET, OPSETS
 
-OPSET = 18
-OPSETS = range(18, 24)
 ALIASES = "caffe_compat.aliases"
 """The metadata with the tensors, as JSON, of blobs that have none of their own."""
 _IR_VERSIONS = {18: 8, 19: 9, 20: 9, 21: 10, 22: 10, 23: 11}

@@ -1,4 +1,4 @@
-"""The ranges of a model's tensors, measured by running it: what int8 needs to know."""
+"""The ranges of a model's tensors, measured by running it, for int8."""
 
 from __future__ import annotations
 

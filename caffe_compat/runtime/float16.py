@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ..onnx.lowering import Lowered
 from .models import join, split
 from .tools import quiet
@@ -18,4 +20,4 @@ def to_float16(lowered: Lowered) -> Lowered:
         from onnxruntime.transformers.float16 import convert_float_to_float16
 
         half = convert_float_to_float16(join(lowered), keep_io_types=True)
-    return split(half, lowered.params)
+    return replace(split(half), changed=tuple(lowered.params), dims=lowered.dims)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -57,7 +58,8 @@ def to_int8(lowered: Lowered, ranges: Ranges, float_layers: Collection[str] = ()
         )
         quantizer.quantize_model()
         quantizer.model.topological_sort()
-    return split(quantizer.model.model, lowered.params)
+    quantized = split(quantizer.model.model)
+    return replace(quantized, changed=tuple(lowered.params), dims=lowered.dims)
 
 
 def coordinate_layers(graph: Graph) -> set[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -12,11 +12,14 @@ import onnx
 from google.protobuf.message import DecodeError
 
 from ..errors import CaffeCompatError, ShapeError
+from ..net.graph import Value
 from ..net.net import Net
-from ..onnx.lowering import Lowered, lower
+from ..onnx.lowering import ALIASES, Lowered, lower
+from ..onnx.opsets import OPSET
 from ..onnx.passes import simplify
 from ..onnx.passes.cpu import is_slow
 from ..onnx.reader import OutsideError, check_inside, outline
+from ..weights import mapped
 
 _LARGE = 16_000_000  # bytes of an ONNX file from which onnxruntime's own parsing costs more
 
@@ -41,7 +44,7 @@ def resolve(
     if isinstance(model, str | Path) and not Path(model).is_file():
         raise CaffeCompatError(f"{model}: no such file")
     if isinstance(model, Net):
-        model = simplify(lower(model, extra=[model.graph.blob(name) for name in blobs]))
+        model = lower_values(model, [model.graph.blob(name) for name in blobs])
     elif isinstance(model, str | Path) and not blobs:
         model = _outline(Path(model), on_cpu=on_cpu)
     elif blobs and not isinstance(model, Lowered):
@@ -52,7 +55,12 @@ def resolve(
 
 
 def join(lowered: Lowered) -> onnx.ModelProto:
-    """Return a copy of the model with its weights inside."""
+    """Return a copy of the model with its weights inside.
+
+    Raises:
+        WeightsError: the file that they lie in was changed.
+    """
+    mapped.check(lowered.arrays.values())
     model = onnx.ModelProto()
     model.CopyFrom(lowered.model)
     model.graph.initializer.extend(
@@ -61,17 +69,35 @@ def join(lowered: Lowered) -> onnx.ModelProto:
     return model
 
 
-def split(model: onnx.ModelProto, changed: Iterable[str] = ()) -> Lowered:
+def split(model: onnx.ModelProto) -> Lowered:
     """Move a model's weights out of it.
 
     Args:
         model: changed in place: its initializers go.
-        changed: the names of the parameters that it does not have in Caffe's own form.
     """
     initializers = model.graph.initializer
     arrays = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in initializers}
     del initializers[:]
-    return Lowered(model, arrays, tuple(changed))
+    return Lowered(model, arrays)
+
+
+def to_bytes(model: Lowered | str | Path) -> bytes:
+    """Return a model as the bytes of one ONNX file, its weights inside.
+
+    Raises:
+        CaffeCompatError: the file is no ONNX model, or it is over 2 GiB with its weights.
+    """
+    name = "the model" if isinstance(model, Lowered) else str(model)
+    lowered = model if isinstance(model, Lowered) else _parse(model)
+    try:
+        return bytes(join(lowered).SerializeToString())
+    except Exception as error:  # protobuf's own error types depend on its implementation
+        raise CaffeCompatError(f"{name}: does not fit into one ONNX file: {error}") from error
+
+
+def lower_values(net: Net, extra: Sequence[Value] = (), opset: int = OPSET) -> Lowered:
+    """Return a net's ONNX model with further values, also intermediate ones, as outputs."""
+    return simplify(lower(net, opset, extra))
 
 
 def _outline(path: Path, *, on_cpu: bool) -> Lowered | Path:
@@ -84,7 +110,7 @@ def _outline(path: Path, *, on_cpu: bool) -> Lowered | Path:
         _check_inside(path)
         return path
     gains = path.stat().st_size >= _LARGE or (on_cpu and is_slow(model))
-    return Lowered(model, arrays, ()) if gains else path
+    return Lowered(model, arrays) if gains else path
 
 
 def _check_inside(path: Path) -> None:
@@ -96,7 +122,7 @@ def _parse(model: str | Path | bytes) -> Lowered:
     """Return an ONNX file or its bytes with the weights apart."""
     try:
         if not isinstance(model, bytes):
-            return Lowered(*outline(Path(model)), ())
+            return Lowered(*outline(Path(model)))
         message = onnx.load_from_string(model)
         check_inside(message, None)
         return split(message)
@@ -113,7 +139,7 @@ def _with_outputs(model: onnx.ModelProto, blobs: Collection[str]) -> onnx.ModelP
     tensors = {name for node in model.graph.node for name in node.output if name}
     tensors |= {value.name for value in model.graph.input}
     props = {prop.key: prop.value for prop in model.metadata_props}
-    aliases: dict[str, str] = json.loads(props.get("caffe_compat.aliases", "{}"))
+    aliases: dict[str, str] = json.loads(props.get(ALIASES, "{}"))
     wider = onnx.ModelProto()
     wider.CopyFrom(model)
     for blob in dict.fromkeys(blobs):

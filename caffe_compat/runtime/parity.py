@@ -43,7 +43,7 @@ class Parity:
         return line
 
 
-def compare(reference: Session, session: Session, feeds: Sequence[Feeds]) -> Parity:
+def measure_parity(reference: Session, session: Session, feeds: Sequence[Feeds]) -> Parity:
     """Run two models on the same feeds and return the second's distance from the first."""
     errors: dict[str, float] = {}
     largest: dict[str, float] = {}

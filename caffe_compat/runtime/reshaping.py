@@ -12,9 +12,8 @@ from ..errors import ShapeError, UnsupportedError
 from ..net.build import build
 from ..net.graph import Value
 from ..net.net import Net
-from ..onnx.lowering import lower
-from ..onnx.passes import simplify
 from ..types import Array
+from .models import lower_values
 from .session import Session
 
 _SESSIONS = 8  # open at once, each for other outputs
@@ -93,11 +92,11 @@ class Reshaping:
         node = self.net.graph.nodes[index]
         with node.layer.named():
             if len(arrays) > len(node.blobs):
-                raise ShapeError(f"has {len(node.blobs)} blobs, and was given {len(arrays)}")
+                raise ShapeError(f"has {len(node.blobs)} blobs, and got {len(arrays)}")
             blobs = [np.zeros(blob.shape, np.float32) for blob in node.blobs]
             for i, (blob, array) in enumerate(zip(node.blobs, arrays, strict=False)):
                 if array.size != blobs[i].size:
-                    raise ShapeError(f"{blob.name} is {blob.shape}, and was given {array.shape}")
+                    raise ShapeError(f"{blob.name} is {blob.shape}, and got {array.shape}")
                 blobs[i] = array.reshape(blob.shape)
         params = list(self.net.arrays)
         params[index] = tuple(blobs)
@@ -122,7 +121,7 @@ class Reshaping:
         if names not in self._sessions:
             values = {value.name: value for value in self.net.graph.values}
             part = replace(self.net.graph, outputs=tuple(values[name] for name in names))
-            session = Session(simplify(lower(replace(self.net, graph=part))), self._device)
+            session = Session(lower_values(replace(self.net, graph=part)), self._device)
             while len(self._sessions) >= _SESSIONS:
                 del self._sessions[next(iter(self._sessions))]
             self._sessions[names] = session

@@ -202,7 +202,8 @@ def _check_fixed(shapes: Mapping[str, Dims]) -> None:
         if None in dims:
             raise ShapeError(
                 f"a CUDA graph needs fixed shapes, and '{name}' is {_say(dims)}; "
-                "convert with inputs={...} or batch=N"
+                "convert with inputs={...} or batch=N",
+                remedies=("inputs", "batch"),
             )
 
 

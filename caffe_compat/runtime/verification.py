@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..net.net import Net
-from ..onnx.lowering import OPSET, lower
-from ..onnx.passes import simplify
+from ..onnx.opsets import OPSET
 from ..types import Array
+from .models import lower_values
 from .session import Session
 
 TOLERANCE = 1e-4
@@ -88,7 +88,7 @@ def verify(
     with np.errstate(all="ignore"):  # an untrained net may well overflow
         values = net.run(feeds)
     tops = [(node, top) for node in net.graph.nodes for top in node.tops if top.name in values]
-    session = Session(simplify(lower(net, opset, extra=[top for _, top in tops])), "cpu")
+    session = Session(lower_values(net, [top for _, top in tops], opset), "cpu")
     outputs = session.run({name: feeds[name] for name in session.inputs})
     return Verification(
         tuple(

@@ -1,4 +1,4 @@
-"""Pictures over Ray: the single process's results, in order, also when a worker dies.
+"""Images over Ray: the results of one process, in order, even if a worker dies.
 
 The tests that start a cluster need the extra `ray`, and are slow.
 """
@@ -18,8 +18,8 @@ from caffe_compat import pipeline
 from caffe_compat.errors import CaffeCompatError, ShapeError
 from caffe_compat.images import ray
 from caffe_compat.images.predictor import chunks
+from caffe_compat.images.recipe import Recipe
 from caffe_compat.net.preprocess import Preprocess
-from caffe_compat.onnx.lowering import lower
 
 from ..cases import GOLDEN
 
@@ -29,7 +29,7 @@ PREP = Preprocess(mean=(125, 123, 114))
 
 @pytest.fixture
 def names(tmp_path):
-    """Thirteen pictures, one of them none."""
+    """Thirteen image files, one of them damaged."""
     rng = np.random.default_rng(2)
     paths = [tmp_path / f"{i:02d}.png" for i in range(13)]
     for i, path in enumerate(paths):
@@ -40,8 +40,7 @@ def names(tmp_path):
 
 def recipe(preprocess=PREP):
     net = pipeline.load(CIFAR / "net.prototxt", CIFAR / "weights.caffemodel.h5", batch="dynamic")
-    model = ray.model_bytes(lower(net))
-    return ray.Recipe(model, preprocess, blobs=("conv1",))
+    return Recipe(net, preprocess, device="cpu", blobs=("conv1",))
 
 
 def single(preprocess, parts):
@@ -49,29 +48,20 @@ def single(preprocess, parts):
     return [result for part in parts for result in predictor([(name, None) for name in part])]
 
 
-def test_a_worker_gives_what_the_single_process_gives(names):
-    """In one process: bytes that travelled, or a file that is read where it lies."""
-    made = recipe()
-    worker = ray._Worker(ray.replace(made, model=b""), made.model)
+def test_a_worker_returns_what_one_process_does(names):
+    """In this process: from bytes that were sent, or from a file that the worker reads."""
+    net = recipe()
+    worker = ray._Worker(ray.replace(net, model=b""), ray._bytes(net))
     sent = [ray._read(name) for name in [*names, "gone.png"]]
     same(worker.run(sent), single(PREP, [[*names, "gone.png"]]))
     assert sent[5][1] == b"none"
     assert sent[-1] == ("gone.png", None)
 
 
-def test_files_with_weights_beside_become_one(tmp_path):
-    net = pipeline.load(CIFAR / "net.prototxt", CIFAR / "weights.caffemodel.h5")
-    pipeline.to_onnx(net, tmp_path / "n.onnx", weights_as="external")
-    assert len(ray.model_bytes(tmp_path / "n.onnx")) > 500_000
-    (tmp_path / "x.onnx").write_bytes(b"<html>")
-    with pytest.raises(CaffeCompatError, match=r"x\.onnx: cannot be read as one ONNX file"):
-        ray.model_bytes(tmp_path / "x.onnx")
-
-
 def test_without_ray(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(CaffeCompatError, match=r"pip install caffe_compat\[ray\]"):
-        list(ray.run(ray.Recipe(b""), [["a.png"]]))
+        list(ray.run(Recipe(b""), [["a.png"]]))
 
 
 class Deadly(Preprocess):
@@ -87,7 +77,7 @@ class Deadly(Preprocess):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")
-def test_ray_gives_the_same_in_order_though_a_worker_dies(names, tmp_path, monkeypatch):
+def test_ray_returns_the_same_in_order_though_a_worker_dies(names, tmp_path, monkeypatch):
     pytest.importorskip("ray")
     marker = tmp_path / "died"
     monkeypatch.setenv("CAFFE_COMPAT_TEST_MARKER", str(marker))

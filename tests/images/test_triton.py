@@ -1,19 +1,16 @@
-"""Triton model repositories: the layout, and what config.pbtxt says."""
+"""Triton model repositories: the layout, and config.pbtxt."""
 
 from __future__ import annotations
 
 import re
 
-import numpy as np
 import onnx
 import pytest
 
-from caffe_compat import pipeline
-from caffe_compat.errors import CaffeCompatError
+from caffe_compat.errors import CaffeCompatError, ShapeError
 from caffe_compat.images import triton
-from caffe_compat.runtime.session import Session
 
-from ..cases import GOLDEN, feed, make
+from ..cases import make
 
 NET = """
 name: "two"
@@ -24,6 +21,7 @@ layer { name: "pool" type: "Pooling" bottom: "data" top: "pool"
   pooling_param { pool: AVE global_pooling: true } }
 layer { name: "prob" type: "Softmax" bottom: "pool" top: "prob" }
 """
+
 
 CONFIG = """\
 name: "net"
@@ -52,80 +50,6 @@ dynamic_batching {
 """
 
 
-@pytest.fixture
-def net(tmp_path):
-    (tmp_path / "net.prototxt").write_text(NET)
-    (tmp_path / "labels.txt").write_text("a\nb\nc\n")
-    return tmp_path / "net.prototxt"
-
-
-def test_a_prototxt_with_labels(run, net, tmp_path):
-    status, out, err = run(
-        "export",
-        net,
-        "--triton",
-        tmp_path / "repo",
-        "--labels",
-        tmp_path / "labels.txt",
-        "--max-batch",
-        8,
-        "--delay",
-        250,
-    )
-    assert (status, err) == (0, "")
-    home = tmp_path / "repo" / "net"
-    assert (home / "config.pbtxt").read_text() == CONFIG
-    assert (home / "labels.txt").read_text() == "a\nb\nc\n"
-    session = Session(home / "1" / "model.onnx", "cpu")
-    assert session.inputs == {"data": (None, 3, 7, 5)}
-    assert len(out.splitlines()) == 3
-
-
-def test_fixed_batch_is_not_joined(run, net, tmp_path):
-    status, _, err = run("export", net, "--triton", tmp_path / "repo", "--batch", 2, "--name", "b")
-    assert status == 0
-    assert err == (
-        "note: no dynamic batching, since 'data' is 2x3x7x5, its first axis not open "
-        "(--batch dynamic opens it)\n"
-    )
-    text = (tmp_path / "repo" / "b" / "config.pbtxt").read_text()
-    assert "max_batch_size: 0\n" in text
-    assert "dims: [ 2, 3, 7, 5 ]" in text
-    assert "dynamic_batching" not in text
-
-
-def test_a_detector_is_served_picture_by_picture(run, tmp_path):
-    ssd = GOLDEN / "models" / "hyperlpr_ssd"
-    status, _, err = run(
-        "export",
-        ssd / "net.prototxt",
-        "--weights",
-        ssd / "weights.caffemodel",
-        "--triton",
-        tmp_path,
-        "--name",
-        "ssd",
-    )
-    assert status == 0
-    assert err == (
-        "note: no dynamic batching, since 'detection_out' is 1x1x?x7, its first axis not open\n"
-    )
-    text = (tmp_path / "ssd" / "config.pbtxt").read_text()
-    assert "max_batch_size: 0\n" in text
-    assert "dims: [ 1, 1, -1, 7 ]" in text
-
-
-@pytest.mark.parametrize("weights_as", ["inline", "external"])
-def test_an_onnx_file_is_copied_whole(run, tmp_path, weights_as):
-    made = make(NET)
-    pipeline.to_onnx(made, tmp_path / "x.onnx", weights_as=weights_as)
-    assert run("export", tmp_path / "x.onnx", "--triton", tmp_path / "repo")[0] == 0
-    (tmp_path / "x.onnx").unlink()
-    feeds = feed(made)
-    outputs = Session(tmp_path / "repo" / "x" / "1" / "model.onnx", "cpu").run(feeds)
-    np.testing.assert_allclose(outputs["prob"], made.forward(feeds)["prob"], atol=1e-6)
-
-
 def test_open_sizes_other_types_and_outputs_of_one_value(tmp_path):
     h = onnx.helper
     graph = h.make_graph(
@@ -138,24 +62,44 @@ def test_open_sizes_other_types_and_outputs_of_one_value(tmp_path):
         [h.make_tensor_value_info("out", onnx.TensorProto.INT64, ["n"])],
     )
     model = h.make_model(graph, opset_imports=[h.make_opsetid("", 13)], ir_version=8)
-
-    def write(path):
-        onnx.save(model, path)
-        return [path]
-
-    triton.export(write, tmp_path, "g", max_batch=4)
+    onnx.save(model, tmp_path / "g.onnx")
+    written = triton.export(tmp_path / "g.onnx", tmp_path, "g", max_batch=4)
+    assert (written.unbatchable, written.remedies) == (None, ())
     text = re.sub(r"\s+", " ", (tmp_path / "g" / "config.pbtxt").read_text())
     assert r'input { name: "a\"b" data_type: TYPE_UINT8 dims: [ 4, -1, -1 ] }' in text
     assert 'output { name: "out" data_type: TYPE_INT64 dims: [ 1 ] reshape { shape: [ ] } }' in text
 
 
-def test_errors(run, net, tmp_path):
-    (tmp_path / "few.txt").write_text("a\nb\n")
-    few = tmp_path / "few.txt"
-    status, _, err = run("export", net, "--triton", tmp_path / "r", "--labels", few)
-    assert (status, err) == (1, "error: 2 labels for the 3 classes of 'prob'\n")
-    assert not (tmp_path / "r" / "net" / "config.pbtxt").exists()
-    for name in ("../up", "", ".git", "a\\b"):
-        with pytest.raises(CaffeCompatError, match="is no name for a model"):
-            triton.export(lambda path: [path], tmp_path, name)
-    assert run("export", tmp_path / "x.onnx", "--triton", tmp_path / "r")[0] == 1
+def test_a_net_with_labels_and_an_open_batch(tmp_path):
+    net = make(NET, inputs={"data": (None, 3, 7, 5)})
+    written = triton.export(net, tmp_path, "net", labels=["a", "b", "c"], max_batch=8, delay=250)
+    home = tmp_path / "net"
+    assert written.files == (
+        home / "config.pbtxt",
+        home / "1" / "model.onnx",
+        home / "labels.txt",
+    )
+    assert (home / "config.pbtxt").read_text() == CONFIG
+
+
+def test_a_closed_batch_is_named_with_its_remedy(tmp_path):
+    written = triton.export(make(NET), tmp_path, "net")
+    assert written.unbatchable == (
+        "'data' is 2x3x7x5, its first axis not open; batch='dynamic' opens it"
+    )
+    assert written.remedies == ("batch",)
+    assert "max_batch_size: 0" in (tmp_path / "net" / "config.pbtxt").read_text()
+
+
+@pytest.mark.parametrize("name", ["../up", "", ".git", "a\\b"])
+def test_names_that_are_no_folders(tmp_path, name):
+    with pytest.raises(CaffeCompatError, match="is no name for a model"):
+        triton.export(make(NET), tmp_path, name)
+    assert not list(tmp_path.iterdir())
+
+
+def test_few_labels_are_refused_before_the_configuration(tmp_path):
+    net = make(NET, inputs={"data": (None, 3, 7, 5)})
+    with pytest.raises(ShapeError, match="2 labels for the 3 classes of 'prob'"):
+        triton.export(net, tmp_path, "net", labels=["a", "b"])
+    assert not (tmp_path / "net" / "config.pbtxt").exists()

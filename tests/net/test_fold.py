@@ -4,17 +4,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from caffe_compat.converters import cli
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from typer.testing import CliRunner
 
 from caffe_compat import pipeline, weights
 from caffe_compat.errors import ShapeError, WeightsError
 from caffe_compat.net.fold import fold_batchnorm
 from caffe_compat.net.net import Net
 from caffe_compat.prototxt import writer
-from caffe_compat.runtime.session import Session
 from caffe_compat.weights import snapshot
 
 from ..cases import assert_close, feed, make, run_onnx
@@ -327,31 +324,3 @@ def test_blobs_to_keep_are_not_folded_away():
         assert_close(folded.forward(feeds)[blob], net.forward(feeds)[blob])
     with pytest.raises(ShapeError, match="the net has no blob 'other'"):
         fold_batchnorm(net, ["other"])
-
-
-def test_the_command_writes_both_files_and_says_what_it_did(tmp_path):
-    other = (CONV % "").replace('"conv"', '"other"') + norm("data", "n", "n")
-    net = random(make(INPUT + CONV % "bias_term: false" + norm() + scale() + other))
-    writer.write_text(net.graph.net, tmp_path / "net.prototxt")
-    snapshot.write_caffemodel(tmp_path / "w.caffemodel", net.graph.net, net.arrays)
-    inputs = [str(tmp_path / name) for name in ("net.prototxt", "w.caffemodel")]
-    outputs = [str(tmp_path / name) for name in ("f.prototxt", "f.caffemodel")]
-    done = CliRunner().invoke(cli.app, ["fold", *inputs, "-o", *outputs])
-    assert done.exit_code == 0, done.output
-    lines = done.output.splitlines()
-    assert lines[:2] == ["folded into conv: norm, scale", "kept n: follows 'data' (Input)"]
-    feeds = feed(net)
-    want = net.forward(feeds)
-    again = pipeline.load(*outputs).forward(feeds)
-    for name in ("scale", "other", "n"):
-        assert_close(again[name], want[name])
-    onnx = str(tmp_path / "f.onnx")
-    done = CliRunner().invoke(
-        cli.app, ["convert", *inputs, "-o", onnx, "--fold-batchnorm", "--weights-as", "in-place"]
-    )
-    assert done.exit_code == 0, done.output
-    assert lines[:2] == done.output.splitlines()[:2]
-    stored = "n/mean, n/variance, conv/weight, conv/bias"
-    assert f"stored in {onnx} itself: {stored}" in done.output
-    for name, array in Session(onnx, "cpu").run(feeds).items():
-        assert_close(array, want[name])

@@ -13,7 +13,7 @@ from google.protobuf import text_format
 
 from caffe_compat.caffe_pb2 import TEST, BlobProto, NetParameter
 from caffe_compat.errors import ParseError, ShapeError
-from caffe_compat.images.pictures import read
+from caffe_compat.images.reader import read
 from caffe_compat.net.preprocess import PRESETS, Preprocess, from_prototxt, mean_array
 from caffe_compat.prototxt import upgrade
 from caffe_compat.prototxt.phase import select

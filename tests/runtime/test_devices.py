@@ -8,8 +8,8 @@ import sys
 import onnxruntime
 import pytest
 
-from caffe_compat.errors import DeviceError
-from caffe_compat.runtime import devices
+from caffe_compat.errors import DeviceError, ShapeError
+from caffe_compat.runtime import devices, session
 from caffe_compat.runtime.session import Session
 
 
@@ -82,6 +82,12 @@ def test_cuda_graphs_need_a_gpu(net):
         Session(net, "cpu", cuda_graph=True)
     with pytest.raises(DeviceError, match="no CUDAExecutionProvider"):
         Session(net, "auto", cuda_graph=True)
+
+
+def test_cuda_graphs_need_fixed_shapes():
+    with pytest.raises(ShapeError, match=r"'x' is 2x[?]; convert with inputs=") as caught:
+        session._check_fixed({"x": (2, None)})
+    assert caught.value.remedies == ("inputs", "batch")
 
 
 def test_without_onnxruntime(net, monkeypatch):

@@ -41,7 +41,10 @@ def test_the_float32_model_stays_as_it_is(net):
 
 def test_the_parameters_are_no_longer_caffes(net):
     lowered = lower(net)
-    assert set(to_float16(lowered).changed) == lowered.params
+    half = to_float16(lowered)
+    assert set(half.changed) == lowered.params.keys()
+    assert not half.params
+    assert half.dims == lowered.dims
 
 
 def test_errors_are_plain_and_the_log_is_as_before(net, monkeypatch):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from caffe_compat.runtime.parity import Parity, compare
+from caffe_compat.runtime.parity import Parity, measure_parity
 
 
 class Constant:
@@ -19,7 +19,7 @@ class Constant:
 
 
 def parity(want, other):
-    return compare(Constant(**want), Constant(**other), [{}])
+    return measure_parity(Constant(**want), Constant(**other), [{}])
 
 
 BOXES = [
@@ -68,4 +68,4 @@ def test_the_largest_difference_is_over_all_runs():
             self.runs += 1
             return {"x": np.array([10.0, self.step * self.runs], np.float32)}
 
-    assert compare(Counting(0), Counting(1), [{}] * 3).largest["x"] == pytest.approx(0.3)
+    assert measure_parity(Counting(0), Counting(1), [{}] * 3).largest["x"] == pytest.approx(0.3)

@@ -62,9 +62,9 @@ def test_other_parameters_give_other_outputs(net):
     before = answer(runner, x, "conv")
     runner.change(1, [2 * net.arrays[1][0]])
     np.testing.assert_allclose(answer(runner, x, "conv"), 2 * before, rtol=1e-6)
-    with pytest.raises(ShapeError, match=r"layer 'conv' .*has 2 blobs, and was given 3"):
+    with pytest.raises(ShapeError, match=r"layer 'conv' .*has 2 blobs, and got 3"):
         runner.change(1, [np.zeros(1)] * 3)
-    with pytest.raises(ShapeError, match=r"weight is \(4, 3, 3, 3\), and was given \(5,\)"):
+    with pytest.raises(ShapeError, match=r"weight is \(4, 3, 3, 3\), and got \(5,\)"):
         runner.change(1, [np.zeros(5)])
 
 

@@ -145,4 +145,3 @@ def test_weights_live_until_the_session_stands(net, monkeypatch):
     for array in turned.values():
         array[...] = np.nan if array.dtype.kind == "f" else array  # and it keeps its own copy
     np.testing.assert_array_equal(session.run(feed(net))["prob"], want)
-

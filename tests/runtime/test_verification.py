@@ -29,7 +29,8 @@ def test_the_first_layer_that_differs_is_named(monkeypatch):
     assert result.first.blob == "t"
     assert result.first.largest == pytest.approx(0.01 / 1.01, rel=1e-3)
     assert str(result).startswith(
-        "NOT verified: numpy and onnxruntime differ from layer 'tanh' (TanH) on, blob 't' (9.9e-03); "
+        "NOT verified: numpy and onnxruntime differ from layer 'tanh' (TanH) on, "
+        "blob 't' (9.9e-03); "
     )
 
 

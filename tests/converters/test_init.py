@@ -1,4 +1,4 @@
-"""`init`, and `show --fillers`: the exact bytes through the command line, and what is refused."""
+"""`init`: the exact bytes through the command line, and what is refused."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from caffe_compat import weights
 
 from ..cases import GOLDEN
 from ..slope_nets import INPUT, conv, layer
+from .models import error
 
 LIMIT = 300_000
 
@@ -73,9 +74,6 @@ def test_the_bytes_in_onnx(run, tmp_path, folder, record):
     for name, blobs in record["params"].items():
         wanted = blobs[:2] if types[name] == "BatchNorm" else blobs
         assert stored.issuperset(blob["sha256"] for blob in wanted), name
-
-
-# ---- what is refused -----------------------------------------------------------------------------
 
 
 def filler(text, size="kernel_size: 3"):
@@ -197,9 +195,6 @@ def test_bad_usage(run, tmp_path, monkeypatch, options, said):
     assert not (tmp_path / "w.caffemodel").exists()
 
 
-# ---- what is warned of ---------------------------------------------------------------------------
-
-
 def test_weights_that_stay_zero(run, tmp_path):
     path = tmp_path / "net.prototxt"
     size = "recurrent_param { num_output: 3 %s }"
@@ -241,101 +236,6 @@ def test_weights_that_stay_zero(run, tmp_path):
     assert err == f"warning: {warning}\n"
 
 
-def test_prelu_slopes_that_decay(run, tmp_path):
-    path = tmp_path / "net.prototxt"
-    path.write_text(
-        INPUT
-        + layer("PReLU", "data", "x", "", "p1")
-        + layer("PReLU", "x", "y", "param { decay_mult: 0 }", "p2")
-    )
-    status, _, err = run("show", path)
-    assert status == 0
-    assert err == (
-        "warning: weight decay reaches the slopes of PReLU layers, for want of "
-        "param { decay_mult: 0 }: p1\n"
-    )
-    stock = tmp_path / "stock.prototxt"
-    assert run("init", path, "--stock", stock, "--fix-decay")[0] == 0
-    assert run("show", stock)[2] == ""
-
-
-# ---- slopes --------------------------------------------------------------------------------------
-
-NET = (
-    INPUT
-    + conv("one", "data")
-    + layer("PReLU", "one", "one", "param { decay_mult: 0 }")
-    + layer("Pooling", "one", "p", "pooling_param { kernel_size: 2 stride: 2 }")
-    + conv("two", "p", norm="AVERAGE")
-    + layer("Sigmoid", "two", "two")
-    + conv("three", "two", outputs=2, kernel=1).replace("msra", "xavier")
-)
-
-
-@pytest.fixture
-def net(tmp_path):
-    path = tmp_path / "net.prototxt"
-    path.write_text(NET)
-    return path
-
-
-def test_show_fillers(run, net):
-    status, out, err = run("show", "--fillers", net)
-    assert (status, err) == (0, "")
-    rows = [line.split() for line in out.splitlines()]
-    assert rows[0] == ["layer", "blob", "filler", "norm", "n", "rectifier", "a", "std", "filler's"]
-    assert rows[1] == [
-        "one",
-        "weight",
-        "msra",
-        "FAN_IN",
-        "27",
-        "linear",
-        "1",
-        "0.19245",
-        "0.272166",
-    ]
-    assert rows[2] == [
-        "two",
-        "weight",
-        "msra",
-        "AVERAGE",
-        "36",
-        "prelu",
-        "|",
-        "sigmoid",
-        "0.25",
-        "|",
-        "E[f²]=0.293379",
-        "0.259558",
-        "0.235702",
-    ]
-    assert rows[3] == [
-        "three",
-        "weight",
-        "xavier",
-        "FAN_IN",
-        "4",
-        "sigmoid",
-        "E[f²]=0.293379",
-        "0.923114",
-        "0.5",
-    ]
-
-
-def test_slopes_with_weights(run, net, tmp_path):
-    """Slopes that were trained count, for what is drawn and for what is shown."""
-    from caffe_compat.pipeline import load, save
-
-    trained = load(net)
-    trained.arrays[2][0][:] = 1
-    file = tmp_path / "trained.caffemodel"
-    save(trained, file)
-    assert " 1 | E[f²]" in run("show", "--fillers", "--weights", file, net)[1]
-    assert run("show", "--weights", file, net)[0] == 2
-    assert run("show", "--fillers", file)[0] == 2
-
-
 def test_init_and_convert_with_slopes(run, net, tmp_path):
     files = [tmp_path / name for name in ("w.caffemodel", "stock.prototxt", "again.caffemodel")]
     w, stock, again = files
@@ -355,3 +255,11 @@ def test_init_and_convert_with_slopes(run, net, tmp_path):
     auto, drawn, plain = (onnx.load(model).graph.initializer for model in models)
     assert list(auto) == list(drawn)
     assert list(auto) != list(plain)
+
+
+def test_init_writes_every_format(run, net, tmp_path):
+    for name in ("w.caffemodel", "w.caffemodel.h5", "w.onnx"):
+        assert run("init", net, "-o", tmp_path / name)[0] == 0
+        assert (tmp_path / name).stat().st_size > 1000
+    assert "none of" in error(run("init", net, "-o", tmp_path / "w.txt"))
+    assert not (tmp_path / "w.txt").exists()

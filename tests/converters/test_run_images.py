@@ -1,4 +1,4 @@
-"""The command on pictures: tables, JSON, boxes, features, and smaller or baked models."""
+"""`run --image`: tables, JSON, boxes, features."""
 
 from __future__ import annotations
 
@@ -9,43 +9,10 @@ import h5py
 import numpy as np
 import onnx
 import pytest
-from PIL import Image
 
-from caffe_compat import pipeline
-from caffe_compat.errors import CaffeCompatError
-from caffe_compat.images import pictures
-from caffe_compat.images.features import write_arrays
-from caffe_compat.net.preprocess import Preprocess
-from caffe_compat.runtime.session import Session
+from caffe_compat.images import reader
 
-from ..cases import GOLDEN
-
-CIFAR = GOLDEN / "models" / "cifar10_quick"
-LABELS = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
-MODEL = (CIFAR / "net.prototxt", "--weights", CIFAR / "weights.caffemodel.h5")
-CONVERT = (CIFAR / "net.prototxt", CIFAR / "weights.caffemodel.h5")
-PREP = Preprocess(mean=(125, 123, 114))
-
-
-@pytest.fixture
-def folder(tmp_path):
-    """Three pictures and a file of labels."""
-    rng = np.random.default_rng(11)
-    for name, size in (("a.png", (40, 30, 3)), ("b.png", (32, 32, 3)), ("c.png", (70, 90))):
-        Image.fromarray(rng.integers(0, 256, size, np.uint8)).save(tmp_path / name)
-    (tmp_path / "labels.txt").write_text("\n".join(LABELS) + "\n\n")
-    return tmp_path
-
-
-@pytest.fixture(scope="module")
-def session():
-    net = pipeline.load(*CONVERT, batch="dynamic")
-    return Session(net, "cpu", blobs=["conv1", "pool3"])
-
-
-def blobs(session, path):
-    made = session.run({"data": PREP(pictures.read(path), (1, 3, 32, 32))[np.newaxis]})
-    return {name: array[0] for name, array in made.items()}
+from .models import CONVERT, LABELS, MODEL, blobs
 
 
 def test_classification_table(run, folder, session):
@@ -74,7 +41,7 @@ def test_classification_table(run, folder, session):
     assert not list(lines)
 
 
-def test_json_and_pictures_that_cannot_be_read(run, folder, session):
+def test_json_and_images_that_cannot_be_read(run, folder, session):
     (folder / "b.png").write_bytes(b"<html>")
     (folder / "d.jpg").write_bytes(b"")
     status, out, err = run(
@@ -92,15 +59,15 @@ def test_json_and_pictures_that_cannot_be_read(run, folder, session):
     )
     assert status == 1
     assert err.splitlines() == [
-        f"warning: skipped: {folder / 'b.png'}: not a picture that Pillow can read",
-        f"warning: skipped: {folder / 'd.jpg'}: an empty file, not a picture",
-        "error: 2 of 4 pictures could not be read",
+        f"warning: skipped: {folder / 'b.png'}: not an image that Pillow can read",
+        f"warning: skipped: {folder / 'd.jpg'}: an empty file, not an image",
+        "error: 2 of 4 images could not be read",
     ]
     said = json.loads(out)
     assert [each["image"] for each in said] == [
         str(folder / n) for n in ("a.png", "b.png", "c.png", "d.jpg")
     ]
-    assert [each.get("error", "")[-7:] for each in said] == ["", "an read", "", "picture"]
+    assert [each.get("error", "")[-7:] for each in said] == ["", "an read", "", "n image"]
     prob = blobs(session, folder / "c.png")["prob"]
     (best,) = said[2]["outputs"]["prob"]["top"]
     assert best["index"] == np.argmax(prob)
@@ -111,7 +78,7 @@ def test_json_and_pictures_that_cannot_be_read(run, folder, session):
 @pytest.mark.parametrize("form", ["npy", "npz", "h5"])
 @pytest.mark.parametrize("from_onnx", [False, True])
 def test_features(run, folder, session, form, from_onnx):
-    """Rows in the order of the pictures, whatever the batch; also from an ONNX file of batch 2."""
+    """Rows are in the order of the images at any batch; also from an ONNX file of batch 2."""
     model = MODEL
     if from_onnx:
         model = (folder / "net.onnx",)
@@ -143,54 +110,16 @@ def test_features(run, folder, session, form, from_onnx):
         want = np.stack([blobs(session, folder / f"{each}.png")[name] for each in "abc"])
         np.testing.assert_allclose(made, want, atol=1e-4)
         assert made.dtype == np.float32
-    names = (folder / "f" / "pictures.txt").read_text().splitlines()
+    names = (folder / "f" / "images.txt").read_text().splitlines()
     assert names == [str(folder / f"{each}.png") for each in "abc"]
     assert sorted(p.name for p in (folder / "f").iterdir()) == sorted(
-        ["pictures.txt", *(["conv1.npy", "pool3.npy"] if form == "npy" else [f"features.{form}"])]
+        ["images.txt", *(["conv1.npy", "pool3.npy"] if form == "npy" else [f"features.{form}"])]
     )
     assert len(out.splitlines()) == len(list((folder / "f").iterdir()))
 
 
-def test_features_of_arrays(run, folder):
-    with np.load(CIFAR / "io.npz") as io:
-        np.save(folder / "data.npy", io["in:data"])
-        want = io["out:prob"]
-    status, _, _ = run(
-        "run",
-        *MODEL,
-        "--feed",
-        f"data={folder / 'data.npy'}",
-        "--blob",
-        "prob,ip1",
-        "--out",
-        folder / "f",
-        "--format",
-        "npz",
-    )
-    assert status == 0
-    with np.load(folder / "f" / "outputs.npz") as made:
-        assert sorted(made) == ["ip1", "prob"]
-        np.testing.assert_allclose(made["prob"], want, atol=1e-5)
-
-
-@pytest.mark.parametrize("blob", ["../../up", "/abs", "a\\b", "a\0b\n", "..", "c:d*?", "é 1"])
-def test_no_blobs_name_leads_out_of_the_folder(tmp_path, blob):
-    (made,) = write_arrays(tmp_path / "out", "npy", {blob: np.ones(3)})
-    assert made.parent == tmp_path / "out"
-    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == [made.name]
-    assert made.name.isprintable()
-    np.testing.assert_array_equal(np.load(made), np.ones(3))
-
-
-@pytest.mark.parametrize("blobs", [["a/"], ["."], ["a", "a/b"]])
-def test_names_that_hdf5_cannot_have(tmp_path, blobs):
-    with pytest.raises(CaffeCompatError, match=r"outputs\.h5: the blob name '.*' cannot be a"):
-        write_arrays(tmp_path, "h5", {blob: np.ones(3) for blob in blobs})
-    assert not list(tmp_path.iterdir())
-
-
 def detector(path, rows, batch=1):
-    """An ONNX model that finds the same boxes in every picture."""
+    """An ONNX model with the same detections for every image."""
     h = onnx.helper
     found = onnx.numpy_helper.from_array(np.array(rows, np.float32).reshape(1, 1, -1, 7), "found")
     graph = h.make_graph(
@@ -240,7 +169,7 @@ def test_detections_are_listed_and_drawn(run, folder):
     np.testing.assert_allclose(boxes[1]["box"], [7.5, 20, 22.5, 40], rtol=1e-6)
     (box,) = second["outputs"]["detection_out"]["detections"]
     assert box["box"] == [0, 0, 16, 16]
-    original, drawn = (pictures.read(folder / at) for at in ("a.png", "drawn/a.png"))
+    original, drawn = (reader.read(folder / at) for at in ("a.png", "drawn/a.png"))
     changed = (original != drawn).any(axis=2)
     assert changed[8:17, 3].all()
     assert changed[20:40, [7, 22]].mean() > 0.8
@@ -248,7 +177,7 @@ def test_detections_are_listed_and_drawn(run, folder):
     assert first["drawn"] == str(folder / "drawn" / "a.png")
 
 
-def test_detections_behind_a_cut_lie_in_the_whole_picture(run, folder):
+def test_detections_after_a_crop_are_in_pixels_of_the_whole_image(run, folder):
     model = detector(folder / "ssd.onnx", ROWS[2:3])
     status, out, _ = run(
         "run",
@@ -278,7 +207,7 @@ def test_drawing_never_overwrites(run, folder):
     model, before = detector(folder / "ssd.onnx", ROWS), (folder / "a.png").read_bytes()
     status, _, err = run("run", model, "--image", folder / "a.png", "--draw", folder)
     assert (status, (folder / "a.png").read_bytes()) == (1, before)
-    assert "is the picture itself" in err
+    assert "is the image itself" in err
     run(
         "run",
         model,
@@ -295,8 +224,8 @@ def test_drawing_never_overwrites(run, folder):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--image", "none.png"], "1 of 1 pictures could not be read"),
-        (["--image", "*.webp"], "no picture there"),
+        (["--image", "none.png"], "1 of 1 images could not be read"),
+        (["--image", "*.webp"], "no image there"),
         (["--image", "a.png", "--labels", "few.txt"], "3 labels for 10 classes"),
         (["--image", "a.png", "--labels", "none.txt"], "none.txt: no such file"),
         (["--image", "a.png", "--labels", "a.png"], "a.png: not a text file of labels"),
@@ -323,12 +252,15 @@ def test_errors(run, folder, monkeypatch, arguments, says):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--image", "a.png", "--preset", "x"], "none of imagenet-bgr, mtcnn, ssd-300, unit"),
+        (
+            ["--image", "a.png", "--preset", "x"],
+            "'x' is not one of 'imagenet-bgr', 'mtcnn', 'ssd-300', 'unit'",
+        ),
         (["--image", "a.png", "--mean", "a,b"], "is not numbers with commas"),
         (["--image", "a.png", "--resize", "0x3"], "is neither a size"),
         (["--image", "a.png", "--blob", "conv1"], "give --out DIR"),
-        (["--draw", "d"], "works on pictures; give --image"),
-        (["--engine", "ray"], "works on pictures; give --image"),
+        (["--draw", "d"], "works on images; give --image"),
+        (["--engine", "ray"], "works on images; give --image"),
     ],
 )
 def test_misuse(run, folder, monkeypatch, arguments, says):
@@ -343,86 +275,4 @@ def test_nan_is_reported(run, folder):
     status, out, err = run("run", model, "--image", folder / "a.png", "--json", "--scale", 1)
     assert status == 0
     assert json.loads(out)[0]["nan"] == {"detection_out": 1}
-    assert f"warning: {folder / 'a.png'}: 'detection_out' holds 1 NaN" in err
-
-
-def test_baked_model_answers_as_the_plain_one(run, folder, session):
-    model = folder / "baked.onnx"
-    assert (
-        run(
-            "convert",
-            *CONVERT,
-            "-o",
-            model,
-            "--bake-preprocess",
-            "--mean",
-            "125,123,114",
-            "--batch",
-            "dynamic",
-        )[0]
-        == 0
-    )
-    status, out, _ = run("run", model, "--image", folder / "*.png", "--json", "--top", 10)
-    assert status == 0
-    for said in json.loads(out):
-        prob = blobs(session, said["image"])["prob"]
-        made = {each["index"]: each["score"] for each in said["outputs"]["prob"]["top"]}
-        np.testing.assert_allclose([made[i] for i in range(10)], prob, atol=1e-6)
-    status, _, err = run("run", model, "--image", folder / "a.png", "--scale", 2)
-    assert status == 1
-    assert "does its own preprocessing" in err
-
-
-def test_half_precision_prints_its_parity(run, folder):
-    plain, half = folder / "f.onnx", folder / "h.onnx"
-    run("convert", *CONVERT, "-o", plain)
-    status, out, _ = run("convert", *CONVERT, "-o", half, "--fp16")
-    assert status == 0
-    assert "parity with float32, largest difference as a share of the largest value: prob" in out
-    assert "same best class 4 of 4 times" in out
-    assert half.stat().st_size < 0.52 * plain.stat().st_size
-    kinds = {t.data_type for t in onnx.load(half).graph.initializer if len(t.dims) == 4}
-    assert kinds == {onnx.TensorProto.FLOAT16}
-
-
-def test_eight_bits_calibrated_and_baked(run, folder):
-    model = folder / "q.onnx"
-    status, out, _ = run(
-        "convert",
-        *CONVERT,
-        "-o",
-        model,
-        "--int8",
-        "--calibrate",
-        folder,
-        "--bake-preprocess",
-        "--mean",
-        "125,123,114",
-    )
-    assert status == 0
-    assert "same best class 3 of 3 times" in out
-    kinds = {t.data_type for t in onnx.load(model).graph.initializer if len(t.dims) == 4}
-    assert kinds == {onnx.TensorProto.INT8}
-    assert run("run", model, "--image", folder)[0] == 0
-    assert not list(folder.glob("tmp*"))
-
-
-@pytest.mark.parametrize(
-    ("arguments", "status", "says"),
-    [
-        (["--int8"], 2, "give --calibrate DIR"),
-        (["--fp16", "--int8"], 2, "one or the other"),
-        (["--calibrate", "."], 2, "goes with --int8"),
-        (["--mean", "3"], 2, "go with --bake-preprocess"),
-        (["--bake-preprocess"], 1, "nothing says how to preprocess"),
-        (["--int8", "--calibrate", "bad"], 1, "bad/x.png: an empty file, not a picture"),
-    ],
-)
-def test_convert_refuses(run, folder, monkeypatch, arguments, status, says):
-    monkeypatch.chdir(folder)
-    (folder / "bad").mkdir()
-    (folder / "bad" / "x.png").write_bytes(b"")
-    got, _, err = run("convert", *CONVERT, "-o", folder / "o.onnx", *arguments)
-    assert got == status
-    assert says in " ".join(err.split())
-    assert not (folder / "o.onnx").exists()
+    assert f"warning: {folder / 'a.png'}: 'detection_out' has 1 NaN" in err

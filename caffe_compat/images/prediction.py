@@ -1,0 +1,83 @@
+"""Runs a net on many images: batch by batch, in this process or on a Ray cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Literal
+
+from ..errors import ShapeError, UnsupportedError
+from ..net.net import Net
+from ..options import Filling, PathLike, Reading
+from ..pipeline import load_net
+from ..progress import track
+from ..weights.trained import Weights
+from . import ray
+from .predictor import Predictor, Result, chunks
+from .recipe import Recipe
+
+BATCH = 16  # images at a time if the net takes any number
+
+Engine = Literal["local", "ray"]
+
+
+def predict(
+    recipe: Recipe,
+    images: Sequence[str],
+    *,
+    engine: Engine = "local",
+    workers: int | None = None,
+    batch: int | None = None,
+    predictor: Predictor | None = None,
+) -> Iterator[Result]:
+    """Run a net on image files.
+
+    Args:
+        recipe: the model and how to run it.
+        images: the files' names; `reader.find` lists directories and patterns.
+        engine: `local`, this process, or `ray`, a Ray cluster.
+        workers: for `ray`, the number of workers; by default one for each CPU, or GPU on `cuda`.
+        batch: the number of images at a time if the net takes any number; 16 by default.
+        predictor: the recipe's, if it is already built.
+
+    Yields:
+        A result for each image, in order; one that cannot be read has an `error`.
+
+    Raises:
+        CaffeCompatError: the net cannot run, or Ray is not installed.
+    """
+    predictor = predictor or recipe.predictor()
+    parts = chunks(images, predictor.batch or batch or BATCH)
+    if engine == "ray":
+        batches = ray.run(recipe, parts, workers)
+    else:
+        batches = (predictor([(name, None) for name in part]) for part in parts)
+    for _, results in zip(track(parts, "running"), batches, strict=True):
+        yield from results
+
+
+def load_batched(
+    prototxt: PathLike,
+    stored: Weights | None,
+    count: int,
+    reading: Reading | None = None,
+) -> Net:
+    """Load a net with a batch that suits a number of images, if its layers allow that.
+
+    A Reshape or a DetectionOutput may fix the batch; it is then the prototxt's. So it is if
+    `reading` has a batch or the inputs' shapes.
+
+    Args:
+        prototxt: the net.
+        stored: its weights; None: the fillers draw them.
+        count: the number of images.
+        reading: as for `pipeline.load_net`.
+    """
+    reading = reading or Reading()
+    if reading.batch is None and not reading.inputs:
+        try:
+            wider = replace(reading, batch=min(count, BATCH))
+            return load_net(prototxt, stored, wider, Filling())
+        except (ShapeError, UnsupportedError):
+            pass
+    return load_net(prototxt, stored, reading, Filling())

@@ -1,0 +1,97 @@
+"""The tables of a net for `show`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from ..net.rectifiers import Rectifier
+from ..net.slopes import decayed
+from ..net.summary import FillerSummary, LayerSummary, Summary, summarize, summarize_fillers
+from ..options import Reading
+from ..pipeline import read_graph
+from ..types import Dims
+from ..weights.trained import Weights
+from .terminal import say, say_shape, table
+
+
+def show(
+    prototxt: Path, reading: Reading, weights: Weights | None, *, fillers: bool
+) -> Iterator[str]:
+    """Read a net and return its table, that of its layers or of its fillers."""
+    graph = read_graph(prototxt, None, reading)
+    if names := decayed(graph):
+        say(
+            "warning: weight decay reaches the slopes of PReLU layers without "
+            f"param {{ decay_mult: 0 }}: {', '.join(names)}",
+            err=True,
+        )
+    if fillers:
+        return show_fillers(summarize_fillers(graph, weights))
+    return show_net(summarize(graph))
+
+
+def show_net(net: Summary) -> Iterator[str]:
+    """Yield a line for every layer: its blobs' shapes, its parameters, their count and fillers."""
+    heads = ("layer", "type", "bottoms", "tops", "parameters", "count", "fillers")
+    yield f"net {net.name!r}"
+    yield from table([heads, *map(_layer, net.layers)])
+    yield f"inputs   {_blobs(net.inputs)}"
+    yield f"outputs  {_blobs(net.outputs)}"
+    shared = f", and {net.shared:,} shared" if net.shared else ""
+    count = f"{net.parameters:,} parameters ({4 * net.parameters:,} bytes)"
+    yield f"{len(net.layers)} layers, {count}{shared}"
+
+
+def _layer(layer: LayerSummary) -> Sequence[str]:
+    parameters = (
+        f"{blob.name} {say_shape(blob.shape)}{' (shared)' if blob.shared else ''}"
+        for blob in layer.blobs
+    )
+    return (
+        layer.name,
+        layer.type,
+        ", ".join(layer.bottoms),
+        _blobs(layer.tops),
+        ", ".join(parameters),
+        f"{layer.count:,}" if layer.blobs else "",
+        ", ".join(blob.filler for blob in layer.blobs),
+    )
+
+
+def _blobs(blobs: Sequence[tuple[str, Dims]]) -> str:
+    return ", ".join(f"{name} {say_shape(dims)}" for name, dims in blobs)
+
+
+def show_fillers(fillers: Sequence[FillerSummary]) -> Iterator[str]:
+    """Yield a line for every blob of weights: the slope of `--slopes auto`, and its own filler.
+
+    The std is the one that the rectifiers ask for; only an msra filler uses it, under
+    `--slopes auto`. The last column is the root mean square of the filler's own values.
+    """
+    heads = ("layer", "blob", "filler", "norm", "n", "rectifier", "a", "std", "filler's")
+    yield from table([heads, *map(_filler, fillers)])
+
+
+def _filler(row: FillerSummary) -> Sequence[str]:
+    return (
+        row.layer,
+        row.blob,
+        row.filler,
+        row.norm,
+        f"{row.n:.10g}",
+        " | ".join(_few(r.layers) or "linear" for r in row.rectifiers),
+        " | ".join(_slope(r) for r in row.rectifiers),
+        f"{row.std:.6g}",
+        "?" if row.rms is None else f"{row.rms:.6g}",
+    )
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def _slope(rectifier: Rectifier) -> str:
+    """Return the a, or if there is none the second moment in the place of ½ (1 + a²)."""
+    a = rectifier.slope
+    return f"E[f²]={rectifier.gain / 2:.6g}" if a is None else f"{a:.6g}"

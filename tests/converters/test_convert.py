@@ -1,0 +1,104 @@
+"""`convert`: what it refuses, with the name of the file and the layer."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from .models import NET, error
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("num_output: 5", "num_output 5", ":5:"),
+        ("kernel_size: 3", "kernel_sizes: 3", "'kernel_sizes'"),
+        ("kernel_size: 3", "kernel_size: 30", "layer 'conv1' (Convolution)"),
+        ('bottom: "conv1" top: "fc"', 'bottom: "conv9" top: "fc"', "'conv9'"),
+        ('top: "prob"', 'top: "data"', "'data' produced by multiple sources"),
+        ('"msra"', '"orthogonal"', "orthogonal"),
+    ],
+)
+def test_bad_prototxt(run, net, tmp_path, old, new, says):
+    assert old in NET
+    net.write_text(NET.replace(old, new))
+    out = tmp_path / "net.onnx"
+    out.write_bytes(b"before")
+    message = error(run("convert", net, "-o", out))
+    assert says in message
+    assert out.read_bytes() == b"before"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["net.onnx", "net.prototxt"]
+
+
+def test_all_unsupported_types_at_once(run, net):
+    text = NET.replace('"PReLU"', '"Foo"').replace('"Softmax"', '"Bar"')
+    net.write_text(text.replace("decay_mult: 0", "decay_mult: 0 unheard_of: 1"))
+    message = error(run("convert", net, "-o", net.parent / "n.onnx"))
+    assert "layer 'relu1' (Foo)" in message
+    assert "layer 'prob' (Bar)" in message
+
+
+def test_unknown_field_of_a_layer_that_is_left_out(run, net):
+    net.write_text(NET.replace('"drop"', '"drop" fork_param { a: 1 }'))
+    status, _, err = run("convert", net, "-o", net.parent / "n.onnx")
+    assert status == 0
+    assert "'fork_param'" in err
+    net.write_text(NET.replace("num_output: 4", "num_output: 4 fork_only: 1"))
+    assert "--ignore-unknown" in error(run("convert", net, "-o", net.parent / "n.onnx"))
+    assert run("convert", net, "-o", net.parent / "n.onnx", "--ignore-unknown")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", "empty"),
+        (b"<!DOCTYPE html><html><body>Not found</body></html>", "an HTML page"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(64), "a PNG image"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "Git LFS"),
+        (None, "no such file"),
+    ],
+)
+def test_bad_weights(run, net, tmp_path, content, says):
+    weights = tmp_path / "w.caffemodel"
+    if content is not None:
+        weights.write_bytes(content)
+    message = error(run("convert", net, weights, "-o", tmp_path / "n.onnx")).lower()
+    assert "w.caffemodel" in message
+    assert says.lower() in message
+    assert not (tmp_path / "n.onnx").exists()
+
+
+def test_truncated_weights(run, net, tmp_path):
+    weights = tmp_path / "w.caffemodel"
+    run("init", net, "-o", weights)
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-100])
+    assert "w.caffemodel" in error(run("convert", net, weights, "-o", tmp_path / "n.onnx"))
+
+
+def test_weights_of_another_shape(run, net, tmp_path):
+    weights = tmp_path / "w.caffemodel"
+    run("init", net, "-o", weights)
+    net.write_text(NET.replace("num_output: 4", "num_output: 6"))
+    message = error(run("convert", net, weights, "-o", tmp_path / "n.onnx"))
+    assert "'fc'" in message
+    assert "4 210 (840)" in message
+    assert "6 210 (1260)" in message
+    assert "rename the layer" in message
+
+
+def test_python_layer_imports_nothing(run, net, tmp_path, monkeypatch):
+    (tmp_path / "evil.py").write_text("raise SystemExit('imported')")
+    monkeypatch.syspath_prepend(tmp_path)
+    python = 'type: "Python" python_param { module: "evil" layer: "Gone" }'
+    net.write_text(NET.replace('type: "Softmax"', python))
+    message = error(run("convert", net, "-o", tmp_path / "n.onnx"))
+    assert "evil" in message
+    assert "Gone" in message
+    assert "evil" not in sys.modules
+
+
+def test_convert_leaves_the_prototxt_alone(run, net):
+    assert "is the net itself" in error(run("convert", net, "-o", net))
+    assert net.read_text() == NET

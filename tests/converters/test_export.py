@@ -1,0 +1,131 @@
+"""`export`: a Triton model repository from a prototxt or an ONNX file."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from caffe_compat import pipeline
+from caffe_compat.runtime.session import Session
+
+from ..cases import GOLDEN, feed, make
+
+NET = """
+name: "two"
+input: "data" input_shape { dim: 2 dim: 3 dim: 7 dim: 5 }
+layer { name: "conv" type: "Convolution" bottom: "data" top: "conv"
+  convolution_param { num_output: 4 kernel_size: 3 weight_filler { type: "msra" } } }
+layer { name: "pool" type: "Pooling" bottom: "data" top: "pool"
+  pooling_param { pool: AVE global_pooling: true } }
+layer { name: "prob" type: "Softmax" bottom: "pool" top: "prob" }
+"""
+
+
+CONFIG = """\
+name: "net"
+backend: "onnxruntime"
+default_model_filename: "model.onnx"
+max_batch_size: 8
+input {
+  name: "data"
+  data_type: TYPE_FP32
+  dims: [ 3, 7, 5 ]
+}
+output {
+  name: "conv"
+  data_type: TYPE_FP32
+  dims: [ 4, 5, 3 ]
+}
+output {
+  name: "prob"
+  data_type: TYPE_FP32
+  dims: [ 3, 1, 1 ]
+  label_filename: "labels.txt"
+}
+dynamic_batching {
+  max_queue_delay_microseconds: 250
+}
+"""
+
+
+@pytest.fixture
+def net(tmp_path):
+    (tmp_path / "net.prototxt").write_text(NET)
+    (tmp_path / "labels.txt").write_text("a\nb\nc\n")
+    return tmp_path / "net.prototxt"
+
+
+def test_a_prototxt_with_labels(run, net, tmp_path):
+    status, out, err = run(
+        "export",
+        net,
+        "--triton",
+        tmp_path / "repo",
+        "--labels",
+        tmp_path / "labels.txt",
+        "--max-batch",
+        8,
+        "--delay",
+        250,
+    )
+    assert (status, err) == (0, "")
+    home = tmp_path / "repo" / "net"
+    assert (home / "config.pbtxt").read_text() == CONFIG
+    assert (home / "labels.txt").read_text() == "a\nb\nc\n"
+    session = Session(home / "1" / "model.onnx", "cpu")
+    assert session.inputs == {"data": (None, 3, 7, 5)}
+    assert len(out.splitlines()) == 3
+
+
+def test_fixed_batch_is_not_joined(run, net, tmp_path):
+    status, _, err = run("export", net, "--triton", tmp_path / "repo", "--batch", 2, "--name", "b")
+    assert status == 0
+    assert err == (
+        "note: no dynamic batching, since 'data' is 2x3x7x5, its first axis not open; "
+        "batch='dynamic' opens it (--batch N|dynamic)\n"
+    )
+    text = (tmp_path / "repo" / "b" / "config.pbtxt").read_text()
+    assert "max_batch_size: 0\n" in text
+    assert "dims: [ 2, 3, 7, 5 ]" in text
+    assert "dynamic_batching" not in text
+
+
+def test_a_detector_is_served_image_by_image(run, tmp_path):
+    ssd = GOLDEN / "models" / "hyperlpr_ssd"
+    status, _, err = run(
+        "export",
+        ssd / "net.prototxt",
+        "--weights",
+        ssd / "weights.caffemodel",
+        "--triton",
+        tmp_path,
+        "--name",
+        "ssd",
+    )
+    assert status == 0
+    assert err == (
+        "note: no dynamic batching, since 'detection_out' is 1x1x?x7, its first axis not open\n"
+    )
+    text = (tmp_path / "ssd" / "config.pbtxt").read_text()
+    assert "max_batch_size: 0\n" in text
+    assert "dims: [ 1, 1, -1, 7 ]" in text
+
+
+@pytest.mark.parametrize("weights_as", ["inline", "external"])
+def test_an_onnx_file_is_copied_whole(run, tmp_path, weights_as):
+    small = make(NET)
+    pipeline.to_onnx(small, tmp_path / "x.onnx", weights_as=weights_as)
+    assert run("export", tmp_path / "x.onnx", "--triton", tmp_path / "repo")[0] == 0
+    (tmp_path / "x.onnx").unlink()
+    feeds = feed(small)
+    outputs = Session(tmp_path / "repo" / "x" / "1" / "model.onnx", "cpu").run(feeds)
+    np.testing.assert_allclose(outputs["prob"], small.forward(feeds)["prob"], atol=1e-6)
+
+
+def test_errors_are_before_the_configuration(run, net, tmp_path):
+    (tmp_path / "few.txt").write_text("a\nb\n")
+    few = tmp_path / "few.txt"
+    status, _, err = run("export", net, "--triton", tmp_path / "r", "--labels", few)
+    assert (status, err) == (1, "error: 2 labels for the 3 classes of 'prob'\n")
+    assert not (tmp_path / "r" / "net" / "config.pbtxt").exists()
+    assert run("export", tmp_path / "x.onnx", "--triton", tmp_path / "r")[0] == 1

@@ -1,0 +1,149 @@
+"""`show`: tables of layers, fillers and weights."""
+
+from __future__ import annotations
+
+import pytest
+
+from ..slope_nets import INPUT, conv, layer
+from .models import NET
+
+SLOPES = (
+    INPUT
+    + conv("one", "data")
+    + layer("PReLU", "one", "one", "param { decay_mult: 0 }")
+    + layer("Pooling", "one", "p", "pooling_param { kernel_size: 2 stride: 2 }")
+    + conv("two", "p", norm="AVERAGE")
+    + layer("Sigmoid", "two", "two")
+    + conv("three", "two", outputs=2, kernel=1).replace("msra", "xavier")
+)
+
+
+@pytest.fixture
+def slopes(tmp_path):
+    path = tmp_path / "net.prototxt"
+    path.write_text(SLOPES)
+    return path
+
+
+def test_show_fillers(run, slopes):
+    status, out, err = run("show", "--fillers", slopes)
+    assert (status, err) == (0, "")
+    rows = [line.split() for line in out.splitlines()]
+    assert rows[0] == ["layer", "blob", "filler", "norm", "n", "rectifier", "a", "std", "filler's"]
+    assert rows[1] == [
+        "one",
+        "weight",
+        "msra",
+        "FAN_IN",
+        "27",
+        "linear",
+        "1",
+        "0.19245",
+        "0.272166",
+    ]
+    assert rows[2] == [
+        "two",
+        "weight",
+        "msra",
+        "AVERAGE",
+        "36",
+        "prelu",
+        "|",
+        "sigmoid",
+        "0.25",
+        "|",
+        "E[f²]=0.293379",
+        "0.259558",
+        "0.235702",
+    ]
+    assert rows[3] == [
+        "three",
+        "weight",
+        "xavier",
+        "FAN_IN",
+        "4",
+        "sigmoid",
+        "E[f²]=0.293379",
+        "0.923114",
+        "0.5",
+    ]
+
+
+def test_slopes_with_weights(run, slopes, tmp_path):
+    """Slopes that were trained count, for what is drawn and for what is shown."""
+    from caffe_compat.pipeline import load, save
+
+    trained = load(slopes)
+    trained.arrays[2][0][:] = 1
+    file = tmp_path / "trained.caffemodel"
+    save(trained, file)
+    assert " 1 | E[f²]" in run("show", "--fillers", "--weights", file, slopes)[1]
+    assert run("show", "--weights", file, slopes)[0] == 2
+    assert run("show", "--fillers", file)[0] == 2
+
+
+def test_prelu_slopes_that_decay(run, tmp_path):
+    path = tmp_path / "slopes.prototxt"
+    path.write_text(
+        INPUT
+        + layer("PReLU", "data", "x", "", "p1")
+        + layer("PReLU", "x", "y", "param { decay_mult: 0 }", "p2")
+    )
+    status, _, err = run("show", path)
+    assert status == 0
+    assert err == (
+        "warning: weight decay reaches the slopes of PReLU layers without "
+        "param { decay_mult: 0 }: p1\n"
+    )
+    stock = tmp_path / "stock.prototxt"
+    assert run("init", path, "--stock", stock, "--fix-decay")[0] == 0
+    assert run("show", stock)[2] == ""
+
+
+def test_show(run, net, tmp_path):
+    status, out, _ = run("show", net)
+    assert status == 0
+    rows = {line.split()[0]: line.split()[1:] for line in out.splitlines()[2:]}
+    assert rows["conv1"] == [
+        "Convolution",
+        "data",
+        "conv1",
+        "2x5x6x7",
+        "weight",
+        "5x3x3x3,",
+        "bias",
+        "5",
+        "140",
+        "msra,",
+        "constant",
+    ]
+    assert rows["prob"] == ["Softmax", "fc", "prob", "2x4"]
+    assert rows["inputs"] == ["data", "2x3x8x9"]
+    assert "5 layers, 989 parameters (3,956 bytes)" in out
+    run("init", net, "-o", tmp_path / "w.caffemodel")
+    status, out, _ = run("show", tmp_path / "w.caffemodel")
+    assert status == 0
+    assert "989 parameters" in out
+    assert out.splitlines()[-1].split() == ["1", "relu1", "5", "0.2500", "0.2500", "0.2500"]
+
+
+def test_show_splits_has_caffes_full_list_of_blobs(run, net):
+    second = 'layer { name: "r" type: "ReLU" bottom: "data" top: "r" }'
+    net.write_text(NET + second)
+    _, plain, _ = run("show", net)
+    assert "split" not in plain
+    status, out, _ = run("show", net, "--splits")
+    assert status == 0
+    split = "data_input_0_split"
+    row = next(line.split() for line in out.splitlines() if line.startswith(split))
+    assert row == [split, "Split", "data", f"{split}_0", "2x3x8x9,", f"{split}_1", "2x3x8x9"]
+
+
+def test_one_long_name_does_not_widen_every_row(run, net):
+    rows = "".join(
+        f'layer {{ name: "r{i}" type: "ReLU" bottom: "data" top: "r{i}" }}' for i in range(50)
+    )
+    net.write_text(NET.replace('name: "conv1"', f'name: "{"x" * 10_000}"') + rows)
+    status, out, _ = run("show", net)
+    assert status == 0
+    assert len(out) < 50_000
