@@ -1,6 +1,8 @@
-"""Products with one factor for each channel or each position, from forks."""
+"""Products whose factors broadcast, from forks."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -138,3 +140,29 @@ class ChannelScale(Layer):
             return g.Mul(x, g.Unsqueeze(scale, int64(1)))
         sizes = [g.fixed(x, axis) for axis in range(2, len(dims))]
         return g.Mul(x, g.Reshape(scale, int64(-1, 1, *sizes)))
+
+
+@layer("Mul", fork="synopsys-caffe", bottoms=2)
+class Product(Layer):
+    """a times b, which broadcast as numpy's arrays do; only with its fork named.
+
+    In other forks Mul is a product of matrices, and no field tells which.
+
+    From: foss-for-synopsys-dwc-arc-processors/synopsys-caffe, src/caffe/layers/mul_layer.cpp
+    """
+
+    @classmethod
+    def fits(cls, proto: LayerParameter, stored: Sequence[Shape] | None) -> bool:
+        return False
+
+    def shapes(self, a: Shape, b: Shape) -> list[Shape | None]:
+        try:
+            return [np.broadcast_shapes(a, b)]
+        except ValueError:
+            raise ShapeError(f"bottom 0 {a} and bottom 1 {b} do not broadcast") from None
+
+    def forward(self, a: Array, b: Array) -> Array:
+        return a * b
+
+    def lower(self, g: Builder, a: str, b: str) -> str:
+        return g.Mul(a, b)

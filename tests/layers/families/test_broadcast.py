@@ -1,4 +1,4 @@
-"""Axpy, BroadcastMul and ChannelScale."""
+"""Axpy, BroadcastMul, ChannelScale and Mul."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from ...cases import (
 SHAPE = (2, 3, 5, 4)
 
 
-def outcome(body, *arrays):
+def outcome(body, *arrays, **options):
     """What a layer makes of arrays; onnxruntime agrees."""
     arrays = [np.float32(array) for array in arrays]
     text = one_layer(body, *(array.shape for array in arrays))
-    return check_both(text, feeds=dict(zip("abc", arrays, strict=False)))["y"]
+    return check_both(text, feeds=dict(zip("abc", arrays, strict=False)), **options)["y"]
 
 
 def test_axpy_by_hand():
@@ -78,6 +78,39 @@ def test_channel_scale_by_hand():
 def test_channel_scale(x, scale):
     check_both(one_layer('type: "ChannelScale"', x, scale))
     check_gradients(one_layer('type: "ChannelScale"', x, scale))
+
+
+def test_mul_by_hand():
+    """Each row times (2, -1), and each times its own factor."""
+    x = [[1, 3], [5, 7]]
+    for factor, product in (([2, -1], [[2, -3], [10, -7]]), ([[2], [-1]], [[2, 6], [-5, -7]])):
+        y = outcome('type: "Mul"', x, factor, fork="synopsys-caffe")
+        assert y.tolist() == product
+
+
+@pytest.mark.parametrize(
+    "shapes", [(SHAPE, SHAPE), (SHAPE, (3, 1, 4)), ((4,), SHAPE), ((2, 1, 4), (3, 1)), ((), SHAPE)]
+)
+def test_mul(shapes):
+    check_both(one_layer('type: "Mul"', *shapes), fork="synopsys-caffe")
+
+
+def test_mul_needs_a_fork():
+    """Another fork's Mul is a product of matrices."""
+    net = one_layer('type: "Mul"', (2, 3), (2, 3))
+    with pytest.raises(UnsupportedError, match=r"name the fork .* synopsys-caffe: a times b"):
+        make(net)
+
+
+def test_mul_has_no_backward():
+    """As in its fork."""
+    with pytest.raises(UnsupportedError, match="no backward"):
+        check_gradients(one_layer('type: "Mul"', (2, 3), (2, 3)), fork="synopsys-caffe")
+
+
+def test_mul_of_shapes_that_do_not_broadcast():
+    with pytest.raises(ShapeError, match=r"\(2, 3\) and bottom 1 \(2,\) do not broadcast"):
+        make(one_layer('type: "Mul"', (2, 3), (2,)), fork="synopsys-caffe")
 
 
 @pytest.mark.parametrize(
