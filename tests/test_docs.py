@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 import runpy
-import shlex
-import shutil
 from pathlib import Path
 
 import pytest
@@ -19,12 +17,8 @@ from .cases import GOLDEN, make
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 BVLC = (GOLDEN / "bvlc_types.txt").read_text("utf-8").split()
-BLOCK = re.compile(
-    r"^```(prototxt|python|console)(?: title=\"([^\"\n]*)\")?\n(.*?)^```$", re.M | re.S
-)
 NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?")
-# The pages whose examples run, on O-Net as net.prototxt and net.caffemodel.
-PAGES = ["../README", "convert", "doctor", "initialisation", "library"]
+EXAMPLES = runpy.run_path(str(DOCS / "make_examples.py"))
 
 
 def test_every_type_of_bvlc_caffe_is_known():
@@ -62,35 +56,10 @@ def test_api_page_has_every_public_name():
     assert sorted(names) == sorted(caffe_compat.__all__)
 
 
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    """A folder with the files that the pages use."""
-    onet = ROOT / "examples/mtcnn/models/det3"
-    shutil.copy(onet / "net.prototxt", tmp_path)
-    shutil.copy(onet / "weights.caffemodel", tmp_path / "net.caffemodel")
-    shutil.copy(ROOT / "examples/mtcnn/astronaut.png", tmp_path)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-@pytest.mark.parametrize("page", PAGES)
-def test_examples(page, here, run, capsys):
-    """Run a page's examples from top to bottom; they print what the page shows."""
-    names = {}
-    blocks = BLOCK.findall((DOCS / f"{page}.md").read_text(encoding="utf-8"))
-    assert blocks
-    for language, title, body in blocks:
-        if title:
-            (here / title).write_text(body, encoding="utf-8")
-        elif language == "python":
-            exec(compile(body, page, "exec"), names)
-            comments = re.findall(r"^print\(.*\)  # (.*)$", body, re.M)
-            assert [*map(str.strip, capsys.readouterr().out.splitlines())] == comments
-        elif language == "console":
-            for command, shown in re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", body, re.M):
-                _, out, err = run(*shlex.split(command)[1:])
-                printed = "".join(f"{line.rstrip()}\n" for line in (out + err).splitlines())
-                assert_same(printed, shown)
+@pytest.mark.parametrize("page", EXAMPLES["PAGES"], ids=lambda page: page.name)
+def test_examples_print_what_the_page_shows(page):
+    """If a message has changed on purpose, run `python docs/make_examples.py`."""
+    assert_same(EXAMPLES["run_examples"](page), page.read_text("utf-8"))
 
 
 def assert_same(printed, shown):
