@@ -141,18 +141,18 @@ def _read(inputs: list[Any], outputs: list[Any], attributes: Mapping[str, Any]) 
 
 def _convolution(inputs: list[Any], outputs: list[Any], attributes: Mapping[str, Any]) -> int:
     """Every weight at every position of the output."""
-    return prod(inputs[1]) * outputs[0][0] * prod(outputs[0][2:])
+    return int(prod(inputs[1]) * outputs[0][0] * prod(outputs[0][2:]))
 
 
 def _deconvolution(inputs: list[Any], outputs: list[Any], attributes: Mapping[str, Any]) -> int:
     """Every weight at every position of the input."""
-    return prod(inputs[1]) * inputs[0][0] * prod(inputs[0][2:])
+    return int(prod(inputs[1]) * inputs[0][0] * prod(inputs[0][2:]))
 
 
 def _product(inputs: list[Any], outputs: list[Any], attributes: Mapping[str, Any]) -> int:
     """Each value of the output is a sum over the inner axis."""
     inner = inputs[0][0] if attributes.get("transA") else inputs[0][-1]
-    return prod(outputs[0]) * int(inner)
+    return int(prod(outputs[0]) * inner)
 
 
 def _window(inputs: list[Any], outputs: list[Any], attributes: Mapping[str, Any]) -> int:
