@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .images.answers import Answer, answer
     from .images.decode import read_labels
     from .images.drawing import Drawings, draw
+    from .images.explain import Explanation, draw_heat, explain
     from .images.features import Features
     from .images.prediction import predict
     from .images.predictor import Predictor
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from .images.reader import find as find_images
     from .images.reader import read as read_image
     from .images.recipe import Recipe
+    from .images.tiles import show_filters, show_maps, show_slopes
     from .images.triton import export as export_triton
     from .layers.builder import Builder
     from .layers.layer import Blob, Layer, layer
@@ -45,9 +47,11 @@ if TYPE_CHECKING:
     from .net.slopes import resolve as resolve_slopes
     from .net.stock import save_stock
     from .net.summary import summarize, summarize_fillers
+    from .onnx.costs import Costs, costs
     from .onnx.lowering import Lowered
     from .onnx.passes.bake import bake
     from .options import Filling, Onnx, Reading
+    from .pages.net_page import net_page
     from .pipeline import convert, fill, load, lower, read, save, to_onnx, upgrade
     from .runtime.calibration import calibrate
     from .runtime.float16 import to_float16
@@ -67,9 +71,11 @@ __all__ = [
     "Blob",
     "Builder",
     "CaffeCompatError",
+    "Costs",
     "DeviceError",
     "Diagnosis",
     "Drawings",
+    "Explanation",
     "Features",
     "Filling",
     "Graph",
@@ -96,12 +102,15 @@ __all__ = [
     "choose_preprocess",
     "convert",
     "coordinate_layers",
+    "costs",
     "decayed_slopes",
     "diagnose",
     "dnn",
     "doctor",
     "draw",
+    "draw_heat",
     "examine",
+    "explain",
     "export_triton",
     "fill",
     "find_images",
@@ -110,6 +119,7 @@ __all__ = [
     "load",
     "lower",
     "measure_parity",
+    "net_page",
     "plugin",
     "predict",
     "read",
@@ -122,6 +132,9 @@ __all__ = [
     "resolve_slopes",
     "save",
     "save_stock",
+    "show_filters",
+    "show_maps",
+    "show_slopes",
     "summarize",
     "summarize_fillers",
     "to_float16",
@@ -139,6 +152,7 @@ _HOMES = {
     "images.answers": "Answer answer",
     "images.decode": "read_labels",
     "images.drawing": "Drawings draw",
+    "images.explain": "Explanation draw_heat explain",
     "images.features": "Features",
     "images.prediction": "predict",
     "images.predictor": "Predictor",
@@ -156,9 +170,12 @@ _HOMES = {
     "net.slopes": "decayed_slopes=decayed resolve_slopes=resolve",
     "net.stock": "save_stock",
     "net.summary": "summarize summarize_fillers",
+    "images.tiles": "show_filters show_maps show_slopes",
+    "onnx.costs": "Costs costs",
     "onnx.lowering": "Lowered",
     "onnx.passes.bake": "bake",
     "options": "Filling Onnx Reading",
+    "pages.net_page": "net_page",
     "pipeline": "convert fill load lower read save to_onnx upgrade",
     "runtime.calibration": "calibrate",
     "runtime.float16": "to_float16",

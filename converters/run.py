@@ -54,7 +54,9 @@ def command(
             )
         _run_arrays(job, view)
         return
-    if blobs and view.out is None:
+    if view.picture is not None and not blobs:
+        raise typer.BadParameter("draws blobs; give --blob", param_hint="--picture")
+    if blobs and view.out is None and view.picture is None:
         raise typer.BadParameter("writes files; give --out DIR", param_hint="--blob")
     run_images.run(job, view, image, prep)
 

@@ -21,7 +21,7 @@ from ..images.predictor import Result
 from ..images.reader import find
 from ..images.recipe import Recipe
 from ..net.net import Net
-from . import options, preprocessing
+from . import options, pictures, preprocessing
 from .answers import lines
 from .models import Model
 from .terminal import say, say_file
@@ -76,6 +76,20 @@ class View:
         Path | None,
         typer.Option("--draw", metavar="DIR", help="Write copies with the boxes drawn in."),
     ] = None
+    picture: Annotated[
+        Path | None,
+        typer.Option(
+            "--picture", metavar="DIR", help="Write the feature maps of --blob as pictures."
+        ),
+    ] = None
+    explain: Annotated[
+        str | None,
+        typer.Option(
+            "--explain",
+            metavar="CLASS",
+            help="Write where the evidence for a class (index or label) lies, into --draw DIR.",
+        ),
+    ] = None
     threshold: Annotated[
         float, typer.Option("--threshold", metavar="F", help="The min score of a box.")
     ] = 0.5
@@ -102,6 +116,15 @@ def run(job: Job, view: View, images: Sequence[str], prep: preprocessing.Options
     """Run the images, show the answers, and fail at the end if any could not be read."""
     names = [str(path) for path in find(images)]
     labels = read_labels(view.labels) if view.labels else None
+    if view.explain is not None:
+        if view.draw is None:
+            raise typer.BadParameter("writes pictures; give --draw DIR", param_hint="--explain")
+        net = job.model.load(batch=1)
+        if not isinstance(net, Net):
+            raise typer.BadParameter("needs a prototxt and its weights", param_hint="--explain")
+        target = pictures.class_index(view.explain, labels)
+        pictures.explain_all(net, names, target, prep.choose(net, job.model.path), view.draw)
+        return
     model, place = job.model.load_for(len(names)), job.place
     preprocess = prep.choose(model if isinstance(model, Net) else None, job.model.path)
     recipe = Recipe(
@@ -129,7 +152,9 @@ def run(job: Job, view: View, images: Sequence[str], prep: preprocessing.Options
         batch=batch if isinstance(batch, int) else None,
         predictor=predictor,
     )
-    if job.blobs or view.out is not None:
+    if view.picture is not None:
+        unread = pictures.write_maps(view.picture, job.blobs, results)
+    elif job.blobs or view.out is not None:
         unread = _write_features(job, view, results)
     else:
         unread = _show(view, labels, results)

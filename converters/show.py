@@ -2,34 +2,81 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from ..errors import WeightsError
+from ..files import atomic
 from ..weights import read as read_weights
-from ..weights.trained import Weights
+from ..weights.trained import LayerWeights, Weights
 from . import options
-from .terminal import say, say_shape, table
+from .terminal import say, say_file, say_shape, table
+
+
+@dataclass(frozen=True)
+class Views:
+    """What is shown in place of the table of layers."""
+
+    fillers: Annotated[
+        bool,
+        typer.Option(
+            "--fillers", help="For each weight blob: n, its rectifier, the slope a, the std."
+        ),
+    ] = False
+    costs: Annotated[
+        bool,
+        typer.Option(
+            "--costs", help="For each layer and one image: multiply-adds, memory, receptive field."
+        ),
+    ] = False
+    as_json: Annotated[bool, typer.Option("--json", help="With --costs, answer in JSON.")] = False
+    html: Annotated[
+        Path | None,
+        typer.Option("--html", metavar="PAGE", help="Write a page: graph, costs, weights."),
+    ] = None
+    filters: Annotated[
+        str | None,
+        typer.Option("--filters", metavar="LAYER", help="Of weights, draw a layer's filters."),
+    ] = None
+    slopes: Annotated[
+        bool, typer.Option("--slopes", help="Of weights, draw the PReLU slopes by depth.")
+    ] = False
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", metavar="OUT.png", help="The picture to write."),
+    ] = None
+
+    def check(self, weights: bool) -> None:
+        """Raise where options contradict each other or the file."""
+        if self.as_json and not self.costs:
+            raise typer.BadParameter("is for --costs", param_hint="--json")
+        if (self.filters is not None or self.slopes) != (self.output is not None):
+            raise typer.BadParameter("goes with --filters or --slopes", param_hint="-o")
+        named = {"--fillers": self.fillers, "--costs": self.costs, "--html": self.html is not None}
+        of_net = [option for option, stated in named.items() if stated]
+        of_weights = self.filters is not None or self.slopes
+        if weights and of_net:
+            raise typer.BadParameter("is for a prototxt, not for weights", param_hint=of_net[0])
+        if not weights and of_weights:
+            raise typer.BadParameter("is for a weights file, not for a prototxt", param_hint="-o")
 
 
 def command(
     file: Annotated[
         Path, typer.Argument(metavar="FILE", show_default=False, help="A prototxt or weights.")
     ],
-    *,
-    fillers: Annotated[
-        bool,
-        typer.Option(
-            "--fillers", help="For each weight blob: n, its rectifier, the slope a, the std."
-        ),
-    ] = False,
-    weights: Annotated[
+    trained: Annotated[
         Path | None,
-        typer.Option(
-            "--weights", metavar="FILE", help="With --fillers, take the PReLU slopes of FILE."
-        ),
+        typer.Argument(metavar="WEIGHTS", show_default=False, help="For --html and --fillers."),
+    ] = None,
+    *,
+    weights: Annotated[
+        Path | None, typer.Option("--weights", metavar="FILE", help="The same as WEIGHTS.")
     ] = None,
     splits: Annotated[
         bool,
@@ -37,22 +84,55 @@ def command(
             "--splits", help="With the Split layers that Caffe adds: its full list of blobs."
         ),
     ] = False,
+    views: Views,
     selection: options.Selection,
 ) -> None:
-    """Show a net's layers, shapes and parameters, or a weights file."""
-    if weights and not fillers:
-        raise typer.BadParameter("--weights is for --fillers")
-    if file.suffix in (".caffemodel", ".h5"):
-        if fillers:
-            raise typer.BadParameter(f"--fillers is for a prototxt; {file} is a weights file")
+    """Show a net's layers, shapes, parameters and costs, or a weights file."""
+    stored = trained or weights
+    lines: Iterable[str]
+    of_weights = file.suffix in (".caffemodel", ".h5")
+    views.check(of_weights)
+    if stored and not (views.fillers or views.html):
+        raise typer.BadParameter("is for --fillers and --html", param_hint="WEIGHTS")
+    if of_weights:
+        if views.output is not None:
+            _draw(read_weights(file), views, views.output)
+            return
         lines = show_weights(read_weights(file))
     else:
-        from .show_net import show  # here, since it loads onnx
+        from . import show_net  # here, since it loads onnx
 
-        trained = read_weights(weights) if weights else None
-        lines = show(file, selection.reading(splits=splits), trained, fillers=fillers)
+        reading = selection.reading(splits=splits)
+        if views.html is not None:
+            with atomic(views.html) as place:
+                place.write_text(show_net.page(file, stored, reading), encoding="utf-8")
+            say_file(views.html)
+            return
+        if views.costs:
+            total = show_net.count(file, reading)
+            lines = [json.dumps(total.as_dict())] if views.as_json else show_net.show_costs(total)
+        else:
+            opened = read_weights(stored) if stored else None
+            lines = show_net.show(file, reading, opened, fillers=views.fillers)
     for line in lines:
         say(line)
+
+
+def _draw(weights: Weights, views: Views, output: Path) -> None:
+    """Write a picture of a layer's filters or of the PReLU slopes."""
+    from ..images.tiles import show_filters, show_slopes, write_png
+
+    weights.check()
+    if views.slopes:
+        layers = [(layer.name, layer.blobs[0].array) for layer in _prelus(weights)]
+        write_png(output, show_slopes(layers))
+    else:
+        named = {layer.name: layer for layer in weights.layers if layer.blobs}
+        if views.filters not in named:
+            have = ", ".join(named)
+            raise WeightsError(f"{weights.path}: no blobs of a layer '{views.filters}'; of: {have}")
+        write_png(output, show_filters(named[views.filters].blobs[0].array))
+    say_file(output)
 
 
 def show_weights(weights: Weights) -> Iterator[str]:
@@ -68,11 +148,7 @@ def show_weights(weights: Weights) -> Iterator[str]:
     yield f"net {weights.name!r}, {weights.format}"
     yield from table(rows)
     yield f"{len(weights.layers)} layers, {total:,} parameters"
-    prelus = [
-        layer
-        for layer in weights.layers
-        if layer.type.upper() == "PRELU" and layer.blobs and layer.blobs[0].array.size
-    ]
+    prelus = _prelus(weights)
     if prelus:
         weights.check()
         rows = [("depth", "PReLU", "slopes", "mean", "min", "max")]
@@ -82,3 +158,11 @@ def show_weights(weights: Weights) -> Iterator[str]:
             rows.append((str(depth), layer.name, str(array.size), *numbers))
         yield ""
         yield from table(rows)
+
+
+def _prelus(weights: Weights) -> list[LayerWeights]:
+    return [
+        layer
+        for layer in weights.layers
+        if layer.type.upper() == "PRELU" and layer.blobs and layer.blobs[0].array.size
+    ]

@@ -8,9 +8,13 @@ from pathlib import Path
 from ..net.rectifiers import Rectifier
 from ..net.slopes import decayed
 from ..net.summary import FillerSummary, LayerSummary, Summary, summarize, summarize_fillers
-from ..options import Reading
+from ..onnx.costs import Cost, Costs, costs
+from ..options import Filling, Reading
+from ..pages.net_page import net_page
 from ..pipeline import read_graph
+from ..steps import fill
 from ..types import Dims
+from ..weights import read as read_weights
 from ..weights.trained import Weights
 from .terminal import say, say_shape, table
 
@@ -95,3 +99,49 @@ def _slope(rectifier: Rectifier) -> str:
     """Return the a, or if there is none the second moment in the place of ½ (1 + a²)."""
     a = rectifier.slope
     return f"E[f²]={rectifier.gain / 2:.6g}" if a is None else f"{a:.6g}"
+
+
+def count(prototxt: Path, reading: Reading) -> Costs:
+    """Read a net and count its costs."""
+    return costs(read_graph(prototxt, None, reading))
+
+
+def page(prototxt: Path, weights: Path | None, reading: Reading) -> str:
+    """Read a net and return its page."""
+    stored = read_weights(weights) if weights else None
+    graph = read_graph(prototxt, stored, reading)
+    html: str = net_page(fill(graph, stored, Filling()) if stored else graph)
+    return html
+
+
+def show_costs(total: Costs) -> Iterator[str]:
+    """Yield a line for every layer that costs something, and the totals; `*` marks the dearest."""
+    heads = ("layer", "type", "multiply-adds", "other", "parameters", "bytes", "moved", "sees")
+    dearest = {id(cost) for cost in total.dearest()}
+    yield f"net {total.net!r}, for one image"
+    yield from table([heads, *(_cost(cost, id(cost) in dearest) for cost in total.layers)])
+    yield (
+        f"{len(total.layers)} layers, {total.total('multiply_adds'):,} multiply-adds, "
+        f"{total.total('operations'):,} other operations, {total.total('parameters'):,} parameters"
+    )
+    yield (
+        f"{total.total('activations'):,} bytes of blobs, {total.total('moved'):,} bytes moved, "
+        f"{total.peak:,} bytes in use at most"
+    )
+
+
+def _cost(cost: Cost, dear: bool) -> Sequence[str]:
+    sees = ""
+    if cost.field is not None:
+        (height, width), (down, across) = cost.field.size, cost.field.stride
+        sees = f"{height:g}x{width:g} every {down:g}x{across:g}"
+    return (
+        f"{cost.layer}{' *' if dear else ''}",
+        cost.type,
+        f"{cost.multiply_adds:,}",
+        f"{cost.operations:,}",
+        f"{cost.parameters:,}",
+        f"{cost.activations:,}",
+        f"{cost.moved:,}",
+        cost.note or sees,
+    )

@@ -27,7 +27,7 @@ FLOORS = (
     ("options",),
     ("steps",),
     ("pipeline",),
-    ("runtime", "torch"),
+    ("runtime", "torch", "pages"),
     ("images", "data"),
     ("training", "doctor", "dnn"),
     ("pycaffe",),

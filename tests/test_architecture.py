@@ -26,6 +26,7 @@ RESTRICTED = {
     "lmdb": {"data"},
     "plyvel": {"data"},
     "cv2": {"data"},
+    "fast_sugiyama": {"pages"},
     "skimage": {"pycaffe"},
     "scipy": {"pycaffe"},
     "pydot": {"pycaffe"},

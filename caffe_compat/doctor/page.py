@@ -6,84 +6,17 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from math import isfinite
 
+from ..pages.document import asset, document
 from .chart import Curve, draw, marker
 from .diagnosis import Diagnosis
 from .patient import Finding
 from .signals import Signal
 
-_STYLE = """
-:root { color-scheme: light dark; --ink: #1b1f24; --soft: #57606a; --paper: #fff; --line: #d0d7de;
-  --band: #0072b212; --bad: #b3261e; --warn: #8a5300; --note: #57606a; }
-@media (prefers-color-scheme: dark) { :root { --ink: #e6edf3; --soft: #9da7b1; --paper: #0d1117;
-  --line: #30363d; --band: #56b4e91c; --bad: #ff8a80; --warn: #f0b354; --note: #9da7b1; } }
-@media print { :root { --ink: #000; --soft: #333; --paper: #fff; --line: #bbb; --band: #0072b212;
-  --bad: #b3261e; --warn: #8a5300; --note: #333; } }
-* { box-sizing: border-box; }
-body { margin: 0 auto; padding: 1rem; max-width: 72rem; background: var(--paper);
-  color: var(--ink);
-  font: 16px/1.45 system-ui, "DejaVu Sans", sans-serif; }
-h1 { font-size: 1.5rem; margin: 0 0 .25rem; overflow-wrap: anywhere; }
-h2 { font-size: 1.15rem; margin: 2rem 0 .5rem; break-after: avoid; }
-p { margin: .3rem 0; } .soft { color: var(--soft); font-size: .9rem; }
-.charts { display: grid; gap: 1rem;
-  grid-template-columns: repeat(auto-fit, minmax(min(100%, 26rem), 1fr)); }
-figure { margin: 0; break-inside: avoid; } figcaption { font-weight: 600; }
-svg { width: 100%; height: auto; display: block; font-size: 13px; }
-svg text { fill: var(--soft); } .grid { stroke: var(--line); stroke-width: .6; }
-.one { stroke: var(--soft); stroke-width: 1; } .band { fill: var(--band); }
-polyline { fill: none; stroke: currentColor; stroke-width: 1.8; stroke-linejoin: round; }
-circle, polygon { fill: currentColor; stroke: var(--paper); stroke-width: .6; }
-.run0 polyline { stroke-width: 4; stroke-opacity: .55; }
-.theory { color: var(--ink); } .theory polyline { stroke-width: 1.2; stroke-dasharray: 2 4; }
-.run0 { color: #0072b2; } .run1 { color: #d55e00; } .run2 { color: #009e73; }
-.run3 { color: #b8639a; } .run4 { color: #b07d00; }
-@media (prefers-color-scheme: dark) { .run0 { color: #56b4e9; } .run1 { color: #ff8c42; }
-  .run2 { color: #2bc79a; } .run3 { color: #e29bc6; } .run4 { color: #e6b422; } }
-.legend { display: flex; flex-wrap: wrap; gap: .2rem 1.2rem; list-style: none; padding: 0;
-  margin: .5rem 0; }
-.legend svg { width: 34px; height: 14px; display: inline-block; vertical-align: -2px; }
-.finding { border: 1px solid var(--line); border-left-width: 6px; border-radius: 6px;
-  padding: .6rem .8rem;
-  margin: .6rem 0; break-inside: avoid; overflow-wrap: anywhere; }
-.severe { border-left-color: var(--bad); } .warning { border-left-color: var(--warn); }
-.kind { font-weight: 700; text-transform: uppercase; font-size: .8rem; letter-spacing: .04em; }
-.severe .kind { color: var(--bad); } .warning .kind { color: var(--warn); }
-code { font: .9rem ui-monospace, "DejaVu Sans Mono", monospace; background: var(--band);
-  padding: .1rem .3rem;
-  border-radius: 4px; white-space: pre-wrap; overflow-wrap: anywhere; }
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; font-size: .85rem; font-variant-numeric: tabular-nums;
-  width: 100%; }
-th, td { padding: .2rem .5rem; border-bottom: 1px solid var(--line); text-align: right;
-  white-space: nowrap; }
-th:first-child, td:first-child { text-align: left; position: sticky; left: 0;
-  background: var(--paper); }
-thead tr + tr th:first-child { position: static; text-align: right; }
-th[colspan] { text-align: center; } .text { text-align: left; }
-  thead th { border-bottom-width: 2px; } .off { color: var(--bad);
-  font-weight: 700; }
-@media (max-width: 34rem) { svg { font-size: 16px; } }
-@media print { body { font-size: 10pt; padding: 0; max-width: none; } .wide { overflow: visible; }
-  .charts { grid-template-columns: 1fr 1fr; } table { font-size: 7.5pt; }
-  th, td { padding: .1rem .25rem; }
-  thead { display: table-header-group; } tr { break-inside: avoid; } }
-"""
-
 
 def render(diagnosis: Diagnosis) -> str:
     """Return a diagnosis as a page of HTML."""
     name = escape(diagnosis.net or "unnamed net")
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
-<title>Signals of {name}</title>
-<style>{_STYLE}</style>
-</head>
-<body>
-<header>
+    body = f"""<header>
 <h1>Signals of {name}</h1>
 <p>{_summary(diagnosis)}</p>
 <p class="soft">Seed {diagnosis.seed}, {_count(diagnosis.trials, "trial")}; mean square of the input
@@ -109,10 +42,8 @@ axis are drawn at its edge.</p>
 <h2>Every layer, as written</h2>
 {_layers(diagnosis)}
 </section>
-</main>
-</body>
-</html>
-"""
+</main>"""
+    return document(f"Signals of {diagnosis.net or 'unnamed net'}", body, asset("page.css"))
 
 
 def _summary(diagnosis: Diagnosis) -> str:

@@ -123,7 +123,7 @@ def write_arrays(folder: str | Path, form: Format, arrays: Mapping[str, AnyArray
 def _write(folder: Path, form: Format, parts: Mapping[str, Path], stem: str) -> list[Path]:
     """Bring .npy files, by their arrays' names, into the format's form."""
     if form == "npy":
-        targets = [folder / f"{_file_name(name)}.npy" for name in parts]
+        targets = [folder / f"{file_name(name)}.npy" for name in parts]
         if len(set(targets)) < len(targets):
             raise CaffeCompatError("two blobs would be written to one file; use npz or h5")
         for target, part in zip(targets, parts.values(), strict=True):
@@ -150,6 +150,6 @@ def _write(folder: Path, form: Format, parts: Mapping[str, Path], stem: str) -> 
     return [target]
 
 
-def _file_name(blob: str) -> str:
+def file_name(blob: str) -> str:
     """Return a blob's name as a file's on every system, without a way out of its folder."""
     return "".join("_" if c in _RESERVED or not c.isprintable() else c for c in blob)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
 from ..errors import ShapeError
+from ..files import atomic
 from ..types import Array, Picture
 
 _SIDE = 1024  # pixels that a picture is enlarged to, at most
@@ -103,7 +105,9 @@ def show_slopes(layers: Sequence[tuple[str, Array]]) -> Picture:
     ticks = np.arange(low, high + 1e-6, (high - low) / 8 if high - low > 2 else 0.25)
     for tick in ticks:
         at = y(float(tick))
-        pen.line((left, at, image.width - 12, at), fill="#888888" if abs(tick) < 1e-9 else "#dddddd")
+        pen.line(
+            (left, at, image.width - 12, at), fill="#888888" if abs(tick) < 1e-9 else "#dddddd"
+        )
         pen.text((left - 8, at), f"{tick:.2f}", fill="#444444", anchor="rm")
     for depth, (name, slopes) in enumerate(layers):
         middle = left + step * (depth + 0.5)
@@ -118,6 +122,21 @@ def show_slopes(layers: Sequence[tuple[str, Array]]) -> Picture:
         shown = name if len(name) <= 10 else f"{name[:9]}…"
         pen.text((middle, height + 6), shown, fill="black", anchor="ma")
         pen.text((middle, height + 24), f"{len(dots)}", fill="#666666", anchor="ma")
-    pen.text((left, height + 42), "slopes by depth; a dot for each channel, a bar for the mean",
-             fill="#666666")
+    pen.text(
+        (left, height + 42),
+        "slopes by depth; a dot for each channel, a bar for the mean",
+        fill="#666666",
+    )
     return np.asarray(image)
+
+
+def write_png(path: str | Path, picture: Picture) -> None:
+    """Write a picture as a PNG file.
+
+    Raises:
+        CaffeCompatError: the file cannot be written; what stood there before is untouched.
+    """
+    from PIL import Image
+
+    with atomic(path) as place:
+        Image.fromarray(picture).save(place, "PNG")

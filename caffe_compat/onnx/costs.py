@@ -16,6 +16,7 @@ import numpy as np
 
 from ..caffe_pb2 import NetParameter
 from ..errors import ShapeError, UnsupportedError
+from ..layers.families.recurrent import Recurrent
 from ..net.build import build
 from ..net.graph import Graph, Node
 from ..net.net import Net
@@ -104,6 +105,8 @@ def _single(graph: Graph) -> tuple[Graph, int]:
     """Return the graph at a batch of 1, or at its own batch where it takes no other."""
     sources = [value for node in graph.nodes if not node.bottoms for value in node.tops]
     images = [value.shape[0] for value in sources if len(value.shape) == 4]
+    if not images and any(isinstance(node.layer, Recurrent) for node in graph.nodes):
+        return graph, 1  # the first axis is time
     batch = max(images or [value.shape[0] for value in graph.inputs if value.shape] or [1])
     if batch == 1:
         return graph, 1

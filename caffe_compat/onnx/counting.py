@@ -75,8 +75,13 @@ def _shapes(lowered: Lowered) -> dict[str, Shape | None]:
             kind = helper.np_dtype_to_tensor_dtype(array.dtype)
             model.graph.input.append(helper.make_tensor_value_info(name, kind, array.shape))
     inferred = shape_inference.infer_shapes(model, data_prop=True).graph
-    shapes: dict[str, Shape | None] = {n: a.shape for n, a in lowered.arrays.items()}
-    for info in (*inferred.value_info, *inferred.output, *inferred.input):
+    return {**{name: array.shape for name, array in lowered.arrays.items()}, **_known(inferred)}
+
+
+def _known(graph: onnx.GraphProto) -> dict[str, Shape | None]:
+    """Return the inferred shapes of a graph's tensors; None where a size is not known."""
+    shapes: dict[str, Shape | None] = {}
+    for info in (*graph.value_info, *graph.output, *graph.input):
         dims = info.type.tensor_type.shape.dim
         known = info.type.tensor_type.HasField("shape") and all(d.dim_value for d in dims)
         shapes[info.name] = tuple(d.dim_value for d in dims) if known else None
@@ -118,12 +123,28 @@ def _count_scan(
         result.note = "not all counted: some sizes are decided by the data"
         return
     steps = inputs[states][axes[0]]
-    local: dict[str, Shape | None] = {}
+    local: dict[str, Shape] = {name: s for name, s in shapes.items() if s is not None}
     for i, info in enumerate(body.input):
         axis = axes[i - states] if i >= states else None
         local[info.name] = tuple(n for a, n in enumerate(inputs[i]) if a != axis)
+    inner_shapes = _body_shapes(body, local)
     for inner in body.node:
-        _count_node(result, inner, local, times * steps)
+        _count_node(result, inner, inner_shapes, times * steps)
+
+
+def _body_shapes(body: onnx.GraphProto, outer: Mapping[str, Shape]) -> dict[str, Shape | None]:
+    """Return the shape of every tensor in a loop's body; it may read tensors from outside."""
+    made = {name for node in body.node for name in node.output}
+    read = {name for node in body.node for name in node.input if name} - made
+    graph = onnx.GraphProto()
+    graph.CopyFrom(body)
+    del graph.input[:], graph.output[:]
+    for name in sorted(read):
+        kind = onnx.TensorProto.FLOAT
+        graph.input.append(helper.make_tensor_value_info(name, kind, outer.get(name)))
+    graph.output.extend(onnx.ValueInfoProto(name=info.name) for info in body.output)
+    inferred = shape_inference.infer_shapes(helper.make_model(graph)).graph
+    return {**outer, **_known(inferred)}
 
 
 Rule: TypeAlias = Callable[[list[Any], list[Any], Mapping[str, Any]], int]
@@ -157,12 +178,12 @@ def _product(inputs: list[Any], outputs: list[Any], attributes: Mapping[str, Any
 
 def _window(inputs: list[Any], outputs: list[Any], attributes: Mapping[str, Any]) -> int:
     """Each value of the output reads a window."""
-    return prod(outputs[0]) * prod(attributes["kernel_shape"])
+    return int(prod(outputs[0]) * prod(attributes["kernel_shape"]))
 
 
 def _neighbours(inputs: list[Any], outputs: list[Any], attributes: Mapping[str, Any]) -> int:
     """Each value of the output reads `size` channels, and is divided by a power."""
-    return prod(outputs[0]) * (int(attributes["size"]) + 2)
+    return int(prod(outputs[0]) * (attributes["size"] + 2))
 
 
 _MULTIPLY_ADDS: dict[str, Rule] = {
@@ -181,17 +202,22 @@ _OPERATIONS: dict[str, Rule] = {
     "Softmax": lambda *a: 3 * _each(*a),
     "LogSoftmax": lambda *a: 3 * _each(*a),
     **dict.fromkeys(
-        ("ArgMax", "ArgMin", "TopK", "NonMaxSuppression", "CumSum")
-        + tuple(f"Reduce{kind}" for kind in ("Sum", "Mean", "Max", "Min", "Prod", "L1", "L2"))
-        + ("ReduceSumSquare", "ReduceLogSumExp"),
+        (
+            *("ArgMax", "ArgMin", "CumSum", "NonMaxSuppression", "TopK"),
+            *("ReduceL1", "ReduceL2", "ReduceLogSumExp", "ReduceMax", "ReduceMean", "ReduceMin"),
+            *("ReduceProd", "ReduceSum", "ReduceSumSquare"),
+        ),
         _read,
     ),
 }
 # Operators that move or rename values and compute none.
 _FREE = frozenset(
-    "Cast Compress Concat Constant ConstantOfShape DepthToSpace Expand Flatten Gather "
-    "GatherElements GatherND Identity Pad Range Reshape ScatterElements ScatterND Shape Slice "
-    "SpaceToDepth Split Squeeze Tile Transpose Unsqueeze".split()
+    {
+        *("Cast", "Compress", "Concat", "Constant", "ConstantOfShape", "DepthToSpace", "Expand"),
+        *("Flatten", "Gather", "GatherElements", "GatherND", "Identity", "Pad", "Range", "Reshape"),
+        *("ScatterElements", "ScatterND", "Shape", "Slice", "SpaceToDepth", "Split", "Squeeze"),
+        *("Tile", "Transpose", "Unsqueeze"),
+    }
 )
 
 
@@ -212,8 +238,11 @@ def _place(
 
 
 _WHOLE = frozenset(
-    "Gemm MatMul GlobalAveragePool GlobalMaxPool Flatten ReduceMean ReduceSum ReduceMax Scan "
-    "NonMaxSuppression TopK GatherND MaxRoiPool RoiAlign".split()
+    {
+        *("Flatten", "GatherND", "Gemm", "GlobalAveragePool", "GlobalMaxPool", "MatMul"),
+        *("MaxRoiPool", "NonMaxSuppression", "ReduceMax", "ReduceMean", "ReduceSum", "RoiAlign"),
+        *("Scan", "TopK"),
+    }
 )
 _WINDOWED = frozenset({"Conv", "ConvTranspose", "AveragePool", "MaxPool"})
 

@@ -24,7 +24,7 @@ class Layout:
     places: Sequence[Point]
     routes: Sequence[Sequence[Point]]
     columns: float
-    rows: float
+    rows: int
 
 
 def lay_out(count: int, edges: Sequence[tuple[int, int]]) -> Layout:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from typing import Any
@@ -133,7 +132,7 @@ def si(number: float) -> str:
 
 def _draw(boxes: Sequence[_Box], layout: Layout, total: Costs, dearest: set[int]) -> str:
     """Return the graph as SVG."""
-    heights = [0] * max(layout.rows, 1)
+    heights = [0] * max(int(layout.rows), 1)
     for box, (_, row) in zip(boxes, layout.places, strict=True):
         heights[int(row)] = max(heights[int(row)], box.height)
     tops = [sum(heights[:row]) + _GAP * row for row in range(len(heights))]
@@ -142,9 +141,7 @@ def _draw(boxes: Sequence[_Box], layout: Layout, total: Costs, dearest: set[int]
         return _PITCH * column + _PITCH / 2, tops[int(row)] + heights[int(row)] / 2
 
     height = sum(heights) + _GAP * (len(heights) - 1)
-    lines = [
-        _edge([at(*point) for point in route], boxes, layout, heights) for route in layout.routes
-    ]
+    lines = [_edge([at(*point) for point in route]) for route in layout.routes]
     drawn = [
         _box(i, box, at(*place), any(id(total.layers[n]) in dearest for n in box.nodes))
         for i, (box, place) in enumerate(zip(boxes, layout.places, strict=True))
@@ -153,16 +150,12 @@ def _draw(boxes: Sequence[_Box], layout: Layout, total: Costs, dearest: set[int]
     return (
         f'<svg id="graph" viewBox="-10 -10 {width + 20:.0f} {height + 20:.0f}" '
         f'data-width="{width + 20:.0f}" data-height="{height + 20:.0f}" role="img" '
-        f'aria-label="The layers of the net"><g id="edges">{"".join(lines)}</g>{"".join(drawn)}</svg>'
+        'aria-label="The layers of the net">'
+        f'<g id="edges">{"".join(lines)}</g>{"".join(drawn)}</svg>'
     )
 
 
-def _edge(
-    points: Sequence[tuple[float, float]],
-    boxes: Sequence[_Box],
-    layout: Layout,
-    heights: Sequence[int],
-) -> str:
+def _edge(points: Sequence[tuple[float, float]]) -> str:
     """Return a smooth line through its points, from the middle of a row to that of another."""
     (x, y), *rest = points
     parts = [f"M{x:.0f},{y:.0f}"]
