@@ -72,3 +72,12 @@ def assert_same(printed, shown):
         for text in (printed, shown)
     ]
     assert pairs[0] == pytest.approx(pairs[1], rel=5e-3, abs=1e-4)
+
+
+def test_the_page_on_looking_is_current(tmp_path):
+    look = runpy.run_path(str(DOCS / "make_look.py"))
+    assert (DOCS / "look.md").read_text() == look["page"]()
+    for path in look["draw"](tmp_path):
+        assert path.read_bytes().startswith(b"\x89PNG")
+    shown = set(re.findall(r"\(pictures/(\w+\.png)\)", (DOCS / "look.md").read_text()))
+    assert shown == {path.name for path in (DOCS / "pictures").iterdir()}

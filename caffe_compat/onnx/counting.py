@@ -96,7 +96,7 @@ def _count_node(
     attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
     _place(result, node, inputs, attributes)
     if node.op_type == "Scan":
-        _count_scan(result, node, inputs, attributes, times)
+        _count_scan(result, node, shapes, attributes, times)
         return
     rule = _MULTIPLY_ADDS.get(node.op_type) or _OPERATIONS.get(node.op_type)
     if node.op_type in _FREE:
@@ -113,9 +113,14 @@ def _count_node(
 
 
 def _count_scan(
-    result: Count, node: onnx.NodeProto, inputs: list[Any], attributes: Any, times: int
+    result: Count,
+    node: onnx.NodeProto,
+    shapes: Mapping[str, Shape | None],
+    attributes: Any,
+    times: int,
 ) -> None:
     """Count a loop's body once for each time step."""
+    inputs: list[Any] = [shapes.get(name) for name in node.input]
     body, scanned = attributes["body"], attributes["num_scan_inputs"]
     states = len(inputs) - scanned
     axes = attributes.get("scan_input_axes", [0] * scanned)

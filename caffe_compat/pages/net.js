@@ -139,7 +139,7 @@ document.querySelectorAll("#table thead th").forEach((head, column) => {
 const find = document.getElementById("find");
 const found = document.getElementById("found");
 find.form.addEventListener("submit", (event) => event.preventDefault());
-find.addEventListener("input", () => {
+function search() {
   const word = find.value.trim().toLowerCase();
   const hits = layers.map((layer, i) => [layer, i]).filter(([layer]) =>
     word && `${layer.name} ${layer.type}`.toLowerCase().includes(word)).map(([, i]) => i);
@@ -148,7 +148,16 @@ find.addEventListener("input", () => {
   for (const row of table.rows) row.classList.toggle("hidden", Boolean(word) && !hits.includes(Number(row.dataset.node)));
   found.textContent = word ? `${hits.length} of ${layers.length}` : "";
   if (hits.length) choose(hits[0], true);
-});
+}
 
+// A link to page.html#conv2 searches for conv2.
+function follow() {
+  find.value = decodeURIComponent(location.hash.slice(1));
+  if (find.value) search();
+}
+
+find.addEventListener("input", search);
+window.addEventListener("hashchange", follow);
 show();
+follow();
 window.addEventListener("resize", show);

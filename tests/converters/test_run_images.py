@@ -276,3 +276,25 @@ def test_nan_is_reported(run, folder):
     assert status == 0
     assert json.loads(out)[0]["nan"] == {"detection_out": 1}
     assert f"warning: {folder / 'a.png'}: 'detection_out' has 1 NaN" in err
+
+
+def test_feature_maps_as_pictures(run, folder, tmp_path):
+    maps = tmp_path / "maps"
+    status, out, _ = run(
+        "run", *MODEL, "--image", folder / "b.png", "--blob", "conv1,pool3", "--picture", maps
+    )
+    assert status == 0
+    assert sorted(path.name for path in maps.iterdir()) == ["b-conv1.png", "b-pool3.png"]
+    assert len(out.splitlines()) == 2
+    assert run("run", *MODEL, "--image", folder / "b.png", "--picture", maps)[0] == 2
+
+
+def test_the_evidence_for_a_class(run, folder, tmp_path):
+    heat = tmp_path / "heat"
+    words = ("run", *MODEL, "--image", folder / "b.png", "--labels", folder / "labels.txt")
+    status, out, _ = run(*words, "--explain", "cat", "--draw", heat)
+    assert status == 0
+    assert "by the maps of 'pool3'" in out
+    assert [path.name for path in heat.iterdir()] == ["b-3.png"]
+    assert run(*words, "--explain", "cat")[0] == 2
+    assert run(*words, "--explain", "unicorn", "--draw", heat)[0] == 2

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 
 from ..slope_nets import INPUT, conv, layer
@@ -147,3 +150,56 @@ def test_one_long_name_does_not_widen_every_row(run, net):
     status, out, _ = run("show", net)
     assert status == 0
     assert len(out) < 50_000
+
+
+MTCNN = Path(__file__).parents[2] / "examples" / "mtcnn" / "models" / "det1"
+
+
+def test_costs_as_a_table_and_as_json(run):
+    status, out, _ = run("show", MTCNN / "net.prototxt", "--costs")
+    assert status == 0
+    assert "conv2 *" in out
+    assert "11 layers, 44,760 multiply-adds" in out
+    status, out, _ = run("show", MTCNN / "net.prototxt", "--costs", "--json")
+    assert (status, json.loads(out)["parameters"]) == (0, 6632)
+
+
+def test_a_page_with_weights(run, tmp_path):
+    pytest.importorskip("fast_sugiyama")
+    page = tmp_path / "p.html"
+    status, out, _ = run(
+        "show", MTCNN / "net.prototxt", MTCNN / "weights.caffemodel", "--html", page
+    )
+    assert (status, out.split()[0]) == (0, str(page))
+    assert '"counts":[' in page.read_text()
+
+
+@pytest.mark.parametrize("view", [("--filters", "conv1"), ("--slopes",)])
+def test_pictures_of_weights(run, tmp_path, view):
+    picture = tmp_path / "p.png"
+    status, out, _ = run("show", MTCNN / "weights.caffemodel", *view, "-o", picture)
+    assert (status, out.split()[0]) == (0, str(picture))
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("file", "words"),
+    [
+        ("weights.caffemodel", ["--costs"]),
+        ("weights.caffemodel", ["--slopes"]),
+        ("net.prototxt", ["--slopes", "-o", "x.png"]),
+        ("net.prototxt", ["--json"]),
+        ("net.prototxt", ["weights.caffemodel"]),
+    ],
+)
+def test_views_that_do_not_fit_are_misuse(run, file, words):
+    assert run("show", MTCNN / file, *words)[0] == 2
+
+
+def test_filters_of_a_layer_that_is_not_there(run, tmp_path):
+    status, _, err = run(
+        "show", MTCNN / "weights.caffemodel", "--filters", "none", "-o", tmp_path / "p.png"
+    )
+    assert status == 1
+    assert "no blobs of a layer 'none'" in err
+    assert not (tmp_path / "p.png").exists()
