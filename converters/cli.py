@@ -23,7 +23,7 @@ COMMANDS = {
     "fold": "Fold BatchNorm and Scale layers into the layers before them.",
     "init": "Initialise a net's weights as Caffe does.",
     "run": "Run a net on arrays or images.",
-    "show": "Show a net's layers, shapes and parameters, or a weights file.",
+    "show": "Show a net's layers, shapes, parameters and costs, or a weights file.",
     "upgrade": "Rewrite a prototxt of any era in Caffe's current form.",
 }
 """The first lines of the modules' help, so that `--help` needs to import none of them."""
