@@ -1,0 +1,223 @@
+"""What every data layer's source has in common: it plans a batch, whose parts fill in any order.
+
+To plan takes the records and all random numbers in Caffe's order, in one thread. What is left,
+decoding and transforming, is the same whoever does it and when.
+"""
+
+from __future__ import annotations
+
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, NamedTuple, TypeVar
+
+import numpy as np
+
+from ..caffe_pb2 import TRAIN, LayerParameter
+from ..errors import ParseError, ShapeError
+from ..types import AnyArray, Array, Shape
+from ..weights import read_mean
+from .paths import Paths
+from .streams import CRand
+
+log = logging.getLogger("caffe_compat")
+
+State = dict[str, Any]
+"""A source's place: whole numbers, texts, bytes and arrays by name."""
+
+T = TypeVar("T")
+R = TypeVar("R")
+Run = Callable[[Callable[[Any], Any], Sequence[Any]], list[Any]]
+"""Calls a function on each item, in any order, and returns the results in the items' order."""
+
+
+def run_here(function: Callable[[T], R], items: Sequence[T]) -> list[R]:
+    """Call the function on each item, one after another."""
+    return [function(item) for item in items]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a layer is read.
+
+    Attributes:
+        words: what the layer drew from the net's stream when it was set up, in its order.
+        own: the same for this rank, whose net's seed is the first rank's plus the rank.
+        rank: which of `ranks` this is: in TRAIN it takes every `ranks`-th record (Skip).
+        ranks: how many read the same source together.
+        paths: where relative paths are looked up.
+        skip_bad: pass over records that cannot be read, in place of an error.
+        rand: the C library's `rand()`, one for the whole process.
+    """
+
+    words: Sequence[int] = ()
+    own: Sequence[int] = ()
+    rank: int = 0
+    ranks: int = 1
+    paths: Paths = field(default_factory=Paths)
+    skip_bad: bool = False
+    rand: CRand = field(default_factory=CRand)
+
+
+class Plan(NamedTuple):
+    """A batch on its way.
+
+    Attributes:
+        tops: an array for each top, not all of them filled.
+        jobs: the calls that fill what is not.
+    """
+
+    tops: list[AnyArray]
+    jobs: list[Callable[[], None]]
+
+
+class Source(ABC):
+    """What one data layer reads.
+
+    Args:
+        layer: the layer, with its phase.
+        reading: how it is read.
+    """
+
+    def __init__(self, layer: LayerParameter, reading: Reading):
+        self.layer, self.reading = layer, reading
+        self.skipped: dict[str, str] = {}  # what could not be read, and why
+
+    @abstractmethod
+    def shapes(self) -> list[Shape]:
+        """Return the tops' shapes as Caffe sets them up, from the first record."""
+
+    @abstractmethod
+    def plan(self, run: Run = run_here) -> Plan:
+        """Take the next batch's records and random numbers."""
+
+    @abstractmethod
+    def state(self) -> State:
+        """Return the place before the next batch."""
+
+    @abstractmethod
+    def restore(self, state: State) -> None:
+        """Go to a place that `state` returned.
+
+        Raises:
+            ParseError: the source does not have it.
+        """
+
+    def close(self) -> None:
+        """Let files go. No planned batch may be filled from then on."""
+
+
+class _Bad(NamedTuple):
+    """A record that cannot be read."""
+
+    reason: str
+
+
+class RecordSource(Source, Generic[T, R]):
+    """A source of records of type T that are loaded one by one to an R, by whoever has time."""
+
+    batch_size: int
+
+    def __init__(self, layer: LayerParameter, reading: Reading):
+        super().__init__(layer, reading)
+        self.train = layer.phase == TRAIN
+        self.offset = 0  # records passed, of all ranks and epochs
+
+    @abstractmethod
+    def current(self) -> T:
+        """Return the record at this place."""
+
+    @abstractmethod
+    def advance(self) -> None:
+        """Go to the next record, behind the last to the first."""
+
+    @abstractmethod
+    def load(self, record: T) -> R:
+        """Read and decode a record; called by any thread.
+
+        Raises:
+            ParseError: it cannot be read.
+        """
+
+    @abstractmethod
+    def name(self, record: T) -> str:
+        """Return what to call the record in errors."""
+
+    def take(self, run: Run) -> list[tuple[T, R]]:
+        """Return the next batch's records, loaded; with `skip_bad` only those that can be.
+
+        Raises:
+            ParseError: one cannot be read; with `skip_bad`, none of very many.
+        """
+        taken: list[tuple[T, R]] = []
+        bad = 0
+        while len(taken) < self.batch_size:
+            records = [self._step() for _ in range(self.batch_size - len(taken))]
+            for record, loaded in zip(records, run(self._attempt, records), strict=True):
+                if isinstance(loaded, _Bad):
+                    self._skip(record, loaded.reason)
+                    bad += 1
+                else:
+                    taken.append((record, loaded))
+            if bad >= _MOST_BAD * self.batch_size and not taken:
+                raise ParseError(f"{bad} records in turn cannot be read; the last: {loaded.reason}")
+        return taken
+
+    def _step(self) -> T:
+        while self.train and self.offset % self.reading.ranks != self.reading.rank:
+            self._pass()
+        record = self.current()
+        self._pass()
+        return record
+
+    def _pass(self) -> None:
+        self.advance()
+        self.offset += 1
+
+    def _attempt(self, record: T) -> R | _Bad:
+        if not self.reading.skip_bad:
+            return self.load(record)
+        try:
+            return self.load(record)
+        except ParseError as error:
+            return _Bad(str(error))
+
+    def _skip(self, record: T, reason: str) -> None:
+        name = self.name(record)
+        if name not in self.skipped:
+            self.skipped[name] = reason
+            log.warning("skipped: %s", reason)
+
+
+_MOST_BAD = 100  # batches of nothing but bad records, before it is an error all the same
+
+
+def check_batch_size(size: int) -> int:
+    """Return the batch size.
+
+    Raises:
+        ShapeError: it is 0.
+    """
+    if size < 1:
+        raise ShapeError(f"batch_size must be positive, and is {size}")
+    return size
+
+
+def mean_of(layer: LayerParameter, paths: Paths) -> Array | None:
+    """Return the mean of a layer's mean_file, (channels, height, width); None without one.
+
+    Raises:
+        ParseError: there is no such file.
+        WeightsError: it is no mean.
+        ShapeError: it has no 4 axes, of which the first is 1.
+    """
+    p = layer.transform_param
+    if not p.HasField("mean_file"):
+        return None
+    path = paths.find(p.mean_file, "mean_file")
+    mean = read_mean(path)
+    if mean.ndim > 4 or (mean.ndim == 4 and mean.shape[0] != 1):
+        raise ShapeError(f"mean_file {path} has the shape {mean.shape}; a mean is 1xCxHxW")
+    shape = mean.shape[1:] if mean.ndim == 4 else mean.shape
+    return np.asarray(mean.reshape((*shape, 1, 1, 1)[:3]), np.float32)
