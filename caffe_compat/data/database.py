@@ -93,9 +93,9 @@ def open_database(path: str | os.PathLike[str], backend: Backend | None = None) 
     return LevelDBCursor(Path(path))
 
 
-def records(path: str | os.PathLike[str], backend: Backend | None = None) -> Iterator[
-    tuple[bytes, Value]
-]:
+def records(
+    path: str | os.PathLike[str], backend: Backend | None = None
+) -> Iterator[tuple[bytes, Value]]:
     """Yield every key and value once, in the order of the keys.
 
     Raises:

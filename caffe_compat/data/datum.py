@@ -41,7 +41,7 @@ def parse(value: Value, name: str) -> Datum:
         ParseError: it is none.
     """
     try:
-        return Datum.FromString(value)
+        return Datum.FromString(value)  # type: ignore[arg-type]  # its stubs know bytes alone
     except DecodeError:
         raise ParseError(f"{name}: not a Datum") from None
 

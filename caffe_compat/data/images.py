@@ -56,7 +56,7 @@ def decode(data: Value, name: str, color: bool | None = None) -> Pixels:
         raise ParseError(f"{name}: cannot be decoded: damaged or of a format OpenCV lacks")
     if image.dtype != np.uint8:
         raise ParseError(f"{name}: has {image.dtype} pixels; Caffe takes 8 bits")
-    return image if image.ndim == 3 else image[:, :, np.newaxis]
+    return _with_channels(image)
 
 
 def read_file(path: Path, name: str, color: bool, size: Size | None = None) -> Pixels:
@@ -79,14 +79,24 @@ def read_file(path: Path, name: str, color: bool, size: Size | None = None) -> P
     return image if size is None else resize(image, size)
 
 
+def planes(image: Pixels) -> Pixels:
+    """Return (channels, height, width), a view of height x width x channels."""
+    return image.transpose(2, 0, 1)
+
+
 def resize(image: Pixels, size: Size, interpolation: int | None = None) -> Pixels:
     """Resize by OpenCV, bilinear unless another of its interpolations is given."""
     import cv2
 
     height, width = size
     how = cv2.INTER_LINEAR if interpolation is None else interpolation
-    resized: Any = cv2.resize(image, (width, height), interpolation=how)
-    return resized if resized.ndim == 3 else resized[:, :, np.newaxis]
+    return _with_channels(cv2.resize(image, (width, height), interpolation=how))
+
+
+def _with_channels(image: Any) -> Pixels:
+    """Give an image of one channel, which OpenCV returns without it, its axis."""
+    pixels: Pixels = image if image.ndim == 3 else image[:, :, np.newaxis]
+    return pixels
 
 
 def encode(image: Pixels, suffix: str, name: str) -> bytes:
@@ -169,5 +179,6 @@ def _other(data: Value, name: str) -> Size:
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError):
         foreign = foreign_format(bytes(data[:1024]))
         what = foreign if foreign and "picture" not in foreign else "damaged, or not an image"
-        raise ParseError(f"{name}: not an image but {what}" if foreign else f"{name}: {what}")\
-            from None
+        raise ParseError(
+            f"{name}: not an image but {what}" if foreign else f"{name}: {what}"
+        ) from None

@@ -56,14 +56,17 @@ class LevelDBCursor(Cursor):
             _link(path, self._scratch)
             self._database = plyvel.DB(str(self._scratch), paranoid_checks=True, **_OPTIONS)
             self._iterator = self._database.raw_iterator(verify_checksums=True)
-            self._move("seek_to_first")
-            if not self._iterator.valid():
-                raise ParseError(f"{path}: the database is empty")
+            self._first()
         except BaseException as error:
             self.close()
             if isinstance(error, (plyvel.Error, OSError)):
                 raise ParseError(f"{path}: not a LevelDB that can be read: {error}") from None
             raise
+
+    def _first(self) -> None:
+        self._move("seek_to_first")
+        if not self._iterator.valid():
+            raise ParseError(f"{self._path}: the database is empty")
 
     def _move(self, how: str, *key: bytes) -> None:
         try:
@@ -84,7 +87,7 @@ class LevelDBCursor(Cursor):
         self._move("next")
         last = not self._iterator.valid()
         if last:
-            self._move("seek_to_first")
+            self._first()
         return last
 
     def seek(self, key: bytes) -> None:

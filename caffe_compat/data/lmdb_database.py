@@ -100,11 +100,14 @@ class LMDBCursor(Cursor):
         self._transaction = environment.begin(buffers=True)
         self._cursor = self._transaction.cursor()
         try:
-            if not self._move("first"):
-                raise ParseError(f"{path}: the database is empty")
+            self._first()
         except BaseException:
             self.close()
             raise
+
+    def _first(self) -> None:
+        if not self._move("first"):
+            raise ParseError(f"{self._path}: the database is empty")
 
     def _move(self, how: str, *key: bytes) -> bool:
         try:
@@ -130,7 +133,7 @@ class LMDBCursor(Cursor):
         """Go to the next record, or from the last to the first; return whether it was the last."""
         last = not self._move("next")
         if last:
-            self._move("first")
+            self._first()
         return last
 
     def seek(self, key: bytes) -> None:

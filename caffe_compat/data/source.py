@@ -6,6 +6,7 @@ decoding and transforming, is the same whoever does it and when.
 
 from __future__ import annotations
 
+import functools
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -69,7 +70,13 @@ class Plan(NamedTuple):
     """
 
     tops: list[AnyArray]
-    jobs: list[Callable[[], None]]
+    jobs: Sequence[Callable[[], None]]
+
+
+class Bad(NamedTuple):
+    """A record that cannot be read."""
+
+    reason: str
 
 
 class Source(ABC):
@@ -104,14 +111,23 @@ class Source(ABC):
             ParseError: the source does not have it.
         """
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027  # most sources have no file open
         """Let files go. No planned batch may be filled from then on."""
 
+    def attempt(self, load: Callable[[T], R], record: T) -> R | Bad:
+        """Load a record; with `skip_bad` return why it cannot be, in place of an error."""
+        if not self.reading.skip_bad:
+            return load(record)
+        try:
+            return load(record)
+        except ParseError as error:
+            return Bad(str(error))
 
-class _Bad(NamedTuple):
-    """A record that cannot be read."""
-
-    reason: str
+    def skip(self, name: str, reason: str) -> None:
+        """Count a record that cannot be read, once."""
+        if name not in self.skipped:
+            self.skipped[name] = reason
+            log.warning("skipped: %s", reason)
 
 
 class RecordSource(Source, Generic[T, R]):
@@ -154,14 +170,16 @@ class RecordSource(Source, Generic[T, R]):
         bad = 0
         while len(taken) < self.batch_size:
             records = [self._step() for _ in range(self.batch_size - len(taken))]
-            for record, loaded in zip(records, run(self._attempt, records), strict=True):
-                if isinstance(loaded, _Bad):
-                    self._skip(record, loaded.reason)
+            for record, loaded in zip(
+                records, run(functools.partial(self.attempt, self.load), records), strict=True
+            ):
+                if isinstance(loaded, Bad):
+                    self.skip(self.name(record), loaded.reason)
                     bad += 1
                 else:
                     taken.append((record, loaded))
-            if bad >= _MOST_BAD * self.batch_size and not taken:
-                raise ParseError(f"{bad} records in turn cannot be read; the last: {loaded.reason}")
+            if not taken and bad >= MOST_BAD * self.batch_size:
+                raise ParseError(f"none of {bad} records can be read; see the warnings")
         return taken
 
     def _step(self) -> T:
@@ -175,22 +193,8 @@ class RecordSource(Source, Generic[T, R]):
         self.advance()
         self.offset += 1
 
-    def _attempt(self, record: T) -> R | _Bad:
-        if not self.reading.skip_bad:
-            return self.load(record)
-        try:
-            return self.load(record)
-        except ParseError as error:
-            return _Bad(str(error))
 
-    def _skip(self, record: T, reason: str) -> None:
-        name = self.name(record)
-        if name not in self.skipped:
-            self.skipped[name] = reason
-            log.warning("skipped: %s", reason)
-
-
-_MOST_BAD = 100  # batches of nothing but bad records, before it is an error all the same
+MOST_BAD = 100  # batches of nothing but bad records, before it is an error all the same
 
 
 def check_batch_size(size: int) -> int:

@@ -6,6 +6,7 @@ Every stream gives its state as an array of words, so that a resumed training go
 from __future__ import annotations
 
 from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -32,7 +33,7 @@ class Engine(BoostRng):
 
     def restore(self, state: Words) -> None:
         """Go to a position that `state` returned."""
-        self._twister.set_state(("MT19937", state[:-1], int(state[-1])))
+        self._twister.set_state(("MT19937", state[:-1], int(state[-1]), 0, 0.0))
         self._spare = np.empty(0, np.uint32)
 
     def shuffle(self, order: Order) -> Order:

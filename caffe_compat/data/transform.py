@@ -14,7 +14,7 @@ from ..errors import ShapeError, UnsupportedError
 from ..types import AnyArray, Array, Shape
 from .buffers import Buffers
 from .datum import Record
-from .images import Pixels, decode
+from .images import decode, planes
 from .source import Plan, State
 from .streams import Engine
 
@@ -150,11 +150,6 @@ class Transform:
         """Go to a position that `state` returned."""
         if self._engine is not None:
             self._engine.restore(state["transform"])
-
-
-def planes(image: Pixels) -> AnyArray:
-    """Return (channels, height, width), a view of height x width x channels."""
-    return image.transpose(2, 0, 1)
 
 
 def _say(shape: Shape) -> str:

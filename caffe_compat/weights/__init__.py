@@ -7,6 +7,7 @@ mapped, its tags and lengths are scanned, and every blob is a view of the file.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,7 @@ __all__ = [
     "location",
     "match",
     "read",
+    "read_datasets",
     "read_mean",
     "write_caffemodel",
     "write_hdf5",
@@ -55,6 +57,27 @@ def read(path: str | os.PathLike[str]) -> Weights:
         return hdf5.read(file)
     _refuse_foreign(file, "caffemodel")
     return caffemodel.read(file)
+
+
+def read_datasets(
+    path: str | os.PathLike[str], names: Iterable[str]
+) -> dict[str, NDArray[np.float32]]:
+    """Read data sets of any HDF5 file by their paths in it.
+
+    Args:
+        path: the file.
+        names: paths from the file's root; no link out of the file is followed.
+
+    Returns:
+        The data sets as read-only float32, views of the file where they lie in one piece.
+
+    Raises:
+        WeightsError: the file cannot be opened or is damaged; a data set is missing, not of
+            numbers, or not in the file itself.
+    """
+    from . import hdf5  # only here: h5py takes longer to import than most files to read
+
+    return hdf5.read_datasets(Mapped.open(path), names)
 
 
 def read_mean(path: str | os.PathLike[str]) -> NDArray[np.float32]:

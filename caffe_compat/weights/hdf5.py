@@ -6,7 +6,7 @@ and data sets that lead out of the file are refused.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -37,6 +37,28 @@ def read(file: Mapped) -> Weights:
         data = _child(opened, "data", h5py.Group, f"{file.path}: ")
         layers = tuple(_layer(file, data, name) for name in data)
     return Weights(file.path, "", "HDF5", layers, file)
+
+
+def read_datasets(file: Mapped, names: Iterable[str]) -> dict[str, NDArray[np.float32]]:
+    """Read data sets by their paths in the file, as float32.
+
+    Args:
+        file: any HDF5 file.
+        names: paths from its root; none may follow a link that leads elsewhere.
+
+    Raises:
+        WeightsError: damaged; a data set is missing, not of numbers, or not in the file itself.
+    """
+    found = {}
+    with _plain_errors(f"{file.path}: damaged, or not HDF5"), h5py.File(file.path, "r") as opened:
+        for name in names:
+            group, where = opened, f"{file.path}: /"
+            *folders, last = name.strip("/").split("/")
+            for folder in folders:
+                group = _child(group, folder, h5py.Group, where)
+                where += f"{folder}/"
+            found[name] = _array(file, _child(group, last, h5py.Dataset, where), f"{where}{last}")
+    return found
 
 
 def _layer(file: Mapped, data: Any, name: str) -> LayerWeights:

@@ -1,0 +1,11 @@
+"""What Caffe's data layers read: databases, lists of images, HDF5, windows, arrays.
+
+>>> for batch in caffe_compat.data.batches("train_val.prototxt", phase="TRAIN", seed=1701):
+...     batch["data"]
+"""
+
+from __future__ import annotations
+
+from .reading import Batches, batches, shapes
+
+__all__ = ["Batches", "batches", "shapes"]

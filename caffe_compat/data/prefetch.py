@@ -1,0 +1,158 @@
+"""Batches read ahead: planned by one thread in order, filled by many, handed out in order."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, Future, wait
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..errors import CaffeCompatError
+from ..layers.layer import named
+from ..types import AnyArray
+from .source import R, Source, State, T
+
+_CHUNKS = 16  # parts that a batch is split into at most: a few for each of many workers
+
+
+@dataclass
+class _Pending:
+    """A batch that is being filled.
+
+    Attributes:
+        tops: its arrays.
+        state: the source's place behind it.
+        futures: who fills it.
+        error: why there is no batch.
+    """
+
+    tops: list[AnyArray] = field(default_factory=list)
+    state: State = field(default_factory=dict)
+    futures: list[Future[None]] = field(default_factory=list)
+    error: Exception | None = None
+
+
+class Prefetcher:
+    """A source's batches, at most `ahead` of them in memory beside those handed out.
+
+    Args:
+        source: the source; it belongs to the prefetcher from then on.
+        pool: who decodes and transforms.
+        ahead: how many batches to read ahead.
+    """
+
+    def __init__(self, source: Source, pool: Executor, ahead: int):
+        self.source, self._pool, self._ahead = source, pool, ahead
+        self.state: State = source.state()
+        self._queue: deque[_Pending] = deque()
+        self._changed = threading.Condition()
+        self._stopped = False
+        self._feeder: threading.Thread | None = None
+
+    def next(self) -> list[AnyArray]:
+        """Return the next batch's tops.
+
+        Raises:
+            CaffeCompatError: it cannot be read, now or at any later call.
+        """
+        if self._feeder is None:
+            # Started when first needed, so that a place can be restored before.
+            self._feeder = threading.Thread(
+                target=self._feed, daemon=True, name="caffe_compat-data"
+            )
+            self._feeder.start()
+        with self._changed:
+            self._changed.wait_for(lambda: self._queue or self._stopped)
+            if not self._queue:
+                raise CaffeCompatError("the reader is closed")
+            pending = self._queue[0]
+        try:
+            with named(self.source.layer):
+                if pending.error is not None:
+                    raise pending.error
+                for future in pending.futures:
+                    future.result()
+        except Exception as error:
+            pending.error = pending.error or error
+            raise
+        with self._changed:
+            self._queue.popleft()
+            self._changed.notify_all()
+        self.state = pending.state
+        return pending.tops
+
+    def restore(self, state: State) -> None:
+        """Go to a place that `state` had; what was read ahead is dropped.
+
+        Raises:
+            CaffeCompatError: the source does not have it.
+        """
+        self._stop()
+        with named(self.source.layer):
+            self.source.restore(state)
+        self.state = self.source.state()
+        self._stopped = False
+
+    def close(self) -> None:
+        """Stop, and let files go."""
+        self._stop()
+        self.source.close()
+
+    def _stop(self) -> None:
+        with self._changed:
+            self._stopped = True
+            self._changed.notify_all()
+        if self._feeder is not None:
+            self._feeder.join()
+            self._feeder = None
+        futures = [future for pending in self._queue for future in pending.futures]
+        for future in futures:
+            future.cancel()
+        wait(futures)  # those that run look at files that are closed next
+        self._queue.clear()
+
+    def _feed(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._stopped or len(self._queue) < self._ahead)
+                if self._stopped:
+                    return
+            pending = _Pending()
+            try:
+                self._plan(pending)
+            except Exception as error:  # raised where the batch is asked for
+                pending.error = error
+            with self._changed:
+                self._queue.append(pending)
+                self._changed.notify_all()
+                if pending.error is not None:
+                    return
+
+    def _plan(self, pending: _Pending) -> None:
+        tops, jobs = self.source.plan(self._run)
+        pending.tops, pending.state = tops, self.source.state()
+        pending.futures = [self._pool.submit(_call, chunk) for chunk in _chunks(jobs)]
+
+    def _run(self, function: Callable[[T], R], items: Sequence[T]) -> list[R]:
+        futures = [
+            self._pool.submit(lambda chunk: [function(item) for item in chunk], chunk)
+            for chunk in _chunks(items)
+        ]
+        try:
+            return [result for future in futures for result in future.result()]
+        finally:
+            for future in futures:
+                future.cancel()
+            wait(futures)
+
+
+def _chunks(items: Sequence[T]) -> list[Sequence[T]]:
+    size = max(1, -(-len(items) // _CHUNKS))
+    return [items[start : start + size] for start in range(0, len(items), size)]
+
+
+def _call(jobs: Sequence[Callable[[], Any]]) -> None:
+    for job in jobs:
+        job()

@@ -1,0 +1,65 @@
+"""The words that a net's layers draw from its stream when they are set up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from ..caffe_pb2 import NetParameter
+from ..fillers.rng import Rng
+from ..layers.layer import Layer
+from ..net import build
+from ..net.filling import carried
+from ..types import Shape
+
+
+def draw_words(
+    net: NetParameter,
+    rng: Rng,
+    shapes: Callable[[], Mapping[str, Shape]],
+    fork: str | None = None,
+) -> dict[str, list[int]]:
+    """Return by layer the words that seed what a data layer draws from.
+
+    The layers draw in the net's order, fillers too, so those that stand before the last data
+    layer are drawn here; commonly there are none.
+
+    Args:
+        net: the net, its layers selected.
+        rng: the net's stream where it begins; it moves on to the last data layer.
+        shapes: gives the shapes of the data layers' tops, by blob, where they are needed.
+        fork: whose layers those are that forks define differently.
+    """
+    layers = build.create(net, fork)
+    seeded = [index for index, layer in enumerate(layers) if _seeds(layer)]
+    before = layers[: max(seeded, default=-1) + 1]
+    if all(_seeds(layer) or type(layer).blobs is Layer.blobs for layer in before):
+        return {
+            layer.name: [int(word) for word in rng.u32(_seeds(layer))]
+            for layer in before
+            if _seeds(layer)
+        }
+    return _draw_with_fillers(net, layers, len(before), rng, shapes())
+
+
+def _draw_with_fillers(
+    net: NetParameter, layers: Sequence[Layer], count: int, rng: Rng, shapes: Mapping[str, Shape]
+) -> dict[str, list[int]]:
+    words: dict[str, list[int]] = {}
+    for node in build.connect(net, layers, shapes).nodes[:count]:
+        if draws := _seeds(node.layer):
+            words[node.layer.name] = [int(word) for word in rng.u32(draws)]
+        elif not carried(node):
+            bottoms = [value.shape for value in node.bottoms]
+            node.layer.fill(rng, *bottoms, blobs=node.blobs)
+    return words
+
+
+def zero_words(net: NetParameter) -> dict[str, list[int]]:
+    """Return by layer as many words as it draws, all 0, for who looks at shapes alone."""
+    return {layer.name: [0] * _seeds(layer) for layer in build.create(net) if _seeds(layer)}
+
+
+def _seeds(layer: Layer) -> int:
+    """Return how many words a data layer draws; 0 for any other layer."""
+    draws: int = layer.draws() if hasattr(layer, "draws") else 0
+    return draws
