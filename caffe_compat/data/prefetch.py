@@ -24,14 +24,12 @@ class _Pending:
     Attributes:
         tops: its arrays.
         state: the source's place behind it.
-        futures: who fills it.
-        error: why there is no batch.
+        futures: who fills it; a failed one where it could not be planned.
     """
 
     tops: list[AnyArray] = field(default_factory=list)
     state: State = field(default_factory=dict)
     futures: list[Future[None]] = field(default_factory=list)
-    error: Exception | None = None
 
 
 class Prefetcher:
@@ -68,15 +66,9 @@ class Prefetcher:
             if not self._queue:
                 raise CaffeCompatError("the reader is closed")
             pending = self._queue[0]
-        try:
-            with named(self.source.layer):
-                if pending.error is not None:
-                    raise pending.error
-                for future in pending.futures:
-                    future.result()
-        except Exception as error:
-            pending.error = pending.error or error
-            raise
+        with named(self.source.layer):
+            for future in pending.futures:
+                future.result()
         with self._changed:
             self._queue.popleft()
             self._changed.notify_all()
@@ -119,21 +111,20 @@ class Prefetcher:
                 self._changed.wait_for(lambda: self._stopped or len(self._queue) < self._ahead)
                 if self._stopped:
                     return
-            pending = _Pending()
+            pending, failed = _Pending(), False
             try:
-                self._plan(pending)
+                pending.tops, jobs = self.source.plan(self._run)
+                pending.state = self.source.state()
+                pending.futures = [self._pool.submit(_call, chunk) for chunk in _chunks(jobs)]
             except Exception as error:  # raised where the batch is asked for
-                pending.error = error
+                pending.futures.append(Future())
+                pending.futures[-1].set_exception(error)
+                failed = True
             with self._changed:
                 self._queue.append(pending)
                 self._changed.notify_all()
-                if pending.error is not None:
-                    return
-
-    def _plan(self, pending: _Pending) -> None:
-        tops, jobs = self.source.plan(self._run)
-        pending.tops, pending.state = tops, self.source.state()
-        pending.futures = [self._pool.submit(_call, chunk) for chunk in _chunks(jobs)]
+            if failed:
+                return
 
     def _run(self, function: Callable[[T], R], items: Sequence[T]) -> list[R]:
         futures = [

@@ -255,7 +255,7 @@ class Batches:
             for name, value in read.state.items()
         }
         file = io.BytesIO()
-        np.savez(file, **{name: np.asarray(value) for name, value in flat.items()})
+        np.savez(file, allow_pickle=False, **{k: np.asarray(value) for k, value in flat.items()})
         return file.getvalue()
 
     def restore(self, state: bytes) -> None:
