@@ -10,6 +10,8 @@ import io
 import struct
 import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,27 @@ _SOF = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # and start of frame, with the
 _PIL = threading.Lock()  # its warning becomes an error by a filter of the whole process
 
 
+@contextmanager
+def opencv() -> Iterator[Any]:
+    """Give OpenCV without Intel's IPP, in this thread and while the block runs.
+
+    Debian's OpenCV, and every other that Caffe was built with from source, has no IPP, whose
+    bicubic interpolation is off by one here and there.
+
+    Raises:
+        CaffeCompatError: the extra `data` is not installed.
+    """
+    with extra("an image"):
+        import cv2
+
+    before = cv2.ipp.useIPP()
+    cv2.ipp.setUseIPP(False)
+    try:
+        yield cv2
+    finally:
+        cv2.ipp.setUseIPP(before)
+
+
 def decode(data: Value, name: str, color: bool | None = None) -> Pixels:
     """Decode an image file.
 
@@ -43,15 +66,13 @@ def decode(data: Value, name: str, color: bool | None = None) -> Pixels:
         ParseError: it is no image, cut short, damaged, too large, or not of 8 bits.
         CaffeCompatError: the extra `data` is not installed.
     """
-    with extra("an image"):
-        import cv2
-
     check(data, name)
-    flag = {None: cv2.IMREAD_UNCHANGED, True: cv2.IMREAD_COLOR, False: cv2.IMREAD_GRAYSCALE}
-    try:
-        image: Any = cv2.imdecode(np.frombuffer(data, np.uint8), flag[color])
-    except cv2.error as error:
-        raise ParseError(f"{name}: cannot be decoded: {error.err or error}") from None
+    with opencv() as cv2:
+        flag = {None: cv2.IMREAD_UNCHANGED, True: cv2.IMREAD_COLOR, False: cv2.IMREAD_GRAYSCALE}
+        try:
+            image = cv2.imdecode(np.frombuffer(data, np.uint8), flag[color])
+        except cv2.error as error:
+            raise ParseError(f"{name}: cannot be decoded: {error.err or error}") from None
     if image is None:
         raise ParseError(f"{name}: cannot be decoded: damaged or of a format OpenCV lacks")
     if image.dtype != np.uint8:
@@ -86,11 +107,10 @@ def planes(image: Pixels) -> Pixels:
 
 def resize(image: Pixels, size: Size, interpolation: int | None = None) -> Pixels:
     """Resize by OpenCV, bilinear unless another of its interpolations is given."""
-    import cv2
-
     height, width = size
-    how = cv2.INTER_LINEAR if interpolation is None else interpolation
-    return _with_channels(cv2.resize(image, (width, height), interpolation=how))
+    with opencv() as cv2:
+        how = cv2.INTER_LINEAR if interpolation is None else interpolation
+        return _with_channels(cv2.resize(image, (width, height), interpolation=how))
 
 
 def _with_channels(image: Any) -> Pixels:
@@ -105,12 +125,11 @@ def encode(image: Pixels, suffix: str, name: str) -> bytes:
     Raises:
         ParseError: OpenCV has no such format, or it does not take such pixels.
     """
-    import cv2
-
-    try:
-        done, data = cv2.imencode(suffix, image)
-    except cv2.error:
-        done = False
+    with opencv() as cv2:
+        try:
+            done, data = cv2.imencode(suffix, image)
+        except cv2.error:
+            done = False
     if not done:
         raise ParseError(f"{name}: OpenCV cannot encode it as '{suffix}'")
     return bytes(data)

@@ -25,6 +25,7 @@ from ..types import AnyArray, Shape
 from .paths import Paths
 from .prefetch import Prefetcher
 from .source import Reading, Source, State
+from .sources.annotated import AnnotatedSource
 from .sources.database import DatabaseSource
 from .sources.hdf5 import HDF5Source
 from .sources.image_list import ImageListSource
@@ -38,6 +39,7 @@ PathLike = str | Path
 SEED = 1701
 
 SOURCES: dict[str, type[Source]] = {
+    "AnnotatedData": AnnotatedSource,
     "Data": DatabaseSource,
     "HDF5Data": HDF5Source,
     "ImageData": ImageListSource,
