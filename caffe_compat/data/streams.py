@@ -26,15 +26,21 @@ class Engine(BoostRng):
         seed: the word.
     """
 
+    def peek(self, n: int) -> Words:
+        """Return the next `n` words, and leave them in the stream."""
+        words = self.u32(n)
+        self._spare = np.concatenate([words, self._spare])
+        return words
+
     def state(self) -> Words:
-        """Return the position in the stream: the generator's 624 words and one more."""
+        """Return the position: the generator's 624 words and place, and words seen ahead."""
         _, key, position, *_ = self._twister.get_state(legacy=True)
-        return np.append(key, position).astype(np.uint32)
+        return np.concatenate([key, [position], self._spare]).astype(np.uint32)
 
     def restore(self, state: Words) -> None:
         """Go to a position that `state` returned."""
-        self._twister.set_state(("MT19937", state[:-1], int(state[-1]), 0, 0.0))
-        self._spare = np.empty(0, np.uint32)
+        self._twister.set_state(("MT19937", state[:624], int(state[624]), 0, 0.0))
+        self._spare = state[625:]
 
     def shuffle(self, order: Order) -> Order:
         """Return the order after Caffe's shuffle (util/rng.hpp: Fisher and Yates, from the end)."""

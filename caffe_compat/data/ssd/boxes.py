@@ -5,7 +5,7 @@ Boxes are normalised, xmin, ymin, xmax, ymax, 0 to 1 from edge to edge of the im
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,43 +63,61 @@ def read_boxes(datum: AnnotatedDatum) -> Boxes:
 
 
 def areas(corners: Array, sizes: Array | None = None) -> Array:
-    """Return the boxes' areas: 0 where turned inside out, else `sizes`, else by the corners."""
-    extent = corners[:, 2:] - corners[:, :2]
-    area = extent[:, 0] * extent[:, 1]
+    """Return the areas of boxes (..., 4): 0 where turned inside out, else `sizes`, else theirs."""
+    extent = corners[..., 2:] - corners[..., :2]
+    area = extent[..., 0] * extent[..., 1]
     if sizes is not None:
         area = np.where(np.isnan(sizes), area, sizes)
-    inside_out = (extent < 0).any(1)
+    inside_out = (extent < 0).any(-1)
     return np.where(inside_out, np.float32(0), area).astype(np.float32)
 
 
-def _intersections(box: Array, corners: Array) -> Array:
-    """Return the parts that lie in `box`, (0, 0, 0, 0) where there is none."""
-    inside = np.concatenate(
-        [np.maximum(box[:2], corners[:, :2]), np.minimum(box[2:], corners[:, 2:])], axis=1
-    )
-    apart = (corners[:, :2] > box[2:]).any(1) | (corners[:, 2:] < box[:2]).any(1)
-    inside[apart] = 0
-    return inside
+def _common(cuts: Array, boxes: Boxes) -> Array:
+    """Return the parts (cuts, boxes, 4) of each box in each cut; (0, 0, 0, 0) where none."""
+    cuts, corners = cuts[:, np.newaxis], boxes.corners[np.newaxis]
+    starts = np.maximum(cuts[..., :2], corners[..., :2])
+    ends = np.minimum(cuts[..., 2:], corners[..., 2:])
+    apart = (corners[..., :2] > cuts[..., 2:]) | (corners[..., 2:] < cuts[..., :2])
+    parts: Array = np.concatenate([starts, ends], axis=-1)
+    parts[apart.any(-1)] = 0
+    return parts
 
 
-def jaccard(box: Array, boxes: Boxes) -> Array:
-    """Return how much `box` and each of the boxes overlap: intersection over union."""
-    extent = _intersections(box, boxes.corners)
-    extent = extent[:, 2:] - extent[:, :2]
-    common = extent[:, 0] * extent[:, 1]
-    union = areas(box[np.newaxis]) + areas(boxes.corners, boxes.sizes) - common
-    shares: Array = np.divide(common, union, out=np.zeros_like(common), where=(extent > 0).all(1))
+def jaccard(cuts: Array, boxes: Boxes) -> Array:
+    """Return how much each cut and each box overlap: intersection over union.
+
+    Args:
+        cuts: (m, 4).
+        boxes: n of them.
+
+    Returns:
+        (m, n).
+    """
+    parts = _common(cuts, boxes)
+    extent = parts[..., 2:] - parts[..., :2]
+    common = extent[..., 0] * extent[..., 1]
+    union = areas(cuts)[:, np.newaxis] + areas(boxes.corners, boxes.sizes) - common
+    there = (extent > 0).all(-1)
+    shares: Array = np.divide(common, union, out=np.zeros_like(common), where=there)
     return shares
 
 
-def coverage(box: Array, boxes: Boxes, *, of: str) -> Array:
-    """Return the share of the `box`, or of each of the `boxes`, that lies in the other."""
-    common = areas(_intersections(box, boxes.corners))
-    if of == "box":
-        whole = np.broadcast_to(areas(box[np.newaxis]), common.shape)
-    else:
-        whole = areas(boxes.corners, boxes.sizes)
-    return np.divide(common, whole, out=np.zeros_like(common), where=common > 0)
+def coverage(cuts: Array, boxes: Boxes, *, of: Literal["cut", "boxes"]) -> Array:
+    """Return the share of each cut that lies in each box, or of each box in each cut.
+
+    Args:
+        cuts: (m, 4).
+        boxes: n of them.
+        of: whose share.
+
+    Returns:
+        (m, n).
+    """
+    common = areas(_common(cuts, boxes))
+    whole = areas(cuts)[:, np.newaxis] if of == "cut" else areas(boxes.corners, boxes.sizes)
+    whole = np.broadcast_to(whole, common.shape)
+    shares: Array = np.divide(common, whole, out=np.zeros_like(common), where=common > 0)
+    return shares
 
 
 def _twice(pair: Array) -> Array:
@@ -118,7 +136,7 @@ def emitted(constraint: EmitConstraint, cut: Array, boxes: Boxes) -> NDArray[np.
     if constraint.emit_type == EmitConstraint.CENTER:
         center = (boxes.corners[:, :2] + boxes.corners[:, 2:]) / np.float32(2)
         return np.asarray(((center >= cut[:2]) & (center <= cut[2:])).all(1))
-    share = coverage(cut, boxes, of="boxes")
+    share = coverage(cut[np.newaxis], boxes, of="boxes")[0]
     return np.asarray(share > np.float32(constraint.emit_overlap))
 
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ...caffe_pb2 import BatchSampler, SampleConstraint, Sampler
 from ...errors import ShapeError
+from ...fillers.rng.stream import TO_UNIT, Words
 from ...types import Array
 from ..streams import Engine
 from .boxes import Boxes, coverage, jaccard
 
 _MAX = float(np.finfo(np.float32).max)
+_WORDS = 4  # that a cut takes: for its scale, its aspect ratio and its place
 
 
 def check(samplers: Sequence[BatchSampler]) -> None:
@@ -51,53 +53,82 @@ def sample(samplers: Sequence[BatchSampler], boxes: Boxes, engine: Engine) -> Ar
 
 
 def _samples(sampler: BatchSampler, boxes: Boxes, engine: Engine) -> list[Array]:
+    """Draw up to max_trials cuts, until max_sample of them satisfy the constraint.
+
+    They are drawn and looked at together; the words of those that were too many stay unread.
+    """
+    left = sampler.max_trials
+    need = sampler.max_sample if sampler.HasField("max_sample") else left
     found: list[Array] = []
-    for _ in range(sampler.max_trials):
-        if sampler.HasField("max_sample") and len(found) >= sampler.max_sample:
-            break
-        cut = _cut(sampler.sampler, engine)
-        if _satisfies(sampler.sample_constraint, cut, boxes):
-            found.append(cut)
+    while left and len(found) < need:
+        cuts, drawn = _cuts(sampler.sampler, engine.peek(_WORDS * left).reshape(-1, _WORDS))
+        whole = int(np.argmin([*drawn.all(1), False]))
+        cuts = cuts[:whole] if whole else _cut(sampler.sampler, engine)
+        good = np.flatnonzero(_satisfied(sampler.sample_constraint, cuts, boxes))
+        if len(found) + len(good) >= need:
+            good = good[: need - len(found)]
+            cuts = cuts[: good[-1] + 1]
+        found += list(cuts[good])
+        left -= len(cuts)
+        if whole:
+            engine.u32(_WORDS * len(cuts))
     return found
 
 
 def _cut(p: Sampler, engine: Engine) -> Array:
-    scale = _uniform(engine, p.min_scale, p.max_scale)
-    ratio = _uniform(engine, p.min_aspect_ratio, p.max_aspect_ratio)
-    square = float(scale) ** 2  # in double, as std::pow
-    ratio = max(ratio, np.float32(square))
-    ratio = min(ratio, np.float32(1 / square))
+    """Draw one cut, word by word, drawing again what Boost draws again."""
+    words: list[int] = []
+    while len(words) < _WORDS:
+        words.append(engine.next_u32())
+        row = np.array(words + [0] * (_WORDS - len(words)), np.uint32)
+        cuts, drawn = _cuts(p, row[np.newaxis])
+        if not drawn[0, len(words) - 1]:
+            words.pop()
+    return cuts
+
+
+def _cuts(p: Sampler, words: Words) -> tuple[Array, NDArray[np.bool_]]:
+    """Return the cut that each row of words gives, and which words Boost would not draw again."""
+    scale, first = _uniform(words[:, 0], p.min_scale, p.max_scale)
+    ratio, second = _uniform(words[:, 1], p.min_aspect_ratio, p.max_aspect_ratio)
+    square = scale.astype(np.float64) ** 2  # in double, as std::pow
+    ratio = np.maximum(ratio, square.astype(np.float32))
+    ratio = np.minimum(ratio, (1 / square).astype(np.float32))
     # In double, as the compilers of its days took sqrt: in float a cut may be larger than 1.
-    root = math.sqrt(ratio)
-    width, height = np.float32(float(scale) * root), np.float32(float(scale) / root)
-    left = _uniform(engine, 0, float(np.float32(1) - width))
-    top = _uniform(engine, 0, float(np.float32(1) - height))
-    return np.array([left, top, left + width, top + height], np.float32)
+    root = np.sqrt(ratio.astype(np.float64))
+    width, height = (scale * root).astype(np.float32), (scale / root).astype(np.float32)
+    left, third = _uniform(words[:, 2], 0, 1 - width)
+    top, fourth = _uniform(words[:, 3], 0, 1 - height)
+    cuts = np.stack([left, top, left + width, top + height], axis=1)
+    return cuts, np.stack([first, second, third, fourth], axis=1)
 
 
-def _uniform(engine: Engine, low: float, high: float) -> np.float32:
-    value: np.float32 = engine.uniform(low, high, 1)[0]
-    return value
+def _uniform(words: Words, low: float, high: float | Array) -> tuple[Array, NDArray[np.bool_]]:
+    """Return numbers from `low` to `high`, and whether Boost would not draw them again."""
+    start = np.float32(low)
+    end: Array = np.nextafter(np.asarray(high, np.float32), np.float32(np.inf))
+    values: Array = (words.astype(np.float32) * TO_UNIT * (end - start) + start).astype(np.float32)
+    return values, values < end
 
 
-def _satisfies(p: SampleConstraint, cut: Array, boxes: Boxes) -> bool:
-    """Return whether some box meets the first of the constraints that are given.
+def _satisfied(p: SampleConstraint, cuts: Array, boxes: Boxes) -> NDArray[np.bool_]:
+    """Return for which cuts some box meets the first of the constraints that are given.
 
     SatisfySampleConstraint looks at the others too, and then forgets what it saw.
     """
     shares: dict[str, Callable[[], Array]] = {
-        "jaccard_overlap": lambda: jaccard(cut, boxes),
-        "sample_coverage": lambda: coverage(cut, boxes, of="box"),
-        "object_coverage": lambda: coverage(cut, boxes, of="boxes"),
+        "jaccard_overlap": lambda: jaccard(cuts, boxes),
+        "sample_coverage": lambda: coverage(cuts, boxes, of="cut"),
+        "object_coverage": lambda: coverage(cuts, boxes, of="boxes"),
     }
     for name, share in shares.items():
         least, most = f"min_{name}", f"max_{name}"
         if p.HasField(least) or p.HasField(most):
             values = share()
-            keep = np.ones(len(values), bool)
+            keep = np.ones(values.shape, bool)
             if p.HasField(least):
                 keep &= values >= np.float32(getattr(p, least))
             if p.HasField(most):
                 keep &= values <= np.float32(getattr(p, most))
-            return bool(keep.any())
-    return True
+            return keep.any(1)
+    return np.ones(len(cuts), bool)
