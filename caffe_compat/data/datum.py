@@ -52,19 +52,20 @@ def read(datum: Datum, name: str) -> Record:
     Raises:
         ParseError: it holds fewer values than it declares, or none.
     """
+    data = datum.data  # a copy at each look
     if datum.encoded:
-        return Record(name, datum.label, None, datum.data)
+        return Record(name, datum.label, None, data)
     shape = (datum.channels, datum.height, datum.width)
     say = "x".join(map(str, shape))
     if min(shape) < 1:
         raise ParseError(f"{name}: declares an image of {say} (channels x height x width)")
     count = shape[0] * shape[1] * shape[2]
     # Caffe looks at float_data only where there are no bytes, and never behind the declared size.
-    size = len(datum.data) or len(datum.float_data)
+    size = len(data) or len(datum.float_data)
     if size < count:
         raise ParseError(f"{name}: declares {say} = {count} values and holds {size}")
-    if datum.data:
-        pixels: AnyArray = np.frombuffer(datum.data, np.uint8, count)
+    if data:
+        pixels: AnyArray = np.frombuffer(data, np.uint8, count)
     else:
         pixels = np.array(datum.float_data, np.float32)[:count]
     return Record(name, datum.label, pixels.reshape(shape), b"")

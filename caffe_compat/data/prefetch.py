@@ -14,7 +14,7 @@ from ..layers.layer import named
 from ..types import AnyArray
 from .source import R, Source, State, T
 
-_CHUNKS = 16  # parts that a batch is split into at most: a few for each of many workers
+_PARTS = 3  # of a batch for each worker: few, since each has to be handed over
 
 
 @dataclass
@@ -38,11 +38,13 @@ class Prefetcher:
     Args:
         source: the source; it belongs to the prefetcher from then on.
         pool: who decodes and transforms.
+        workers: how many those are.
         ahead: how many batches to read ahead.
     """
 
-    def __init__(self, source: Source, pool: Executor, ahead: int):
+    def __init__(self, source: Source, pool: Executor, workers: int, ahead: int):
         self.source, self._pool, self._ahead = source, pool, ahead
+        self._parts = _PARTS * workers  # that a batch is split into
         self.state: State = source.state()
         self._queue: deque[_Pending] = deque()
         self._changed = threading.Condition()
@@ -115,7 +117,7 @@ class Prefetcher:
             try:
                 pending.tops, jobs = self.source.plan(self._run)
                 pending.state = self.source.state()
-                pending.futures = [self._pool.submit(_call, chunk) for chunk in _chunks(jobs)]
+                pending.futures = [self._pool.submit(_call, chunk) for chunk in self._split(jobs)]
             except Exception as error:  # raised where the batch is asked for
                 pending.futures.append(Future())
                 pending.futures[-1].set_exception(error)
@@ -126,10 +128,14 @@ class Prefetcher:
             if failed:
                 return
 
+    def _split(self, items: Sequence[T]) -> list[Sequence[T]]:
+        size = max(1, -(-len(items) // self._parts))
+        return [items[start : start + size] for start in range(0, len(items), size)]
+
     def _run(self, function: Callable[[T], R], items: Sequence[T]) -> list[R]:
         futures = [
             self._pool.submit(lambda chunk: [function(item) for item in chunk], chunk)
-            for chunk in _chunks(items)
+            for chunk in self._split(items)
         ]
         try:
             return [result for future in futures for result in future.result()]
@@ -137,11 +143,6 @@ class Prefetcher:
             for future in futures:
                 future.cancel()
             wait(futures)
-
-
-def _chunks(items: Sequence[T]) -> list[Sequence[T]]:
-    size = max(1, -(-len(items) // _CHUNKS))
-    return [items[start : start + size] for start in range(0, len(items), size)]
 
 
 def _call(jobs: Sequence[Callable[[], Any]]) -> None:

@@ -199,7 +199,8 @@ class Batches:
         unknown = [name for name in arrays if name not in {layer.name for layer in layers}]
         if unknown:
             raise ShapeError(f"arrays: the net has no MemoryData layer '{unknown[0]}'")
-        self._pool = ThreadPoolExecutor(workers or cores(), "caffe_compat-data")
+        workers = workers or cores()
+        self._pool = ThreadPoolExecutor(workers, "caffe_compat-data")
         self._readers: dict[str, Prefetcher] = {}
         self._finalizer = weakref.finalize(self, _close, self._readers, self._pool)
         self._finalizer.atexit = False
@@ -209,7 +210,9 @@ class Batches:
                 its = replace(reading, words=words.get(layer.name, ()), own=own.get(layer.name, ()))
                 with named(layer):
                     source = _open(layer, its, arrays)
-                    self._readers[layer.name] = Prefetcher(source, self._pool, _ahead(layer))
+                    self._readers[layer.name] = Prefetcher(
+                        source, self._pool, workers, _ahead(layer)
+                    )
         except BaseException:
             self.close()
             raise

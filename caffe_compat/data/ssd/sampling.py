@@ -68,7 +68,7 @@ def _samples(sampler: BatchSampler, boxes: Boxes, engine: Engine) -> list[Array]
         if len(found) + len(good) >= need:
             good = good[: need - len(found)]
             cuts = cuts[: good[-1] + 1]
-        found += list(cuts[good])
+        found += [cuts[i] for i in good]
         left -= len(cuts)
         if whole:
             engine.u32(_WORDS * len(cuts))
@@ -130,5 +130,6 @@ def _satisfied(p: SampleConstraint, cuts: Array, boxes: Boxes) -> NDArray[np.boo
                 keep &= values >= np.float32(getattr(p, least))
             if p.HasField(most):
                 keep &= values <= np.float32(getattr(p, most))
-            return keep.any(1)
+            some: NDArray[np.bool_] = np.any(keep, axis=1)
+            return some
     return np.ones(len(cuts), bool)
