@@ -43,6 +43,10 @@ class Cursor(ABC):
         """
 
     @abstractmethod
+    def count(self) -> int:
+        """Return how many records there are."""
+
+    @abstractmethod
     def close(self) -> None:
         """Let the database go. No value may be used from then on."""
 
@@ -107,6 +111,19 @@ def records(
         while not last:
             yield cursor.key(), cursor.value()
             last = cursor.advance()
+    finally:
+        cursor.close()
+
+
+def count(path: str | os.PathLike[str], backend: Backend | None = None) -> int:
+    """Return how many records a database has.
+
+    Raises:
+        ParseError: as `open_database`.
+    """
+    cursor = open_database(path, backend)
+    try:
+        return cursor.count()
     finally:
         cursor.close()
 

@@ -79,7 +79,7 @@ def of_pixels(pixels: AnyArray, label: int | None = None) -> Datum:
         label: the label; None: without one.
     """
     channels, height, width = pixels.shape
-    datum = Datum(channels=channels, height=height, width=width, label=label)
+    datum = Datum(channels=channels, height=height, width=width, label=label, encoded=False)
     if pixels.dtype == np.uint8:
         datum.data = pixels.tobytes()
     else:

@@ -27,7 +27,7 @@ from .extras import extra
 Pixels = NDArray[np.uint8]
 """Pixels as OpenCV has them: height x width x channels; three channels are BGR."""
 
-_MOST = 1 << 30  # bytes of an image file
+MOST_BYTES = 1 << 30  # bytes of an image file
 _SOS = 0xDA  # JPEG's markers: start of scan,
 _SOF = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # and start of frame, with the size
 _PIL = threading.Lock()  # its warning becomes an error by a filter of the whole process
@@ -93,7 +93,7 @@ def read_file(path: Path, name: str, color: bool, size: Size | None = None) -> P
         ParseError: it is missing, or as for `decode`.
     """
     try:
-        data = read_bytes(path, _MOST)
+        data = read_bytes(path, MOST_BYTES)
     except ParseError as error:
         raise ParseError(f"{name}: {error}") from None
     image = decode(data, name, color)

@@ -100,6 +100,14 @@ class LevelDBCursor(Cursor):
         if not self._iterator.valid() or self._iterator.key() != key:
             raise ParseError(f"{self._path}: has no record of key {key!r}")
 
+    def count(self) -> int:
+        """Return how many records there are: LevelDB has to walk over them all."""
+        try:
+            with self._database.iterator(include_value=False) as keys:
+                return sum(1 for _ in keys)
+        except self._error as error:
+            raise ParseError(f"{self._path}: damaged: {error}") from None
+
     def close(self) -> None:
         """Let the database and the scratch folder go."""
         if self._database is not None:

@@ -145,6 +145,10 @@ class LMDBCursor(Cursor):
         if not self._move("set_key", key):
             raise ParseError(f"{self._path}: has no record of key {key!r}")
 
+    def count(self) -> int:
+        """Return how many records there are."""
+        return int(self._transaction.stat()["entries"])
+
     def close(self) -> None:
         """Let the file go. No value may be used from then on."""
         if not self._closed:

@@ -62,7 +62,7 @@ def _samples(sampler: BatchSampler, boxes: Boxes, engine: Engine) -> list[Array]
     found: list[Array] = []
     while left and len(found) < need:
         cuts, drawn = _cuts(sampler.sampler, engine.peek(_WORDS * left).reshape(-1, _WORDS))
-        whole = int(np.argmin([*drawn.all(1), False]))
+        whole = int(np.argmin(np.append(drawn.all(axis=1), False)))
         cuts = cuts[:whole] if whole else _cut(sampler.sampler, engine)
         good = np.flatnonzero(_satisfied(sampler.sample_constraint, cuts, boxes))
         if len(found) + len(good) >= need:
