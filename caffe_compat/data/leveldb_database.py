@@ -7,6 +7,7 @@ its journal into a table. So it is opened in a scratch folder whose files are li
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -22,6 +23,9 @@ _OPTIONS: dict[str, Any] = {"block_size": 65536, "max_open_files": 100}  # as db
 
 
 def _link(folder: Path, scratch: Path) -> None:
+    current = folder / "CURRENT"
+    if not re.fullmatch(rb"MANIFEST-[0-9]+\n", current.read_bytes()[:64]):
+        raise ParseError(f"{current}: does not name a MANIFEST of this folder")
     for file in folder.iterdir():
         if file.name == "LOCK" or file.name.startswith("LOG"):
             continue
@@ -60,7 +64,7 @@ class LevelDBCursor(Cursor):
         except BaseException as error:
             self.close()
             if isinstance(error, (plyvel.Error, OSError)):
-                raise ParseError(f"{path}: not a LevelDB that can be read: {error}") from None
+                raise self._damaged(error) from None
             raise
 
     def _first(self) -> None:
@@ -72,7 +76,14 @@ class LevelDBCursor(Cursor):
         try:
             getattr(self._iterator, how)(*key)
         except self._error as error:
-            raise ParseError(f"{self._path}: damaged: {error}") from None
+            raise self._damaged(error) from None
+
+    def _damaged(self, error: Exception) -> ParseError:
+        """Return the error that names the user's folder and not the scratch one."""
+        words = error.args[0] if error.args else error
+        text = words.decode(errors="backslashreplace") if isinstance(words, bytes) else str(words)
+        reason = text.replace(str(self._scratch), str(self._path))
+        return ParseError(f"{self._path}: not a LevelDB that can be read: {reason}")
 
     def key(self) -> bytes:
         """Return the record's key."""
@@ -106,7 +117,7 @@ class LevelDBCursor(Cursor):
             with self._database.iterator(include_value=False) as keys:
                 return sum(1 for _ in keys)
         except self._error as error:
-            raise ParseError(f"{self._path}: damaged: {error}") from None
+            raise self._damaged(error) from None
 
     def close(self) -> None:
         """Let the database and the scratch folder go."""
