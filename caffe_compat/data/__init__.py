@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
-from .reading import Batches, batches, shapes
+from .iterator import Batches
+from .reading import batches, shapes
 
 __all__ = ["Batches", "batches", "shapes"]

@@ -46,6 +46,7 @@ class Prefetcher:
         self.source, self._pool, self._ahead = source, pool, ahead
         self._parts = _PARTS * workers  # that a batch is split into
         self.state: State = source.state()
+        self.shapes = source.shapes()
         self._queue: deque[_Pending] = deque()
         self._changed = threading.Condition()
         self._stopped = False
@@ -83,9 +84,17 @@ class Prefetcher:
         Raises:
             CaffeCompatError: the source does not have it.
         """
+        self.change(lambda: self.source.restore(state))
+
+    def change(self, action: Callable[[], None]) -> None:
+        """Do something to the source; what was read ahead is dropped.
+
+        Raises:
+            CaffeCompatError: as the action.
+        """
         self._stop()
         with named(self.source.layer):
-            self.source.restore(state)
+            action()
         self.state = self.source.state()
         self._stopped = False
 

@@ -39,7 +39,7 @@ def run_here(function: Callable[[T], R], items: Sequence[T]) -> list[R]:
 
 
 @dataclass(frozen=True)
-class Reading:
+class Access:
     """How a layer is read.
 
     Attributes:
@@ -84,11 +84,11 @@ class Source(ABC):
 
     Args:
         layer: the layer, with its phase.
-        reading: how it is read.
+        access: how it is read.
     """
 
-    def __init__(self, layer: LayerParameter, reading: Reading):
-        self.layer, self.reading = layer, reading
+    def __init__(self, layer: LayerParameter, access: Access):
+        self.layer, self.access = layer, access
         self.skipped: dict[str, str] = {}  # what could not be read, and why
 
     @abstractmethod
@@ -116,7 +116,7 @@ class Source(ABC):
 
     def attempt(self, load: Callable[[T], R], record: T) -> R | Bad:
         """Load a record; with `skip_bad` return why it cannot be, in place of an error."""
-        if not self.reading.skip_bad:
+        if not self.access.skip_bad:
             return load(record)
         try:
             return load(record)
@@ -135,8 +135,8 @@ class RecordSource(Source, Generic[T, R]):
 
     batch_size: int
 
-    def __init__(self, layer: LayerParameter, reading: Reading):
-        super().__init__(layer, reading)
+    def __init__(self, layer: LayerParameter, access: Access):
+        super().__init__(layer, access)
         self.train = layer.phase == TRAIN
         self.offset = 0  # records passed, of all ranks and epochs
 
@@ -182,8 +182,27 @@ class RecordSource(Source, Generic[T, R]):
                 raise ParseError(f"none of {bad} records can be read; see the warnings")
         return taken
 
+    def first(self) -> R:
+        """Return what the next record holds, and stay before it; with `skip_bad` one that can be.
+
+        Raises:
+            ParseError: it cannot be read.
+        """
+        place = self.state()
+        try:
+            for _ in range(MOST_BAD):
+                record = self.current()
+                loaded = self.attempt(self.load, record)
+                if not isinstance(loaded, Bad):
+                    return loaded
+                self.skip(self.name(record), loaded.reason)
+                self.advance()
+        finally:
+            self.restore(place)
+        raise ParseError(f"none of the first {MOST_BAD} records can be read; see the warnings")
+
     def _step(self) -> T:
-        while self.train and self.offset % self.reading.ranks != self.reading.rank:
+        while self.train and self.offset % self.access.ranks != self.access.rank:
             self._pass()
         record = self.current()
         self._pass()

@@ -8,7 +8,7 @@ from ..caffe_pb2 import NetParameter
 from ..fillers.rng import Rng
 from ..layers.layer import Layer
 from ..net import build
-from ..net.filling import carried
+from ..net.params import carried
 from ..types import Shape
 
 

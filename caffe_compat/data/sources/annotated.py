@@ -17,7 +17,7 @@ from ...types import AnyArray, Array, Shape
 from ..buffers import Buffers
 from ..datum import name_of, read
 from ..images import decode, planes
-from ..source import Plan, Reading, RecordSource, Run, State, check_batch_size, mean_of, run_here
+from ..source import Access, Plan, RecordSource, Run, State, check_batch_size, mean_of, run_here
 from ..ssd.boxes import Boxes, read_boxes
 from ..ssd.transform import Picture, Recipe, SSDTransform
 from ..transform import naming
@@ -37,34 +37,34 @@ class AnnotatedSource(RecordSource[Entry, Loaded]):
 
     Args:
         layer: the layer, with its phase.
-        reading: how it is read.
+        access: how it is read.
 
     Raises:
         ParseError: the database is missing, empty or damaged.
         ShapeError: what Caffe's CHECKs refuse.
     """
 
-    def __init__(self, layer: LayerParameter, reading: Reading):
-        super().__init__(layer, reading)
+    def __init__(self, layer: LayerParameter, access: Access):
+        super().__init__(layer, access)
         self.batch_size = check_batch_size(layer.data_param.batch_size)
         resize = layer.transform_param.resize_param
         if resize.resize_mode == ResizeParameter.FIT_SMALL_SIZE and self.batch_size != 1:
             raise ShapeError(f"FIT_SMALL_SIZE wants batch_size 1, and has {self.batch_size}")
         # The words in their order: the database's thread, the transformer twice, the prefetcher.
-        words = reading.own
+        words = access.own
         self._transform = SSDTransform(
             layer,
-            mean_of(layer, reading.paths),
+            mean_of(layer, access.paths),
             words[2] if len(words) == 4 else None,
             words[-1],
-            reading.rand,
+            access.rand,
         )
-        self._cursor = open_source(layer, reading)
+        self._cursor = open_source(layer, access)
         self._buffers = Buffers()
         self._boxes = layer.annotated_data_param.HasField("anno_type")
         self._labelled = len(layer.top) > 1
-        first = self.load(self.current())
-        self._boxes = self._boxes or first.boxes
+        self._first = self.first()
+        self._boxes = self._boxes or self._first.boxes
 
     def current(self) -> Entry:
         """Return the record at the cursor."""
@@ -95,12 +95,12 @@ class AnnotatedSource(RecordSource[Entry, Loaded]):
         return Loaded(picture, its.label if its.HasField("label") else None, datum.HasField("type"))
 
     def shapes(self) -> list[Shape]:
-        """Return the tops' shapes, from the record at the cursor."""
-        first = self.load(self.current())
-        images = (self.batch_size, *self._transform.shape(first.picture))
+        """Return the tops' shapes, from the first record."""
+        picture = self._first.picture
+        images = (self.batch_size, *self._transform.shape(picture))
         labels: Shape = (self.batch_size,)
         if self._boxes:
-            labels = (1, 1, max(len(first.picture.boxes.corners), 1), 8)
+            labels = (1, 1, max(len(picture.boxes.corners), 1), 8)
         return [images, labels][: len(self.layer.top)]
 
     def plan(self, run: Run = run_here) -> Plan:

@@ -9,7 +9,7 @@ from ...types import AnyArray, Shape
 from ..buffers import Buffers
 from ..database import Backend, Cursor, Value, open_database
 from ..datum import Record, name_of, parse, read
-from ..source import Plan, Reading, RecordSource, Run, State, check_batch_size, mean_of, run_here
+from ..source import Access, Plan, RecordSource, Run, State, check_batch_size, mean_of, run_here
 from ..transform import Transform, fill
 
 
@@ -21,10 +21,11 @@ class Entry(NamedTuple):
 
 
 class Loaded(NamedTuple):
-    """A record's label and pixels."""
+    """A record's label and pixels, and whether these were encoded."""
 
     label: int
     pixels: AnyArray
+    encoded: bool
 
 
 class DatabaseSource(RecordSource[Entry, Loaded]):
@@ -32,7 +33,7 @@ class DatabaseSource(RecordSource[Entry, Loaded]):
 
     Args:
         layer: the layer, with its phase.
-        reading: how it is read.
+        access: how it is read.
 
     Raises:
         ParseError: the database is missing, empty or damaged.
@@ -40,15 +41,16 @@ class DatabaseSource(RecordSource[Entry, Loaded]):
         UnsupportedError: the layer has fields that only a fork reads.
     """
 
-    def __init__(self, layer: LayerParameter, reading: Reading):
-        super().__init__(layer, reading)
+    def __init__(self, layer: LayerParameter, access: Access):
+        super().__init__(layer, access)
         self.batch_size = check_batch_size(layer.data_param.batch_size)
-        seeds = reading.own  # two for the transformer where it needs them, one for the thread
-        mean = mean_of(layer, reading.paths)
+        seeds = access.own  # two for the transformer where it needs them, one for the thread
+        mean = mean_of(layer, access.paths)
         self._transform = Transform(layer, mean, seeds[1] if len(seeds) == 3 else None)
         self._transform.check_fields()
-        self._cursor = open_source(layer, reading)
+        self._cursor = open_source(layer, access)
         self._buffers = Buffers()
+        self._encoded = True  # some of the last batch
 
     def current(self) -> Entry:
         """Return the record at the cursor."""
@@ -66,19 +68,19 @@ class DatabaseSource(RecordSource[Entry, Loaded]):
         """Read and decode a Datum."""
         name = self.name(record)
         found: Record = read(parse(record.value, name), name)
-        return Loaded(found.label, self._transform.pixels(found))
+        return Loaded(found.label, self._transform.pixels(found), found.pixels is None)
 
     def shapes(self) -> list[Shape]:
         """Return the tops' shapes, from the record at the cursor."""
-        shape = self._transform.shape(*self.load(self.current()).pixels.shape)
+        shape = self._transform.shape(*self.first().pixels.shape)
         tops: list[Shape] = [(self.batch_size, *shape), (self.batch_size,)]
         return tops[: len(self.layer.top)]
 
     def plan(self, run: Run = run_here) -> Plan:
         """Take the next batch."""
         # To look at a Datum that is not encoded takes less time than to hand it to another thread.
-        encoded = parse(self._cursor.value(), self.layer.name).encoded
-        taken = self.take(run if encoded else run_here)
+        taken = self.take(run if self._encoded else run_here)
+        self._encoded = any(loaded.encoded for _, loaded in taken)
         images = [(self.name(record), loaded.pixels) for record, loaded in taken]
         labels = [loaded.label for _, loaded in taken]
         return fill(self._transform, images, labels, self._buffers, len(self.layer.top))
@@ -99,7 +101,7 @@ class DatabaseSource(RecordSource[Entry, Loaded]):
         self._cursor.close()
 
 
-def open_source(layer: LayerParameter, reading: Reading) -> Cursor:
+def open_source(layer: LayerParameter, access: Access) -> Cursor:
     """Open the database that a layer's data_param names.
 
     Raises:
@@ -107,4 +109,4 @@ def open_source(layer: LayerParameter, reading: Reading) -> Cursor:
     """
     p = layer.data_param
     backend: Backend = "lmdb" if p.backend == DataParameter.LMDB else "leveldb"
-    return open_database(reading.paths.find(p.source, "source"), backend)
+    return open_database(access.paths.find(p.source, "source"), backend)

@@ -10,7 +10,7 @@ from ...files import read_bytes
 from ...types import AnyArray, Array, Shape
 from ...weights import read_datasets
 from ...weights.mapped import check
-from ..source import Plan, Reading, Run, Source, State, check_batch_size, run_here
+from ..source import Access, Plan, Run, Source, State, check_batch_size, run_here
 from ..streams import Order
 
 _MOST_LIST = 1 << 25  # bytes of a list of files
@@ -24,28 +24,28 @@ class HDF5Source(Source):
 
     Args:
         layer: the layer, with its phase.
-        reading: how it is read.
+        access: how it is read.
 
     Raises:
         ParseError: the list or a file is missing; a data set is not there, or not of numbers.
         ShapeError: what Caffe's CHECKs refuse.
     """
 
-    def __init__(self, layer: LayerParameter, reading: Reading):
-        super().__init__(layer, reading)
+    def __init__(self, layer: LayerParameter, access: Access):
+        super().__init__(layer, access)
         if layer.HasField("transform_param"):
             raise ShapeError("does not transform data, and has a transform_param")
         p = layer.hdf5_data_param
         self._batch_size = check_batch_size(p.batch_size)
         self._shuffle = p.shuffle
-        source = reading.paths.find(p.source, "source")
+        source = access.paths.find(p.source, "source")
         self._names = read_bytes(source, _MOST_LIST).decode(errors="surrogateescape").split()
         if not self._names:
             raise ParseError(f"{source}: names no HDF5 file")
         self._offset = 0
         self._files: Order = np.arange(len(self._names))
         if self._shuffle:
-            self._files = reading.rand.shuffle(self._files)
+            self._files = access.rand.shuffle(self._files)
         self._current = 0
         self._load()
         self._shapes = [array.shape[1:] for array in self._arrays]
@@ -55,12 +55,12 @@ class HDF5Source(Source):
         self._read()
         self._order: Order = np.arange(self._rows)
         if self._shuffle:
-            self._order = self.reading.rand.shuffle(self._order)
+            self._order = self.access.rand.shuffle(self._order)
         self._row = 0
 
     def _read(self) -> None:
         name = self._names[self._files[self._current]]
-        path = self.reading.paths.find(name, "HDF5 file")
+        path = self.access.paths.find(name, "HDF5 file")
         found = read_datasets(path, self.layer.top)
         self._arrays: list[Array] = [found[top] for top in self.layer.top]
         for top, array in found.items():
@@ -84,12 +84,12 @@ class HDF5Source(Source):
             if self._current == len(self._names):
                 self._current = 0
                 if self._shuffle:
-                    self._files = self.reading.rand.shuffle(self._files)
+                    self._files = self.access.rand.shuffle(self._files)
             self._load()
             self._check_shapes()
         self._row = 0
         if self._shuffle:
-            self._order = self.reading.rand.shuffle(self._order)
+            self._order = self.access.rand.shuffle(self._order)
 
     def _check_shapes(self) -> None:
         for top, array, shape in zip(self.layer.top, self._arrays, self._shapes, strict=True):
@@ -116,7 +116,7 @@ class HDF5Source(Source):
         return Plan(tops, [])
 
     def _skips(self) -> bool:
-        rank, ranks = self.reading.rank, self.reading.ranks
+        rank, ranks = self.access.rank, self.access.ranks
         return self.layer.phase == TRAIN and self._offset % ranks != rank
 
     def state(self) -> State:
@@ -127,7 +127,7 @@ class HDF5Source(Source):
             "current": self._current,
             "row": self._row,
             "order": self._order,
-            "rand": self.reading.rand.state(),
+            "rand": self.access.rand.state(),
         }
 
     def restore(self, state: State) -> None:
@@ -141,4 +141,4 @@ class HDF5Source(Source):
             name = self._names[self._files[self._current]]
             raise ParseError(f"{name}: has {self._rows} rows, and had {len(state['order'])}")
         self._row, self._order = state["row"], state["order"]
-        self.reading.rand.restore(state["rand"])
+        self.access.rand.restore(state["rand"])

@@ -15,7 +15,7 @@ from ...files import read_bytes
 from ...types import AnyArray, Shape, Size
 from ..buffers import Buffers
 from ..images import planes, read_file
-from ..source import Plan, Reading, RecordSource, Run, State, check_batch_size, mean_of, run_here
+from ..source import Access, Plan, RecordSource, Run, State, check_batch_size, mean_of, run_here
 from ..streams import Engine
 from ..transform import Transform, fill
 
@@ -66,7 +66,7 @@ class ImageListSource(RecordSource[Line, AnyArray]):
 
     Args:
         layer: the layer, with its phase.
-        reading: how it is read.
+        access: how it is read.
 
     Raises:
         ParseError: the list is missing or empty.
@@ -74,17 +74,17 @@ class ImageListSource(RecordSource[Line, AnyArray]):
         UnsupportedError: the layer has fields that only a fork reads.
     """
 
-    def __init__(self, layer: LayerParameter, reading: Reading):
-        super().__init__(layer, reading)
+    def __init__(self, layer: LayerParameter, access: Access):
+        super().__init__(layer, access)
         p = self._p = layer.image_data_param
         self.batch_size = check_batch_size(p.batch_size)
         if bool(p.new_height) != bool(p.new_width):
             raise ShapeError(f"new_height {p.new_height}, new_width {p.new_width}: both or neither")
         self._size: Size | None = (p.new_height, p.new_width) if p.new_height else None
-        self._source = reading.paths.find(p.source, "source")
+        self._source = access.paths.find(p.source, "source")
         self._lines = read_list(self._source)
         # The words in their order: transformer, shuffle, rand_skip, transformer again, thread.
-        words, draws = list(reading.words), bool(p.shuffle) + bool(p.rand_skip)
+        words, draws = list(access.words), bool(p.shuffle) + bool(p.rand_skip)
         random = len(words) == 3 + draws
         own = words[int(random) :]
         self._order = np.arange(len(self._lines))
@@ -95,8 +95,8 @@ class ImageListSource(RecordSource[Line, AnyArray]):
         self._at = own.pop(0) % p.rand_skip if p.rand_skip else 0
         if self._at >= len(self._lines):
             raise ShapeError(f"rand_skip passes over {self._at} of {len(self._lines)} images")
-        mean = mean_of(layer, reading.paths)
-        self._transform = Transform(layer, mean, reading.own[-2] if random else None)
+        mean = mean_of(layer, access.paths)
+        self._transform = Transform(layer, mean, access.own[-2] if random else None)
         self._transform.check_fields()
         self._buffers = Buffers()
 
@@ -119,12 +119,12 @@ class ImageListSource(RecordSource[Line, AnyArray]):
 
     def load(self, record: Line) -> AnyArray:
         """Read, decode and resize an image."""
-        path = self.reading.paths.join(self._p.root_folder + record.path)
+        path = self.access.paths.join(self._p.root_folder + record.path)
         return planes(read_file(path, self.name(record), self._p.is_color, self._size))
 
     def shapes(self) -> list[Shape]:
         """Return the tops' shapes, from the first image."""
-        shape = self._transform.shape(*self.load(self.current()).shape)
+        shape = self._transform.shape(*self.first().shape)
         return [(self.batch_size, *shape), (self.batch_size,)]
 
     def plan(self, run: Run = run_here) -> Plan:

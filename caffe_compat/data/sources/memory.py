@@ -9,7 +9,7 @@ import numpy as np
 from ...caffe_pb2 import LayerParameter
 from ...errors import ShapeError
 from ...types import AnyArray, Array, Shape
-from ..source import Plan, Reading, Run, Source, State, run_here
+from ..source import Access, Plan, Run, Source, State, run_here
 
 log = logging.getLogger("caffe_compat")
 
@@ -19,22 +19,14 @@ class MemorySource(Source):
 
     Args:
         layer: the layer.
-        reading: how it is read.
-        data: (n, channels, height, width), n a multiple of the batch size; None: given later.
-        labels: n of them, in any shape.
+        access: how it is read.
 
     Raises:
-        ShapeError: the arrays are of another shape.
+        ShapeError: the layer gives no shape.
     """
 
-    def __init__(
-        self,
-        layer: LayerParameter,
-        reading: Reading,
-        data: AnyArray | None = None,
-        labels: AnyArray | None = None,
-    ):
-        super().__init__(layer, reading)
+    def __init__(self, layer: LayerParameter, access: Access):
+        super().__init__(layer, access)
         p = layer.memory_data_param
         self._shape: Shape = (p.batch_size, p.channels, p.height, p.width)
         if 0 in self._shape:
@@ -44,8 +36,6 @@ class MemorySource(Source):
         self._data: Array | None = None
         self._labels: Array | None = None
         self._at = 0
-        if data is not None and labels is not None:
-            self.set_arrays(data, labels)
 
     def set_arrays(self, data: AnyArray, labels: AnyArray) -> None:
         """Take other arrays (MemoryDataLayer::Reset). They are not copied where they are float32.

@@ -19,9 +19,9 @@ from ..buffers import Buffers
 from ..images import Pixels, planes, read_file, resize
 from ..source import (
     MOST_BAD,
+    Access,
     Bad,
     Plan,
-    Reading,
     Run,
     Source,
     State,
@@ -66,21 +66,21 @@ class WindowSource(Source):
 
     Args:
         layer: the layer, with its phase.
-        reading: how it is read.
+        access: how it is read.
 
     Raises:
         ParseError: the file is missing, or no window file.
         ShapeError: what Caffe's CHECKs refuse, and where Caffe would write outside its blob.
     """
 
-    def __init__(self, layer: LayerParameter, reading: Reading):
-        super().__init__(layer, reading)
+    def __init__(self, layer: LayerParameter, access: Access):
+        super().__init__(layer, access)
         p = self._p = layer.window_data_param
         self._batch_size = check_batch_size(p.batch_size)
         self._crop: int = layer.transform_param.crop_size
         if not self._crop:
             raise ShapeError("crop_size must be positive, and is 0")
-        self._source = reading.paths.find(p.source, "source")
+        self._source = access.paths.find(p.source, "source")
         self._file = read_windows(self._source)
         if self._file.channels != 3:
             raise ShapeError(
@@ -96,12 +96,12 @@ class WindowSource(Source):
         foreground = int(np.float32(self._batch_size) * np.float32(p.fg_fraction))
         self._background = self._batch_size - foreground
         # The words in their order: transformer where it needs one, windows, transformer, thread.
-        random = len(reading.words) == 4
-        self._engine = Engine(reading.words[int(random)])
-        self._warp = Warp(layer, mean_of(layer, reading.paths))
+        random = len(access.words) == 4
+        self._engine = Engine(access.words[int(random)])
+        self._warp = Warp(layer, mean_of(layer, access.paths))
         self._buffers = Buffers()
         train = layer.phase == TRAIN
-        self._rank, self._ranks = (reading.rank, reading.ranks) if train else (0, 1)
+        self._rank, self._ranks = (access.rank, access.ranks) if train else (0, 1)
         self._mirror = layer.transform_param.mirror
 
     def shapes(self) -> list[Shape]:
@@ -144,7 +144,7 @@ class WindowSource(Source):
         return self.attempt(self._load, pick.image)
 
     def _load(self, image: int) -> Pixels:
-        path = self.reading.paths.join(self._p.root_folder + self._file.images[image])
+        path = self.access.paths.join(self._p.root_folder + self._file.images[image])
         return read_file(path, self._name(image), color=True)
 
     def _name(self, image: int) -> str:
