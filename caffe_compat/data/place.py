@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import zipfile
 from collections.abc import Iterable, Mapping
 
 import numpy as np
@@ -38,7 +39,7 @@ def unpack(data: bytes, layers: Iterable[str]) -> dict[str, State]:
                 places[layer][name] = _value(arrays[full])
     except KeyError as error:
         raise ParseError(f"the place of a reader of another net: it has a layer {error}") from None
-    except (ValueError, OSError, EOFError, TypeError) as error:
+    except (ValueError, OSError, EOFError, TypeError, zipfile.BadZipFile) as error:
         raise ParseError(f"not the place of a reader: {error}") from None
     missing = [name for name, place in places.items() if not place]
     if missing:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 from ..caffe_pb2 import NetParameter
 from ..fillers.rng import Rng
@@ -10,6 +10,7 @@ from ..layers.layer import Layer
 from ..net import build
 from ..net.params import carried
 from ..types import Shape
+from .iterator import SOURCES
 
 
 def draw_words(
@@ -29,25 +30,14 @@ def draw_words(
         shapes: gives the shapes of the data layers' tops, by blob, where they are needed.
         fork: whose layers those are that forks define differently.
     """
-    layers = build.create(net, fork)
-    seeded = [index for index, layer in enumerate(layers) if _seeds(layer)]
-    before = layers[: max(seeded, default=-1) + 1]
-    if all(_seeds(layer) or type(layer).blobs is Layer.blobs for layer in before):
-        return {
-            layer.name: [int(word) for word in rng.u32(_seeds(layer))]
-            for layer in before
-            if _seeds(layer)
-        }
-    return _draw_with_fillers(net, layers, len(before), rng, shapes())
-
-
-def _draw_with_fillers(
-    net: NetParameter, layers: Sequence[Layer], count: int, rng: Rng, shapes: Mapping[str, Shape]
-) -> dict[str, list[int]]:
+    before = _up_to_data(net)
+    layers = build.create(before, fork)
+    if all(_seeds(layer) or type(layer).blobs is Layer.blobs for layer in layers):
+        return {layer.name: rng.u32(_seeds(layer)).tolist() for layer in layers if _seeds(layer)}
     words: dict[str, list[int]] = {}
-    for node in build.connect(net, layers, shapes).nodes[:count]:
+    for node in build.connect(before, layers, shapes()).nodes:
         if draws := _seeds(node.layer):
-            words[node.layer.name] = [int(word) for word in rng.u32(draws)]
+            words[node.layer.name] = rng.u32(draws).tolist()
         elif not carried(node):
             bottoms = [value.shape for value in node.bottoms]
             node.layer.fill(rng, *bottoms, blobs=node.blobs)
@@ -56,7 +46,16 @@ def _draw_with_fillers(
 
 def zero_words(net: NetParameter) -> dict[str, list[int]]:
     """Return by layer as many words as it draws, all 0, for who looks at shapes alone."""
-    return {layer.name: [0] * _seeds(layer) for layer in build.create(net) if _seeds(layer)}
+    data = NetParameter(layer=[layer for layer in net.layer if layer.type in SOURCES])
+    return {layer.name: [0] * _seeds(layer) for layer in build.create(data) if _seeds(layer)}
+
+
+def _up_to_data(net: NetParameter) -> NetParameter:
+    """Return the net up to its last data layer."""
+    places = [i for i, layer in enumerate(net.layer) if layer.type in SOURCES]
+    before = NetParameter(name=net.name, layer=net.layer[: max(places, default=-1) + 1])
+    before.state.CopyFrom(net.state)
+    return before
 
 
 def _seeds(layer: Layer) -> int:
