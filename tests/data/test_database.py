@@ -105,7 +105,7 @@ def test_an_empty_database_is_an_error(tmp_path, backend):
 def test_what_is_no_database_says_so(tmp_path):
     with pytest.raises(ParseError, match="gone: no such file or folder"):
         open_database(tmp_path / "gone")
-    with pytest.raises(ParseError, match="neither an LMDB nor a LevelDB: no data.mdb and no CURR"):
+    with pytest.raises(ParseError, match=r"neither an LMDB nor a LevelDB: no data.mdb and no CURR"):
         open_database(tmp_path)
     write(tmp_path / "db", [(b"a", b"1")], "lmdb")
     with pytest.raises(ParseError, match="db: not a LevelDB but an LMDB"):

@@ -64,7 +64,7 @@ def test_native_color_and_gray():
 @pytest.mark.parametrize("data", [picture("JPEG", size=(60, 50)), picture("PNG", size=(60, 50))])
 def test_cut_short_at_any_byte(data):
     for cut in [*range(1, 40), *range(40, len(data) - 1, 97), len(data) - 13, len(data) - 1]:
-        with pytest.raises(ParseError, match="^x: "):
+        with pytest.raises(ParseError, match=r"^x: "):
             images.decode(data[:cut], "x")
 
 
@@ -98,7 +98,7 @@ def test_a_bomb_takes_no_memory():
     Image.new("1", (12000, 12000)).save(large, "TIFF", compression="group4")
     tracemalloc.start()
     for data in (bomb(), large.getvalue()):
-        with pytest.raises(ParseError, match="x: .*decompression bomb"):
+        with pytest.raises(ParseError, match=r"x: .*decompression bomb"):
             images.decode(data, "x")
     assert tracemalloc.get_traced_memory()[1] < 4 << 20
     tracemalloc.stop()
@@ -128,12 +128,12 @@ def test_a_file_is_read_and_resized():
     expected = cv2.resize(cv2.imread(str(path)), (9, 4))
     np.testing.assert_array_equal(image, expected)
     assert images.read_file(path, "x", False, (4, 9)).shape == (4, 9, 1)
-    with pytest.raises(ParseError, match="list: line 3: .*gone.png: no such file"):
+    with pytest.raises(ParseError, match=r"list: line 3: .*gone.png: no such file"):
         images.read_file(IMAGES / "gone.png", "list: line 3", True)
 
 
 def test_a_format_that_cannot_be_written():
-    with pytest.raises(ParseError, match="x: OpenCV cannot encode it as '.docx'"):
+    with pytest.raises(ParseError, match=r"x: OpenCV cannot encode it as '.docx'"):
         images.encode(np.zeros((2, 2, 3), np.uint8), ".docx", "x")
 
 

@@ -269,7 +269,7 @@ def test_the_place_of_another_net_is_refused(tmp_path):
         other.restore(state)  # both begin at the same key
     renamed = tmp_path / "c"
     renamed.write_text(net.read_text().replace('name: "data"', 'name: "else"'))
-    with batches(renamed) as other, pytest.raises(ParseError, match="of another net.*'data'"):
+    with batches(renamed) as other, pytest.raises(ParseError, match=r"of another net.*'data'"):
         other.restore(state)
 
 
@@ -294,7 +294,7 @@ def test_arrays_of_a_memory_data_layer(tmp_path):
             reader.set_arrays("m", data[:3], np.arange(3))
         with pytest.raises(ShapeError, match="3 labels for 4 images"):
             reader.set_arrays("m", data, np.arange(3))
-    with batches(net) as reader, pytest.raises(ShapeError, match="needs arrays.*arrays={'m': "):
+    with batches(net) as reader, pytest.raises(ShapeError, match=r"needs arrays.*arrays={'m': "):
         next(reader)
     with pytest.raises(ShapeError, match="no MemoryData layer 'x'; there are: m"):
         batches(net, arrays={"x": (data, data)})

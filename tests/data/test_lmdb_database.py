@@ -104,10 +104,10 @@ def test_the_error_says_where(tmp_path, at, value, form, says):
 
 def test_a_file_that_is_cut_short(tmp_path):
     (tmp_path / "data.mdb").write_bytes(SMALL[:LEAF])
-    with pytest.raises(ParseError, match="data.mdb: cut short: it ends before page 2"):
+    with pytest.raises(ParseError, match=r"data.mdb: cut short: it ends before page 2"):
         walk(tmp_path)
     (tmp_path / "data.mdb").write_bytes(b"")
-    with pytest.raises(ParseError, match="data.mdb: the file is empty"):
+    with pytest.raises(ParseError, match=r"data.mdb: the file is empty"):
         walk(tmp_path)
 
 
@@ -141,7 +141,7 @@ def test_a_file_that_changes_is_noticed(tmp_path):
     cursor = open_database(tmp_path / "db")
     with lmdb.open(str(tmp_path / "db")) as environment, environment.begin(write=True) as write:
         write.put(b"b", bytes(100000))
-    with pytest.raises(ParseError, match="data.mdb was changed since it was opened"):
+    with pytest.raises(ParseError, match=r"data.mdb was changed since it was opened"):
         cursor.advance()
 
 

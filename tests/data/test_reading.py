@@ -66,7 +66,7 @@ def test_a_field_that_is_not_known_counts_in_a_data_layer_alone(net):
     net.write_text(text + 'layer { name: "z" type: "Foo" bottom: "data" foo_param { a: 1 } }')
     assert shapes(net)["data"] == (2, 3, 6, 7)
     net.write_text(text.replace("batch_size", "shuffled: true batch_size"))
-    with pytest.raises(ParseError, match="DataParameter has no field 'shuffled'.*ignore_unknown"):
+    with pytest.raises(ParseError, match=r"DataParameter has no field 'shuffled'.*ignore_unknown"):
         batches(net)
     assert shapes(net, ignore_unknown=True)["label"] == (2,)
 
