@@ -44,7 +44,8 @@ def net(tmp_path, lines, fields=""):
     path = tmp_path / "net.prototxt"
     path.write_text(
         'layer { name: "i" type: "ImageData" top: "data" top: "label"'
-        f' image_data_param {{ source: "{tmp_path}/list.txt" root_folder: "{IMAGES}/" {fields} }} }}'
+        f' image_data_param {{ source: "{tmp_path}/list.txt" root_folder: "{IMAGES}/" {fields} }}'
+        " }"
     )
     return path
 
