@@ -1,61 +1,16 @@
-"""Databases of records by key: what an LMDB and a LevelDB have in common."""
+"""Databases of records by key, opened and made: LMDB and LevelDB."""
 
 from __future__ import annotations
 
 import os
 import secrets
 import shutil
-from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Literal, Protocol
 
 from ..errors import CaffeCompatError, ParseError
-
-Backend = Literal["lmdb", "leveldb"]
-Value = bytes | memoryview
-
-COMMIT = 1000  # records that are written at once, as Caffe's tools do
-
-
-class Cursor(ABC):
-    """A place in a database, on one of its records."""
-
-    @abstractmethod
-    def key(self) -> bytes:
-        """Return the record's key."""
-
-    @abstractmethod
-    def value(self) -> Value:
-        """Return the record's value: bytes, or a view that holds until the cursor is closed."""
-
-    @abstractmethod
-    def advance(self) -> bool:
-        """Go to the next record, or from the last to the first; return whether it was the last."""
-
-    @abstractmethod
-    def seek(self, key: bytes) -> None:
-        """Go to the record of this key.
-
-        Raises:
-            ParseError: the database does not have it.
-        """
-
-    @abstractmethod
-    def count(self) -> int:
-        """Return how many records there are."""
-
-    @abstractmethod
-    def close(self) -> None:
-        """Let the database go. No value may be used from then on."""
-
-
-class Writer(Protocol):
-    """A database that is being written."""
-
-    def put(self, key: bytes, value: bytes) -> None:
-        """Add a record, or replace the one of this key."""
+from .cursor import Backend, Cursor, Value, Writer
 
 
 def backend_of(path: str | os.PathLike[str]) -> Backend:

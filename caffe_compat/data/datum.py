@@ -10,7 +10,7 @@ from google.protobuf.message import DecodeError
 from ..caffe_pb2 import Datum
 from ..errors import ParseError
 from ..types import AnyArray
-from .database import Value
+from .cursor import Value
 
 
 class Record(NamedTuple):

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from ..errors import ParseError
 from ..files import foreign_format, read_bytes
 from ..types import Size
-from .database import Value
+from .cursor import Value
 from .extras import extra
 
 Pixels = NDArray[np.uint8]

@@ -17,7 +17,8 @@ from ..errors import ParseError, ShapeError
 from ..files import read_bytes
 from ..progress import track
 from ..types import Shape, Size
-from .database import Backend, create
+from .cursor import Backend
+from .database import create
 from .datum import of_pixels
 from .images import MOST_BYTES, encode, planes, read_file
 from .ordered import ordered_map

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import CaffeCompatError, ParseError
-from .database import COMMIT, Cursor
+from .cursor import COMMIT, Cursor
 from .extras import extra
 
 _OPTIONS: dict[str, Any] = {"block_size": 65536, "max_open_files": 100}  # as db_leveldb.cpp

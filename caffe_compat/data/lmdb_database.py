@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import CaffeCompatError, ParseError, WeightsError
 from ..weights.mapped import Mapped
-from .database import COMMIT, Cursor
+from .cursor import COMMIT, Cursor
 from .extras import extra
 
 if TYPE_CHECKING:
@@ -286,17 +286,20 @@ class _Writer:
 
     def commit(self) -> None:
         """Write what waits."""
+        while not self._fits():
+            self._environment.set_mapsize(2 * self._environment.info()["map_size"])
+        self._waiting = []
+
+    def _fits(self) -> bool:
         import lmdb
 
-        while self._waiting:
-            try:
-                with self._environment.begin(write=True) as transaction:
-                    for key, value in self._waiting:
-                        transaction.put(key, value)
-            except lmdb.MapFullError:
-                self._environment.set_mapsize(2 * self._environment.info()["map_size"])
-            else:
-                self._waiting = []
+        try:
+            with self._environment.begin(write=True) as transaction:
+                for key, value in self._waiting:
+                    transaction.put(key, value)
+        except lmdb.MapFullError:
+            return False
+        return True
 
 
 @contextmanager

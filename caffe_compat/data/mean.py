@@ -14,7 +14,8 @@ from ..errors import ParseError, ShapeError
 from ..files import writing
 from ..progress import track
 from ..types import AnyArray, Array
-from .database import Backend, Value, count, records
+from .cursor import Backend, Value
+from .database import count, records
 from .datum import name_of, parse, read
 from .images import decode, planes
 from .ordered import ordered_map

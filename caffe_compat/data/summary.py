@@ -13,7 +13,8 @@ from ..caffe_pb2 import AnnotatedDatum, Datum
 from ..errors import ParseError
 from ..progress import track
 from ..types import AnyArray, Picture, Shape
-from .database import Backend, Value, backend_of, count, records
+from .cursor import Backend, Value
+from .database import backend_of, count, records
 from .datum import name_of, parse, read
 from .images import check, decode, planes
 

@@ -7,7 +7,8 @@ from typing import NamedTuple
 from ...caffe_pb2 import DataParameter, LayerParameter
 from ...types import AnyArray, Shape
 from ..buffers import Buffers
-from ..database import Backend, Cursor, Value, open_database
+from ..cursor import Backend, Cursor, Value
+from ..database import open_database
 from ..datum import Record, name_of, parse, read
 from ..source import Access, Plan, RecordSource, Run, State, check_batch_size, mean_of, run_here
 from ..transform import Transform, fill

@@ -40,10 +40,11 @@ def draw(p: DistortionParameter, engine: Engine, rand: CRand) -> Distortion:
     names = ("brightness", "contrast", "saturation", "hue")
     if not contrast_first:
         names = ("brightness", "saturation", "hue", "contrast")
-    steps = []
-    for name in names:
-        if _probability(engine) < np.float32(getattr(p, f"{name}_prob")):
-            steps.append((name, float(engine.uniform(*_range(p, name), 1)[0])))
+    steps = [
+        (name, float(engine.uniform(*_range(p, name), 1)[0]))
+        for name in names
+        if _probability(engine) < np.float32(getattr(p, f"{name}_prob"))
+    ]
     order = (0, 1, 2)
     if _probability(engine) < np.float32(p.random_order_prob):
         order = tuple(rand.shuffle(np.arange(3)).tolist())
