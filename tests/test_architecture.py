@@ -22,7 +22,7 @@ RESTRICTED = {
     "rich": {"converters"},
     "onnxruntime": {"runtime"},
     "torch": {"torch", "training"},
-    "ray": {"images"},
+    "ray": {"images", "data"},
     "lmdb": {"data"},
     "plyvel": {"data"},
     "cv2": {"data"},

@@ -65,7 +65,7 @@ class Batches:
         arrays: Arrays | None = None,
         workers: int | None = None,
     ):
-        layers = _data_layers(net)
+        layers = data_layers(net)
         _check_arrays(arrays or {}, layers)
         workers = workers or cores()
         self._pool = ThreadPoolExecutor(workers, "caffe_compat-data")
@@ -188,7 +188,7 @@ def _close(readers: Mapping[str, Prefetcher], pool: ThreadPoolExecutor) -> None:
     pool.shutdown()
 
 
-def _data_layers(net: NetParameter) -> list[LayerParameter]:
+def data_layers(net: NetParameter) -> list[LayerParameter]:
     """Return the layers that read.
 
     Raises:

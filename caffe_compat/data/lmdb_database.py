@@ -185,7 +185,8 @@ class LMDBCursor(Cursor):
         if tree.meta.root == _NO_PAGE:
             raise ParseError(f"{path}: the database is empty")
         self._stack: list[tuple[_Page, int]] = []
-        self._passed = 0
+        self._passed = 0  # records, of those pages that were left since the first
+        self._whole = True  # counted from the first record on
         self._descend(tree.page(tree.meta.root))
 
     def _descend(self, page: _Page) -> None:
@@ -222,7 +223,10 @@ class LMDBCursor(Cursor):
                 if not page.leaf:
                     self._descend(self._tree.child(page, index + 1))
                 return False
-        self._passed = 0
+        entries = self._tree.meta.entries
+        if self._whole and self._passed != entries:
+            raise self._tree.error(f"damaged: {self._passed} of its {entries} records")
+        self._passed, self._whole = 0, True
         self._descend(self._tree.page(self._tree.meta.root))
         return True
 
@@ -243,7 +247,7 @@ class LMDBCursor(Cursor):
             ParseError: the database does not have it.
         """
         tree = self._tree
-        self._stack, self._passed = [], 0
+        self._stack, self._passed, self._whole = [], 0, False
         page = tree.page(tree.meta.root)
         while not page.leaf:
             # A branch's first key is empty: whatever is less than its second lies below it.

@@ -14,15 +14,14 @@ log = logging.getLogger("caffe_compat")
 
 @dataclass(frozen=True)
 class Paths:
-    """How relative paths are looked up: from the current folder as Caffe does, then another.
+    """How relative paths are looked up.
 
     Attributes:
-        beside: the second folder, commonly the prototxt's; None: there is none.
-        root: the only folder to look in, in place of both; None: look in both.
+        folders: where, one after another; commonly the current folder, as in Caffe, and then the
+            prototxt's.
     """
 
-    beside: Path | None = None
-    root: Path | None = None
+    folders: tuple[Path, ...] = (Path(),)
 
     def find(self, path: str, field: str) -> Path:
         """Return the file or folder that a field names.
@@ -48,6 +47,9 @@ class Paths:
         tried = self._places(path)
         return next((place for place in tried if os.path.exists(place)), tried[0])  # noqa: PTH110
 
+    def absolute(self) -> Paths:
+        """Return the same for a process whose current folder is another."""
+        return Paths(tuple(folder.absolute() for folder in self.folders))
+
     def _places(self, path: str) -> list[Path]:
-        folders = [self.root] if self.root else [Path(), *([self.beside] if self.beside else [])]
-        return list(dict.fromkeys(folder / path for folder in folders))
+        return list(dict.fromkeys(folder / path for folder in self.folders))

@@ -72,9 +72,9 @@ def batches(
     if not 0 <= rank < ranks:
         raise ShapeError(f"rank {rank} of {ranks} ranks; they count from 0")
     reading = Reading(phase, level, tuple(stages), ignore_unknown=ignore_unknown, fork=fork)
-    selected, paths = _select(net, reading, root)
+    selected, paths = select(net, reading, root)
     access = Access(rank=rank, ranks=ranks, paths=paths, skip_bad=skip_bad)
-    sizes = functools.partial(_shapes, selected, access)
+    sizes = functools.partial(shapes_of, selected, access)
     words = draw_words(selected, make_rng(rng, seed), sizes, fork)
     own = draw_words(selected, make_rng(rng, (seed + rank) % 2**32), sizes, fork) if rank else words
     return Batches(selected, access, words, own, arrays=arrays, workers=workers)
@@ -108,26 +108,27 @@ def shapes(
         CaffeCompatError: as for `batches`.
     """
     reading = Reading(phase, level, tuple(stages), ignore_unknown=ignore_unknown)
-    selected, paths = _select(net, reading, root)
-    return _shapes(selected, Access(paths=paths, skip_bad=skip_bad))
+    selected, paths = select(net, reading, root)
+    return shapes_of(selected, Access(paths=paths, skip_bad=skip_bad))
 
 
-def _select(
+def select(
     net: PathLike | NetParameter, reading: Reading, root: PathLike | None
 ) -> tuple[NetParameter, Paths]:
     """Return a net's layers of the phase, and where its relative paths are looked up."""
-    paths = Paths(root=Path(root) if root is not None else None)
     if isinstance(net, NetParameter):
-        return net, paths
+        return net, Paths((Path(root or ""),))
     message, unknown = steps.read(net, reading)
     selected = steps.select(upgrade(message), reading)
     names = {layer.name for layer in selected.layer if layer.type in SOURCES}
     counted = [skip for skip in unknown.counted if skip.layer_name in names]
     Unknown((), counted).accept(ignore=reading.ignore_unknown)
-    return selected, replace(paths, beside=Path(net).parent)
+    folders = (Path(root),) if root is not None else (Path(), Path(net).parent)
+    return selected, Paths(folders)
 
 
-def _shapes(net: NetParameter, access: Access) -> dict[str, Shape]:
+def shapes_of(net: NetParameter, access: Access) -> dict[str, Shape]:
+    """Return the shapes of a net's tops, of the layers that read."""
     words = zero_words(net)
     with Batches(net, replace(access, rank=0, ranks=1), words, workers=1) as opened:
         return opened.shapes

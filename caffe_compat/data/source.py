@@ -141,6 +141,10 @@ class RecordSource(Source, Generic[T, R]):
         self.offset = 0  # records passed, of all ranks and epochs
 
     @abstractmethod
+    def __len__(self) -> int:
+        """Return how many records there are."""
+
+    @abstractmethod
     def current(self) -> T:
         """Return the record at this place."""
 
@@ -160,6 +164,37 @@ class RecordSource(Source, Generic[T, R]):
     def name(self, record: T) -> str:
         """Return what to call the record in errors."""
 
+    @abstractmethod
+    def batch(self, taken: Sequence[tuple[T, R]]) -> Plan:
+        """Make a batch of loaded records, with the random numbers that are next."""
+
+    @abstractmethod
+    def pass_over(self, count: int) -> None:
+        """Go past records and their random numbers without reading them.
+
+        Raises:
+            UnsupportedError: how many numbers a record takes is only known when it is read.
+        """
+
+    def plan(self, run: Run = run_here) -> Plan:
+        """Take the next batch."""
+        return self.batch(self.take(run))
+
+    def block(self, count: int) -> Plan:
+        """Take so many records, or with `skip_bad` those of them that can be read."""
+        taken = [(record, self.attempt(self.load, record)) for record in self.steps(count)]
+        for record, loaded in taken:
+            if isinstance(loaded, Bad):
+                self.skip(self.name(record), loaded.reason)
+        good = [(r, loaded) for r, loaded in taken if not isinstance(loaded, Bad)]
+        if not good:
+            raise ParseError(f"none of the {count} records of a block can be read")
+        return self.batch(good)
+
+    def steps(self, count: int) -> list[T]:
+        """Take the next records of this rank."""
+        return [self._step() for _ in range(count)]
+
     def take(self, run: Run) -> list[tuple[T, R]]:
         """Return the next batch's records, loaded; with `skip_bad` only those that can be.
 
@@ -169,7 +204,7 @@ class RecordSource(Source, Generic[T, R]):
         taken: list[tuple[T, R]] = []
         bad = 0
         while len(taken) < self.batch_size:
-            records = [self._step() for _ in range(self.batch_size - len(taken))]
+            records = self.steps(self.batch_size - len(taken))
             for record, loaded in zip(
                 records, run(functools.partial(self.attempt, self.load), records), strict=True
             ):

@@ -6,18 +6,19 @@ From: weiliu89/caffe, branch ssd, annotated_data_layer.cpp
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from google.protobuf.message import DecodeError
 
 from ...caffe_pb2 import AnnotatedDatum, LayerParameter, ResizeParameter
-from ...errors import ParseError, ShapeError
+from ...errors import ParseError, ShapeError, UnsupportedError
 from ...types import AnyArray, Array, Shape
 from ..buffers import Buffers
 from ..datum import name_of, read
 from ..images import decode, planes
-from ..source import Access, Plan, RecordSource, Run, State, check_batch_size, mean_of, run_here
+from ..source import Access, Plan, RecordSource, State, check_batch_size, mean_of
 from ..ssd.boxes import Boxes, read_boxes
 from ..ssd.transform import Picture, Recipe, SSDTransform
 from ..transform import naming
@@ -103,25 +104,39 @@ class AnnotatedSource(RecordSource[Entry, Loaded]):
             labels = (1, 1, max(len(picture.boxes.corners), 1), 8)
         return [images, labels][: len(self.layer.top)]
 
-    def plan(self, run: Run = run_here) -> Plan:
-        """Take the next batch."""
-        taken = [loaded for _, loaded in self.take(run)]
+    def __len__(self) -> int:
+        """Return how many records the database has."""
+        return self._cursor.count()
+
+    def pass_over(self, count: int) -> None:
+        """Go past records without reading them.
+
+        Raises:
+            UnsupportedError: numbers are drawn, and how many depends on the records.
+        """
+        if self._transform.draws:
+            raise UnsupportedError("its random numbers depend on the records before: read it whole")
+        self.steps(count)
+
+    def batch(self, taken: Sequence[tuple[Entry, Loaded]]) -> Plan:
+        """Make a batch of images and their boxes."""
+        records = [loaded for _, loaded in taken]
         recipes: list[Recipe] = []
-        for loaded in taken:
+        for loaded in records:
             with naming(loaded.picture.name):
                 self._check(loaded)
                 recipes.append(self._transform.draw(loaded.picture))
-        shape = self._transform.shape(taken[0].picture)
+        shape = self._transform.shape(records[0].picture)
         if self.layer.transform_param.resize_param.resize_mode == ResizeParameter.FIT_SMALL_SIZE:
             shape = recipes[0].shape  # of the cut; the batch has one image
-        batch = self._buffers.take((len(taken), *shape))
+        batch = self._buffers.take((len(records), *shape))
         jobs = [
             functools.partial(self._fill, loaded.picture, recipe, batch[i])
-            for i, (loaded, recipe) in enumerate(zip(taken, recipes, strict=True))
+            for i, (loaded, recipe) in enumerate(zip(records, recipes, strict=True))
         ]
         tops: list[AnyArray] = [batch]
         if self._labelled:
-            labels = [loaded.label or 0 for loaded in taken]
+            labels = [loaded.label or 0 for loaded in records]
             boxed = self._boxes
             tops.append(
                 _rows([recipe.boxes for recipe in recipes])

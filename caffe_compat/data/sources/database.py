@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from ...caffe_pb2 import DataParameter, LayerParameter
@@ -77,11 +78,24 @@ class DatabaseSource(RecordSource[Entry, Loaded]):
         tops: list[Shape] = [(self.batch_size, *shape), (self.batch_size,)]
         return tops[: len(self.layer.top)]
 
-    def plan(self, run: Run = run_here) -> Plan:
-        """Take the next batch."""
+    def __len__(self) -> int:
+        """Return how many records the database has."""
+        return self._cursor.count()
+
+    def pass_over(self, count: int) -> None:
+        """Go past records and their random numbers without reading them."""
+        self.steps(count)
+        self._transform.draw(count)
+
+    def take(self, run: Run) -> list[tuple[Entry, Loaded]]:
+        """Return the next batch's records, loaded."""
         # To look at a Datum that is not encoded takes less time than to hand it to another thread.
-        taken = self.take(run if self._encoded else run_here)
+        taken = super().take(run if self._encoded else run_here)
         self._encoded = any(loaded.encoded for _, loaded in taken)
+        return taken
+
+    def batch(self, taken: Sequence[tuple[Entry, Loaded]]) -> Plan:
+        """Make a batch of images and labels."""
         images = [(self.name(record), loaded.pixels) for record, loaded in taken]
         labels = [loaded.label for _, loaded in taken]
         return fill(self._transform, images, labels, self._buffers, len(self.layer.top))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +16,7 @@ from ...files import read_bytes
 from ...types import AnyArray, Shape, Size
 from ..buffers import Buffers
 from ..images import planes, read_file
-from ..source import Access, Plan, RecordSource, Run, State, check_batch_size, mean_of, run_here
+from ..source import Access, Plan, RecordSource, State, check_batch_size, mean_of
 from ..streams import Engine
 from ..transform import Transform, fill
 
@@ -127,9 +128,17 @@ class ImageListSource(RecordSource[Line, AnyArray]):
         shape = self._transform.shape(*self.first().shape)
         return [(self.batch_size, *shape), (self.batch_size,)]
 
-    def plan(self, run: Run = run_here) -> Plan:
-        """Take the next batch."""
-        taken = self.take(run)
+    def __len__(self) -> int:
+        """Return how many images the list has."""
+        return len(self._lines)
+
+    def pass_over(self, count: int) -> None:
+        """Go past images and their random numbers without reading them."""
+        self.steps(count)
+        self._transform.draw(count)
+
+    def batch(self, taken: Sequence[tuple[Line, AnyArray]]) -> Plan:
+        """Make a batch of images."""
         images = [(self.name(line), pixels) for line, pixels in taken]
         return fill(self._transform, images, [line.label for line, _ in taken], self._buffers, 2)
 

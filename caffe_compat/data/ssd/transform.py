@@ -115,6 +115,14 @@ class SSDTransform:
         self._thread = Engine(thread)
         self._rand = rand
 
+    @property
+    def draws(self) -> bool:
+        """Whether what becomes of an image depends on random numbers."""
+        p = self._p
+        noisy = p.noise_param.saltpepper or len(p.resize_param.interp_mode) > 1
+        changed = p.HasField("distort_param") or p.HasField("expand_param")
+        return bool(changed or noisy or self._samplers or self._engine)
+
     def state(self) -> State:
         """Return the streams' positions."""
         state: State = {"thread": self._thread.state(), "rand": self._rand.state()}
