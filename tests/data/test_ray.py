@@ -28,9 +28,7 @@ class Rows:
     def map_batches(self, function, batch_size):
         assert batch_size == 1
         travelled = pickle.loads(pickle.dumps(function))
-        return [
-            travelled({name: [value] for name, value in item.items()}) for item in self.items
-        ]
+        return [travelled({name: [value] for name, value in item.items()}) for item in self.items]
 
 
 @pytest.fixture
