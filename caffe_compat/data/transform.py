@@ -56,7 +56,11 @@ class Transform:
         self._words = int(p.mirror) + 2 * self.random_crop
         self._mean = mean
         self._values = np.array(p.mean_value, np.float32)
-        self._each = self._values[:, np.newaxis, np.newaxis]
+        each = self._values[:, np.newaxis, np.newaxis]
+        # To subtract, and the same for a mirrored image: not turned anew for each.
+        self._means = (
+            (each, each) if mean is None else (mean, np.ascontiguousarray(mean[..., ::-1]))
+        )
         self._scale = np.float32(p.scale)
         self._engine = None if seed is None else Engine(seed)
 
@@ -126,10 +130,13 @@ class Transform:
         top, left = self._corner(height, width, draw)
         rows, columns = slice(top, top + shape[1]), slice(left, left + shape[2])
         cut = pixels[:, rows, columns]
-        mean = self._mean[:, rows, columns] if self._mean is not None else self._each
+        mean, turned = self._means
         if draw.mirror % 2:
             cut = _mirrored(cut)
-            mean = mean[:, :, ::-1]
+            # The same columns, counted from the other side.
+            mean, columns = turned, slice(width - columns.stop, width - columns.start)
+        if self._mean is not None:
+            mean = mean[:, rows, columns]
         # Converting, subtracting and scaling one after another is faster than all at once.
         np.copyto(out, cut)
         if mean.size:
