@@ -57,7 +57,7 @@ class Transform:
         self._mean = mean
         self._values = np.array(p.mean_value, np.float32)
         each = self._values[:, np.newaxis, np.newaxis]
-        # To subtract, and the same for a mirrored image: not turned anew for each.
+        # To subtract; turned once, for mirrored images.
         self._means = (
             (each, each) if mean is None else (mean, np.ascontiguousarray(mean[..., ::-1]))
         )
