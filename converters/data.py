@@ -29,9 +29,7 @@ class Backend(str, Enum):
     LEVELDB = "leveldb"
 
 
-SkipBad = Annotated[
-    bool, typer.Option("--skip-bad", help="Count what cannot be read, and go on.")
-]
+SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Count what cannot be read, and go on.")]
 Database = Annotated[Path, typer.Argument(metavar="DB", show_default=False)]
 
 
@@ -111,8 +109,10 @@ def mean(
     if out is not None:
         write_mean(found.image, out)
         say_file(out)
-    say(f"{found.records:,} images of {say_shape(found.image.shape)}"
-        f"{_and_skipped(len(found.skipped))}")
+    say(
+        f"{found.records:,} images of {say_shape(found.image.shape)}"
+        f"{_and_skipped(len(found.skipped))}"
+    )
     for channel, value in enumerate(found.channels):
         say(f"mean_value channel [{channel}]: {value:.6g}")
 
@@ -167,7 +167,11 @@ def _and_skipped(count: int) -> str:
 
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
-for _name, _command in (("convert-imageset", convert), ("compute-image-mean", mean), ("show", show)):
+for _name, _command in (
+    ("convert-imageset", convert),
+    ("compute-image-mean", mean),
+    ("show", show),
+):
     app.command(_name)(ungroup(_command))
 
 

@@ -58,6 +58,8 @@ class Layer:
         varies: axes of the tops whose size depends on the data of each run (Filter's rows).
         loss: whether the first top has loss weight 1 unless the prototxt gives another, and exists
             even if the prototxt names none (Caffe's LossLayer).
+        one_batch: whether the first axis of every top is the batch (a data layer's).
+        has_source: whether the prototxt names a file or a database that has the tops' shapes.
     """
 
     type: ClassVar[str]
@@ -69,6 +71,8 @@ class Layer:
     inplace: ClassVar[bool] = False
     varies: ClassVar[tuple[int, ...]] = ()
     loss: ClassVar[bool] = False
+    one_batch: ClassVar[bool] = False
+    has_source: ClassVar[bool] = False
 
     def __init__(self, proto: LayerParameter) -> None:
         self.proto = proto

@@ -14,7 +14,7 @@ from ..types import Dims, Shape
 from .aliasing import check_aliases
 from .graph import Graph, Node, Value
 from .sharing import Sharing
-from .sizes import Batch, check_size, input_sizes
+from .sizes import Batch, check_size, follow_batch, input_sizes
 from .varying import Varying
 
 
@@ -150,6 +150,8 @@ class _Walk:
         twice = [name for name, count in Counter(names).items() if count > 1]
         if twice:
             raise ShapeError(f"top blob '{twice[0]}' produced by multiple sources")
+        if layer.one_batch:
+            self._inputs = {**self._inputs, **follow_batch(names, shapes, self._inputs)}
         blobs = tuple(layer.blobs(*sizes))
         for blob in blobs:
             check_size(blob.name, blob.shape)
@@ -186,7 +188,8 @@ class _Walk:
         fed = i in layer.feeds()
         dims: Dims = ()
         if fed:
-            shape, dims = input_sizes(blob, shape, self._inputs.get(blob), self._batch)
+            given = self._inputs.get(blob)
+            shape, dims = input_sizes(blob, shape, given, self._batch, has_source=layer.has_source)
         elif shape is None:
             raise ShapeError(f"'{blob}' has no shape")
         check_size(blob, shape)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from typing import Literal, TypeAlias
 
 from ..errors import ShapeError
@@ -28,8 +29,29 @@ def check_size(blob: str, shape: Shape) -> None:
         )
 
 
+def follow_batch(
+    tops: Sequence[str], shapes: Sequence[Shape | None], inputs: Mapping[str, Dims]
+) -> dict[str, Dims]:
+    """Return the shapes of a data layer's tops after the caller has changed its batch.
+
+    Args:
+        tops: the layer's tops, whose first axes are all the batch.
+        shapes: what the prototxt gives for each.
+        inputs: what the caller gives for some of them.
+
+    Returns:
+        The shapes of the tops that the caller gives nothing for, where they are known.
+    """
+    sizes = [inputs[top][0] for top in tops if inputs.get(top)]
+    return {
+        top: (sizes[0], *shape[1:])
+        for top, shape in zip(tops, shapes, strict=True)
+        if sizes and shape and top not in inputs
+    }
+
+
 def input_sizes(
-    blob: str, shape: Shape | None, dims: Dims | None, batch: Batch
+    blob: str, shape: Shape | None, dims: Dims | None, batch: Batch, *, has_source: bool = False
 ) -> tuple[Shape, Dims]:
     """Return an input's shape, and the same with None on its open axes.
 
@@ -38,6 +60,7 @@ def input_sizes(
         shape: what the prototxt gives; None where it gives nothing.
         dims: what the caller gives instead, None on an open axis; None: nothing.
         batch: the size of the first axis over both, `dynamic` for an open one.
+        has_source: whether the prototxt names a file or a database that has the shape.
 
     Raises:
         ShapeError: neither gives a shape, or an open axis has no size to be built at.
@@ -47,8 +70,10 @@ def input_sizes(
     elif shape is None:
         raise ShapeError(
             f"the shape of '{blob}' is not in the prototxt; give it as an input shape, as in "
-            f'inputs={{"{blob}": (1, 3, 224, 224)}}',
-            remedies=("inputs",),
+            f'inputs={{"{blob}": (1, 3, 224, 224)}}'
+            + ", or take the source's own: inputs=data.shapes(prototxt)"
+            * has_source,
+            remedies=("inputs", "data") if has_source else ("inputs",),
         )
     else:
         dims = shape

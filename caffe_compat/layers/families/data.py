@@ -17,6 +17,7 @@ from .ends import Fed
 class _Reader(Fed):
     """A layer of batches of images and labels, read and transformed in Caffe."""
 
+    one_batch = has_source = True
     seeds = 2  # seeds that Caffe's transformer draws for its mirroring and cropping
     threads = 1  # a thread that reads ahead draws a seed too
 
@@ -95,6 +96,7 @@ class AnnotatedData(_Reader):
     rows of 8, (1, 1, boxes, 8), here of one box, Caffe's min.
     """
 
+    one_batch = False
     threads = 2  # the reader of the database is one more
 
     def shapes(self) -> list[Shape | None]:
@@ -111,6 +113,8 @@ class VideoData(_Reader):
 
     From: weiliu89/caffe, branch ssd, video_data_layer.cpp
     """
+
+    has_source = False
 
     def shapes(self) -> list[Shape | None]:
         return self.batches(3, 0, 0)
@@ -153,6 +157,7 @@ class WindowData(_Reader):
 class MemoryData(_Reader):
     """Batches of arrays, fed by the caller (memory_data_layer.cpp)."""
 
+    has_source = False
     seeds, threads = 1, 0
 
     def shapes(self) -> list[Shape | None]:
@@ -165,6 +170,8 @@ class MemoryData(_Reader):
 @layer(param="hdf5_data_param", bottoms=0, tops=(1, None))
 class HDF5Data(Fed):
     """Batches of HDF5 datasets, whose shapes the caller gives (hdf5_data_layer.cpp)."""
+
+    one_batch = has_source = True
 
     def shapes(self) -> list[Shape | None]:
         if self.proto.HasField("transform_param"):
