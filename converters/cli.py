@@ -18,7 +18,9 @@ from .terminal import bars, notes, say, unwind_on_signals
 
 COMMANDS = {
     "convert": "Convert a Caffe net to ONNX.",
+    "data": "Make databases of images, and look into them.",
     "doctor": "Measure a net's signals and find what its fillers do to them.",
+    "extract-features": "Run a net on its own data, and write blobs to databases.",
     "export": "Write a Triton model repository: model, configuration, labels.",
     "fold": "Fold BatchNorm and Scale layers into the layers before them.",
     "init": "Initialise a net's weights as Caffe does.",
@@ -40,8 +42,10 @@ class _Commands(TyperGroup):
 
 
 def load_command(name: str) -> Any:
-    """Import a subcommand's module and return its command."""
-    module = importlib.import_module(f".{name}", __package__)
+    """Import a subcommand's module and return its command, or its group of commands."""
+    module = importlib.import_module(f".{name.replace('-', '_')}", __package__)
+    if hasattr(module, "app"):
+        return typer.main.get_command(module.app)
     one = typer.Typer(add_completion=False, rich_markup_mode=None)
     one.command(name)(ungroup(module.command))
     return typer.main.get_command(one)

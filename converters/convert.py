@@ -73,6 +73,7 @@ def command(
         bool, typer.Option("--verify", help="Compare numpy with onnxruntime, layer by layer.")
     ] = False,
     drawing: options.Drawing,
+    source: options.Data,
     selection: options.Selection,
 ) -> None:
     """Convert a Caffe net to ONNX.
@@ -85,7 +86,9 @@ def command(
         raise typer.BadParameter(
             "--target opencv goes without --bake-preprocess, --fp16 and --int8"
         )
-    loaded = load_net(net, open_weights(weights), selection.reading(), drawing.filling())
+    loaded = load_net(
+        net, open_weights(weights), source.sized(net, selection.reading()), drawing.filling()
+    )
     if fold_batchnorm:
         loaded, report = fold(loaded)
         for line in report.lines():

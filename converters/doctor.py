@@ -9,8 +9,11 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from ..data.reading import open_batches
 from ..doctor import Diagnosis, diagnose, render, variant
 from ..files import atomic, read_array
+from ..options import Reading
+from ..types import AnyArray
 from . import options
 from .curves import legend, plot
 from .terminal import printable, say_file
@@ -39,9 +42,11 @@ def command(
         ),
     ] = "",
     data: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
-            "--data", metavar="FILE.npy", help="Data for the first input (default N(0, 1))."
+            "--data",
+            metavar="FILE.npy|net",
+            help="Data for the first input (default N(0, 1)); net: a batch of the net's own.",
         ),
     ] = None,
     html: Annotated[
@@ -63,7 +68,7 @@ def command(
         reading=selection.reading(),
         drawing=drawing.filling(),
         trials=trials,
-        data=None if data is None else read_array(data),
+        data=_read(data, net, selection.reading(), drawing.seed),
         compare=[variant(text.strip()) for text in compare.split(",") if text.strip()],
     )
     _report(diagnosis)
@@ -74,6 +79,15 @@ def command(
             say_file(path)
     if diagnosis.severe:
         raise typer.Exit(SEVERE)
+
+
+def _read(
+    data: str | None, net: Path, reading: Reading, seed: int
+) -> AnyArray | dict[str, AnyArray] | None:
+    if data != "net":
+        return None if data is None else read_array(data)
+    with open_batches(net, reading, seed) as reader:
+        return next(reader)
 
 
 def _report(diagnosis: Diagnosis) -> None:

@@ -40,6 +40,7 @@ def command(
         typer.Option("--weights", metavar="FILE", help="Copy the layers of FILE, by name."),
     ] = None,
     drawing: options.Drawing,
+    source: options.Data,
     selection: options.Selection,
 ) -> None:
     """Initialise a net's weights as Caffe does.
@@ -50,7 +51,9 @@ def command(
         raise typer.BadParameter("name a file to write: -o OUT, --stock OUT.prototxt, or both")
     if fix_decay and stock is None:
         raise typer.BadParameter("--fix-decay changes what --stock writes; give --stock too")
-    loaded = load_net(net, open_weights(weights), selection.reading(), drawing.filling())
+    loaded = load_net(
+        net, open_weights(weights), source.sized(net, selection.reading()), drawing.filling()
+    )
     if stock is not None:
         save_stock(net, loaded.graph, stock, fix_decay=fix_decay)
         say_file(stock)

@@ -59,12 +59,9 @@ def _custom(path: str) -> Path:
 
 
 @dataclass(frozen=True)
-class Selection:
-    """The layers of a prototxt to take, whose they are, and their sizes."""
+class Layers:
+    """The layers of a prototxt to take, and whose they are."""
 
-    phase: Annotated[Phase, typer.Option("--phase", help="The phase whose layers to take.")] = (
-        Phase.TEST
-    )
     stage: Annotated[
         list[str] | None,
         typer.Option("--stage", metavar="S", help="A stage of the net state (repeatable)."),
@@ -72,24 +69,6 @@ class Selection:
     level: Annotated[
         int, typer.Option("--level", metavar="N", help="The level of the net state.")
     ] = 0
-    input: Annotated[
-        list[Any] | None,
-        typer.Option(
-            "--input",
-            parser=_dims,
-            metavar="NAME=1x3x224x224",
-            help="An input's shape, in place of the prototxt's (repeatable).",
-        ),
-    ] = None
-    batch: Annotated[
-        Any,
-        typer.Option(
-            "--batch",
-            parser=_batch,
-            metavar="N|dynamic",
-            help="Every input's first axis; dynamic: of any size.",
-        ),
-    ] = None
     ignore_unknown: Annotated[
         bool,
         typer.Option("--ignore-unknown", help="Accept unknown fields, without effect."),
@@ -112,6 +91,33 @@ class Selection:
         ),
     ] = None
 
+
+@dataclass(frozen=True)
+class Selection(Layers):
+    """The layers of a prototxt to take, whose they are, and their sizes."""
+
+    phase: Annotated[Phase, typer.Option("--phase", help="The phase whose layers to take.")] = (
+        Phase.TEST
+    )
+    input: Annotated[
+        list[Any] | None,
+        typer.Option(
+            "--input",
+            parser=_dims,
+            metavar="NAME=1x3x224x224",
+            help="An input's shape, in place of the prototxt's (repeatable).",
+        ),
+    ] = None
+    batch: Annotated[
+        Any,
+        typer.Option(
+            "--batch",
+            parser=_batch,
+            metavar="N|dynamic",
+            help="Every input's first axis; dynamic: of any size.",
+        ),
+    ] = None
+
     def reading(self, *, splits: bool = False) -> Reading:
         """Return them packed for the line."""
         return Reading(
@@ -124,6 +130,32 @@ class Selection:
             self.fork,
             splits,
         )
+
+
+class Source(str, Enum):
+    """The sources of an input's shape beside the prototxt itself."""
+
+    NET = "net"
+
+
+@dataclass(frozen=True)
+class Data:
+    """Whether the files and databases that a prototxt names are opened."""
+
+    data: Annotated[
+        Source | None,
+        typer.Option(
+            "--data", help="net: open what the net's data layers read, and take its shapes."
+        ),
+    ] = None
+
+    def sized(self, net: Path, reading: Reading) -> Reading:
+        """Return the reading with the shapes of what the net's data layers read, if asked for."""
+        if self.data is None:
+            return reading
+        from ..data.reading import sized  # here, since it loads onnx
+
+        return sized(net, reading)
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import typer
 
+from ..data.reading import open_batches
 from ..files import read_array
 from ..images.decode import count_nan
 from ..images.features import write_arrays
+from ..progress import track
 from ..runtime.session import Session
+from ..types import AnyArray
 from . import models, options, preprocessing, run_images
 from .answers import statistics
 from .terminal import say, say_file, say_shape
@@ -34,6 +38,13 @@ def command(
         list[str] | None,
         typer.Option("--blob", metavar="A,B", help="Take these blobs in place of the outputs."),
     ] = None,
+    data: Annotated[
+        options.Source | None,
+        typer.Option("--data", help="net: run on what the net's own data layers read."),
+    ] = None,
+    batches: Annotated[
+        int, typer.Option("--batches", metavar="N", min=1, help="With --data net, how many.")
+    ] = 1,
     view: run_images.View,
     place: run_images.Place,
     prep: preprocessing.Options,
@@ -46,6 +57,13 @@ def command(
     feeds = {name: read_array(path) for name, path in map(_split, feed or ())}
     blobs = [name for names in blob or () for name in names.split(",") if name]
     job = run_images.Job(models.Model(model, weights, selection), feeds, blobs, place)
+    if data is not None:
+        if image or feed or model.suffix == ".onnx":
+            raise typer.BadParameter(
+                "is for a prototxt, without --image and --feed", param_hint="--data"
+            )
+        _run_own(job, view, batches)
+        return
     if not image:
         ray = place.engine is run_images.Engine.RAY
         if view.draw or ray:
@@ -70,7 +88,28 @@ def _run_arrays(job: run_images.Job, view: run_images.View) -> None:
         threads=job.place.threads,
         cuda_graph=job.place.cuda_graph,
     )
-    outputs = session.run(job.feeds)
+    _answer(session.run(job.feeds), job, view)
+
+
+def _run_own(job: run_images.Job, view: run_images.View, count: int) -> None:
+    """Run a net on batches of its own data; what a batch gives is put behind what others gave."""
+    found: dict[str, list[AnyArray]] = {}
+    with open_batches(job.model.path, job.model.selection.reading()) as reader:
+        session = Session(
+            job.model.load(inputs=reader.shapes),
+            job.place.device,
+            blobs=job.blobs,
+            threads=job.place.threads,
+        )
+        for _ in track(range(count), "running"):
+            batch = next(reader)
+            for name, array in session.run({each: batch[each] for each in session.inputs}).items():
+                found.setdefault(name, []).append(np.atleast_1d(array))
+    _answer({name: np.concatenate(arrays) for name, arrays in found.items()}, job, view)
+
+
+def _answer(outputs: dict[str, AnyArray], job: run_images.Job, view: run_images.View) -> None:
+    """Print or write a net's outputs."""
     if job.blobs:
         outputs = {name: outputs[name] for name in job.blobs}
     if view.out is None:

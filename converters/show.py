@@ -85,6 +85,7 @@ def command(
         ),
     ] = False,
     views: Views,
+    source: options.Data,
     selection: options.Selection,
 ) -> None:
     """Show a net's layers, shapes, parameters and costs, or a weights file."""
@@ -102,7 +103,7 @@ def command(
     else:
         from . import show_net  # here, since it loads onnx
 
-        reading = selection.reading(splits=splits)
+        reading = source.sized(file, selection.reading(splits=splits))
         if views.html is not None:
             with atomic(views.html) as place:
                 place.write_text(show_net.page(file, stored, reading), encoding="utf-8")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,11 +11,12 @@ from .. import steps
 from ..caffe_pb2 import NetParameter
 from ..errors import ShapeError
 from ..fillers.rng import make_rng
+from ..net.sizes import follow_batch
 from ..options import SEED, PathLike, Phase, Reading
 from ..prototxt.skipped import Unknown
 from ..prototxt.upgrade import upgrade
 from ..types import Shape
-from .iterator import SOURCES, Arrays, Batches
+from .iterator import SOURCES, Arrays, Batches, data_layers
 from .paths import Paths
 from .source import Access
 from .words import draw_words, zero_words
@@ -80,6 +81,26 @@ def batches(
     return Batches(selected, access, words, own, arrays=arrays, workers=workers)
 
 
+def open_batches(
+    net: PathLike, reading: Reading, seed: int = SEED, *, skip_bad: bool = False
+) -> Batches:
+    """Do as `batches`, with the options of reading packed.
+
+    Raises:
+        CaffeCompatError: as for `batches`.
+    """
+    return batches(
+        net,
+        phase=reading.phase,
+        level=reading.level,
+        stages=reading.stages,
+        ignore_unknown=reading.ignore_unknown,
+        fork=reading.fork,
+        seed=seed,
+        skip_bad=skip_bad,
+    )
+
+
 def shapes(
     net: PathLike | NetParameter,
     *,
@@ -110,6 +131,29 @@ def shapes(
     reading = Reading(phase, level, tuple(stages), ignore_unknown=ignore_unknown)
     selected, paths = select(net, reading, root)
     return shapes_of(selected, Access(paths=paths, skip_bad=skip_bad))
+
+
+def sized(net: PathLike, reading: Reading, root: PathLike | None = None) -> Reading:
+    """Return the options of reading with the shapes of what the net's data layers read.
+
+    Shapes that the options already give stay, and the other tops of their layers follow the batch.
+
+    Args:
+        net: the prototxt.
+        reading: how it is read.
+        root: the folder of relative paths.
+
+    Raises:
+        CaffeCompatError: as for `batches`.
+    """
+    selected, paths = select(net, reading, root)
+    inputs: dict[str, Sequence[int | None]] = {**shapes_of(selected, Access(paths=paths))}
+    given = {name: tuple(dims) for name, dims in reading.inputs.items()}
+    for layer in data_layers(selected):
+        if layer.type != "AnnotatedData":  # its boxes are those of the whole batch
+            found = [tuple(n or 0 for n in inputs[top]) for top in layer.top]
+            inputs |= follow_batch(layer.top, found, given)
+    return replace(reading, inputs={**inputs, **reading.inputs})
 
 
 def select(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -37,10 +37,10 @@ def diagnose(
     reading: Reading | None = None,
     drawing: Filling | None = None,
     trials: int = 3,
-    data: Array | None = None,
+    data: Array | Mapping[str, Array] | None = None,
     compare: Sequence[Variant] = (),
 ) -> Diagnosis:
-    """Read a net and examine it; the first input takes the shape of the data.
+    """Read a net and examine it; the inputs take the shapes of the data.
 
     Args:
         prototxt: the net.
@@ -48,7 +48,7 @@ def diagnose(
         reading: how the prototxt becomes a graph.
         drawing: how parameters that no weights file gives are drawn.
         trials: as for `examine`, like the others.
-        data: input for the net's first input.
+        data: as for `examine`; a batch of `caffe_compat.data.batches` is such a mapping.
         compare: other fillers.
 
     Raises:
@@ -56,9 +56,14 @@ def diagnose(
     """
     reading, drawing = reading or Reading(), drawing or Filling()
     weights = open_weights(weights_file)
+    if isinstance(data, Mapping):
+        shapes = {name: array.shape for name, array in data.items()}
+        reading = replace(reading, inputs={**reading.inputs, **shapes})
     graph = read_graph(prototxt, weights, reading)
-    if data is not None and graph.inputs and data.shape != graph.inputs[0].shape:
-        inputs = {**reading.inputs, graph.inputs[0].blob: data.shape}
+    feeds = _feeds_of(graph, data)
+    if any(value.shape != feeds[value.blob].shape for value in graph.inputs if value.blob in feeds):
+        shapes = {name: array.shape for name, array in feeds.items()}
+        inputs = {**reading.inputs, **shapes}
         graph = read_graph(prototxt, weights, replace(reading, inputs=inputs))
     return examine(
         graph,
@@ -80,7 +85,7 @@ def examine(
     rng: str = "boost-1.64",
     trials: int = 3,
     slopes: Literal["auto"] | None = None,
-    data: Array | None = None,
+    data: Array | Mapping[str, Array] | None = None,
     compare: Sequence[Variant] = (),
 ) -> Diagnosis:
     """Measure a net's signals and find what is wrong with them.
@@ -95,7 +100,7 @@ def examine(
         rng: whose random numbers, as for `caffe_compat.load`.
         trials: how often to draw weights and input; the results are averages.
         slopes: `auto` finds the slope of every msra filler in the net.
-        data: input for the net's first input, in place of random numbers.
+        data: input in place of random numbers: for the net's first input, or by input's name.
         compare: other fillers to measure the net under, without the trained weights.
 
     Raises:
@@ -132,13 +137,22 @@ def _draw(graph: Graph, weights: Weights | None, rng: Rng) -> tuple[Net, frozens
     return net, frozenset(node.layer.name for node in graph.nodes) - set(report.left)
 
 
-def _feeds(net: Net, trial: int, data: Array | None) -> dict[str, Array]:
+def _feeds_of(graph: Graph, data: Array | Mapping[str, Array] | None) -> Mapping[str, Array]:
+    """Return the caller's data by input."""
+    if data is None or isinstance(data, Mapping):
+        return data or {}
+    if not graph.inputs:
+        raise ShapeError("the net has no input to take data")
+    return {graph.inputs[0].blob: data}
+
+
+def _feeds(net: Net, trial: int, data: Array | Mapping[str, Array] | None) -> dict[str, Array]:
     feeds = random_feeds(net, trial)
-    if data is not None:
-        if not net.graph.inputs:
-            raise ShapeError("the net has no input to take data")
-        value = net.graph.inputs[0]
-        if data.shape != value.shape:
-            raise ShapeError(f"input '{value.blob}' is {value.shape}, the data are {data.shape}")
-        feeds[value.blob] = np.asarray(data, np.float32)
+    shapes = {value.blob: value.shape for value in net.graph.inputs}
+    for blob, array in _feeds_of(net.graph, data).items():
+        if blob not in shapes:
+            raise ShapeError(f"the net has no input '{blob}'; its inputs: {', '.join(shapes)}")
+        if array.shape != shapes[blob]:
+            raise ShapeError(f"input '{blob}' is {shapes[blob]}, the data are {array.shape}")
+        feeds[blob] = np.asarray(array, np.float32)
     return feeds
