@@ -11,7 +11,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import caffe_pb2, dnn, doctor, plugin
+    from . import caffe_pb2, data, dnn, doctor, plugin
     from .doctor import Diagnosis, diagnose, examine
     from .errors import (
         CaffeCompatError,
@@ -65,7 +65,6 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
-    "PRESETS",
     "Answer",
     "Array",
     "Blob",
@@ -83,6 +82,7 @@ __all__ = [
     "Lowered",
     "Net",
     "Onnx",
+    "PRESETS",
     "Parity",
     "ParseError",
     "Predictor",
@@ -103,6 +103,7 @@ __all__ = [
     "convert",
     "coordinate_layers",
     "costs",
+    "data",
     "decayed_slopes",
     "diagnose",
     "dnn",
@@ -187,7 +188,7 @@ _HOMES = {
     "weights": "read_weights=read",
     "weights.trained": "Weights",
 }
-_MODULES = ("caffe_pb2", "dnn", "doctor", "plugin")
+_MODULES = ("caffe_pb2", "data", "dnn", "doctor", "plugin")
 _HOME = {
     public: (home, name or public)
     for home, words in _HOMES.items()
