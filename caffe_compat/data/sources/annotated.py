@@ -20,7 +20,8 @@ from ..datum import name_of, read
 from ..images import decode, planes
 from ..source import Access, Plan, RecordSource, State, check_batch_size, mean_of
 from ..ssd.boxes import Boxes, read_boxes
-from ..ssd.transform import Picture, Recipe, SSDTransform
+from ..ssd.recipe import Picture, Recipe
+from ..ssd.transform import SSDTransform
 from ..transform import naming
 from .database import Entry, open_source
 

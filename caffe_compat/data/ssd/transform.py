@@ -7,7 +7,6 @@ expanded or cut image is stored as JPEG and decoded again each time, as the bran
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
 import numpy as np
 
@@ -20,55 +19,9 @@ from ..streams import CRand, Engine
 from . import boxes as geometry
 from . import distortion, resizing, sampling
 from .boxes import Boxes
+from .recipe import Expansion, Picture, Recipe, crop_box, cut_of, expanded_box, inside, size_of
 
 GREY_BYTE = 0x20  # what an image that is not encoded is expanded with: a space
-
-
-class Expansion(NamedTuple):
-    """Where an image lies in a larger one."""
-
-    size: Size
-    top: int
-    left: int
-
-
-class Cut(NamedTuple):
-    """A part of an image."""
-
-    rows: slice
-    columns: slice
-
-
-class Recipe(NamedTuple):
-    """All that is drawn for one image, and what follows from it for its boxes."""
-
-    distortion: distortion.Distortion | None
-    expansion: Expansion | None
-    cut: Cut | None
-    interpolation: int
-    salt: AnyArray
-    mirror: bool
-    corner: tuple[int, int]  # of the crop: top, left
-    shape: Shape  # of the result
-    boxes: Boxes
-
-
-class Picture(NamedTuple):
-    """An image with its boxes, as the database has it.
-
-    Attributes:
-        name: what to call it in errors.
-        pixels: (channels, height, width) of what is not encoded, or decoded pixels, transposed.
-        encoded: whether they were encoded.
-        stated: (height, width) as the Datum states them.
-        boxes: its boxes.
-    """
-
-    name: str
-    pixels: AnyArray
-    encoded: bool
-    stated: Size
-    boxes: Boxes
 
 
 class SSDTransform:
@@ -169,15 +122,15 @@ class SSDTransform:
             stated = size
         if p.HasField("expand_param") and (ratio := self._draw_ratio()):
             expansion = self._draw_expansion(size, ratio)
-            boxes = self._seen(_expanded(expansion, size), boxes)
+            boxes = self._seen(expanded_box(expansion, size), boxes)
             size = stated = expansion.size
         if self._samplers:
             window = sampling.sample(self._samplers, boxes, self._thread)
             if window is not None:
                 window = geometry.clip(window)
-                cut = _cut(window, size)
+                cut = cut_of(window, size)
                 boxes = self._seen(window, boxes)
-                size = stated = _size(cut)
+                size = stated = size_of(cut)
         shape = self._shape(channels, size)
         mirror = bool(p.mirror and self._word(2))
         interpolation, salt = 0, np.empty((0, 2), np.int64)
@@ -189,7 +142,7 @@ class SSDTransform:
         elif shape[1:] != (self._crop[0] or size[0], self._crop[1] or size[1]):
             raise ShapeError("resize_param resizes encoded images, and this one is not")
         corner = self._draw_corner(size)
-        boxes = self._final(_crop_box(corner, shape, size), stated, mirror, boxes)
+        boxes = self._final(crop_box(corner, shape, size), stated, mirror, boxes)
         return Recipe(distorted, expansion, cut, interpolation, salt, mirror, corner, shape, boxes)
 
     def _word(self, n: int) -> int:
@@ -282,7 +235,7 @@ class SSDTransform:
             larger[:] = self._mean.transpose(1, 2, 0).astype(np.int64) & 255
         elif self._values.size:
             larger[:] = np.clip(np.rint(self._values), 0, 255)
-        rows, columns = _inside(expansion, image.shape[:2])
+        rows, columns = inside(expansion, image.shape[:2])
         larger[rows, columns] = image
         return larger
 
@@ -322,56 +275,9 @@ def _bytes(picture: Picture, recipe: Recipe) -> AnyArray:
         raise ShapeError("float_data is neither expanded nor cut: Caffe reads bytes there")
     if recipe.expansion is not None:
         larger = np.full((len(pixels), *recipe.expansion.size), GREY_BYTE, np.uint8)
-        rows, columns = _inside(recipe.expansion, (pixels.shape[1], pixels.shape[2]))
+        rows, columns = inside(recipe.expansion, (pixels.shape[1], pixels.shape[2]))
         larger[:, rows, columns] = pixels
         pixels = larger
     if recipe.cut is not None:
         pixels = pixels[:, recipe.cut.rows, recipe.cut.columns]
     return pixels
-
-
-def _inside(expansion: Expansion, size: Shape) -> tuple[slice, slice]:
-    top, left = expansion.top, expansion.left
-    return slice(top, top + size[0]), slice(left, left + size[1])
-
-
-def _expanded(expansion: Expansion, size: Size) -> Array:
-    """Return the larger image as a box of the smaller."""
-    height, width = np.float32(size[0]), np.float32(size[1])
-    top, left = np.float32(expansion.top), np.float32(expansion.left)
-    return np.array(
-        [
-            -left / width,
-            -top / height,
-            (np.float32(expansion.size[1]) - left) / width,
-            (np.float32(expansion.size[0]) - top) / height,
-        ],
-        np.float32,
-    )
-
-
-def _cut(window: Array, size: Size) -> Cut:
-    """Return a window in whole pixels.
-
-    Raises:
-        ShapeError: there is none in it.
-    """
-    height, width = np.float32(size[0]), np.float32(size[1])
-    left, right = window[0] * width, window[2] * width
-    top, bottom = window[1] * height, window[3] * height
-    rows = slice(int(top), int(top) + int(bottom - top))
-    columns = slice(int(left), int(left) + int(right - left))
-    if rows.stop <= rows.start or columns.stop <= columns.start:
-        raise ShapeError(f"a sampled cut of an image of {size[0]}x{size[1]} has no pixels")
-    return Cut(rows, columns)
-
-
-def _size(cut: Cut) -> Size:
-    return cut.rows.stop - cut.rows.start, cut.columns.stop - cut.columns.start
-
-
-def _crop_box(corner: tuple[int, int], shape: Shape, size: Size) -> Array:
-    top, left = corner
-    ends: Array = np.array((left, top, left + shape[2], top + shape[1]), np.float32)
-    whole: Array = np.array((size[1], size[0], size[1], size[0]), np.float32)
-    return ends / whole

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from caffe_compat.data import batches
-from caffe_compat.data.sources.windows import read_windows, split
+from caffe_compat.data.sources.window_file import read_windows, split
 from caffe_compat.errors import ParseError, ShapeError
 
 from ..cases import IMAGES
