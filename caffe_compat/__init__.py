@@ -65,6 +65,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
+    "PRESETS",
     "Answer",
     "Array",
     "Blob",
@@ -82,7 +83,6 @@ __all__ = [
     "Lowered",
     "Net",
     "Onnx",
-    "PRESETS",
     "Parity",
     "ParseError",
     "Predictor",
