@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,20 +15,13 @@ from ..data.mean import compute_image_mean, write_mean
 from ..data.summary import Summary, contact_sheet, summarize
 from ..files import atomic
 from ..options import SEED
+from . import options
 from .grouping import ungroup
 from .terminal import say, say_file, say_shape, table
 
 _ROWS = 20  # of a table of shapes or labels; a database may have thousands
 
 
-class Backend(str, Enum):
-    """The kinds of databases."""
-
-    LMDB = "lmdb"
-    LEVELDB = "leveldb"
-
-
-SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Count what cannot be read, and go on.")]
 Database = Annotated[Path, typer.Argument(metavar="DB", show_default=False)]
 
 
@@ -73,11 +65,13 @@ def convert(
     list_file: Annotated[Path, typer.Argument(metavar="LIST", show_default=False)],
     out: Database,
     *,
-    backend: Annotated[Backend, typer.Option(help="The kind of database.")] = Backend.LMDB,
+    backend: Annotated[
+        options.Backend, typer.Option(help="The kind of database.")
+    ] = options.Backend.LMDB,
     images: Images,
     shuffle: Annotated[bool, typer.Option("--shuffle", help="Shuffle the lines first.")] = False,
     seed: Annotated[int, typer.Option(metavar="N", help="The seed of --shuffle.")] = SEED,
-    skip_bad: SkipBad = False,
+    skip_bad: options.SkipBad = False,
 ) -> None:
     """Write a database of the images that a list names.
 
@@ -88,7 +82,7 @@ def convert(
         list_file,
         out,
         images.packed(),
-        backend="lmdb" if backend is Backend.LMDB else "leveldb",
+        backend="lmdb" if backend is options.Backend.LMDB else "leveldb",
         shuffle=shuffle,
         seed=seed,
         skip_bad=skip_bad,
@@ -100,8 +94,8 @@ def mean(
     database: Database,
     out: Annotated[Path | None, typer.Argument(metavar="OUT", show_default=False)] = None,
     *,
-    backend: Annotated[Backend | None, typer.Option(help="The kind of database.")] = None,
-    skip_bad: SkipBad = False,
+    backend: Annotated[options.Backend | None, typer.Option(help="The kind of database.")] = None,
+    skip_bad: options.SkipBad = False,
 ) -> None:
     """Compute the mean image of a database, and write it as a binaryproto."""
     kind = None if backend is None else backend.value
@@ -127,7 +121,7 @@ def show(
     images: Annotated[
         int, typer.Option("--images", metavar="N", min=1, help="How many images to draw.")
     ] = 64,
-    skip_bad: SkipBad = False,
+    skip_bad: options.SkipBad = False,
 ) -> None:
     """Show what is in a database: records, shapes, labels."""
     for line in _lines(database, summarize(database, skip_bad=skip_bad)):

@@ -10,7 +10,6 @@ import typer
 from ..data.features import extract_features
 from ..options import SEED
 from . import options
-from .data import Backend, SkipBad
 from .terminal import say
 
 
@@ -23,10 +22,12 @@ def command(
     batches: Annotated[
         int, typer.Option("--batches", metavar="N", min=1, help="How many batches to run.")
     ],
-    backend: Annotated[Backend, typer.Option(help="The kind of database.")] = Backend.LMDB,
+    backend: Annotated[
+        options.Backend, typer.Option(help="The kind of database.")
+    ] = options.Backend.LMDB,
     device: options.Device = "auto",
     seed: Annotated[int, typer.Option(metavar="N", help="Of shuffles and mirrors.")] = SEED,
-    skip_bad: SkipBad = False,
+    skip_bad: options.SkipBad = False,
     layers: options.Layers,
 ) -> None:
     """Run a net on its own data, and write blobs to databases.
@@ -39,7 +40,7 @@ def command(
         blobs.split(","),
         [Path(out) for out in outs.split(",")],
         batches,
-        backend="lmdb" if backend is Backend.LMDB else "leveldb",
+        backend="lmdb" if backend is options.Backend.LMDB else "leveldb",
         device=device,
         level=layers.level,
         stages=layers.stage or (),

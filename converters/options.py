@@ -22,6 +22,13 @@ class Phase(str, Enum):
     TRAIN = "TRAIN"
 
 
+class Backend(str, Enum):
+    """The kinds of databases."""
+
+    LMDB = "lmdb"
+    LEVELDB = "leveldb"
+
+
 class Slopes(str, Enum):
     """The source of the slope of msra fillers."""
 
@@ -195,3 +202,4 @@ Device = Annotated[
     str,
     typer.Option("--device", metavar="auto|cpu|cuda[:N]|tensorrt[:N]", help="The device to use."),
 ]
+SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Count what cannot be read, and go on.")]
