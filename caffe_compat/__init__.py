@@ -59,6 +59,8 @@ if TYPE_CHECKING:
     from .runtime.parity import Parity, measure_parity
     from .runtime.session import Session
     from .runtime.verification import verify
+    from .training.feeding import Rows
+    from .training.solver import Solver
     from .types import Array, Shape
     from .weights import read as read_weights
     from .weights.trained import Weights
@@ -89,9 +91,11 @@ __all__ = [
     "Preprocess",
     "Reading",
     "Recipe",
+    "Rows",
     "Session",
     "Shape",
     "ShapeError",
+    "Solver",
     "UnsupportedError",
     "Weights",
     "WeightsError",
@@ -184,6 +188,8 @@ _HOMES = {
     "runtime.parity": "Parity measure_parity",
     "runtime.session": "Session",
     "runtime.verification": "verify",
+    "training.feeding": "Rows",
+    "training.solver": "Solver",
     "types": "Array Shape",
     "weights": "read_weights=read",
     "weights.trained": "Weights",

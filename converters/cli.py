@@ -24,8 +24,12 @@ COMMANDS = {
     "export": "Write a Triton model repository: model, configuration, labels.",
     "fold": "Fold BatchNorm and Scale layers into the layers before them.",
     "init": "Initialise a net's weights as Caffe does.",
+    "plot": "Draw loss, outputs and learning rate over iterations, from the logs of trainings.",
     "run": "Run a net on arrays or images.",
     "show": "Show a net's layers, shapes, parameters and costs, or a weights file.",
+    "test": "Score a net on the batches of its TEST phase, and log the means of its outputs.",
+    "time": "Time a net's layers in numpy, forward and backward, on random inputs.",
+    "train": "Train a net by its solver's prototxt, with Caffe's numbers and log.",
     "upgrade": "Rewrite a prototxt of any era in Caffe's current form.",
 }
 """The first lines of the modules' help, so that `--help` needs to import none of them."""

@@ -65,6 +65,17 @@ def _custom(path: str) -> Path:
     return Path(path)
 
 
+Custom = Annotated[
+    list[Any] | None,
+    typer.Option(
+        "--custom",
+        parser=_custom,
+        metavar="PATH.py",
+        help="Run this Python file first: it registers layers of your own (repeatable).",
+    ),
+]
+
+
 @dataclass(frozen=True)
 class Layers:
     """The layers of a prototxt to take, and whose they are."""
@@ -88,15 +99,7 @@ class Layers:
             help="Whose layers: for types that forks of Caffe define differently under one name.",
         ),
     ] = None
-    custom: Annotated[
-        list[Any] | None,
-        typer.Option(
-            "--custom",
-            parser=_custom,
-            metavar="PATH.py",
-            help="Run this Python file first: it registers layers of your own (repeatable).",
-        ),
-    ] = None
+    custom: Custom = None
 
 
 @dataclass(frozen=True)

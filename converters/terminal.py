@@ -24,7 +24,7 @@ def printable(text: str) -> str:
     """
     if text.isprintable():
         return text
-    return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
+    return "".join(c if c.isprintable() or c in "\n\t" else json.dumps(c)[1:-1] for c in text)
 
 
 class _Notes(logging.Handler):
@@ -65,7 +65,8 @@ def unwind_on_signals() -> Iterator[None]:
             signal.signal(number, signal.SIG_DFL)
 
 
-def _on_terminal(stream: TextIO | None) -> bool:
+def on_terminal(stream: TextIO | None) -> bool:
+    """Whether a stream is a terminal."""
     return stream is not None and stream.isatty()
 
 
@@ -97,7 +98,7 @@ def bars() -> Iterator[Display]:
     Yields:
         The argument of `progress.show_progress`.
     """
-    if not _on_terminal(sys.stderr):
+    if not on_terminal(sys.stderr):
         yield lambda items, caption, total: items
         return
     progress: Any = None
@@ -112,7 +113,7 @@ def bars() -> Iterator[Display]:
             progress = Progress(
                 console=Console(stderr=True),
                 transient=True,
-                redirect_stdout=_on_terminal(sys.stdout),
+                redirect_stdout=on_terminal(sys.stdout),
             )
         return _show(progress, items, caption, total)
 

@@ -34,11 +34,13 @@ class Blob:
         name: the keyword under which forward, backward and lower receive it.
         shape: Caffe's N-D shape; () is one value.
         filler: the source of its first values; None is zeros.
+        learned: False where the layer itself sets its lr_mult to 0: forward passes change it.
     """
 
     name: str
     shape: Shape
     filler: FillerParameter | None = None
+    learned: bool = True
 
 
 class Layer:
@@ -56,6 +58,7 @@ class Layer:
         tops: likewise for tops.
         inplace: whether a top may overwrite its bottom.
         varies: axes of the tops whose size depends on the data of each run (Filter's rows).
+        ignores_lr_mult: whether Caffe computes the gradients of its blobs even if lr_mult is 0.
         loss: whether the first top has loss weight 1 unless the prototxt gives another, and exists
             even if the prototxt names none (Caffe's LossLayer).
         one_batch: whether the first axis of every top is the batch (a data layer's).
@@ -70,6 +73,7 @@ class Layer:
     tops: ClassVar[Arity] = 1
     inplace: ClassVar[bool] = False
     varies: ClassVar[tuple[int, ...]] = ()
+    ignores_lr_mult: ClassVar[bool] = False
     loss: ClassVar[bool] = False
     one_batch: ClassVar[bool] = False
     has_source: ClassVar[bool] = False
@@ -123,6 +127,36 @@ class Layer:
         specs = self.blobs(*x) if blobs is None else blobs
         return [fillers.fill(blob.shape, blob.filler, rng) for blob in specs]
 
+    def draw(self, rng: Rng, *x: Shape) -> dict[str, Array]:
+        """Return the random numbers of one forward pass, drawn as Caffe's CPU code does.
+
+        `forward`, `backward` and `lower` receive them as keywords, beside the blobs; those of a
+        top that is fed (DummyData) are named as the top.
+
+        Args:
+            rng: the random stream.
+            x: the bottoms' shapes.
+        """
+        return {}
+
+    def state(self, *x: Shape) -> dict[str, Array]:
+        """Return what the first forward pass starts from, where each leaves a state to the next.
+
+        The other methods receive the state as keywords, and `update` returns the next one.
+        """
+        return {}
+
+    def update(self, *x: Array, **arrays: Any) -> dict[str, Array]:
+        """Return the new values of the parameter blobs and states that a forward pass changes."""
+        return {}
+
+    def forward_keeping(self, *x: Array, **arrays: Any) -> tuple[Any, dict[str, Any]]:
+        """Return what `forward` does, and what `backward` and `update` would else compute again.
+
+        They receive that as keywords.
+        """
+        return self.forward(*x, **arrays), {}
+
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Return the tops' values: an array, or a tuple with one array a top."""
         raise UnsupportedError("has no numpy forward pass")
@@ -135,6 +169,26 @@ class Layer:
         gets no gradient.
         """
         raise UnsupportedError("has no backward pass")
+
+    def backward_left(self, dy: Any, *x: Any, left: Array, y: Array, **arrays: Any) -> Any:
+        """Return Caffe's gradients where its memory was overwritten before backward reads it.
+
+        A layer that works in place overwrites its bottom, and the top of the layer before. Most
+        layers need neither, or keep a copy; those that do not state here what Caffe computes.
+
+        Args:
+            dy: the gradient at the top.
+            x: the bottoms as they were.
+            left: what is left in the first bottom's memory.
+            y: what is left in the first top's memory; `left` itself where the layer is in place.
+            arrays: as for `backward`.
+        """
+        return self.backward(dy, *x, **arrays)
+
+    def backward_blobs(self, *args: Any, **kwargs: Any) -> tuple[Array | None, ...]:
+        """Return the gradients of the parameter blobs alone; called as `backward` is."""
+        flows = self.backward(*args, **kwargs)
+        return tuple(flows[len(self.proto.bottom) :]) if isinstance(flows, tuple) else ()
 
     def lower(self, *args: Any, **kwargs: Any) -> str | tuple[str | None, ...]:
         """Write the same in ONNX and return the name of each top's tensor.

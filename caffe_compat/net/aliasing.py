@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from ..errors import UnsupportedError
-from .graph import Node, Value
+from .graph import Graph, Node, Value
 
 
 def check_aliases(nodes: Sequence[Node], outputs: Iterable[Value]) -> None:
@@ -49,3 +49,19 @@ def check_aliases(nodes: Sequence[Node], outputs: Iterable[Value]) -> None:
                 written[memory[top.name]] = at
     for value in outputs:
         check(value, "the caller, who gets the net's outputs,")
+
+
+def left_in_memory(graph: Graph) -> dict[str, str]:
+    """Return for each value that is overwritten the name of the value that is there in the end."""
+    memory: dict[str, list[str]] = {}  # for each value what is written to its memory, in order
+    place: dict[str, int] = {}  # which of these it is
+    for node in graph.nodes:
+        shares = node.layer.shares(*(value.shape for value in node.bottoms))
+        own = {value.blob: value for value in node.bottoms}
+        for top in node.tops:
+            source = node.bottoms[0] if shares else own.get(top.blob)
+            written = [] if source is None else memory[source.name]
+            if not (shares and source):
+                written.append(top.name)
+            memory[top.name], place[top.name] = written, len(written)
+    return {name: w[-1] for name, w in memory.items() if len(w) > place[name]}

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from ..errors import ShapeError
+from ..fillers.rng import Rng
 from ..progress import track
-from ..types import Array
+from ..types import Array, Shape
 from ..weights import mapped
 from .graph import Graph, Node, Value
+from .needs import Needs
+
+Extra: TypeAlias = Mapping[int, Mapping[str, Any]]
+"""What layers receive beside their bottoms and blobs in training: for a node's index, by name."""
+
+Watch: TypeAlias = Callable[[int, "list[Array | None]", "list[Array | None]"], None]
+"""Takes a node's index and its gradients, at its bottoms and at its blobs."""
 
 
 @dataclass(frozen=True)
@@ -74,25 +83,77 @@ class Net:
         values = self.run(feeds)
         return {value.blob: values[value.name] for value in self.graph.values}
 
-    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        """Run like `forward`, and return every version of every blob, by `Value.name`."""
+    def draw(self, rng: Rng) -> dict[int, dict[str, Any]]:
+        """Return the random numbers of one forward pass, layer by layer, as Caffe draws them."""
+        return self._of_layers(lambda node, shapes: node.layer.draw(rng, *shapes))
+
+    def state(self) -> dict[int, dict[str, Any]]:
+        """Return what the first forward pass of a training starts from (LSTM)."""
+        return self._of_layers(lambda node, shapes: node.layer.state(*shapes))
+
+    def _of_layers(
+        self, call: Callable[[Node, list[Shape]], dict[str, Array]]
+    ) -> dict[int, dict[str, Any]]:
+        results = (call(node, [v.shape for v in node.bottoms]) for node in self.graph.nodes)
+        return {index: arrays for index, arrays in enumerate(results) if arrays}
+
+    def update(self, values: Mapping[str, Array], extra: Extra) -> dict[int, dict[str, Any]]:
+        """Change the parameter blobs that a forward pass changes, in place.
+
+        Args:
+            values: from `run`.
+            extra: what `run` was given, and what it kept.
+
+        Returns:
+            The state of the next pass; see `state`.
+        """
+        states: dict[int, dict[str, Any]] = {}
+        for index, node in enumerate(self.graph.nodes):
+            blobs = self.blobs_of(index)
+            changed = node.layer.update(
+                *(values[v.name] for v in node.bottoms), **blobs, **extra.get(index, {})
+            )
+            for name, array in changed.items():
+                if name in blobs:
+                    blobs[name][...] = array
+                else:
+                    states.setdefault(index, {})[name] = array
+        return states
+
+    def run(
+        self,
+        feeds: Mapping[str, Array],
+        extra: Extra | None = None,
+        keep: dict[int, dict[str, Any]] | None = None,
+        watch: Callable[[int], None] | None = None,
+    ) -> dict[str, Array]:
+        """Run like `forward`, and return every version of every blob, by `Value.name`.
+
+        Args:
+            feeds: as for `forward`.
+            extra: the random numbers and states of a pass in TRAIN, from `draw` and `state`.
+            keep: takes what `update` and `backward` would else compute again.
+            watch: called with the index of each node that has run.
+        """
         self.check()
         values = self._fed(feeds)
         for index, node in enumerate(track(self.graph.nodes, "computing")):
             if len(node.layer.feeds()) == len(node.tops) and node.tops:
                 continue
-            outputs = self._step(index, node, values)
+            x = [values[v.name] for v in node.bottoms]
+            arrays = {**self.blobs_of(index), **(extra or {}).get(index, {})}
+            with node.layer.named():
+                if keep is None:
+                    tops = node.layer.forward(*x, **arrays)
+                else:
+                    tops, keep[index] = node.layer.forward_keeping(*x, **arrays)
+            outputs = tops if isinstance(tops, tuple) else (tops,)
             for i, (top, array) in enumerate(zip(node.tops, outputs, strict=True)):
                 if i not in node.layer.feeds():
                     values[top.name] = array
+            if watch:
+                watch(index)
         return values
-
-    def _step(self, index: int, node: Node, values: Mapping[str, Array]) -> tuple[Array, ...]:
-        with node.layer.named():
-            outputs = node.layer.forward(
-                *(values[v.name] for v in node.bottoms), **self.blobs_of(index)
-            )
-        return outputs if isinstance(outputs, tuple) else (outputs,)
 
     def _fed(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         inputs = {value.blob: value for value in self.graph.inputs}
@@ -109,7 +170,12 @@ class Net:
         return {inputs[name].name: np.asarray(array, np.float32) for name, array in feeds.items()}
 
     def backward(
-        self, values: Mapping[str, Array], diffs: Mapping[str, Array]
+        self,
+        values: Mapping[str, Array],
+        diffs: Mapping[str, Array],
+        extra: Extra | None = None,
+        needs: Needs | None = None,
+        watch: Watch | None = None,
     ) -> tuple[dict[str, Array], list[list[Array | None]]]:
         """Run every layer's backward pass in numpy, last to first.
 
@@ -117,6 +183,9 @@ class Net:
             values: the result of `run`.
             diffs: the gradients at some blobs, by Caffe name; a blob that has a loss weight and is
                 not named here gets that weight.
+            extra: what `run` was given, and what it kept.
+            needs: what to compute; None: all.
+            watch: called after each node, with its gradients.
 
         Returns:
             The gradient at every value that a gradient reached, by `Value.name`; and the gradients
@@ -130,19 +199,17 @@ class Net:
         grads = {self.graph.blob(blob).name: array for blob, array in diffs.items()}
         params: list[list[Array | None]] = [[None] * len(arrays) for arrays in self.arrays]
         for index, node in reversed(list(enumerate(self.graph.nodes))):
+            if needs and not needs.runs[index]:
+                continue
             dys = self._seed(node, values, grads)
             if dys is None or not (node.bottoms or node.blobs):
                 continue
-            with node.layer.named():
-                flows = node.layer.backward(
-                    dys[0] if len(dys) == 1 else dys,
-                    *(values[v.name] for v in node.bottoms),
-                    **self.blobs_of(index),
-                )
-            flows = flows if isinstance(flows, tuple) else (flows,)
+            flows, sums = self._flows(index, dys, values, (extra or {}).get(index, {}), needs)
+            if watch:
+                watch(index, flows, sums)
             for bottom, grad in zip(node.bottoms, flows, strict=False):
                 _add(grads, bottom.name, grad)
-            for (layer, i), grad in zip(node.owners, flows[len(node.bottoms) :], strict=False):
+            for (layer, i), grad in zip(node.owners, sums, strict=False):
                 if grad is not None:
                     total = params[layer][i]
                     grad = grad.reshape(self.arrays[layer][i].shape)
@@ -154,6 +221,36 @@ class Net:
                     params[index][i] = shared.reshape(self.arrays[index][i].shape)
         return grads, params
 
+    def _flows(
+        self,
+        index: int,
+        dys: tuple[Array, ...],
+        values: Mapping[str, Array],
+        extra: Mapping[str, Any],
+        needs: Needs | None,
+    ) -> tuple[list[Array | None], list[Array | None]]:
+        """Return a node's gradients at its bottoms and blobs, None where none is needed."""
+        node = self.graph.nodes[index]
+        count = len(node.bottoms)
+        bottoms = needs.bottoms[index] if needs else (True,) * count
+        blobs = needs.blobs[index] if needs else (True,) * len(node.blobs)
+        x = [values[v.name] for v in node.bottoms]
+        arrays = {**self.blobs_of(index), **extra}
+        dy = dys[0] if len(dys) == 1 else dys
+        alone = bool(count) and not any(bottoms)
+        with node.layer.named():
+            if alone:
+                flows = (None,) * count + node.layer.backward_blobs(dy, *x, **arrays)
+            elif needs and (left := _left(node, values, needs.left)):
+                flows = node.layer.backward_left(dy, *x, left=left[0], y=left[1], **arrays)
+            else:
+                flows = node.layer.backward(dy, *x, **arrays)
+        flows = flows if isinstance(flows, tuple) else (flows,)
+        return (
+            [g if want else None for g, want in zip(flows[:count], bottoms, strict=False)],
+            [g if want else None for g, want in zip(flows[count:], blobs, strict=False)],
+        )
+
     def _seed(
         self, node: Node, values: Mapping[str, Array], grads: dict[str, Array]
     ) -> tuple[Array, ...] | None:
@@ -164,6 +261,20 @@ class Net:
         if not any(top.name in grads for top in node.tops):
             return None
         return tuple(grads.get(top.name, np.zeros_like(values[top.name])) for top in node.tops)
+
+
+def _left(
+    node: Node, values: Mapping[str, Array], left: Mapping[str, str]
+) -> tuple[Array, Array] | None:
+    """Return what is left in the memory of the first bottom and top, if either was overwritten."""
+    if not (node.bottoms and node.tops):
+        return None
+    bottom, top = node.bottoms[0], node.tops[0]
+    if bottom.name not in left and top.name not in left:
+        return None
+    y = values[left.get(top.name, top.name)].reshape(top.shape)
+    same = node.inplace
+    return y if same else values[left.get(bottom.name, bottom.name)].reshape(bottom.shape), y
 
 
 def _add(grads: dict[str, Array], name: str, grad: Array | None) -> None:

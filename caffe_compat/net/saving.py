@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from ..caffe_pb2 import NetParameter, ParamSpec
@@ -14,8 +15,13 @@ from .net import Net
 from .sharing import Place
 
 
-def save(net: Net, path: str | Path) -> None:
+def save(net: Net, path: str | Path, diffs: Mapping[Place, Array] | None = None) -> None:
     """Write a `.caffemodel`, Caffe's HDF5 (`.h5`), or the net's layers as a `.prototxt`.
+
+    Args:
+        net: the net.
+        path: the file.
+        diffs: gradients by the places of the blobs that own their data, to write beside these.
 
     Raises:
         CaffeCompatError: the suffix is none of these, or the file cannot be written.
@@ -25,12 +31,13 @@ def save(net: Net, path: str | Path) -> None:
         write_text(net.graph.net, path)
     elif suffix == ".caffemodel":
         message, places = with_splits(net)
-        snapshot.write_caffemodel(path, message, [_arrays(net, index) for index in places])
+        arrays, grads = _arrays(net, places), _diffs(net, places, diffs)
+        snapshot.write_caffemodel(path, message, arrays, grads)
     elif suffix == ".h5":
         message, places = with_splits(net)
         names = [layer.name for layer in message.layer]
-        arrays = [_arrays(net, index) for index in places]
-        snapshot.write_hdf5(path, names, arrays, _shared(net, places))
+        arrays, grads = _arrays(net, places), _diffs(net, places, diffs)
+        snapshot.write_hdf5(path, names, arrays, _shared(net, places), grads)
     else:
         raise CaffeCompatError(
             f"{path}: ends in none of .caffemodel, .caffemodel.h5, .prototxt, .onnx"
@@ -57,8 +64,22 @@ def with_splits(net: Net) -> tuple[NetParameter, list[int | None]]:
     return message, places
 
 
-def _arrays(net: Net, index: int | None) -> tuple[Array, ...]:
-    return () if index is None else net.arrays[index]
+def _arrays(net: Net, places: list[int | None]) -> list[tuple[Array, ...]]:
+    return [() if index is None else net.arrays[index] for index in places]
+
+
+def _diffs(
+    net: Net, places: list[int | None], diffs: Mapping[Place, Array] | None
+) -> list[list[Array]] | None:
+    if diffs is None:
+        return None
+    nodes = [None if index is None else net.graph.nodes[index] for index in places]
+    return [
+        []
+        if node is None
+        else [diffs[o].reshape(b.shape) for o, b in zip(node.owners, node.blobs, strict=True)]
+        for node in nodes
+    ]
 
 
 def _shared(net: Net, places: list[int | None]) -> list[Place]:

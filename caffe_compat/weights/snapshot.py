@@ -25,7 +25,10 @@ _MAX_PROTO = 2**31 - 1  # io.cpp: kProtoReadBytesLimit is INT_MAX
 
 
 def write_caffemodel(
-    path: str | os.PathLike[str], net: NetParameter, params: Sequence[Sequence[Array]]
+    path: str | os.PathLike[str],
+    net: NetParameter,
+    params: Sequence[Sequence[Array]],
+    diffs: Sequence[Sequence[Array]] | None = None,
 ) -> None:
     """Write a caffemodel (V2; packed float32 with `shape`), byte for byte as protobuf would.
 
@@ -33,6 +36,7 @@ def write_caffemodel(
         path: of the file; replaced only when all is written.
         net: the layers without their data; blobs in it are ignored.
         params: the parameter blobs of each layer, float32.
+        diffs: the gradients of each layer's blobs, for `snapshot_diff`.
 
     Raises:
         WeightsError: the number of layers differs, or the file would pass 2 GiB, which no
@@ -46,8 +50,8 @@ def write_caffemodel(
     outer.ClearField("layer")
     before, after = _split(outer, NetParameter.LAYER_FIELD_NUMBER)
     pieces: list[bytes | Array] = [before]
-    for layer, blobs in zip(net.layer, params, strict=True):
-        inner = _layer(layer, blobs)
+    for layer, blobs, grads in zip(net.layer, params, diffs or params, strict=True):
+        inner = _layer(layer, blobs, grads if diffs else [None] * len(blobs))
         pieces += [head(NetParameter.LAYER_FIELD_NUMBER, _size(inner)), *inner]
     pieces.append(after)
     if _size(pieces) > _MAX_PROTO:
@@ -68,6 +72,7 @@ def write_hdf5(
     names: Sequence[str],
     params: Sequence[Sequence[Array]],
     shared: Collection[tuple[int, int]] = (),
+    diffs: Sequence[Sequence[Array]] | None = None,
 ) -> None:
     """Write HDF5 weights: a group `/data/<layer>` per layer, with a data set per blob.
 
@@ -76,6 +81,7 @@ def write_hdf5(
         names: of the layers.
         params: the parameter blobs of each layer, float32.
         shared: (layer index, blob index) of the blobs that another layer owns: left out.
+        diffs: the gradients of each layer's blobs, shared or not, for `/diff`.
 
     Raises:
         WeightsError: a layer's name cannot be a group's (Caffe aborts), or is used twice.
@@ -85,12 +91,15 @@ def write_hdf5(
 
     _check_names(path, names)
     with _plain_errors(path), atomic(path) as target, h5py.File(target, "w") as file:
-        data = file.create_group("data")
-        for i, (name, blobs) in enumerate(zip(names, params, strict=True)):
-            group = data.create_group(name)
-            for j, blob in enumerate(blobs):
-                if (i, j) not in shared:
-                    group.create_dataset(str(j), data=blob, dtype="<f4")
+        for top, arrays, leave in (("data", params, shared), ("diff", diffs, ())):
+            if arrays is None:
+                continue
+            parent = file.create_group(top)
+            for i, (name, blobs) in enumerate(zip(names, arrays, strict=True)):
+                group = parent.create_group(name)
+                for j, blob in enumerate(blobs):
+                    if (i, j) not in leave:
+                        group.create_dataset(str(j), data=blob, dtype="<f4")
 
 
 @contextmanager
@@ -112,7 +121,9 @@ def _check_names(path: str | os.PathLike[str], names: Sequence[str]) -> None:
         seen.add(name)
 
 
-def _layer(layer: LayerParameter, blobs: Sequence[Array]) -> list[bytes | Array]:
+def _layer(
+    layer: LayerParameter, blobs: Sequence[Array], diffs: Sequence[Array | None]
+) -> list[bytes | Array]:
     """Return the pieces of one layer's message, its fields in the order of their numbers.
 
     An array among the pieces stands for its bytes.
@@ -122,17 +133,19 @@ def _layer(layer: LayerParameter, blobs: Sequence[Array]) -> list[bytes | Array]
     bare.ClearField("blobs")
     before, after = _split(bare, LayerParameter.BLOBS_FIELD_NUMBER)
     pieces: list[bytes | Array] = [before]
-    for blob in blobs:
-        inner = list(_blob(blob))
+    for blob, diff in zip(blobs, diffs, strict=True):
+        inner = list(_blob(blob, diff))
         pieces += [head(LayerParameter.BLOBS_FIELD_NUMBER, _size(inner)), *inner]
     pieces.append(after)
     return pieces
 
 
-def _blob(blob: Array) -> Iterator[bytes | Array]:
-    if blob.size:  # protobuf leaves out an empty packed field
-        yield head(BlobProto.DATA_FIELD_NUMBER, 4 * blob.size)
-        yield blob
+def _blob(blob: Array, diff: Array | None) -> Iterator[bytes | Array]:
+    fields = ((BlobProto.DATA_FIELD_NUMBER, blob), (BlobProto.DIFF_FIELD_NUMBER, diff))
+    for number, array in fields:
+        if array is not None and array.size:  # protobuf leaves out an empty packed field
+            yield head(number, 4 * array.size)
+            yield array
     if blob.ndim:  # Caffe adds no dim to a 0-D blob, so no shape either
         shape = BlobShape(dim=blob.shape).SerializeToString()
         yield head(BlobProto.SHAPE_FIELD_NUMBER, len(shape)) + shape

@@ -14,13 +14,14 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ...errors import ShapeError
+from ...errors import ShapeError, WeightsError
 from . import libm
 from .stream import BLOCK, PIECE, TO_UNIT, Floats, Rng, Words, share
 from .ziggurat import LOOKAHEAD, Block, Ziggurat
 
 GENERATIONS = ("boost-1.64", "boost-1.56", "boost-1.55")
 
+_KEY = 624  # words of the Mersenne twister's state
 _LAST_BELOW_1 = 2**32 - 129  # the last word that float32 does not round up to 2**32
 _WORDS_PER_NORMAL = 1.04  # the ziggurat's average; it only sizes the draws
 
@@ -48,6 +49,24 @@ class BoostRng(Rng):
         words = np.empty(n, np.uint32)
         self._draw(words)
         return words
+
+    def state(self) -> bytes:
+        """Return the place in the stream: the twister's, and the words drawn ahead of it."""
+        _, key, place, *_ = self._twister.get_state()
+        head = f"{self.generation} {place} ".encode()
+        return head + np.asarray(key, "<u4").tobytes() + self._spare.astype("<u4").tobytes()
+
+    def restore(self, state: bytes) -> None:
+        """Go to a place in the stream."""
+        generation, _, rest = state.partition(b" ")
+        place, _, words = rest.partition(b" ")
+        if generation != self.generation.encode() or not place.isdigit() or len(words) % 4:
+            raise WeightsError(f"not the state of a {self.generation} stream, or damaged")
+        numbers = np.frombuffer(words, "<u4").astype(np.uint32)
+        if len(numbers) < _KEY or int(place) > _KEY:
+            raise WeightsError("the state of the random stream is damaged")
+        self._twister.set_state(("MT19937", numbers[:_KEY], int(place), 0, 0.0))
+        self._spare = numbers[_KEY:]
 
     def _draw(self, words: Words) -> None:
         spare = self._spare[: words.size]

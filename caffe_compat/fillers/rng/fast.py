@@ -10,6 +10,7 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from ...errors import WeightsError
 from .stream import BLOCK, PIECE, TO_UNIT, Floats, Rng, Words, share
 
 _T = TypeVar("_T", np.uint32, np.float32)
@@ -47,6 +48,17 @@ class FastRng(Rng):
                 transform(pairs.view(np.uint32), piece)
 
         share(work, -(-out.size // BLOCK))
+
+    def state(self) -> bytes:
+        """Return the place in the stream: the seed and the number of calls."""
+        return f"fast {self.seed} {self._calls}".encode()
+
+    def restore(self, state: bytes) -> None:
+        """Go to a place in the stream."""
+        kind, *numbers = state.split(b" ")
+        if kind != b"fast" or len(numbers) != 2 or not all(map(bytes.isdigit, numbers)):
+            raise WeightsError("not the state of a fast stream, or damaged")
+        self.seed, self._calls = map(int, numbers)
 
     def u32(self, n: int) -> Words:
         """Return the next `n` words of the stream."""

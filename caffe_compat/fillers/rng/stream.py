@@ -100,6 +100,21 @@ class Rng(abc.ABC):
         return int(self.u32(1)[0])
 
     @abc.abstractmethod
+    def state(self) -> bytes:
+        """Return the place in the stream, for `restore`."""
+
+    @abc.abstractmethod
+    def restore(self, state: bytes) -> None:
+        """Go to a place in the stream.
+
+        Args:
+            state: from `state` of a stream of the same kind; the seed may be another.
+
+        Raises:
+            WeightsError: the state is damaged or of another kind.
+        """
+
+    @abc.abstractmethod
     def _uniform(self, a: np.float32, b: np.float32, out: Floats) -> None: ...
 
     @abc.abstractmethod

@@ -38,6 +38,9 @@ class BNLL(Layer):
         grown: Array = np.exp(np.minimum(x, np.float32(50)))  # Caffe's kBNLL_THRESHOLD
         return dy * grown / (grown + 1)
 
+    def backward_left(self, dy: Array, x: Array, *, left: Array, y: Array) -> Array:
+        return self.backward(dy, left)
+
     def lower(self, g: Builder, x: str) -> str:
         return g.Softplus(x)
 
@@ -54,6 +57,9 @@ class Clip(Layer):
     def backward(self, dy: Array, x: Array) -> Array:
         within: Array = ((x >= self.p.min) & (x <= self.p.max)).astype(np.float32)
         return dy * within
+
+    def backward_left(self, dy: Array, x: Array, *, left: Array, y: Array) -> Array:
+        return self.backward(dy, left)
 
     def lower(self, g: Builder, x: str) -> str:
         low, high = np.float32(self.p.min), np.float32(self.p.max)
@@ -73,6 +79,9 @@ class ELU(Layer):
     def backward(self, dy: Array, x: Array) -> Array:
         alpha = np.float32(self.p.alpha)
         return dy * np.where(x > 0, np.float32(1), alpha + self.forward(x))
+
+    def backward_left(self, dy: Array, x: Array, *, left: Array, y: Array) -> Array:
+        return dy * np.where(left > 0, np.float32(1), np.float32(self.p.alpha) + y)
 
     def lower(self, g: Builder, x: str) -> str:
         return g.Elu(x, alpha=self.p.alpha)
@@ -95,6 +104,9 @@ class HardSwish(Layer):
     def backward(self, dy: Array, x: Array) -> Array:
         inner = (2 * x + 3) / np.float32(6)
         return dy * np.where(x < -3, np.float32(0), np.where(x > 3, np.float32(1), inner))
+
+    def backward_left(self, dy: Array, x: Array, *, left: Array, y: Array) -> Array:
+        return self.backward(dy, left)
 
     def lower(self, g: Builder, x: str) -> str:
         return g.HardSwish(x)
@@ -136,6 +148,9 @@ class Sigmoid(Layer):
         y = sigmoid(x)
         return dy * y * (1 - y)
 
+    def backward_left(self, dy: Array, x: Array, *, left: Array, y: Array) -> Array:
+        return dy * y * (1 - y)
+
     def lower(self, g: Builder, x: str) -> str:
         return g.Sigmoid(x)
 
@@ -152,6 +167,10 @@ class Swish(Layer):
         gate = sigmoid(beta * x)
         return dy * (gate + beta * x * gate * (1 - gate))
 
+    def backward_left(self, dy: Array, x: Array, *, left: Array, y: Array) -> Array:
+        beta = np.float32(self.p.beta)
+        return dy * (beta * y + sigmoid(beta * x) * (1 - beta * y))
+
     def lower(self, g: Builder, x: str) -> str:
         beta = np.float32(self.p.beta)
         return g.Mul(x, g.Sigmoid(x if beta == 1 else g.Mul(x, beta)))
@@ -166,6 +185,9 @@ class TanH(Layer):
 
     def backward(self, dy: Array, x: Array) -> Array:
         y: Array = np.tanh(x)
+        return dy * (1 - y * y)
+
+    def backward_left(self, dy: Array, x: Array, *, left: Array, y: Array) -> Array:
         return dy * (1 - y * y)
 
     def lower(self, g: Builder, x: str) -> str:

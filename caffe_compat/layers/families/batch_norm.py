@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from ...caffe_pb2 import FillerParameter, LayerParameter
@@ -17,8 +19,7 @@ class BatchNorm(Layer):
     """(x - mean) / sqrt(variance + eps) a channel (Ioffe and Szegedy 2015; batch_norm_layer.cpp).
 
     With use_global_stats (by default in TEST) the moments are the blobs divided by the third, or 0
-    if that is 0. Without it they are the batch's own, and the moving averages stay as they are,
-    which Caffe updates.
+    if that is 0. Without it they are the batch's own.
     """
 
     def __init__(self, proto: LayerParameter) -> None:
@@ -33,22 +34,49 @@ class BatchNorm(Layer):
         for spec in self.proto.param[:3]:
             if spec.lr_mult:
                 raise ShapeError(f"param lr_mult must be 0 for statistics, and is {spec.lr_mult:g}")
-        return [Blob("mean", (x[1],)), Blob("variance", (x[1],)), Blob("factor", (1,))]
+        sizes = {"mean": x[1], "variance": x[1], "factor": 1}
+        return [Blob(name, (size,), learned=False) for name, size in sizes.items()]
 
     def forward(self, x: Array, mean: Array, variance: Array, factor: Array) -> Array:
-        centre, spread = self._moments(x, mean, variance, factor)
+        return self._normalised(x, *self._moments(x, mean, variance, factor))
+
+    def forward_keeping(self, x: Array, **blobs: Array) -> tuple[Array, dict[str, Any]]:
+        moments = self._moments(x, blobs["mean"], blobs["variance"], blobs["factor"])
+        return self._normalised(x, *moments), {"moments": moments}
+
+    def _normalised(self, x: Array, centre: Array, spread: Array) -> Array:
         y: Array = (x - centre) / np.sqrt(spread + self._eps)
         return y
 
     def backward(
-        self, dy: Array, x: Array, mean: Array, variance: Array, factor: Array
-    ) -> tuple[Array, None, None, None]:
-        centre, spread = self._moments(x, mean, variance, factor)
+        self,
+        dy: Array,
+        x: Array,
+        mean: Array,
+        variance: Array,
+        factor: Array,
+        moments: tuple[Array, Array] | None = None,
+    ) -> tuple[Array | None, ...]:
+        centre, spread = moments or self._moments(x, mean, variance, factor)
         deviation = np.sqrt(spread + self._eps)
         if self.stored:
             return dy / deviation, None, None, None
         y = (x - centre) / deviation
         return channels.through_moments(dy, y, deviation), None, None, None
+
+    def update(self, x: Array, **arrays: Any) -> dict[str, Array]:
+        """Return the moving sums: each decays, and the batch's moments are added."""
+        if self.stored:
+            return {}
+        mean, variance, factor = (arrays[name] for name in ("mean", "variance", "factor"))
+        centre, spread = arrays.get("moments") or self._moments(x, mean, variance, factor)
+        decay, count = np.float32(self.p.moving_average_fraction), x.size // x.shape[1]
+        unbiased = np.float32(count / (count - 1) if count > 1 else 1)
+        return {
+            "mean": decay * mean + centre.reshape(-1),
+            "variance": decay * variance + unbiased * spread.reshape(-1),
+            "factor": decay * factor + 1,
+        }
 
     def lower(self, g: Builder, x: str, mean: str, variance: str, factor: str) -> str:
         if not self.stored:
@@ -110,24 +138,21 @@ class BatchNormScale(BatchNorm):
         affine = [Blob("scale", (x[1],), start), Blob("bias", (x[1],), scale.bias_filler)]
         return [*super().blobs(x), *affine]
 
-    def forward(
-        self, x: Array, mean: Array, variance: Array, factor: Array, scale: Array, bias: Array
-    ) -> Array:
-        y = super().forward(x, mean, variance, factor)
-        return y * channels.over(scale, x.ndim) + channels.over(bias, x.ndim)
+    def forward(self, x: Array, **blobs: Array) -> Array:
+        return self.forward_keeping(x, **blobs)[0]
+
+    def forward_keeping(self, x: Array, **blobs: Array) -> tuple[Array, dict[str, Any]]:
+        y, kept = super().forward_keeping(x, **blobs)
+        scale, bias = (channels.over(blobs[name], x.ndim) for name in ("scale", "bias"))
+        return y * scale + bias, {**kept, "normalised": y}
 
     def backward(
-        self,
-        dy: Array,
-        x: Array,
-        mean: Array,
-        variance: Array,
-        factor: Array,
-        scale: Array,
-        bias: Array,
+        self, dy: Array, x: Array, *, scale: Array, bias: Array, **arrays: Any
     ) -> tuple[Array | None, ...]:
-        y, axes = super().forward(x, mean, variance, factor), channels.others(x.ndim)
-        flows = super().backward(dy * channels.over(scale, x.ndim), x, mean, variance, factor)
+        y, axes = arrays.pop("normalised", None), channels.others(x.ndim)
+        if y is None:
+            y, _ = super().forward_keeping(x, **arrays)
+        flows = super().backward(dy * channels.over(scale, x.ndim), x, **arrays)
         return *flows, np.sum(dy * y, axis=axes), np.sum(dy, axis=axes)
 
     def lower(

@@ -93,11 +93,12 @@ class SegNetBN(Layer):
 class PSPNetBN(Layer):
     """slope (x - mean) / sqrt(variance + eps) + bias, 4 blobs 1 x C x 1 x 1: PSPNet's and ICNet's.
 
-    The moments are the blobs in TEST and where `frozen`, else the batch's own. The moving averages
-    stay as they are, which Caffe updates.
+    The moments are the blobs in TEST and where `frozen`, else the batch's own.
 
     From: hszhao/PSPNet, src/caffe/layers/bn_layer.cpp
     """
+
+    _masks = True  # whether the layer sets the lr_mult of what is not to be learned to 0
 
     @classmethod
     def fits(cls, proto: LayerParameter, stored: Sequence[Shape] | None) -> bool:
@@ -114,13 +115,26 @@ class PSPNetBN(Layer):
         return (1, _channels(x), 1, 1)
 
     def blobs(self, x: Shape) -> list[Blob]:
-        shape = self._shape(x)
+        shape, frozen = self._shape(x), self.p.frozen
         return [
-            Blob("slope", shape, self.p.slope_filler),
-            Blob("bias", shape, self.p.bias_filler),
-            Blob("mean", shape),
-            Blob("variance", shape, _ONE if self.p.frozen else None),
+            Blob("slope", shape, self.p.slope_filler, learned=not (frozen and self._masks)),
+            Blob("bias", shape, self.p.bias_filler, learned=not (frozen and self._masks)),
+            Blob("mean", shape, learned=not self._masks),
+            Blob("variance", shape, _ONE if frozen else None, learned=not self._masks),
         ]
+
+    def update(
+        self, x: Array, slope: Array, bias: Array, mean: Array, variance: Array
+    ) -> dict[str, Array]:
+        """Return the moving averages of the batches' moments."""
+        if self._stored:
+            return {}
+        centre, spread = channels.moments(x)
+        return {"mean": self._moved(mean, centre), "variance": self._moved(variance, spread)}
+
+    def _moved(self, average: Array, moment: Array) -> Array:
+        share = np.float32(self.p.momentum)
+        return share * average + (1 - share) * moment.reshape(average.shape)
 
     def _normalised(self, x: Array, mean: Array, variance: Array) -> tuple[Array, Array]:
         mean, variance = channels.over(mean, x.ndim), channels.over(variance, x.ndim)
@@ -159,6 +173,8 @@ class YjxiongBN(PSPNetBN):
     From: yjxiong/caffe, src/caffe/layers/bn_layer.cpp (since April 2016)
     """
 
+    _masks = False
+
     @classmethod
     def fits(cls, proto: LayerParameter, stored: Sequence[Shape] | None) -> bool:
         alike = stored is not None and len(stored) == 4 and len(stored[0]) == 2
@@ -178,6 +194,16 @@ class CaffeWindowsBN(YjxiongBN):
 
     def blobs(self, x: Shape) -> list[Blob]:
         return [*super().blobs(x)[:3], Blob("inverse", self._shape(x), _ONE)]
+
+    def update(
+        self, x: Array, slope: Array, bias: Array, mean: Array, inverse: Array
+    ) -> dict[str, Array]:
+        """Return the moving averages of the batches' means and inverse deviations."""
+        if self._stored:
+            return {}
+        centre, spread = channels.moments(x)
+        inverses = 1 / np.sqrt(spread + self._eps)
+        return {"mean": self._moved(mean, centre), "inverse": self._moved(inverse, inverses)}
 
     def forward(self, x: Array, slope: Array, bias: Array, mean: Array, inverse: Array) -> Array:
         if not self._stored:

@@ -56,16 +56,30 @@ class Convolution(Layer):
     def backward(
         self, dy: Arrays, *x: Array, weight: Array, bias: Array | None = None
     ) -> tuple[Array, ...]:
+        _, _, size, window = self._parts(x[0].shape)
+        grads = (
+            self._adjoint(d, weight, size, window).reshape(x[0].shape)
+            for d in self._flows(dy, x[0].shape)
+        )
+        return (*grads, *self.backward_blobs(dy, *x, weight=weight, bias=bias))
+
+    def backward_blobs(
+        self, dy: Any, *x: Array, weight: Array, bias: Array | None = None
+    ) -> tuple[Array, ...]:
         lead, channels, size, window = self._parts(x[0].shape)
-        top = (prod(lead), self.p.num_output, *self._size(size, window))
-        flows = [d.reshape(top) for d in (dy if isinstance(dy, tuple) else (dy,))]
+        flows = self._flows(dy, x[0].shape)
         images = [bottom.reshape(prod(lead), channels, *size) for bottom in x]
-        grads = [self._adjoint(d, weight, size, window).reshape(x[0].shape) for d in flows]
         pairs = [self._relate(i, d, window) for i, d in zip(images, flows, strict=True)]
-        grads.append(np.sum(pairs, axis=0).reshape(weight.shape))
-        if bias is not None:
-            grads.append(np.sum([d.sum((0, *range(2, d.ndim))) for d in flows], axis=0))
-        return tuple(grads)
+        dw = np.sum(pairs, axis=0).reshape(weight.shape)
+        if bias is None:
+            return (dw,)
+        return dw, np.sum([d.sum((0, *range(2, d.ndim))) for d in flows], axis=0)
+
+    def _flows(self, dy: Any, x: Shape) -> list[Array]:
+        """Return the gradients at the tops as (images, channels, spatial axes...)."""
+        lead, _, size, window = self._parts(x)
+        top = (prod(lead), self.p.num_output, *self._size(size, window))
+        return [d.reshape(top) for d in (dy if isinstance(dy, tuple) else (dy,))]
 
     def lower(self, g: Builder, *x: str, weight: str, bias: str | None = None) -> tuple[str, ...]:
         return tuple(self._lower(g, bottom, weight, bias) for bottom in x)

@@ -48,13 +48,17 @@ class InnerProduct(Layer):
     def backward(
         self, dy: Array, x: Array, weight: Array, bias: Array | None = None
     ) -> tuple[Array, ...]:
-        axis = canonical_axis(self.p.axis, x.ndim)
-        rows = x.reshape(prod(x.shape[:axis]), prod(x.shape[axis:]))
-        dy = dy.reshape(len(rows), self.p.num_output)
-        dx = dy @ (weight.T if self.p.transpose else weight)
+        rows = dy.reshape(-1, self.p.num_output)
+        dx = rows @ (weight.T if self.p.transpose else weight)
+        return (dx.reshape(x.shape), *self.backward_blobs(dy, x, weight, bias))
+
+    def backward_blobs(
+        self, dy: Array, x: Array, weight: Array, bias: Array | None = None
+    ) -> tuple[Array, ...]:
+        dy = dy.reshape(-1, self.p.num_output)
+        rows = x.reshape(len(dy), -1)
         dw = rows.T @ dy if self.p.transpose else dy.T @ rows
-        grads = (dx.reshape(x.shape), dw)
-        return grads if bias is None else (*grads, dy.sum(axis=0))
+        return (dw,) if bias is None else (dw, dy.sum(axis=0))
 
     def lower(self, g: Builder, x: str, weight: str, bias: str | None = None) -> str:
         rank = len(g.dims(x))

@@ -56,6 +56,14 @@ class Eltwise(Layer):
             return tuple(dy * (winner == i) for i in range(len(x)))
         return tuple(c * dy for c in self._coeff)
 
+    def backward_left(self, dy: Array, *x: Array, left: Array, y: Array) -> tuple[Array, ...]:
+        if self._op == EltwiseParameter.PROD and (y is left or not self.p.stable_prod_grad):
+            raise UnsupportedError(
+                "PROD has another gradient in Caffe where its memory is overwritten; give it, and "
+                "the layer after it, a top of its own"
+            )
+        return self.backward(dy, *x)
+
     @np.errstate(divide="ignore", invalid="ignore")
     def _others(self, i: int, x: tuple[Array, ...]) -> Array:
         """Return the product of all bottoms but one, by division unless stable_prod_grad."""

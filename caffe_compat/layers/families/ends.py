@@ -9,6 +9,7 @@ import numpy as np
 from ... import fillers
 from ...caffe_pb2 import FillerParameter
 from ...errors import ShapeError
+from ...fillers.rng import Rng
 from ...types import Array, Shape
 from ..builder import Builder, int64
 from ..layer import Blob, Layer, layer
@@ -39,7 +40,7 @@ class Input(Fed):
 class DummyData(Layer):
     """A constant for each top with a constant filler (dummy_data_layer.cpp).
 
-    The caller feeds the other tops, which Caffe draws anew at every pass.
+    The others are drawn anew at every pass; whoever runs the net feeds them.
     """
 
     def shapes(self) -> list[Shape | None]:
@@ -80,6 +81,12 @@ class DummyData(Layer):
 
     def feeds(self) -> tuple[int, ...]:
         return tuple(i for i in range(len(self.proto.top)) if self._filler(i).type != "constant")
+
+    def draw(self, rng: Rng) -> dict[str, Array]:
+        shapes = self._stated()
+        return {
+            self.proto.top[i]: fillers.fill(shapes[i], self._filler(i), rng) for i in self.feeds()
+        }
 
     def forward(self) -> tuple[Array | None, ...]:
         """Return a view of one value for each constant top, None for fed ones."""

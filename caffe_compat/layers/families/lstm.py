@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from ...errors import ShapeError
@@ -16,28 +18,40 @@ class LSTM(Recurrent):
     """c = cont f c + i g, h = o tanh(c) (Zaremba and Sutskever 2014; lstm_layer.cpp).
 
     i, f, o = sigmoid and g = tanh of the four parts of W_xc x + W_hc (cont h) + b_c.
-    Every run starts from a zero state, like Caffe's first forward pass; Caffe's later ones continue
-    from the last state. With expose_hidden the caller feeds the state in both.
+    Every run starts from a zero state, like Caffe's first forward pass; a training continues from
+    the state of its last pass, like Caffe's later ones. With expose_hidden the caller feeds it.
 
     Refused: more than 65536 time steps.
     """
 
-    states, gates, letter = 2, 4, "c"
+    states, gates, letter, state_names = 2, 4, "c", ("h0", "c0")
 
     def step_blobs(self) -> list[Blob]:
         return [Blob("W_hc", (4 * self.hidden, self.hidden), self.p.weight_filler)]
 
-    def forward(self, x: Array, cont: Array, *more: Array, **blobs: Array) -> Arrays:
+    def forward(self, *x: Array, **blobs: Array) -> Arrays:
+        return self.forward_keeping(*x, **blobs)[0]
+
+    def forward_keeping(
+        self, x: Array, cont: Array, *more: Array, **blobs: Array
+    ) -> tuple[Arrays, dict[str, Any]]:
         steps = self._run(x, cont, more, blobs)
         hs = np.stack([h for _, _, _, _, h in steps])
-        return (hs, hs[-1:], steps[-1][3][None]) if self.p.expose_hidden else hs
+        tops = (hs, hs[-1:], steps[-1][3][None]) if self.p.expose_hidden else hs
+        return tops, {"steps": steps}
+
+    def update(self, x: Array, cont: Array, *more: Array, **arrays: Any) -> dict[str, Array]:
+        if self.p.expose_hidden:
+            return {}
+        steps = arrays.get("steps") or self._run(x, cont, more, arrays)
+        return {"h0": steps[-1][4], "c0": steps[-1][3]}
 
     def _run(
         self, x: Array, cont: Array, more: tuple[Array, ...], blobs: dict[str, Array]
     ) -> list[tuple[Array, ...]]:
         """Return for every step the incoming h times cont, the incoming c, the gates, c and h."""
         gates = self._transform(x, more, blobs)
-        h, c = self._start(x, more)
+        h, c = self._start(x, more, blobs)
         steps: list[tuple[Array, ...]] = []
         for t, scale in enumerate(cont[..., None]):
             entering, before = scale * h, c
@@ -47,14 +61,15 @@ class LSTM(Recurrent):
         return steps
 
     def backward(
-        self, dy: Arrays, x: Array, cont: Array, *more: Array, **blobs: Array
+        self, dy: Arrays, x: Array, cont: Array, *more: Array, **blobs: Any
     ) -> tuple[Array | None, ...]:
         # In Caffe the exposed state shares data only: no gradient flows back from it.
         dhs = dy[0] if isinstance(dy, tuple) else dy
         dgates = np.zeros((*x.shape[:2], 4 * self.hidden), np.float32)
         weight = blobs["W_hc"]
         dweight, dh, dc = np.zeros_like(weight), np.zeros_like(dhs[0]), np.zeros_like(dhs[0])
-        for t, step in reversed(list(enumerate(self._run(x, cont, more, blobs)))):
+        steps = blobs.get("steps") or self._run(x, cont, more, blobs)
+        for t, step in reversed(list(enumerate(steps))):
             entering, before, acts, c, _ = step
             dc, dgates[t] = _unit_backward(dc, dhs[t] + dh, before, c, acts)
             dweight += dgates[t].T @ entering

@@ -52,6 +52,13 @@ class LRN(Layer):
             x = _window_sum(x, self._size, axis) / np.float32(self._size)
         return x
 
+    def backward_left(self, dy: Array, x: Array, *, left: Array, y: Array) -> Array:
+        if len(self._axes) > 1:  # WITHIN_CHANNEL is a net of layers, which keep what they need
+            return self.backward(dy, x)
+        norm = self._norm(x)
+        spread = self._mean(dy * y / norm)
+        return dy * np.power(norm, -self._beta) - 2 * self._alpha * self._beta * x * spread
+
     def lower(self, g: Builder, x: str) -> str:
         p = self.p
         # Outside these bounds onnxruntime (alpha, beta) or cuDNN (the rest) has no LRN.
@@ -118,6 +125,21 @@ class MVN(Layer):
         if self.p.normalize_variance:  # Caffe's, as if eps were inside the root
             y = centred / scale
             dx = (dx - y * np.mean(dy * y, axis=self._axes, keepdims=True)) / scale
+        return dx.reshape(x.shape)
+
+    @np.errstate(divide="ignore", invalid="ignore")
+    def backward_left(self, dy: Array, x: Array, *, left: Array, y: Array) -> Array:
+        if not self.p.normalize_variance:
+            return self.backward(dy, x)
+        _, scale = self._split(x)
+        if y is left:  # in place it overwrites dy before it reads it again
+            along = y * np.sum(dy * y, axis=self._axes, keepdims=True)
+            along = along + np.sum(along, axis=self._axes, keepdims=True)
+            count = np.prod([y.shape[axis] for axis in self._axes])
+            flow: Array = along * np.float32(-2 / count) / scale
+            return flow.reshape(x.shape)
+        along = y * np.mean(dy * y, axis=self._axes, keepdims=True)
+        dx: Array = (dy - np.mean(dy, axis=self._axes, keepdims=True) - along) / scale
         return dx.reshape(x.shape)
 
     def lower(self, g: Builder, x: str) -> str:

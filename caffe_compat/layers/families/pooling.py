@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import product
 from math import nan, prod
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ...caffe_pb2 import PoolingParameter
 from ...errors import ShapeError, UnsupportedError
+from ...fillers.rng import Rng
 from ...types import Array, Dims, Shape
 from ..builder import Builder, int64
 from ..layer import Arrays, Layer, layer
+from ..pools import LOWEST, divisors, first_maxima, pad, reached, reduce, send_back, spread
 from ..spatial import Window, WindowAttributes, pool_size, pool_window
 
-# -FLT_MAX, the start of Caffe's max and so the value of a window off the image.
-_LOWEST = float(np.finfo(np.float32).min)
 # The first opset at which onnxruntime up to 1.24 has too large a divisor for counted pads.
 _MISCOUNTED_SINCE = 19
 
@@ -28,9 +26,11 @@ class Pooling(Layer):
     """MAX, AVE or STOCHASTIC of each window (pooling_layer.cpp, pooling_layer.cu).
 
     AVE divides by the window's size within the padded image. STOCHASTIC is sum(x^2) / sum(x) in
-    TEST. A second top of MAX has the index h * width + w of the max, the first of equal ones.
+    TEST; in TRAIN the first element at which the running sum reaches a drawn fraction of the
+    window's (Zeiler and Fergus 2013; Caffe has this on a GPU alone). A second top of MAX has the
+    index h * width + w of the max, the first of equal ones.
 
-    Refused: STOCHASTIC in TRAIN, which draws at random.
+    Refused: STOCHASTIC in TRAIN where a window's sum is negative; and in ONNX.
     Refused: a varying height or width with round_mode CEIL where ONNX rounds otherwise:
         MAX with stride > kernel and no pad; AVE and STOCHASTIC with stride > kernel - pad.
     Refused: a varying height or width with the second top.
@@ -56,34 +56,58 @@ class Pooling(Layer):
     def _ceil(self) -> bool:
         return bool(self.p.round_mode == PoolingParameter.CEIL)
 
-    def forward(self, x: Array) -> Array | tuple[Array, ...]:
+    def draw(self, rng: Rng, x: Shape) -> dict[str, Array]:
+        if not self._draws:
+            return {}
+        shape = (*x[:2], *self._sizes(x)[1])
+        return {"fraction": rng.uniform(0, 1, prod(shape)).reshape(shape)}
+
+    @property
+    def _draws(self) -> bool:
+        return bool(self.train and self.p.pool == PoolingParameter.STOCHASTIC)
+
+    def forward(self, x: Array, **arrays: Array) -> Array | tuple[Array, ...]:
         window, out = self._sizes(x.shape)
-        if self.p.pool == PoolingParameter.MAX:
-            if len(self.proto.top) == 1:
-                largest = _reduce(np.fmax, _pad(x, window, out, _LOWEST), window, out)
-                return np.fmax(largest, np.float32(_LOWEST))
-            y, place = _first_maxima(x, window, out)
-            return y, place.astype(np.float32)
-        total = _reduce(np.add, _pad(x, window, out, 0), window, out)
+        if self.p.pool == PoolingParameter.MAX and len(self.proto.top) == 1:
+            largest = reduce(np.fmax, pad(x, window, out, LOWEST), window, out)
+            return np.fmax(largest, np.float32(LOWEST))
+        if self.p.pool == PoolingParameter.MAX or self._draws:
+            tops, _ = self.forward_keeping(x, **arrays)
+            return tops
+        total = reduce(np.add, pad(x, window, out, 0), window, out)
         if self.p.pool == PoolingParameter.AVE:
             with np.errstate(invalid="ignore"):  # 0 / 0 in a window off the image, as in Caffe
-                return total / _divisors(x.shape[2:], window, out)
-        self._refuse_draws()
-        squares = _reduce(np.add, _pad(x * x, window, out, 0), window, out)
+                return total / divisors(x.shape[2:], window, out)
+        squares = reduce(np.add, pad(x * x, window, out, 0), window, out)
         return np.divide(squares, total, out=np.zeros_like(total), where=total > 0)
 
-    def backward(self, dy: Arrays, x: Array) -> Array:
+    def forward_keeping(
+        self, x: Array, fraction: Array | None = None
+    ) -> tuple[Array | tuple[Array, ...], dict[str, Any]]:
+        if self._draws:
+            y, place = reached(x, *self._sizes(x.shape), _drawn(fraction))
+            return y, {"place": place}
+        if self.p.pool != PoolingParameter.MAX:
+            return self.forward(x), {}
+        y, place = first_maxima(x, *self._sizes(x.shape))
+        tops = (y, place.astype(np.float32))
+        return tops if len(self.proto.top) > 1 else y, {"place": place}
+
+    def backward(self, dy: Arrays, x: Array, **arrays: Any) -> Array:
         window, out = self._sizes(x.shape)
         dy = dy[0] if isinstance(dy, tuple) else dy
-        if self.p.pool == PoolingParameter.MAX:
-            return _send_back(dy, _first_maxima(x, window, out)[1], x.shape)
+        if self.p.pool == PoolingParameter.MAX or self._draws:
+            place = arrays.get("place")
+            if place is None:
+                place = self.forward_keeping(x, **arrays)[1]["place"]
+            return send_back(dy, place, x.shape)
         if self.p.pool == PoolingParameter.AVE:
             with np.errstate(divide="ignore", invalid="ignore"):  # see forward
-                dy = dy / _divisors(x.shape[2:], window, out)
-            return _spread(dy, window, x.shape[2:])
+                dy = dy / divisors(x.shape[2:], window, out)
+            return spread(dy, window, x.shape[2:])
         raise UnsupportedError("STOCHASTIC pooling has no backward pass in TEST")
 
-    def lower(self, g: Builder, x: str) -> tuple[str, ...]:
+    def lower(self, g: Builder, x: str, **draws: str) -> tuple[str, ...]:
         grid = None
         if not self.p.global_pooling or len(self.proto.top) > 1:
             grid = self._grid(g.dims(x)[2:])
@@ -93,7 +117,8 @@ class Pooling(Layer):
             return _lower_max(g, x, grid, len(self.proto.top))
         if self.p.pool == PoolingParameter.AVE:
             return (g.GlobalAveragePool(x) if grid is None else _lower_mean(g, x, grid),)
-        self._refuse_draws()
+        if self.train:
+            raise UnsupportedError("STOCHASTIC pooling draws at random in TRAIN; select TEST")
 
         def mean(y: str) -> str:
             if grid is None:
@@ -104,10 +129,6 @@ class Pooling(Layer):
         zero = np.float32(0)
         y = g.Where(g.Greater(below, zero), g.Div(above, below), zero)
         return (_append(g, y, grid.off, 0) if grid else y,)
-
-    def _refuse_draws(self) -> None:
-        if self.train:
-            raise UnsupportedError("STOCHASTIC pooling draws at random in TRAIN")
 
     def _grid(self, dims: Dims) -> _Grid:
         """Return the windows in ONNX's terms: exact pads, or ceil_mode where a size varies."""
@@ -131,6 +152,14 @@ class Pooling(Layer):
                 "needs a fixed height and width"
             )
         return grid
+
+
+def _drawn(fraction: Array | None) -> Array:
+    if fraction is None:
+        raise UnsupportedError(
+            "STOCHASTIC pooling draws at random in TRAIN; give the fractions, or select TEST"
+        )
+    return fraction
 
 
 @dataclass(frozen=True)
@@ -174,11 +203,11 @@ def _fixed_grid(size: Shape, window: Window, out: Shape) -> _Grid:
 
 def _lower_max(g: Builder, x: str, grid: _Grid, tops: int) -> tuple[str, ...]:
     if tops == 1:
-        return (_append(g, g.MaxPool(x, **grid.attributes), grid.off, _LOWEST),)
+        return (_append(g, g.MaxPool(x, **grid.attributes), grid.off, LOWEST),)
     y, place = g.MaxPool(x, outputs=2, **grid.attributes)
     plane = np.int64(g.fixed(x, 2) * g.fixed(x, 3))  # ONNX counts from the tensor's start
     mask = g.Cast(g.Mod(place, plane), to=1)
-    return _append(g, y, grid.off, _LOWEST), _append(g, mask, grid.off, -1)
+    return _append(g, y, grid.off, LOWEST), _append(g, mask, grid.off, -1)
 
 
 def _lower_mean(g: Builder, x: str, grid: _Grid) -> str:
@@ -205,75 +234,3 @@ def _append(g: Builder, y: str, off: Shape, value: float) -> str:
     if not any(off):
         return y
     return g.Pad(y, int64(0, 0, 0, 0, 0, 0, *off), np.float32(value))
-
-
-# -- numpy -------------------------------------------------------------------------------------
-
-
-def _pad(x: Array, window: Window, out: Shape, value: float) -> Array:
-    """Return the image with the windows' elements beyond its edges."""
-    ends = (max(0, n) for n in window.overhang(x.shape[2:], out))
-    pads = tuple(zip(window.pad, ends, strict=True))
-    return np.pad(x, ((0, 0), (0, 0), *pads), constant_values=value) if any(map(any, pads)) else x
-
-
-def _reduce(op: Callable[..., Array], x: Array, window: Window, out: Shape) -> Array:
-    """Fold the elements of each window with `op`, first down and then across."""
-    for axis, (o, k, s) in enumerate(zip(out, window.kernel, window.stride, strict=True), start=2):
-        before = (slice(None),) * axis
-        taps = [x[(*before, slice(t, t + s * (o - 1) + 1, s))] for t in range(k)]
-        total = taps[0].copy()
-        for tap in taps[1:]:
-            op(total, tap, out=total)
-        x = total
-    return x
-
-
-def _spread(dy: Array, window: Window, size: Shape) -> Array:
-    """Apply the adjoint of the sum over each window: add each gradient to its window's elements."""
-    for axis, (n, k, s, p) in enumerate(
-        zip(size, window.kernel, window.stride, window.pad, strict=True), start=2
-    ):
-        before = (slice(None),) * axis
-        o = dy.shape[axis]
-        length = max(p + n, (o - 1) * s + k)
-        x = np.zeros((*dy.shape[:axis], length, *dy.shape[axis + 1 :]), dy.dtype)
-        for t in range(k):
-            x[(*before, slice(t, t + s * (o - 1) + 1, s))] += dy
-        dy = x[(*before, slice(p, p + n))]
-    return dy
-
-
-def _divisors(size: Shape, window: Window, out: Shape) -> Array:
-    """Return the number of elements of the padded image in each window, (out height, out width)."""
-    counts = []
-    for n, o, k, s, p in zip(size, out, window.kernel, window.stride, window.pad, strict=True):
-        start = np.arange(o) * s - p
-        counts.append(np.minimum(start + k, n + p) - start)
-    return np.outer(*counts).astype(np.float32)
-
-
-def _first_maxima(x: Array, window: Window, out: Shape) -> tuple[Array, NDArray[np.int64]]:
-    """Return each window's max, and the index h * width + w of the first one (-1: none)."""
-    width = x.shape[3]
-    down, across = (
-        np.arange(o) * s - p for o, s, p in zip(out, window.stride, window.pad, strict=True)
-    )
-    corner = down[:, None] * width + across
-    padded = _pad(x, window, out, _LOWEST)
-    y = np.full((*x.shape[:2], *out), _LOWEST, np.float32)
-    place = np.full(y.shape, -1)
-    for (i, j), tap in zip(product(*map(range, window.kernel)), window.taps(out), strict=True):
-        larger = padded[tap] > y
-        np.copyto(y, padded[tap], where=larger)
-        np.copyto(place, corner + (i * width + j), where=larger)
-    return y, place
-
-
-def _send_back(dy: Array, place: NDArray[np.int64], shape: Shape) -> Array:
-    """Add each gradient at the index of its window's max."""
-    plane = shape[2] * shape[3]
-    first = np.arange(prod(shape[:2])).reshape(*shape[:2], 1, 1) * plane
-    inside = place >= 0
-    dx = np.bincount((first + place)[inside], dy[inside], minlength=prod(shape))
-    return dx.astype(np.float32).reshape(shape)

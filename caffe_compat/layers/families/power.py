@@ -32,6 +32,9 @@ class Exp(Layer):
     def backward(self, dy: Array, x: Array) -> Array:
         return dy * self.forward(x) * self._inner
 
+    def backward_left(self, dy: Array, x: Array, *, left: Array, y: Array) -> Array:
+        return dy * y * self._inner
+
     def lower(self, g: Builder, x: str) -> str:
         y = g.Exp(x if self._inner == 1 else g.Mul(x, self._inner))
         return y if self._outer == 1 else g.Mul(y, self._outer)
@@ -58,6 +61,10 @@ class Log(Layer):
     def backward(self, dy: Array, x: Array) -> Array:
         return dy * (self._scale * self._rate / (self._scale * x + self._shift))
 
+    def backward_left(self, dy: Array, x: Array, *, left: Array, y: Array) -> Array:
+        slope = self.backward(np.ones_like(dy), left)
+        return slope * (slope if y is left else dy)  # in place it overwrites dy before it reads it
+
     def lower(self, g: Builder, x: str) -> str:
         y = g.Log(_scaled(g, x, self._scale, self._shift))
         return y if self._rate == 1 else g.Mul(y, self._rate)
@@ -80,18 +87,25 @@ class Power(Layer):
         y = self._scale * x + self._shift
         return y if self._power == 1 else np.power(y, self._power)
 
-    @np.errstate(all="ignore")
     def backward(self, dy: Array, x: Array) -> Array:
+        return dy * self._derivative(x, self.forward(x))
+
+    def backward_left(self, dy: Array, x: Array, *, left: Array, y: Array) -> Array:
+        slope = self._derivative(left, y)
+        if y is left and self._slope != 0:
+            return slope * slope  # in place it overwrites dy before it reads it
+        return dy * slope
+
+    @np.errstate(all="ignore")
+    def _derivative(self, x: Array, y: Array) -> Array:
+        """Return Caffe's: the top by the bottom, NaN where scale x + shift is 0, for any power."""
         if self._slope == 0 or self._power == 1:
-            return dy * self._slope
+            return np.full_like(x, self._slope)
         if self._power == 2:
-            return dy * (self._slope * (self._scale * x + self._shift))
-        # Caffe divides the top by the bottom: NaN where scale x + shift is 0, for any power.
+            return self._slope * (self._scale * x + self._shift)
         if self._shift == 0:
-            dx: Array = self._power * (self.forward(x) / x)
-        else:
-            dx = self._slope * (self.forward(x) / (self._scale * x + self._shift))
-        return dy * dx
+            return self._power * (y / x)
+        return self._slope * (y / (self._scale * x + self._shift))
 
     @np.errstate(all="ignore")
     def lower(self, g: Builder, x: str) -> str:

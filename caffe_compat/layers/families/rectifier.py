@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from math import inf, log
+from math import inf, log, prod
+from typing import TypeVar
 
 import numpy as np
 
 from ...caffe_pb2 import FillerParameter, LayerParameter
 from ...errors import ShapeError, UnsupportedError
+from ...fillers.rng import Rng
 from ...types import Array, Shape
 from .. import channels
 from ..builder import Builder
 from ..layer import Blob, Layer, canonical_axis, layer
+
+_A = TypeVar("_A")
 
 
 @layer(param="relu_param", inplace=True)
@@ -23,6 +27,9 @@ class ReLU(Layer):
 
     def backward(self, dy: Array, x: Array) -> Array:
         return dy * np.where(x > 0, np.float32(1), np.float32(self.p.negative_slope))
+
+    def backward_left(self, dy: Array, x: Array, *, left: Array, y: Array) -> Array:
+        return self.backward(dy, left)
 
     def lower(self, g: Builder, x: str) -> str:
         return _lower_leak(g, x, self.p.negative_slope)
@@ -71,6 +78,9 @@ class ReLU6(Layer):
         slope = np.where(x > 0, np.float32(1), np.float32(self.p.negative_slope))
         return dy * slope * (x < 6)
 
+    def backward_left(self, dy: Array, x: Array, *, left: Array, y: Array) -> Array:
+        return self.backward(dy, left)
+
     def lower(self, g: Builder, x: str) -> str:
         if self.p.negative_slope:
             return g.Min(_lower_leak(g, x, self.p.negative_slope), np.float32(6))
@@ -107,10 +117,11 @@ class CReLU(Layer):
 
 @layer(param="insanity_param", inplace=True)
 class Insanity(Layer):
-    """max(x, 0) + min(x, 0) / a, a = (ub - lb) / ln |ub / lb| (Xu et al. 2015, in TEST).
+    """max(x, 0) + min(x, 0) / a, in TEST a = (ub - lb) / ln |ub / lb| (Xu et al. 2015).
+
+    In TRAIN an a between lb and ub is drawn for each element.
 
     From: happynear/caffe-windows, src/caffe/layers/insanity_layer.cpp
-    Refused: TRAIN, which draws a from lb..ub at random.
     """
 
     def __init__(self, proto: LayerParameter) -> None:
@@ -122,8 +133,6 @@ class Insanity(Layer):
             )
         if abs(low) == abs(high):
             raise UnsupportedError(f"lb {low:g} and ub {high:g} have no logarithmic mean")
-        if self.train:
-            raise UnsupportedError("draws its slopes at random in TRAIN; select the TEST phase")
         self._slope = log(abs(high) / abs(low)) / (high - low)
 
     def shapes(self, x: Shape) -> list[Shape | None]:
@@ -131,22 +140,40 @@ class Insanity(Layer):
             raise ShapeError(f"needs a bottom of 2 axes or more, and has {x}")
         return [x]
 
-    def forward(self, x: Array) -> Array:
-        return _leak(x, self._slope)
+    def draw(self, rng: Rng, x: Shape) -> dict[str, Array]:
+        if not self.train:
+            return {}
+        return {"a": rng.uniform(self.p.lb, self.p.ub, prod(x)).reshape(x)}
 
-    def backward(self, dy: Array, x: Array) -> Array:
-        return dy * np.where(x > 0, np.float32(1), np.float32(self._slope))
+    def forward(self, x: Array, a: Array | None = None) -> Array:
+        if not self.train:
+            return _leak(x, self._slope)
+        y: Array = np.where(x > 0, x, x / self._drawn(a))
+        return y
 
-    def lower(self, g: Builder, x: str) -> str:
-        return g.LeakyRelu(x, alpha=self._slope)
+    def backward(self, dy: Array, x: Array, a: Array | None = None) -> Array:
+        slope = np.float32(1) / self._drawn(a) if self.train else np.float32(self._slope)
+        return dy * np.where(x > 0, np.float32(1), slope)
+
+    def lower(self, g: Builder, x: str, a: str = "") -> str:
+        if not self.train:
+            return g.LeakyRelu(x, alpha=self._slope)
+        zero = np.float32(0)
+        return g.Add(g.Max(x, zero), g.Div(g.Min(x, zero), self._drawn(a or None)))
+
+    def _drawn(self, a: _A | None) -> _A:
+        if a is None:
+            raise UnsupportedError(
+                "draws its slopes at random in TRAIN; give them, or select the TEST phase"
+            )
+        return a
 
 
 @layer(param="rrelu_param", inplace=True)
 class RReLU(Insanity):
-    """max(x, 0) + min(x, 0) / a, a = (ub - lb) / ln |ub / lb|: Insanity under another name.
+    """max(x, 0) + min(x, 0) / a, in TEST a = (ub - lb) / ln |ub / lb|: Insanity's other name.
 
     From: ducha-aiki/caffe, src/caffe/layers/rrelu_layer.cpp
-    Refused: TRAIN, which draws a from lb..ub at random.
     """
 
 

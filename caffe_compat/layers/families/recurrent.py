@@ -7,7 +7,7 @@ state before the first step. Tops are the outputs (T, N, H) and with expose_hidd
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import prod
 from typing import Any, ClassVar
 
@@ -26,7 +26,9 @@ _MOST_STEPS = 1 << 16
 class Recurrent(Layer):
     """The bottoms, sizes and input transform of LSTM and RNN (recurrent_layer.cpp)."""
 
+    ignores_lr_mult = True
     states: ClassVar[int]
+    state_names: ClassVar[tuple[str, ...]]
     gates: ClassVar[int]
     letter: ClassVar[str]  # of the weights' names in Caffe: W_xc, b_c, W_xc_static
 
@@ -84,11 +86,18 @@ class Recurrent(Layer):
     def _static(self, bottoms: tuple[Any, ...]) -> bool:
         return len(bottoms) > 2 + (self.states if self.p.expose_hidden else 0)
 
-    def _start(self, x: Array, more: tuple[Array, ...]) -> list[Array]:
-        """Return the state before the first step, each (N, H): the caller's, or zeros."""
+    def state(self, *x: Shape) -> dict[str, Array]:
+        """Return zeros for what Caffe's unrolled net carries from one forward pass to the next."""
         if self.p.expose_hidden:
-            return [state[0] for state in more[-self.states :]]
-        return [np.zeros((x.shape[1], self.hidden), np.float32)] * self.states
+            return {}
+        return {name: np.zeros((x[0][1], self.hidden), np.float32) for name in self.state_names}
+
+    def _start(self, x: Array, more: tuple[Array, ...], arrays: Mapping[str, Array]) -> list[Array]:
+        """Return the state before the first step, each (N, H): the caller's, carried, or zeros."""
+        if self.p.expose_hidden:
+            return [given[0] for given in more[-self.states :]]
+        zeros = np.zeros((x.shape[1], self.hidden), np.float32)
+        return [arrays.get(name, zeros) for name in self.state_names]
 
     def _transform(self, x: Array, more: tuple[Array, ...], blobs: dict[str, Array]) -> Array:
         """Return the input's part of the gates at every step, (T, N, rows)."""
@@ -175,13 +184,13 @@ class Recurrent(Layer):
 class RNN(Recurrent):
     """h = tanh(W_xh x + W_hh cont h + b_h), top = tanh(W_ho h + b_o) (rnn_layer.cpp).
 
-    Every run starts from a zero state, like Caffe's first forward pass; Caffe's later ones continue
-    from the last state. With expose_hidden the caller feeds the state in both.
+    Every run starts from a zero state, like Caffe's first forward pass; a training continues from
+    the state of its last pass, like Caffe's later ones. With expose_hidden the caller feeds it.
 
     Refused: more than 65536 time steps.
     """
 
-    states, gates, letter = 1, 1, "h"
+    states, gates, letter, state_names = 1, 1, "h", ("h0",)
 
     def step_blobs(self) -> list[Blob]:
         square = (self.hidden, self.hidden)
@@ -191,17 +200,29 @@ class RNN(Recurrent):
             Blob("b_o", (self.hidden,), self.p.bias_filler),
         ]
 
-    def forward(self, x: Array, cont: Array, *more: Array, **blobs: Array) -> Arrays:
-        _, hs = self._run(x, cont, more, blobs)
+    def forward(self, *x: Array, **blobs: Array) -> Arrays:
+        return self.forward_keeping(*x, **blobs)[0]
+
+    def forward_keeping(
+        self, x: Array, cont: Array, *more: Array, **blobs: Array
+    ) -> tuple[Arrays, dict[str, Any]]:
+        run = self._run(x, cont, more, blobs)
+        hs = run[1]
         top = np.tanh(hs @ blobs["W_ho"].T + blobs["b_o"])
-        return (top, hs[-1:]) if self.p.expose_hidden else top
+        return (top, hs[-1:]) if self.p.expose_hidden else top, {"run": run}
+
+    def update(self, x: Array, cont: Array, *more: Array, **arrays: Any) -> dict[str, Array]:
+        if self.p.expose_hidden:
+            return {}
+        _, hs = arrays.get("run") or self._run(x, cont, more, arrays)
+        return {"h0": hs[-1]}
 
     def _run(
         self, x: Array, cont: Array, more: tuple[Array, ...], blobs: dict[str, Array]
     ) -> tuple[Array, Array]:
         """Return the incoming h times cont and the outgoing h of every step: (T, N, H) each."""
         inputs = self._transform(x, more, blobs)
-        (h,) = self._start(x, more)
+        (h,) = self._start(x, more, blobs)
         entering, hs = [], []
         for t, scale in enumerate(cont[..., None]):
             entering.append(scale * h)
@@ -210,11 +231,11 @@ class RNN(Recurrent):
         return np.stack(entering), np.stack(hs)
 
     def backward(
-        self, dy: Arrays, x: Array, cont: Array, *more: Array, **blobs: Array
+        self, dy: Arrays, x: Array, cont: Array, *more: Array, **blobs: Any
     ) -> tuple[Array | None, ...]:
         # In Caffe the exposed state shares data only: no gradient flows back from it.
         dtop = dy[0] if isinstance(dy, tuple) else dy
-        entering, hs = self._run(x, cont, more, blobs)
+        entering, hs = blobs.get("run") or self._run(x, cont, more, blobs)
         top = np.tanh(hs @ blobs["W_ho"].T + blobs["b_o"])
         dout = (dtop * (1 - top * top)).reshape(-1, self.hidden)
         dhs = (dout @ blobs["W_ho"]).reshape(hs.shape)

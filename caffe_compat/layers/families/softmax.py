@@ -38,6 +38,10 @@ class Softmax(Layer):
         y = softmax(x, axis)
         return np.asarray((dy - np.sum(dy * y, axis=axis, keepdims=True)) * y)
 
+    def backward_left(self, dy: Array, x: Array, *, left: Array, y: Array) -> Array:
+        axis = canonical_axis(self.p.axis, x.ndim)
+        return np.asarray((dy - np.sum(dy * y, axis=axis, keepdims=True)) * y)
+
     def lower(self, g: Builder, x: str) -> str:
         return g.Softmax(x, axis=canonical_axis(self.p.axis, len(g.dims(x))))
 

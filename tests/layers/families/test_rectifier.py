@@ -154,11 +154,6 @@ def test_refused(body, shape, error, words):
         make(one_layer(body, shape))
 
 
-def test_insanity_is_refused_in_train():
-    with pytest.raises(UnsupportedError, match="at random in TRAIN"):
-        make(one_layer('type: "Insanity"', (2, 3)), phase="TRAIN")
-
-
 @settings(max_examples=15)
 @given(
     slope=st.sampled_from([-1.5, -0.25, 0.125, 2]),

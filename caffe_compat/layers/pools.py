@@ -1,0 +1,115 @@
+"""Pooling in numpy: sums, maxima and draws over the windows of images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import product
+from math import prod
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import ShapeError
+from ..types import Array, Shape
+from .spatial import Window
+
+Places: TypeAlias = NDArray[np.int64]
+"""For each window the index h * width + w of an element, -1 for none."""
+
+# -FLT_MAX, the start of Caffe's max and so the value of a window off the image.
+LOWEST = float(np.finfo(np.float32).min)
+
+
+def pad(x: Array, window: Window, out: Shape, value: float) -> Array:
+    """Return the image with the windows' elements beyond its edges."""
+    ends = (max(0, n) for n in window.overhang(x.shape[2:], out))
+    pads = tuple(zip(window.pad, ends, strict=True))
+    return np.pad(x, ((0, 0), (0, 0), *pads), constant_values=value) if any(map(any, pads)) else x
+
+
+def reduce(op: Callable[..., Array], x: Array, window: Window, out: Shape) -> Array:
+    """Fold the elements of each window with `op`, first down and then across."""
+    for axis, (o, k, s) in enumerate(zip(out, window.kernel, window.stride, strict=True), start=2):
+        before = (slice(None),) * axis
+        taps = [x[(*before, slice(t, t + s * (o - 1) + 1, s))] for t in range(k)]
+        total = taps[0].copy()
+        for tap in taps[1:]:
+            op(total, tap, out=total)
+        x = total
+    return x
+
+
+def spread(dy: Array, window: Window, size: Shape) -> Array:
+    """Apply the adjoint of the sum over each window: add each gradient to its window's elements."""
+    for axis, (n, k, s, p) in enumerate(
+        zip(size, window.kernel, window.stride, window.pad, strict=True), start=2
+    ):
+        before = (slice(None),) * axis
+        o = dy.shape[axis]
+        length = max(p + n, (o - 1) * s + k)
+        x = np.zeros((*dy.shape[:axis], length, *dy.shape[axis + 1 :]), dy.dtype)
+        for t in range(k):
+            x[(*before, slice(t, t + s * (o - 1) + 1, s))] += dy
+        dy = x[(*before, slice(p, p + n))]
+    return dy
+
+
+def divisors(size: Shape, window: Window, out: Shape) -> Array:
+    """Return the number of elements of the padded image in each window, (out height, out width)."""
+    counts = []
+    for n, o, k, s, p in zip(size, out, window.kernel, window.stride, window.pad, strict=True):
+        start = np.arange(o) * s - p
+        counts.append(np.minimum(start + k, n + p) - start)
+    return np.outer(*counts).astype(np.float32)
+
+
+def first_maxima(x: Array, window: Window, out: Shape) -> tuple[Array, Places]:
+    """Return each window's max, and the index of the first one."""
+    width = x.shape[3]
+    down, across = (
+        np.arange(o) * s - p for o, s, p in zip(out, window.stride, window.pad, strict=True)
+    )
+    corner = down[:, None] * width + across
+    padded = pad(x, window, out, LOWEST)
+    y = np.full((*x.shape[:2], *out), LOWEST, np.float32)
+    place = np.full(y.shape, -1)
+    for (i, j), tap in zip(product(*map(range, window.kernel)), window.taps(out), strict=True):
+        larger = padded[tap] > y
+        np.copyto(y, padded[tap], where=larger)
+        np.copyto(place, corner + (i * width + j), where=larger)
+    return y, place
+
+
+def reached(x: Array, window: Window, out: Shape, fraction: Array) -> tuple[Array, Places]:
+    """Return each window's first element at which its running sum reaches a fraction of its sum.
+
+    Returns:
+        The elements, and their places h * width + w.
+
+    Raises:
+        ShapeError: a window's sum is negative, or it lies off the image.
+    """
+    padded = pad(x, window, out, 0)
+    sums = np.cumsum([padded[tap] for tap in window.taps(out)], axis=0, dtype=np.float32)
+    limit = fraction * sums[-1]
+    down, across = (np.arange(o) * s for o, s in zip(out, window.stride, strict=True))
+    if (sums[-1] < limit).any() or down[-1] >= x.shape[2] or across[-1] >= x.shape[3]:
+        raise ShapeError(
+            "STOCHASTIC pooling draws an element by its share of the window's sum, which must not "
+            "be negative, nor the window off the image"
+        )
+    row, column = np.divmod(np.argmax(sums >= limit, axis=0), window.kernel[1])
+    place = (down[:, None] + row) * x.shape[3] + across + column
+    planes = x.reshape(*x.shape[:2], -1)
+    flat = place.reshape(*x.shape[:2], -1)
+    return np.take_along_axis(planes, flat, axis=2).reshape(place.shape), place
+
+
+def send_back(dy: Array, place: Places, shape: Shape) -> Array:
+    """Add each gradient at the index of its window's max."""
+    plane = shape[2] * shape[3]
+    first = np.arange(prod(shape[:2])).reshape(*shape[:2], 1, 1) * plane
+    found = place >= 0
+    dx = np.bincount((first + place)[found], dy[found], minlength=prod(shape))
+    return dx.astype(np.float32).reshape(shape)

@@ -1,0 +1,1 @@
+"""Training: a solver's prototxt to trained weights, as Caffe computes them."""

@@ -1,0 +1,179 @@
+"""Engines: what runs a solver's net forward and backward, on numpy's arrays or torch's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from ..errors import ShapeError
+from ..net.graph import Graph
+from ..net.net import Net
+from ..net.sharing import Place
+from ..types import Array
+from ..weights.trained import Weights
+from .log import Write
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One forward pass.
+
+    Attributes:
+        loss: the sum over the tops of their values times their loss weights.
+        outputs: the net's outputs by Caffe name, in Caffe's order, as numpy arrays.
+    """
+
+    loss: float
+    outputs: dict[str, Array]
+
+
+@dataclass(frozen=True)
+class Learnable:
+    """A parameter blob that a solver updates.
+
+    Attributes:
+        layer: its owner.
+        blob: its name in that layer.
+        lr_mult: multiplies the learning rate.
+        decay_mult: multiplies the weight decay.
+    """
+
+    layer: str
+    blob: str
+    lr_mult: float
+    decay_mult: float
+
+
+class Engine(Protocol):
+    """A net that runs and learns, with the data that it reads."""
+
+    @property
+    def name(self) -> str:
+        """The net's name."""
+
+    @property
+    def learnables(self) -> Sequence[Learnable]:
+        """The blobs to learn, in Caffe's order."""
+
+    @property
+    def loss_weights(self) -> Mapping[str, float]:
+        """The loss weights that are not 0, by blob."""
+
+    @property
+    def params(self) -> Sequence[Any]:
+        """The data of `learnables`, the engine's own arrays; the solver changes them in place."""
+
+    @property
+    def grads(self) -> Sequence[Any]:
+        """Their gradients since `clear`, alike."""
+
+    def clear(self) -> None:
+        """Set the gradients to zero."""
+
+    def forward(self, debug: Write | None = None) -> Pass:
+        """Run the net on its next batch.
+
+        Args:
+            debug: takes Caffe's lines of `debug_info`.
+        """
+
+    def forward_backward(self, debug: Write | None = None) -> Pass:
+        """Run the net on its next batch, and add the gradients of its loss to `grads`."""
+
+    def first_not_finite(self) -> str | None:
+        """Return the name of the first layer of the last pass with a top that is not finite."""
+
+    def net(self) -> Net:
+        """Return the net with its weights as they are, as numpy arrays."""
+
+    def load(self, weights: Weights) -> None:
+        """Copy the blobs of a weights file into `params`, by layer name."""
+
+    def save(self, path: Path, *, diffs: bool) -> None:
+        """Write a caffemodel, or with the suffix `.h5` Caffe's HDF5, with the gradients or not."""
+
+    def array(self, array: Array) -> Any:
+        """Return a numpy array as one of the engine's own."""
+
+    def state(self) -> bytes:
+        """Return the place of its reader and what one pass leaves to the next; empty for none."""
+
+    def restore(self, state: bytes) -> None:
+        """Go to where `state` was."""
+
+
+def learnables(graph: Graph) -> list[Learnable]:
+    """Return the parameter blobs of a net that own their data, in Caffe's order.
+
+    A multiplier of a shared blob is that of the first layer that gives one (net.cpp, AppendParam).
+    """
+    users: dict[Place, list[Any]] = {}
+    for node in graph.nodes:
+        specs = [*node.layer.proto.param, *[None] * len(node.blobs)]
+        for spec, owner in zip(specs, node.owners, strict=False):
+            users.setdefault(owner, []).append(spec)
+
+    def multiplier(owner: Place, field: str) -> float:
+        if field == "lr_mult" and not graph.nodes[owner[0]].blobs[owner[1]].learned:
+            return 0.0
+        stated = (s for s in users[owner] if s is not None and s.HasField(field))
+        return float(getattr(next(stated, None), field, 1.0))
+
+    return [
+        Learnable(
+            graph.nodes[index].layer.name,
+            graph.nodes[index].blobs[place].name,
+            multiplier((index, place), "lr_mult"),
+            multiplier((index, place), "decay_mult"),
+        )
+        for index, place in owned(graph)
+    ]
+
+
+def owned(graph: Graph) -> list[Place]:
+    """Return the places of the parameter blobs that own their data, in Caffe's order."""
+    return [
+        (index, i)
+        for index, node in enumerate(graph.nodes)
+        for i, owner in enumerate(node.owners)
+        if owner == (index, i)
+    ]
+
+
+def loss_weights(graph: Graph) -> dict[str, float]:
+    """Return the loss weights that are not 0, by blob."""
+    return {
+        top.blob: weight
+        for node in graph.nodes
+        for top, weight in zip(node.tops, node.loss_weights, strict=True)
+        if weight
+    }
+
+
+def share(source: Graph, arrays: Sequence[Sequence[Any]], target: Graph) -> dict[Place, Any]:
+    """Return the blobs that a net takes from another by layer name (ShareTrainedLayersWith).
+
+    Args:
+        source: the net that they belong to.
+        arrays: its parameter blobs, as `Net.arrays`.
+        target: the net that uses them.
+
+    Raises:
+        ShapeError: a layer has blobs of another number or shape there.
+    """
+    first: dict[str, int] = {}
+    for index, node in enumerate(target.nodes):
+        first.setdefault(node.layer.name, index)
+    shared: dict[Place, Any] = {}
+    for node, blobs in zip(source.nodes, arrays, strict=True):
+        if node.layer.name not in first:
+            continue
+        user = target.nodes[first[node.layer.name]]
+        ours, theirs = [b.shape for b in node.blobs], [b.shape for b in user.blobs]
+        with user.layer.named():
+            if ours != theirs:
+                raise ShapeError(f"cannot share the train net's blobs {ours}; has {theirs}")
+        shared |= {user.owners[i]: array for i, array in enumerate(blobs)}
+    return shared

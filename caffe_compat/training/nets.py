@@ -1,0 +1,172 @@
+"""Build a solver's nets, with what they are fed."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from .. import weights as weight_files
+from ..caffe_pb2 import NetParameter
+from ..errors import CaffeCompatError, ShapeError, UnsupportedError
+from ..fillers.rng import Rng
+from ..net.build import connect, create
+from ..net.graph import Graph
+from ..net.net import Net
+from ..net.params import fill, match_weights
+from ..prototxt.phase import select
+from ..prototxt.splits import insert_splits
+from ..prototxt.upgrade import upgrade
+from ..weights.trained import Weights
+from .engine import Engine, loss_weights
+from .feeding import Batches, Feeder, Feeds
+from .log import Log
+from .numpy_engine import NumpyEngine
+from .parameters import NetSource
+
+_READERS = frozenset(
+    ("Data", "HDF5Data", "ImageData", "MemoryData", "WindowData", "AnnotatedData", "VideoData")
+)
+
+
+class Nets(Protocol):
+    """Makes the engines of a solver; the train net's first, then the test nets' in order."""
+
+    def train(self, source: NetSource) -> Engine:
+        """Return the engine of the train net."""
+
+    def test(self, index: int, source: NetSource) -> Engine:
+        """Return the engine of a test net; it shares the train net's blobs by layer name."""
+
+
+class BuiltNets:
+    """Nets from prototxts, that draw from one random stream as Caffe's solver does.
+
+    Args:
+        rng: the stream.
+        log: where to log.
+        data: batches for the train net; None: what its own data layers read.
+        test_data: the same for each test net.
+        weights: weights files to load, each over the ones before.
+        splits: insert Caffe's Split layers, which `debug_info` lists.
+        fork: whose layers, for types that forks of Caffe define differently.
+    """
+
+    def __init__(
+        self,
+        rng: Rng,
+        log: Log,
+        *,
+        data: Iterable[Feeds] | None = None,
+        test_data: Sequence[Iterable[Feeds]] | None = None,
+        weights: Sequence[str | Path] = (),
+        splits: bool = False,
+        fork: str | None = None,
+    ) -> None:
+        self._rng, self._log, self._splits, self._fork = rng, log, splits, fork
+        self._data, self._test_data = data, test_data
+        names = [part.strip() for file in weights for part in str(file).split(",")]
+        self._weights = [(name, weight_files.read(name)) for name in names]
+        self._engine: NumpyEngine | None = None
+
+    def train(self, source: NetSource) -> Engine:
+        """Return the engine of the train net.
+
+        Raises:
+            ShapeError: the net has no loss; or Caffe refuses it.
+            CaffeCompatError: a layer is not known, weights do not fit, data are missing.
+        """
+        net, feeder = self._build(source, self._data, "data")
+        if not loss_weights(net.graph):
+            raise ShapeError(f"{source.origin}: the net has no loss in TRAIN, so nothing to learn")
+        self._engine = NumpyEngine(net, feeder)
+        return self._engine
+
+    def test(self, index: int, source: NetSource) -> Engine:
+        """Return the engine of a test net.
+
+        Raises:
+            CaffeCompatError: as for `train`.
+        """
+        assert self._engine is not None
+        sources = self._test_data
+        if sources is not None and index >= len(sources):
+            raise ShapeError(
+                f"test_data has {len(sources)} sources of batches, and test net #{index} "
+                f"({source.origin}) needs one"
+            )
+        data = None if sources is None else sources[index]
+        return self._engine.tester(*self._build(source, data, f"test_data[{index}]"))
+
+    def alone(self, source: NetSource) -> Engine:
+        """Return the engine of a net that is not trained.
+
+        Raises:
+            CaffeCompatError: as for `train`.
+        """
+        return NumpyEngine(*self._build(source, self._data, "data"))
+
+    def _build(
+        self, source: NetSource, data: Iterable[Feeds] | None, what: str
+    ) -> tuple[Net, Feeder]:
+        try:
+            return self._build_net(source, data, what)
+        except CaffeCompatError as error:
+            raise error.within(source.origin) from error
+
+    def _build_net(
+        self, source: NetSource, data: Iterable[Feeds] | None, what: str
+    ) -> tuple[Net, Feeder]:
+        state = source.net.state
+        message = select(upgrade(source.net), state.phase, state.level)
+        message = insert_splits(message) if self._splits else message
+        batches = Batches(self._own(message, what) if data is None else data, what)
+        stored = self._weights[0][1].shapes if self._weights else None
+        inputs = {name: array.shape for name, array in batches.peek().items()}
+        graph = connect(message, create(message, self._fork, stored), inputs)
+        _check_fed(graph, inputs, what)
+        net = fill(graph, self._rng)
+        for name, weights in self._weights:
+            self._log(f"Finetuning from {name}")
+            net = self._load(net, weights)
+        return net, Feeder(net, batches, self._rng)
+
+    def _own(self, message: NetParameter, what: str) -> Iterable[Feeds]:
+        """Return what the net's own data layers read."""
+        readers = [layer for layer in message.layer if layer.type in _READERS]
+        if readers:
+            raise UnsupportedError(
+                f"layer '{readers[0].name}' ({readers[0].type}): give its batches as {what}",
+                remedies=("data",),
+            )
+        return itertools.repeat({})
+
+    def _load(self, net: Net, weights: Weights) -> Net:
+        """Return a net with the blobs of a weights file, by layer name (CopyTrainedLayersFrom)."""
+        owned, report = match_weights(net.graph, weights)
+        for layer in report.unused:
+            self._log(f"Ignoring source layer {layer}", "net.cpp")
+        arrays = tuple(
+            tuple(
+                owned[owner].reshape(blob.shape) if owner in owned else array
+                for blob, owner, array in zip(node.blobs, node.owners, arrays, strict=True)
+            )
+            for node, arrays in zip(net.graph.nodes, net.arrays, strict=True)
+        )
+        return Net(net.graph, arrays)
+
+
+def _check_fed(graph: Graph, fed: Collection[str], what: str) -> None:
+    """Raise where an input has no batches and is not drawn either (DummyData).
+
+    Raises:
+        ShapeError: naming it.
+    """
+    drawn = {top for n in graph.nodes if n.layer.type == "DummyData" for top in n.layer.proto.top}
+    for value in graph.inputs:
+        if value.blob not in fed and value.blob not in drawn:
+            raise ShapeError(
+                f"input '{value.blob}' {value.shape} is not fed; give its batches as {what}",
+                remedies=("data",),
+            )

@@ -1,0 +1,148 @@
+"""The reference engine: the forward and backward passes that layers state in numpy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..net import saving
+from ..net.needs import needs
+from ..net.net import Net
+from ..net.params import match_weights
+from ..net.sharing import Place
+from ..types import Array
+from ..weights.trained import Weights
+from .debug import BackwardLog, log_forward, total
+from .engine import Pass, learnables, loss_weights, owned, share
+from .feeding import Feeder
+from .log import Write
+
+
+class NumpyEngine:
+    """A net that numpy runs; see `Engine`.
+
+    Args:
+        net: the net with its weights, which are copied: a weights file is never written to.
+        feeder: what it is fed.
+        shared: arrays to use as they are, by (layer, blob) place.
+    """
+
+    def __init__(self, net: Net, feeder: Feeder, shared: Mapping[Place, Array] | None = None):
+        graph = net.graph
+        self._places = owned(graph)
+        own = {(i, j): np.array(net.arrays[i][j], np.float32) for i, j in self._places}
+        own |= shared or {}
+        arrays = tuple(
+            tuple(
+                own[owner].reshape(blob.shape)
+                for owner, blob in zip(node.owners, node.blobs, strict=True)
+            )
+            for node in graph.nodes
+        )
+        self._net = Net(graph, arrays)
+        self._feeder = feeder
+        self._needs = needs(graph)
+        self._values: dict[str, Array] = {}
+        self.name = graph.net.name
+        self.learnables = learnables(graph)
+        self.loss_weights = loss_weights(graph)
+        self.params = [own[place] for place in self._places]
+        self.grads = [np.zeros_like(array) for array in self.params]
+
+    def tester(self, net: Net, feeder: Feeder) -> NumpyEngine:
+        """Return an engine for a test net that shares this one's blobs by layer name.
+
+        Raises:
+            ShapeError: a layer of the same name has blobs of other shapes.
+        """
+        return NumpyEngine(net, feeder, share(self._net.graph, self._net.arrays, net.graph))
+
+    def net(self) -> Net:
+        """Return the net; its arrays are the engine's own."""
+        return self._net
+
+    def load(self, weights: Weights) -> None:
+        """Copy the blobs of a weights file into `params`, by layer name.
+
+        Raises:
+            WeightsError: the file is damaged or does not fit.
+        """
+        blobs, _ = match_weights(self._net.graph, weights)
+        for (index, i), array in blobs.items():
+            self._net.arrays[index][i][...] = array
+
+    def save(self, path: Path, *, diffs: bool) -> None:
+        """Write a weights file, with the gradients or not."""
+        grads = dict(zip(self._places, self.grads, strict=True)) if diffs else None
+        saving.save(self._net, path, grads)
+
+    def array(self, array: Array) -> Array:
+        """Return a numpy array as it is."""
+        return array
+
+    def state(self) -> bytes:
+        """Return the place of its reader and what one pass leaves to the next."""
+        return self._feeder.state()
+
+    def restore(self, state: bytes) -> None:
+        """Go to where `state` was.
+
+        Raises:
+            WeightsError: it is not a state of this net.
+        """
+        self._feeder.restore(state)
+
+    def first_not_finite(self) -> str | None:
+        """Return the name of the first layer of the last pass with a top that is not finite."""
+        for node in self._net.graph.nodes:
+            if not all(np.isfinite(self._values[top.name]).all() for top in node.tops):
+                return node.layer.name
+        return None
+
+    def clear(self) -> None:
+        """Set the gradients to zero."""
+        for grad in self.grads:
+            grad[...] = 0
+
+    def forward(self, debug: Write | None = None) -> Pass:
+        """Run the net on its next batch."""
+        values, _ = self._run(debug)
+        return self._pass(values)
+
+    def forward_backward(self, debug: Write | None = None) -> Pass:
+        """Run the net on its next batch, and add the gradients of its loss to `grads`."""
+        values, extra = self._run(debug)
+        watch = None
+        if debug:
+            before = dict(zip(self._places, self.grads, strict=True))
+            watch = BackwardLog(self._net, self._needs, before, debug)
+        _, grads = self._net.backward(values, {}, extra, self._needs, watch)
+        for sum_, (index, i) in zip(self.grads, self._places, strict=True):
+            grad = grads[index][i]
+            if grad is not None:
+                sum_ += grad.reshape(sum_.shape)
+        if debug:
+            debug(total(self.params, self.grads))
+        return self._pass(values)
+
+    def _run(self, debug: Write | None) -> tuple[dict[str, Array], dict[int, dict[str, Any]]]:
+        feeds, extra = self._feeder.next()
+        kept: dict[int, dict[str, Any]] = {}
+        self._values = values = self._net.run(feeds, extra, kept)
+        extra = {i: {**extra.get(i, {}), **kept.get(i, {})} for i in extra.keys() | kept.keys()}
+        self._feeder.states = self._net.update(values, extra)
+        if debug:
+            log_forward(self._net, values, debug)
+        return values, extra
+
+    def _pass(self, values: dict[str, Array]) -> Pass:
+        loss = np.float32(0)
+        for node in self._net.graph.nodes:
+            for top, weight in zip(node.tops, node.loss_weights, strict=True):
+                if weight:
+                    loss += np.float32(weight) * values[top.name].sum(dtype=np.float32)
+        outputs = {value.blob: values[value.name] for value in self._net.graph.outputs}
+        return Pass(float(loss), outputs)

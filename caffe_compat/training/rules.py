@@ -1,0 +1,124 @@
+"""Update rules: from a gradient and its history to the change of a parameter blob.
+
+A rule is written once, in arithmetic that numpy's arrays and torch's tensors share. It is called
+as rule(p, rate, t, g, *history): `p` the SolverParameter, `rate` the learning rate times the
+blob's lr_mult, `t` the number of the update from 1 on, `g` the gradient, and one array of the
+blob's shape for each of the rule's slots, changed in place. It returns the value that is
+subtracted from the blob. `g` may be overwritten.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from ..caffe_pb2 import SolverParameter
+from ..errors import ShapeError, UnsupportedError
+
+Step: TypeAlias = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """An update rule.
+
+    Attributes:
+        type: Caffe's name of the solver.
+        slots: the number of arrays of history that it keeps for each blob.
+        step: the rule itself.
+    """
+
+    type: str
+    slots: int
+    step: Step
+
+
+RULES: dict[str, Rule] = {}
+
+
+def rule(type: str, slots: int = 1) -> Callable[[Step], Step]:
+    """Register an update rule under Caffe's name of the solver."""
+
+    def register(step: Step) -> Step:
+        RULES[type] = Rule(type, slots, step)
+        return step
+
+    return register
+
+
+def find(p: SolverParameter) -> Rule:
+    """Return the rule of a solver, its fields checked as Caffe's constructors check them.
+
+    Raises:
+        UnsupportedError: the type is not known.
+        ShapeError: a field contradicts the type.
+    """
+    if p.type not in RULES:
+        raise UnsupportedError(f"solver type '{p.type}' is not known (known: {', '.join(RULES)})")
+    if p.type in ("AdaGrad", "RMSProp") and p.momentum:
+        raise ShapeError(f"momentum cannot be used with {p.type}, and is {p.momentum:g}")
+    if p.type == "RMSProp" and not 0 <= p.rms_decay < 1:
+        raise ShapeError(f"rms_decay must lie in [0, 1), and is {p.rms_decay:g}")
+    return RULES[p.type]
+
+
+@rule("SGD")
+def sgd(p: SolverParameter, rate: float, t: int, g: Any, h: Any) -> Any:
+    """H = momentum h + rate g; subtract h."""
+    h *= p.momentum
+    h += rate * g
+    return h
+
+
+@rule("Nesterov")
+def nesterov(p: SolverParameter, rate: float, t: int, g: Any, h: Any) -> Any:
+    """H' = momentum h + rate g; subtract (1 + momentum) h' - momentum h (Sutskever et al. 2013)."""
+    back = p.momentum * h
+    h *= p.momentum
+    h += rate * g
+    return (1 + p.momentum) * h - back
+
+
+@rule("AdaGrad")
+def adagrad(p: SolverParameter, rate: float, t: int, g: Any, h: Any) -> Any:
+    """H = h + g^2; subtract rate g / (sqrt(h) + delta) (Duchi et al. 2011)."""
+    h += g * g
+    return rate * (g / (h**0.5 + p.delta))
+
+
+@rule("RMSProp")
+def rmsprop(p: SolverParameter, rate: float, t: int, g: Any, h: Any) -> Any:
+    """H = d h + (1 - d) g^2; subtract rate g / (sqrt(h) + delta) (Tieleman and Hinton 2012)."""
+    h *= p.rms_decay
+    h += (1 - p.rms_decay) * (g * g)
+    return rate * (g / (h**0.5 + p.delta))
+
+
+@rule("AdaDelta", slots=2)
+def adadelta(p: SolverParameter, rate: float, t: int, g: Any, h: Any, u: Any) -> Any:
+    """H = m h + (1 - m) g^2; c = g sqrt((u + delta) / (h + delta)); u = m u + (1 - m) c^2.
+
+    Subtract rate c (Zeiler 2012).
+    """
+    h *= p.momentum
+    h += (1 - p.momentum) * (g * g)
+    change = g * ((u + p.delta) / (h + p.delta)) ** 0.5
+    u *= p.momentum
+    u += (1 - p.momentum) * (change * change)
+    return rate * change
+
+
+@rule("Adam", slots=2)
+def adam(p: SolverParameter, rate: float, t: int, g: Any, m: Any, v: Any) -> Any:
+    """M = b1 m + (1 - b1) g; v = b2 v + (1 - b2) g^2 (Kingma and Ba 2015).
+
+    Subtract rate sqrt(1 - b2^t) / (1 - b1^t) m / (sqrt(v) + delta).
+    """
+    m *= p.momentum
+    m += (1 - p.momentum) * g
+    v *= p.momentum2
+    v += (1 - p.momentum2) * (g * g)
+    correction = math.sqrt(1 - p.momentum2**t) / (1 - p.momentum**t)
+    return rate * correction * (m / (v**0.5 + p.delta))

@@ -1,0 +1,393 @@
+"""The solver: Caffe's loop over iterations, written once for every engine (solver.cpp)."""
+
+from __future__ import annotations
+
+import enum
+import logging
+import math
+import secrets
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from .. import weights as weight_files
+from ..caffe_pb2 import SolverParameter
+from ..errors import CaffeCompatError, WeightsError
+from ..fillers.rng import Rng, make_rng
+from ..net.net import Net
+from ..types import Array
+from ..weights.solverstate import State
+from . import parameters, snapshots
+from .engine import Engine, Pass
+from .feeding import Feeds
+from .log import Log, Write
+from .nets import BuiltNets, Nets
+from .policies import Place, Schedule
+from .updates import Updater
+
+_notes = logging.getLogger("caffe_compat")
+
+
+class Action(enum.Enum):
+    """A request to a running solver, as Caffe's signal handler makes them."""
+
+    NONE = "none"
+    SNAPSHOT = "snapshot"
+    STOP = "stop"
+
+
+class Solver:
+    """A net in training.
+
+    >>> solver = caffe_compat.Solver("solver.prototxt")
+    >>> solver.solve()
+
+    Args:
+        source: a solver's prototxt, or its message.
+        data: batches for the train net, an iterable of {blob: array}, one a pass; by default what
+            the net's own data layers read.
+        test_data: the same for each test net, in their order.
+        weights: weights files to start from; they take the place of the solver's own.
+        rng: the random stream; see `caffe_compat.load`.
+        folder: the folder of files that `source` names and that are not in the current one; by
+            default the solver's own.
+        log: takes each line of the log, as Caffe words it.
+        fork: whose layers, for types that forks of Caffe define differently under one name.
+        nets: makes the nets, in place of all arguments above but the first.
+
+    Attributes:
+        param: the solver's parameters.
+        iter: the number of updates so far.
+        smoothed_loss: the mean loss of the last `average_loss` iterations.
+        action: asked after each update for what a signal requests.
+
+    Raises:
+        CaffeCompatError: the solver or a net of it is one that Caffe refuses.
+    """
+
+    def __init__(
+        self,
+        source: str | Path | SolverParameter,
+        *,
+        data: Iterable[Feeds] | None = None,
+        test_data: Sequence[Iterable[Feeds]] | None = None,
+        weights: Sequence[str | Path] | None = None,
+        rng: str = "boost-1.64",
+        folder: str | Path | None = None,
+        log: Write | None = None,
+        fork: str | None = None,
+        nets: Nets | None = None,
+    ) -> None:
+        self._log = Log(log)
+        if isinstance(source, SolverParameter):
+            self.param, beside = source, Path()
+            parameters.check(source)
+        else:
+            self.param, beside = parameters.read(source), Path(source).parent
+            try:
+                parameters.check(self.param)
+            except CaffeCompatError as error:
+                raise error.within(str(source)) from error
+        p, folder = self.param, Path(folder or beside)
+        self._log(f"Initializing solver from parameters: \n{p}")
+        if p.snapshot:
+            snapshots.check_writable(p)
+        seed = p.random_seed if p.random_seed >= 0 else secrets.randbelow(2**32)
+        self.rng: Rng = make_rng(rng, seed % 2**32)
+        if p.HasField("solver_mode") and p.solver_mode == SolverParameter.GPU:
+            _notes.warning("solver_mode is GPU; the numpy engine trains on the CPU")
+        files = parameters.weights(p, folder) if weights is None else weights
+        nets = nets or BuiltNets(
+            self.rng,
+            self._log,
+            data=data,
+            test_data=test_data,
+            weights=files,
+            splits=p.debug_info,
+            fork=fork,
+        )
+        train = parameters.train_net(p, folder)
+        self._log(f"Creating training net from {train.origin}")
+        self.engine: Engine = nets.train(train)
+        self.testers: list[Engine] = []
+        for i, each in enumerate(parameters.test_nets(p, folder)):
+            self._log(f"Creating test net (#{i}) specified by {each.origin}")
+            self.testers.append(nets.test(i, each))
+        self._log("Solver scaffolding done.")
+        self._schedule = Schedule(p)
+        self._updater = Updater(p, self.engine, self._log)
+        self.iter = 0
+        self.smoothed_loss = 0.0
+        self._losses: list[float] = []
+        self._stopped = False
+        self._watch: Write | None = None  # takes debug_info's lines, while they are wanted
+        self._last_snapshot: Path | None = None
+        self._callbacks: dict[str, list[Callable[[], None]]] = {
+            "start": [],
+            "gradients": [],
+            "update": [],
+        }
+        self.action: Callable[[], Action] = lambda: Action.NONE
+
+    @property
+    def net(self) -> Net:
+        """The train net with its weights as they are."""
+        return self.engine.net()
+
+    @property
+    def test_nets(self) -> tuple[Net, ...]:
+        """The test nets; they share the train net's weights."""
+        return tuple(tester.net() for tester in self.testers)
+
+    @property
+    def lr(self) -> float:
+        """The learning rate of the next update."""
+        return self._schedule.next_rate(self.iter)
+
+    @property
+    def gradients(self) -> Mapping[str, Mapping[str, Array]]:
+        """The gradients by layer and blob; after an update what it subtracted, as in Caffe."""
+        named: dict[str, dict[str, Array]] = {}
+        for each, grad in zip(self.engine.learnables, self.engine.grads, strict=True):
+            named.setdefault(each.layer, {})[each.blob] = np.asarray(grad, np.float32)
+        return named
+
+    def add_callback(
+        self,
+        on_start: Callable[[], None] | None = None,
+        on_gradients: Callable[[], None] | None = None,
+        on_update: Callable[[], None] | None = None,
+    ) -> None:
+        """Call functions in each iteration: before its first pass, before and after its update."""
+        given = {"start": on_start, "gradients": on_gradients, "update": on_update}
+        for when, function in given.items():
+            if function is not None:
+                self._callbacks[when].append(function)
+
+    def _call(self, when: str) -> None:
+        for function in self._callbacks[when]:
+            function()
+
+    def solve(self, snapshot: str | Path | None = None) -> None:
+        """Train to max_iter, with a snapshot at the end (solver.cpp, Solve).
+
+        Args:
+            snapshot: a solver state to go on from.
+
+        Raises:
+            CaffeCompatError: as for `step` and `restore`.
+        """
+        p = self.param
+        if p.snapshot_after_train:
+            snapshots.check_writable(p)
+        self._log(f"Solving {self.engine.name}")
+        self._log(f"Learning Rate Policy: {p.lr_policy}")
+        self._stopped = False
+        if snapshot is not None:
+            self.restore(snapshot)
+        start = self.iter
+        self.step(p.max_iter - self.iter)
+        if p.snapshot_after_train and not (p.snapshot and self.iter % p.snapshot == 0):
+            self.snapshot()
+        if self._stopped:
+            self._log("Optimization stopped early.")
+            return
+        if p.display and self.iter % p.display == 0:
+            self._smooth(self.engine.forward(self._watch).loss, start)
+            self._log(f"Iteration {self.iter}, loss = {self.smoothed_loss:g}")
+        if p.test_interval and self.iter % p.test_interval == 0:
+            self.test_all()
+        self._log("Optimization Done.")
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a signal stopped the last run."""
+        return self._stopped
+
+    def step(self, iterations: int) -> Pass | None:
+        """Update the weights that many times, testing and taking snapshots on the way.
+
+        Returns:
+            The last pass, of its iteration's last sub-batch; None if there was none.
+
+        Raises:
+            CaffeCompatError: the loss is not finite: the layer where that began, and the last
+                snapshot; data are missing, or a snapshot cannot be written.
+        """
+        p, start = self.param, self.iter
+        self._losses.clear()
+        self.smoothed_loss = 0.0
+        self._log.restart(self.iter)
+        last = None
+        for _ in range(iterations):
+            self.engine.clear()
+            due = p.test_interval and self.iter % p.test_interval == 0
+            if due and (self.iter or p.test_initialization):
+                self.test_all()
+                if self._stopped:
+                    break
+            last = self._iterate(start)
+            self.apply_update()
+            self._call("update")
+            request = self.action()
+            if (p.snapshot and self.iter % p.snapshot == 0) or request is Action.SNAPSHOT:
+                self.snapshot()
+            if request is Action.STOP:
+                self._stopped = True
+                break
+        return last
+
+    def _iterate(self, start: int) -> Pass:
+        """Add up the gradients of one iteration's sub-batches."""
+        p = self.param
+        self._call("start")
+        display = bool(p.display and self.iter % p.display == 0)
+        self._watch = self._debug if display and p.debug_info else None
+        loss = np.float32(0)
+        for _ in range(p.iter_size):
+            last = self.engine.forward_backward(self._watch)
+            loss += np.float32(last.loss)
+        mean = float(loss / np.float32(p.iter_size))
+        if not math.isfinite(mean):
+            raise CaffeCompatError(self._explain(mean))
+        self._smooth(mean, start)
+        if display:
+            self._log.iteration(self.iter, self.smoothed_loss, p.display)
+            self._log.outputs("Train", last.outputs, self.engine.loss_weights)
+        self._call("gradients")
+        return last
+
+    def _debug(self, line: str) -> None:
+        self._log(line, "net.cpp", "E" if "All net params" in line else "I")  # Caffe's LOG(ERROR)
+
+    def _explain(self, loss: float) -> str:
+        """Say where a loss that is not finite began, and which snapshot precedes it."""
+        layer = self.engine.first_not_finite()
+        where = f", first at layer '{layer}'" if layer else ""
+        last = self._last_snapshot
+        snapshot = f"; the last snapshot before it is {last}" if last else ""
+        return f"iteration {self.iter}: the loss is {loss:g}{where}{snapshot}"
+
+    def _smooth(self, loss: float, start: int) -> None:
+        """Update the mean of the last `average_loss` losses (UpdateSmoothedLoss)."""
+        window = self.param.average_loss
+        if len(self._losses) < window:
+            self._losses.append(loss)
+            count = len(self._losses)
+            mean = (self.smoothed_loss * (count - 1) + loss) / count
+        else:
+            place = (self.iter - start) % window
+            mean = self.smoothed_loss + (loss - self._losses[place]) / window
+            self._losses[place] = loss
+        self.smoothed_loss = float(np.float32(mean))
+
+    def apply_update(self) -> None:
+        """Change the weights by the gradients as they stand (sgd_solver.cpp, ApplyUpdate)."""
+        p = self.param
+        for line in self._schedule.advance(self.iter, self.smoothed_loss):
+            self._log(line, "sgd_solver.cpp")
+        rate = self._schedule.rate(self.iter)
+        if p.display and self.iter % p.display == 0:
+            self._log(f"Iteration {self.iter}, lr = {rate:g}", "sgd_solver.cpp")
+        self._updater.update(self.iter, rate)
+        self.iter += 1
+
+    def test_all(self) -> list[dict[str, Array]]:
+        """Test every test net; see `test`."""
+        scores = []
+        for i in range(len(self.testers)):
+            if self._stopped:
+                break
+            scores.append(self.test(i))
+        return scores
+
+    def test(self, index: int = 0) -> dict[str, Array]:
+        """Run a test net for its test_iter batches, and log its mean outputs.
+
+        Returns:
+            The mean of each output over the batches, by blob; nothing if a signal stopped it.
+        """
+        p, tester = self.param, self.testers[index]
+        self._log(f"Iteration {self.iter}, Testing net (#{index})")
+        total: dict[str, Array] = {}
+        loss = np.float32(0)
+        for _ in range(p.test_iter[index]):
+            self._act()
+            if self._stopped:
+                self._log("Test interrupted.")
+                return {}
+            one = tester.forward(self._debug if p.debug_info else None)
+            loss += np.float32(one.loss)
+            total = {name: total.get(name, 0) + array for name, array in one.outputs.items()}
+        count = np.float32(p.test_iter[index])
+        if p.test_compute_loss:
+            self._log(f"Test loss: {loss / count:g}")
+        means = {name: array / count for name, array in total.items()}
+        self._log.outputs("Test", means, tester.loss_weights)
+        return means
+
+    def _act(self) -> None:
+        """Do what signals request while a test runs."""
+        while (request := self.action()) is not Action.NONE:
+            if request is Action.SNAPSHOT:
+                self.snapshot()
+            else:
+                self._stopped = True
+                return
+
+    def snapshot(self) -> tuple[Path, Path]:
+        """Write the weights and the solver's state.
+
+        Returns:
+            The paths of the caffemodel and of the solver state.
+
+        Raises:
+            CaffeCompatError: a file cannot be written, or would replace one that is no snapshot.
+        """
+        p, place = self.param, self._schedule.place
+        model, resume = snapshots.paths(p, self.iter)
+        kind = "HDF5" if p.snapshot_format == SolverParameter.HDF5 else "binary proto"
+        self._log(f"Snapshotting to {kind} file {model}")
+        self._log(f"Snapshotting solver state to {kind} file {resume}", "sgd_solver.cpp")
+        state = State(
+            self.iter,
+            place.step,
+            str(model),
+            [np.asarray(array, np.float32) for array in self._updater.history],
+            minimum_loss=place.minimum_loss,
+            iter_last_event=place.last_event,
+            random_stream=self.rng.state(),
+            readers=[engine.state() for engine in (self.engine, *self.testers)],
+        )
+        snapshots.write(p, self.engine, state)
+        self._last_snapshot = resume
+        return model, resume
+
+    def restore(self, path: str | Path) -> None:
+        """Go on from a solver state, Caffe's own or one written here.
+
+        Raises:
+            WeightsError: a file is missing or damaged, or belongs to another net or solver.
+        """
+        self._log(f"Restoring previous solver status from {path}")
+        state, model = snapshots.restore(path)
+        history = self._updater.history
+        shapes = [tuple(array.shape) for array in history]
+        if [array.shape for array in state.history] != shapes:
+            raise WeightsError(
+                f"{path}: its history has {len(state.history)} arrays, and a solver of type "
+                f"{self._updater.type} for this net has {len(shapes)}, or their shapes differ"
+            )
+        if model:
+            self.engine.load(weight_files.read(model))
+        self._log("SGDSolver: restoring history", "sgd_solver.cpp")
+        for own, array in zip(history, state.history, strict=True):
+            own[...] = self.engine.array(array)
+        self.iter = state.iter
+        self._schedule.place = Place(state.current_step, state.minimum_loss, state.iter_last_event)
+        if state.random_stream:
+            self.rng.restore(state.random_stream)
+        for engine, reader in zip((self.engine, *self.testers), state.readers, strict=False):
+            engine.restore(reader)
+        self._last_snapshot = Path(path)

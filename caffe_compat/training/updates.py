@@ -1,0 +1,68 @@
+"""From gradients to new weights: clipping, averaging, decay and the rule (sgd_solver.cpp)."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from ..caffe_pb2 import SolverParameter
+from . import rules
+from .engine import Engine
+from .log import Log
+
+
+class Updater:
+    """Changes the weights of an engine.
+
+    Args:
+        p: the solver's parameters.
+        engine: the train net.
+        log: where to log.
+
+    Attributes:
+        type: Caffe's name of the rule.
+        history: the rule's arrays: for each of its slots one for each blob.
+    """
+
+    def __init__(self, p: SolverParameter, engine: Engine, log: Log) -> None:
+        self._p, self._engine, self._log = p, engine, log
+        self._rule = rules.find(p)
+        self.type = self._rule.type
+        slots = [engine.params] * self._rule.slots
+        self.history: list[Any] = [array * 0 for arrays in slots for array in arrays]
+
+    def update(self, iteration: int, rate: float) -> None:
+        """Change the weights; the gradients become what is subtracted, as in Caffe."""
+        p, engine = self._p, self._engine
+        self._clip()
+        count = len(engine.params)
+        arrays = zip(engine.learnables, engine.params, engine.grads, strict=True)
+        for i, (each, w, g) in enumerate(arrays):
+            if p.iter_size > 1:
+                g *= 1 / p.iter_size
+            decay = p.weight_decay * each.decay_mult
+            if decay:
+                g += decay * (w if p.regularization_type == "L2" else _sign(w))
+            history = self.history[i::count]
+            g[...] = self._rule.step(p, rate * each.lr_mult, iteration + 1, g, *history)
+            w -= g
+
+    def _clip(self) -> None:
+        """Scale all gradients down to an L2 norm of clip_gradients."""
+        limit = self._p.clip_gradients
+        if limit < 0:
+            return
+        norm = math.sqrt(sum(float((g * g).sum()) for g in self._engine.grads))
+        if norm > limit:
+            self._log(
+                f"Gradient clipping: scaling down gradients (L2 norm {norm:g} > {limit:g}) "
+                f"by scale factor {limit / norm:g}",
+                "sgd_solver.cpp",
+            )
+            for g in self._engine.grads:
+                g *= limit / norm
+
+
+def _sign(w: Any) -> Any:
+    """Return -1, 0 or 1 for each value, in the dtype of `w`."""
+    return (w > 0) * 1.0 - (w < 0) * 1.0
