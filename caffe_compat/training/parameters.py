@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ..caffe_pb2 import TEST, TRAIN, NetParameter, NetState, Phase, SolverParameter
-from ..errors import ParseError, ShapeError, UnsupportedError
+from ..errors import CaffeCompatError, ParseError, ShapeError, UnsupportedError
 from ..prototxt import reader
 from ..prototxt.upgrade import upgrade_solver
 from . import policies, rules
@@ -52,6 +52,23 @@ def read(path: str | Path) -> SolverParameter:
     elif prefix.is_dir():
         p.snapshot_prefix = str(prefix / Path(path).stem)
     return p
+
+
+def checked(source: str | Path | SolverParameter) -> tuple[SolverParameter, Path]:
+    """Return the checked parameters of a solver's file or message, and the file's folder.
+
+    Raises:
+        CaffeCompatError: as for `read` and `check`, with the file's name.
+    """
+    if isinstance(source, SolverParameter):
+        check(source)
+        return source, Path()
+    p = read(source)
+    try:
+        check(p)
+    except CaffeCompatError as error:
+        raise error.within(str(source)) from error
+    return p, Path(source).parent
 
 
 def check(p: SolverParameter) -> None:

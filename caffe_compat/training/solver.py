@@ -24,6 +24,7 @@ from .feeding import Feeds
 from .log import Log, Write
 from .nets import BuiltNets, Nets
 from .policies import Place, Schedule
+from .scoring import SmoothedLoss, Sums
 from .updates import Updater
 
 _notes = logging.getLogger("caffe_compat")
@@ -59,7 +60,6 @@ class Solver:
     Attributes:
         param: the solver's parameters.
         iter: the number of updates so far.
-        smoothed_loss: the mean loss of the last `average_loss` iterations.
         action: asked after each update for what a signal requests.
 
     Raises:
@@ -80,15 +80,7 @@ class Solver:
         nets: Nets | None = None,
     ) -> None:
         self._log = Log(log)
-        if isinstance(source, SolverParameter):
-            self.param, beside = source, Path()
-            parameters.check(source)
-        else:
-            self.param, beside = parameters.read(source), Path(source).parent
-            try:
-                parameters.check(self.param)
-            except CaffeCompatError as error:
-                raise error.within(str(source)) from error
+        self.param, beside = parameters.checked(source)
         p, folder = self.param, Path(folder or beside)
         self._log(f"Initializing solver from parameters: \n{p}")
         if p.snapshot:
@@ -118,8 +110,7 @@ class Solver:
         self._schedule = Schedule(p)
         self._updater = Updater(p, self.engine, self._log)
         self.iter = 0
-        self.smoothed_loss = 0.0
-        self._losses: list[float] = []
+        self._loss = SmoothedLoss(p.average_loss)
         self._stopped = False
         self._watch: Write | None = None  # takes debug_info's lines, while they are wanted
         self._last_snapshot: Path | None = None
@@ -144,6 +135,11 @@ class Solver:
     def lr(self) -> float:
         """The learning rate of the next update."""
         return self._schedule.next_rate(self.iter)
+
+    @property
+    def smoothed_loss(self) -> float:
+        """The mean loss of the last `average_loss` iterations of this `step`."""
+        return self._loss.value
 
     @property
     def gradients(self) -> Mapping[str, Mapping[str, Array]]:
@@ -194,7 +190,7 @@ class Solver:
             self._log("Optimization stopped early.")
             return
         if p.display and self.iter % p.display == 0:
-            self._smooth(self.engine.forward(self._watch).loss, start)
+            self._loss.add(self.engine.forward(self._watch).loss, self.iter - start)
             self._log(f"Iteration {self.iter}, loss = {self.smoothed_loss:g}")
         if p.test_interval and self.iter % p.test_interval == 0:
             self.test_all()
@@ -216,8 +212,7 @@ class Solver:
                 snapshot; data are missing, or a snapshot cannot be written.
         """
         p, start = self.param, self.iter
-        self._losses.clear()
-        self.smoothed_loss = 0.0
+        self._loss = SmoothedLoss(p.average_loss)
         self._log.restart(self.iter)
         last = None
         for _ in range(iterations):
@@ -251,7 +246,7 @@ class Solver:
         mean = float(loss / np.float32(p.iter_size))
         if not math.isfinite(mean):
             raise CaffeCompatError(self._explain(mean))
-        self._smooth(mean, start)
+        self._loss.add(mean, self.iter - start)
         if display:
             self._log.iteration(self.iter, self.smoothed_loss, p.display)
             self._log.outputs("Train", last.outputs, self.engine.loss_weights)
@@ -268,19 +263,6 @@ class Solver:
         last = self._last_snapshot
         snapshot = f"; the last snapshot before it is {last}" if last else ""
         return f"iteration {self.iter}: the loss is {loss:g}{where}{snapshot}"
-
-    def _smooth(self, loss: float, start: int) -> None:
-        """Update the mean of the last `average_loss` losses (UpdateSmoothedLoss)."""
-        window = self.param.average_loss
-        if len(self._losses) < window:
-            self._losses.append(loss)
-            count = len(self._losses)
-            mean = (self.smoothed_loss * (count - 1) + loss) / count
-        else:
-            place = (self.iter - start) % window
-            mean = self.smoothed_loss + (loss - self._losses[place]) / window
-            self._losses[place] = loss
-        self.smoothed_loss = float(np.float32(mean))
 
     def apply_update(self) -> None:
         """Change the weights by the gradients as they stand (sgd_solver.cpp, ApplyUpdate)."""
@@ -310,22 +292,17 @@ class Solver:
         """
         p, tester = self.param, self.testers[index]
         self._log(f"Iteration {self.iter}, Testing net (#{index})")
-        total: dict[str, Array] = {}
-        loss = np.float32(0)
+        sums = Sums()
         for _ in range(p.test_iter[index]):
             self._act()
             if self._stopped:
                 self._log("Test interrupted.")
                 return {}
-            one = tester.forward(self._debug if p.debug_info else None)
-            loss += np.float32(one.loss)
-            total = {name: total.get(name, 0) + array for name, array in one.outputs.items()}
-        count = np.float32(p.test_iter[index])
+            sums.add(tester.forward(self._debug if p.debug_info else None))
         if p.test_compute_loss:
-            self._log(f"Test loss: {loss / count:g}")
-        means = {name: array / count for name, array in total.items()}
-        self._log.outputs("Test", means, tester.loss_weights)
-        return means
+            self._log(f"Test loss: {sums.loss():g}")
+        self._log.outputs("Test", sums.means(), tester.loss_weights)
+        return sums.means()
 
     def _act(self) -> None:
         """Do what signals request while a test runs."""
