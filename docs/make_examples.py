@@ -21,7 +21,10 @@ ROOT = Path(__file__).parents[1]
 EXAMPLE = ROOT / "examples/mtcnn"
 PAGES = [
     ROOT / "README.md",
-    *(ROOT / f"docs/{name}.md" for name in ("convert", "doctor", "initialisation", "library")),
+    *(
+        ROOT / f"docs/{name}.md"
+        for name in ("convert", "doctor", "initialisation", "library", "training")
+    ),
 ]
 BLOCK = re.compile(r'^```(prototxt|python|console)(?: title="([^"\n]*)")?\n(.*?)^```$', re.M | re.S)
 

@@ -19,8 +19,6 @@ DOCS = ROOT / "docs"
 BVLC = (GOLDEN / "bvlc_types.txt").read_text("utf-8").split()
 NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?")
 EXAMPLES = runpy.run_path(str(DOCS / "make_examples.py"))
-# The pages whose examples run, on O-Net as net.prototxt and net.caffemodel.
-PAGES = ["../README", "convert", "doctor", "initialisation", "library", "training"]
 
 
 def test_every_type_of_bvlc_caffe_is_known():

@@ -123,7 +123,7 @@ def _key(
 
 
 def _runs(line: Line, chart: Chart) -> Iterator[list[tuple[float, float]]]:
-    """The line's stretches without a gap."""
+    """Yield the line's stretches without a gap."""
     run: list[tuple[float, float]] = []
     for x, y in zip(line.x, line.y, strict=True):
         if _shown(y, chart):
@@ -157,13 +157,13 @@ class _Axis:
         self.high = math.ceil(high / self._step - 1e-9) * self._step
 
     def ticks(self) -> list[float]:
-        """The values to mark."""
+        """Return the values to mark."""
         count = round((self.high - self.low) / self._step)
         values = [self.low + i * self._step for i in range(count + 1)]
         return [10**v for v in values] if self._log else [round(v, 12) for v in values]
 
     def place(self, value: float) -> float:
-        """A value's place, 0 to 1."""
+        """Return a value's place, 0 to 1."""
         value = math.log10(value) if self._log else value
         return (value - self.low) / (self.high - self.low)
 
@@ -247,7 +247,7 @@ def _draw(pen: Any, mark: _Stroke | _Text, down: float) -> None:
 def _dashed(
     points: list[tuple[float, float]], dash: tuple[int, ...]
 ) -> Iterator[list[tuple[float, float]]]:
-    """A line's strokes; Pillow has no dashes."""
+    """Yield a line's strokes; Pillow has no dashes."""
     if not dash:
         yield points
         return
