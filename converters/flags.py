@@ -5,7 +5,7 @@ from __future__ import annotations
 _FLAGS = {
     "batch": "--batch N|dynamic",
     "data": "--data net",
-    "data": "--feed NAME=FILE.npy",
+    "feeds": "--feed NAME=FILE.npy",
     "fork": "--fork NAME",
     "ignore_unknown": "--ignore-unknown",
     "inputs": "--input NAME=1x3x224x224",

@@ -32,13 +32,13 @@ class Engine(BoostRng):
         self._spare = np.concatenate([words, self._spare])
         return words
 
-    def state(self) -> Words:
+    def position(self) -> Words:
         """Return the position: the generator's 624 words and place, and words seen ahead."""
         _, key, position, *_ = self._twister.get_state(legacy=True)
         return np.concatenate([key, [position], self._spare]).astype(np.uint32)
 
-    def restore(self, state: Words) -> None:
-        """Go to a position that `state` returned."""
+    def seek(self, state: Words) -> None:
+        """Go to a position that `position` returned."""
         self._twister.set_state(("MT19937", state[:624], int(state[624]), 0, 0.0))
         self._spare = state[625:]
 
@@ -103,10 +103,10 @@ class CRand:
         second = np.arange(1, len(order), dtype=np.int64)
         return _swap(order, second, [self.next() % (i + 1) for i in second.tolist()])
 
-    def state(self) -> Words:
+    def position(self) -> Words:
         """Return the position in the stream: its last 31 words."""
         return np.array(self._words[-31:], np.uint32)
 
-    def restore(self, state: Words) -> None:
-        """Go to a position that `state` returned."""
+    def seek(self, state: Words) -> None:
+        """Go to a position that `position` returned."""
         self._words = state.tolist()

@@ -153,12 +153,12 @@ class Transform:
 
     def state(self) -> State:
         """Return the engine's position."""
-        return {} if self._engine is None else {"transform": self._engine.state()}
+        return {} if self._engine is None else {"transform": self._engine.position()}
 
     def restore(self, state: State) -> None:
         """Go to a position that `state` returned."""
         if self._engine is not None:
-            self._engine.restore(state["transform"])
+            self._engine.seek(state["transform"])
 
 
 def _mirrored(cut: AnyArray) -> AnyArray:

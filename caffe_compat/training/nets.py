@@ -138,7 +138,7 @@ class BuiltNets:
         if readers:
             raise UnsupportedError(
                 f"layer '{readers[0].name}' ({readers[0].type}): give its batches as {what}",
-                remedies=("data",),
+                remedies=("feeds",),
             )
         return itertools.repeat({})
 
@@ -168,5 +168,5 @@ def _check_fed(graph: Graph, fed: Collection[str], what: str) -> None:
         if value.blob not in fed and value.blob not in drawn:
             raise ShapeError(
                 f"input '{value.blob}' {value.shape} is not fed; give its batches as {what}",
-                remedies=("data",),
+                remedies=("feeds",),
             )

@@ -73,11 +73,11 @@ def test_a_place_is_found_again(before):
     engine.peek(10)
     for _ in range(before):
         rand.next()
-    places = engine.state(), rand.state()
+    places = engine.position(), rand.position()
     expected = engine.u32(30).tolist(), [rand.next() for _ in range(40)]
     other, another = Engine(1), CRand()
-    other.restore(places[0])
-    another.restore(places[1])
+    other.seek(places[0])
+    another.seek(places[1])
     assert (other.u32(30).tolist(), [another.next() for _ in range(40)]) == expected
 
 

@@ -127,7 +127,7 @@ class HDF5Source(Source):
             "current": self._current,
             "row": self._row,
             "order": self._order,
-            "rand": self.access.rand.state(),
+            "rand": self.access.rand.position(),
         }
 
     def restore(self, state: State) -> None:
@@ -141,4 +141,4 @@ class HDF5Source(Source):
             name = self._names[self._files[self._current]]
             raise ParseError(f"{name}: has {self._rows} rows, and had {len(state['order'])}")
         self._row, self._order = state["row"], state["order"]
-        self.access.rand.restore(state["rand"])
+        self.access.rand.seek(state["rand"])

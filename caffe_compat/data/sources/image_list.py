@@ -146,7 +146,7 @@ class ImageListSource(RecordSource[Line, AnyArray]):
         """Return the place before the next batch."""
         place: State = {"at": self._at, "offset": self.offset, "order": self._order}
         if self._engine is not None:
-            place["shuffle"] = self._engine.state()
+            place["shuffle"] = self._engine.position()
         return place | self._transform.state()
 
     def restore(self, state: State) -> None:
@@ -157,5 +157,5 @@ class ImageListSource(RecordSource[Line, AnyArray]):
             )
         self._at, self.offset, self._order = state["at"], state["offset"], state["order"]
         if self._engine is not None:
-            self._engine.restore(state["shuffle"])
+            self._engine.seek(state["shuffle"])
         self._transform.restore(state)

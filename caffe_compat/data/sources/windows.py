@@ -137,11 +137,11 @@ class WindowSource(Source):
 
     def state(self) -> State:
         """Return the place before the next batch."""
-        return {"windows": self._engine.state()}
+        return {"windows": self._engine.position()}
 
     def restore(self, state: State) -> None:
         """Go to a place that `state` returned."""
-        self._engine.restore(state["windows"])
+        self._engine.seek(state["windows"])
 
 
 class Warp:

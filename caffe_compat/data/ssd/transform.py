@@ -78,17 +78,17 @@ class SSDTransform:
 
     def state(self) -> State:
         """Return the streams' positions."""
-        state: State = {"thread": self._thread.state(), "rand": self._rand.state()}
+        state: State = {"thread": self._thread.position(), "rand": self._rand.position()}
         if self._engine is not None:
-            state["transform"] = self._engine.state()
+            state["transform"] = self._engine.position()
         return state
 
     def restore(self, state: State) -> None:
         """Go to positions that `state` returned."""
-        self._thread.restore(state["thread"])
-        self._rand.restore(state["rand"])
+        self._thread.seek(state["thread"])
+        self._rand.seek(state["rand"])
         if self._engine is not None:
-            self._engine.restore(state["transform"])
+            self._engine.seek(state["transform"])
 
     def shape(self, picture: Picture) -> Shape:
         """Return what the record as it lies would become: (channels, height, width)."""
