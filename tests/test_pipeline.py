@@ -182,7 +182,7 @@ def test_errors_of_the_library_speak_of_arguments(tmp_path):
     path.write_text('layer { name: "d" type: "Data" top: "x" data_param { batch_size: 2 } }')
     with pytest.raises(ShapeError, match=r'inputs=\{"x": ') as error:
         pipeline.read(path)
-    assert error.value.remedies == ("inputs",)
+    assert error.value.remedies == ("inputs", "data")
     assert "--" not in str(error.value)
 
 
