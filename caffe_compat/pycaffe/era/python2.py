@@ -1,0 +1,163 @@
+"""Python 2 run as Python 3: translated in memory by fissix, `/` and `round` with their old meaning.
+
+A module of the script's own is translated when it is imported; installed packages are not.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import functools
+import importlib.abc
+import importlib.machinery
+import re
+import sys
+import sysconfig
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import CodeType, ModuleType
+from typing import Any
+
+from .. import extras
+from . import meaning
+
+_OWN = {f"__py2_{name}__": getattr(meaning, name) for name in ("div", "idiv", "round", "tostring")}
+
+
+def hook() -> None:
+    """Translate the modules that are imported from now on, except installed packages'."""
+    vars(builtins).update(_OWN)
+    for name, module in meaning.modules().items():
+        sys.modules.setdefault(name, module)
+    if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _Finder())
+
+
+def compile_source(data: bytes, name: str) -> CodeType:
+    """Compile Python 2's source, or Python 3's where it is no Python 2.
+
+    Raises:
+        SyntaxError: it is neither.
+    """
+    vars(builtins).update(_OWN)
+    text = importlib.util.decode_source(_with_coding(data))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            text3 = str(_translator().refactor_string(_untabbed(text) + "\n", name))
+            tree = ast.parse(text3, name)
+    except Exception:  # fissix's ParseError, of a file that is Python 3 already
+        return compile(text, name, "exec", dont_inherit=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        meaningful = _OldMeaning(true_division="division" in _future(text)).visit(tree)
+        return compile(ast.fix_missing_locations(meaningful), name, "exec", dont_inherit=True)
+
+
+def _with_coding(data: bytes) -> bytes:
+    """Source without a coding line is ASCII in Python 2; Latin-1 takes any byte."""
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError:
+        if not re.search(rb"coding[:=]", data[:200]):
+            return b"# coding: latin-1\n" + data
+    return data
+
+
+def _untabbed(text: str) -> str:
+    """Tabs that indent, as Python 2 reads them: up to the next column divisible by 8."""
+    lines = text.splitlines(keepends=True)
+    return "".join(
+        re.sub(r"^[ \t]*", lambda found: found[0].expandtabs(8), line) for line in lines
+    )
+
+
+@functools.cache
+def _translator() -> Any:
+    package = extras.load("fissix.refactor")
+    skip = ("fix_apply", "fix_callable")
+    names = package.refactor.get_fixers_from_package("fissix.fixes")
+    fixers = [name for name in names if name.rpartition(".")[2] not in skip]
+    return package.refactor.RefactoringTool(fixers)
+
+
+def _future(text: str) -> set[str]:
+    found = re.findall(r"^from __future__ import (.+)$", text, re.MULTILINE)
+    return {name.strip(" ()") for line in found for name in line.split(",")}
+
+
+class _OldMeaning(ast.NodeTransformer):
+    """Calls in the place of what Python 3 computes otherwise, without an error to tell."""
+
+    def __init__(self, *, true_division: bool) -> None:
+        self._true_division = true_division
+
+    def visit_BinOp(self, node: ast.BinOp) -> ast.AST:  # noqa: N802 - ast's name
+        self.generic_visit(node)
+        if isinstance(node.op, ast.Div) and not self._true_division:
+            return _call("div", node, node.left, node.right)
+        return node
+
+    def visit_AugAssign(self, node: ast.AugAssign) -> ast.AST:  # noqa: N802 - ast's name
+        self.generic_visit(node)
+        if not isinstance(node.op, ast.Div) or self._true_division:
+            return node
+        read = ast.parse(ast.unparse(node.target), mode="eval").body
+        value = _call("idiv", node, ast.copy_location(read, node), node.value)
+        return ast.copy_location(ast.Assign([node.target], value), node)
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:  # noqa: N802 - ast's name
+        self.generic_visit(node)
+        func = node.func
+        if isinstance(func, ast.Name) and func.id == "round":
+            return _call("round", node, *node.args)
+        if isinstance(func, ast.Attribute) and func.attr == "tostring" and not node.args:
+            return _call("tostring", node, func.value)
+        return node
+
+
+def _call(name: str, at: ast.AST, *args: ast.expr) -> ast.Call:
+    function = ast.Name(f"__py2_{name}__", ast.Load())
+    return ast.copy_location(ast.Call(function, list(args), []), at)
+
+
+class _Finder(importlib.abc.MetaPathFinder):
+    """Finds the modules of the script's own, and has them translated."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        spec = importlib.machinery.PathFinder.find_spec(fullname, path, target)
+        if spec is None or spec.origin is None or not isinstance(
+            spec.loader, importlib.machinery.SourceFileLoader
+        ):
+            return None
+        if _installed(Path(spec.origin)):
+            return None
+        spec.loader = _Loader(spec.loader.name, str(spec.loader.path))
+        return spec
+
+
+class _Loader(importlib.machinery.SourceFileLoader):
+    """Loads a module from its translated source; no .pyc is read or written."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        path = self.get_filename(fullname)
+        return compile_source(self.get_data(path), path)
+
+
+@functools.cache
+def _folders() -> tuple[Path, ...]:
+    paths = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+    own = Path(__file__).resolve().parents[2]
+    return (*(Path(path).resolve() for path in paths if path), own)
+
+
+def _installed(path: Path) -> bool:
+    path = path.resolve()
+    parts = {"site-packages", "dist-packages"}
+    return not parts.isdisjoint(path.parts) or any(path.is_relative_to(f) for f in _folders())
+
+
+Function = Callable[..., Any]

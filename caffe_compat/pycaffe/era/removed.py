@@ -1,0 +1,189 @@
+"""Names that packages removed since, put back as soon as the package is imported."""
+
+from __future__ import annotations
+
+import importlib.abc
+import importlib.machinery
+import sys
+from collections.abc import Callable, Sequence
+from types import ModuleType
+from typing import Any
+
+
+def restore() -> None:
+    """Put the names back in what is imported, now and later."""
+    for name, patch in _PATCHES.items():
+        if name in sys.modules:
+            patch(sys.modules[name])
+    if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _Finder())
+
+
+class _Finder(importlib.abc.MetaPathFinder):
+    """Lets the other finders find a module, and patches it when it has been executed."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        if fullname == "scipy.misc":
+            return _scipy_misc(path)
+        if fullname not in _PATCHES:
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(fullname, path, target)
+        if spec is not None and isinstance(spec.loader, importlib.abc.Loader):
+            spec.loader = _Patched(spec.loader, _PATCHES[fullname])
+        return spec
+
+
+class _Patched(importlib.abc.Loader):
+    """A loader that patches what another has loaded."""
+
+    def __init__(self, loader: Any, patch: Callable[[Any], None]) -> None:
+        self._loader, self._patch = loader, patch
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loader, name)
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType | None:
+        module: ModuleType | None = self._loader.create_module(spec)
+        return module
+
+    def exec_module(self, module: ModuleType) -> None:
+        self._loader.exec_module(module)
+        self._patch(module)
+
+
+def _scipy_misc(path: Sequence[str] | None) -> importlib.machinery.ModuleSpec | None:
+    """Return scipy's own module where it still reads images, and else one that does."""
+    found = importlib.machinery.PathFinder.find_spec("scipy.misc", path)
+    if found is not None and sys.modules["scipy"].__version__ < "1.0":
+        return found
+    real = importlib.machinery.PathFinder.find_spec(
+        f"{__package__}.scipy_misc", sys.modules[__package__].__path__
+    )
+    if real is None or real.loader is None:
+        return None
+    return importlib.machinery.ModuleSpec("scipy.misc", real.loader, origin=real.origin)
+
+
+def _add(module: Any, **names: Any) -> None:
+    for name, value in names.items():
+        if name not in vars(module):
+            setattr(module, name, value)
+
+
+def _numpy(np: Any) -> None:
+    """Aliases of Python's types (gone in 1.24), and what numpy 2 dropped."""
+    _add(np, float=float, int=int, object=object, str=str, long=int, complex=complex, unicode=str)
+    _add(np, bool=bool, float_=np.float64, complex_=np.complex128, int0=np.intp, uint0=np.uintp)
+    _add(np, string_=np.bytes_, unicode_=np.str_, Inf=np.inf, Infinity=np.inf, infty=np.inf)
+    _add(np, NaN=np.nan, NAN=np.nan, PINF=np.inf, NINF=-np.inf, cast=_Cast(np))
+    _add(np, product=np.prod, cumproduct=np.cumprod, sometrue=np.any, alltrue=np.all)
+    _add(np, row_stack=np.vstack, round_=np.round, asscalar=lambda a: a.item())
+    _add(np, in1d=lambda a, b, **options: np.isin(a, b, **options).ravel())
+    _add(np, asfarray=lambda a, dtype=np.float64: np.asarray(a, dtype))
+    _add(np, trapz=getattr(np, "trapezoid", None), mat=getattr(np, "asmatrix", None))
+    plain = np.fromstring
+
+    def fromstring(string: Any, dtype: Any = float, count: int = -1, *, sep: str = "") -> Any:
+        """As numpy's; without `sep` the bytes of an array, which numpy 2.3 refuses."""
+        if sep:
+            return plain(string, dtype, count, sep=sep)
+        data = string.encode("latin-1") if isinstance(string, str) else string
+        return np.frombuffer(data, dtype, count).copy()
+
+    np.fromstring = fromstring
+
+
+class _Cast:
+    """`np.cast[dtype](x)`."""
+
+    def __init__(self, np: Any) -> None:
+        self._np = np
+
+    def __getitem__(self, dtype: Any) -> Callable[[Any], Any]:
+        return lambda x: self._np.asarray(x).astype(dtype)
+
+
+def _pillow(image: Any) -> None:
+    resampling = getattr(image, "Resampling", image)
+    _add(image, ANTIALIAS=resampling.LANCZOS, LINEAR=resampling.BILINEAR, CUBIC=resampling.BICUBIC)
+    for kind in (image.Image,):
+        if not hasattr(kind, "tostring"):
+            kind.tostring = kind.tobytes
+    _add(image, fromstring=image.frombytes)
+
+
+def _image_font(module: Any) -> None:
+    def getsize(self: Any, text: str, *args: Any, **options: Any) -> tuple[int, int]:
+        left, top, right, bottom = self.getbbox(text, *args, **options)
+        return int(right), int(bottom)
+
+    for kind in (module.FreeTypeFont, module.ImageFont):
+        if not hasattr(kind, "getsize"):
+            kind.getsize = getsize
+
+
+def _image_draw(module: Any) -> None:
+    def textsize(self: Any, text: str, font: Any = None, **options: Any) -> tuple[int, int]:
+        _, _, right, bottom = self.textbbox((0, 0), text, font, **options)
+        return int(right), int(bottom)
+
+    if not hasattr(module.ImageDraw, "textsize"):
+        module.ImageDraw.textsize = textsize
+
+
+def _unittest(case: Any) -> None:
+    kind = case.TestCase
+    for old, new in (
+        ("assertEquals", "assertEqual"),
+        ("assertNotEquals", "assertNotEqual"),
+        ("assert_", "assertTrue"),
+        ("failUnless", "assertTrue"),
+        ("failIf", "assertFalse"),
+        ("assertAlmostEquals", "assertAlmostEqual"),
+        ("assertNotAlmostEquals", "assertNotAlmostEqual"),
+        ("assertRegexpMatches", "assertRegex"),
+        ("assertNotRegexpMatches", "assertNotRegex"),
+        ("assertRaisesRegexp", "assertRaisesRegex"),
+        ("assertItemsEqual", "assertCountEqual"),
+    ):
+        if not hasattr(kind, old):
+            setattr(kind, old, getattr(kind, new))
+
+
+def _collections(module: Any) -> None:
+    from collections import abc
+
+    _add(module, **{name: getattr(abc, name) for name in abc.__all__})
+
+
+def _time(module: Any) -> None:
+    _add(module, clock=module.perf_counter)
+
+
+def _inspect(module: Any) -> None:
+    _add(module, getargspec=lambda function: module.getfullargspec(function)[:4])
+
+
+def _skimage_io(module: Any) -> None:
+    """`as_grey` was the name of `as_gray` until 0.16."""
+    plain = module.imread
+
+    def imread(fname: Any, as_gray: bool = False, *args: Any, **options: Any) -> Any:
+        return plain(fname, options.pop("as_grey", as_gray), *args, **options)
+
+    module.imread = imread
+
+
+_PATCHES: dict[str, Callable[[Any], None]] = {
+    "numpy": _numpy,
+    "PIL.Image": _pillow,
+    "PIL.ImageFont": _image_font,
+    "PIL.ImageDraw": _image_draw,
+    "unittest.case": _unittest,
+    "collections": _collections,
+    "time": _time,
+    "inspect": _inspect,
+    "skimage.io": _skimage_io,
+}

@@ -1,0 +1,168 @@
+"""Gradients as Caffe computes them from the memory that is left when backward runs.
+
+A layer that ran in place has overwritten its bottom. Some layers of Caffe's take the gradient from
+their top, which is still there, or keep what they need; others read the overwritten bottom, or
+overwrite the gradient that they still have to read, and get other numbers than the derivative's.
+Those numbers are what a live net shows, so they are computed here. Each function names its file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..caffe_pb2 import EltwiseParameter
+from ..layers import layer as package
+from ..types import Array
+
+if TYPE_CHECKING:
+    from .steps import Computed
+
+# Layers whose backward, in place, reads the overwritten bottom and no more.
+_READS_BOTTOM = {"ReLU", "Clip", "BNLL", "Threshold", "ReLU6", "HardSwish"}
+
+
+def keeps_bottom(layer: package.Layer) -> bool:
+    """Whether Caffe keeps what this layer's backward needs when it runs in place."""
+    return layer.proto.type == "MVN" or layer.proto.type not in _READS_BOTTOM | {
+        *_FROM_TOP,
+        *_IN_PLACE,
+    }
+
+
+def true_backward(step: Computed, x: Sequence[Array]) -> Sequence[Array | None]:
+    """Return the gradients at a layer's bottoms and parameters.
+
+    Args:
+        step: the layer; the gradients at its tops stand in their `diff`.
+        x: the bottoms' data as Caffe would read them.
+    """
+    layer, kind = step.layer, step.proto.type
+    dys = tuple(top.diff for top in step.tops)
+    if kind in _FROM_TOP:
+        return (_FROM_TOP[kind](layer, x[0], step.tops[0].data, dys[0]),)
+    if step.in_place and kind in _IN_PLACE:
+        flows = _IN_PLACE[kind](step, x, dys[0])
+        if flows is not None:
+            return flows
+    flows = layer.backward(dys[0] if len(dys) == 1 else dys, *x, **step.arrays())
+    return flows if isinstance(flows, tuple) else (flows,)
+
+
+# -- by the top ------------------------------------------------------------------------------
+
+
+def _sigmoid(layer: Any, x: Array, y: Array, dy: Array) -> Array:
+    """sigmoid_layer.cpp."""
+    return dy * y * (1 - y)
+
+
+def _tanh(layer: Any, x: Array, y: Array, dy: Array) -> Array:
+    """tanh_layer.cpp."""
+    return dy * (1 - y * y)
+
+
+def _exp(layer: Any, x: Array, y: Array, dy: Array) -> Array:
+    """exp_layer.cpp."""
+    p = layer.p
+    rate = np.float32(1 if p.base == -1 else np.log(np.float32(p.base)))
+    return dy * y * (rate * np.float32(p.scale))
+
+
+def _elu(layer: Any, x: Array, y: Array, dy: Array) -> Array:
+    """elu_layer.cpp; in place x is the top."""
+    flow: Array = dy * np.where(x > 0, np.float32(1), np.float32(layer.p.alpha) + y)
+    return flow
+
+
+def _softmax(layer: Any, x: Array, y: Array, dy: Array) -> Array:
+    """softmax_layer.cpp."""
+    axis = layer.p.axis
+    along: Array = np.sum(dy * y, axis=axis, keepdims=True)
+    return (dy - along) * y
+
+
+_FROM_TOP: dict[str, Callable[[Any, Array, Array, Array], Array]] = {
+    "Sigmoid": _sigmoid,
+    "TanH": _tanh,
+    "Exp": _exp,
+    "ELU": _elu,
+    "Softmax": _softmax,
+}
+
+
+# -- in place --------------------------------------------------------------------------------
+
+
+def _power(step: Computed, x: Sequence[Array], dy: Array) -> Sequence[Array]:
+    """power_layer.cpp: dy/dx is written over the top's gradient before it is multiplied by it."""
+    p, y = step.layer.p, step.tops[0].data
+    power, scale, shift = np.float32(p.power), np.float32(p.scale), np.float32(p.shift)
+    rate = power * scale
+    if rate == 0 or power == 1:
+        slope = np.full_like(dy, rate)
+    elif power == 2:
+        slope = rate * scale * y + rate * shift
+    elif shift == 0:
+        with np.errstate(invalid="ignore"):
+            slope = power * (y / y)
+    else:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            slope = rate * (y / (scale * y + shift))
+    return (slope if rate == 0 else slope * slope,)
+
+
+def _log(step: Computed, x: Sequence[Array], dy: Array) -> Sequence[Array]:
+    """log_layer.cpp: as Power."""
+    p, y = step.layer.p, step.tops[0].data
+    rate = np.float32(1) if p.base == -1 else 1 / np.log(np.float32(p.base))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        slope = np.float32(rate * p.scale) / (np.float32(p.scale) * y + np.float32(p.shift))
+    return (slope * slope,)
+
+
+def _mvn(step: Computed, x: Sequence[Array], dy: Array) -> Sequence[Array] | None:
+    """mvn_layer.cpp: the top's gradient is overwritten by the first product."""
+    p, y = step.layer.p, step.tops[0].data
+    if not p.normalize_variance:
+        return None
+    axes = (1, 2, 3) if p.across_channels else (2, 3)
+    size = np.prod([y.shape[axis] for axis in axes])
+    deviation = np.sqrt(np.var(x[0].reshape(y.shape), axis=axes, keepdims=True))
+    flow = y * np.sum(y * dy, axis=axes, keepdims=True)
+    flow = flow + np.sum(flow, axis=axes, keepdims=True)
+    flow = flow * np.float32(-2 / size) / (deviation + np.float32(p.eps))
+    return (flow.astype(np.float32, copy=False),)
+
+
+def _eltwise(step: Computed, x: Sequence[Array], dy: Array) -> Sequence[Array] | None:
+    """eltwise_layer.cpp, PROD: the first bottom's gradient is the top's, overwritten."""
+    if step.layer.p.operation != EltwiseParameter.PROD:
+        return None
+    data, y = [blob.data for blob in step.bottoms], step.tops[0].data
+    flows = []
+    for i in range(len(data)):
+        if not step.propagate[i]:
+            flows.append(dy)
+            continue
+        with np.errstate(divide="ignore", invalid="ignore"):
+            if step.layer.p.stable_prod_grad:
+                slope = np.prod([a for j, a in enumerate(data) if j != i], axis=0)
+            else:
+                slope = y / data[i]
+        if i == 0:
+            dy = slope  # the same memory
+        flows.append(slope * dy)
+        if i == 0:
+            dy = flows[0]
+    return flows
+
+
+_IN_PLACE: dict[str, Callable[[Computed, Sequence[Array], Array], Sequence[Array] | None]] = {
+    "Power": _power,
+    "Log": _log,
+    "MVN": _mvn,
+    "Eltwise": _eltwise,
+}

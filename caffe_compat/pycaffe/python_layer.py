@@ -1,0 +1,52 @@
+"""Python layers: classes of the user's that a prototxt names, run here and nowhere else."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from .. import caffe_pb2
+from ..errors import UnsupportedError
+from .blob import RawBlobVec
+from .layer import Layer
+from .proto import caffe_pb2 as messages
+from .steps import Step
+
+
+class PythonStep(Step):
+    """A Python layer in its place.
+
+    The module that the prototxt names is imported, as pycaffe does: whoever runs a script with
+    such a net runs that code. Its exceptions reach the script as they are.
+
+    Raises:
+        UnsupportedError: the name is not that of a subclass of `caffe.Layer`.
+    """
+
+    def __init__(self, proto: caffe_pb2.LayerParameter) -> None:
+        super().__init__(proto)
+        named = proto.python_param
+        cls = getattr(importlib.import_module(named.module), named.layer)
+        if not (isinstance(cls, type) and issubclass(cls, Layer)):
+            with self.named():
+                raise UnsupportedError(
+                    f"{named.module}.{named.layer} is no subclass of caffe.Layer; nothing else "
+                    "is run by the name that a prototxt gives"
+                )
+        self.shown: Any = cls(messages.LayerParameter.FromString(proto.SerializeToString()))
+        self.shown.param_str = named.param_str
+        self.shown.param_str_ = named.param_str  # its name before 2015
+        self.shown.phase = proto.phase
+
+    def setup(self) -> None:
+        self.shown.setup(RawBlobVec(self.bottoms), RawBlobVec(self.tops))
+        self.reshape()
+
+    def reshape(self) -> None:
+        self.shown.reshape(RawBlobVec(self.bottoms), RawBlobVec(self.tops))
+
+    def forward(self) -> None:
+        self.shown.forward(RawBlobVec(self.bottoms), RawBlobVec(self.tops))
+
+    def backward(self) -> None:
+        self.shown.backward(RawBlobVec(self.tops), list(self.propagate), RawBlobVec(self.bottoms))
