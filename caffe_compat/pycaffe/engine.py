@@ -1,4 +1,4 @@
-"""Forward and backward of a live net, layer by layer or several at once."""
+"""Forward and backward of a live net: layer by layer, or several layers at once."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Any
 from .steps import Step
 
 Callback = Callable[[int], Any]
+
+SEGMENTS = True  # whether onnxruntime runs several layers at once, where it is installed
 
 
 class Engine:
@@ -22,6 +24,7 @@ class Engine:
 
     def __init__(self, steps: Sequence[Step]) -> None:
         self._steps = steps
+        self._segments: dict[tuple[int, int], Any] = {}
         self.before_forward: list[Callback] = []
         self.after_forward: list[Callback] = []
         self.before_backward: list[Callback] = []
@@ -30,17 +33,40 @@ class Engine:
     def forward(self, start: int, end: int) -> float:
         """Run the layers from `start` to `end`, both included; return the weighted loss."""
         self._check(start, end)
-        loss = 0.0
-        for i in range(start, end + 1):
+        watched = bool(self.before_forward or self.after_forward)
+        loss, i = 0.0, start
+        while i <= end:
             for run in self.before_forward:
                 run(i)
-            step = self._steps[i]
-            step.reshape()
-            step.forward()
-            loss += step.loss()
+            stop = self._run(i, i if watched else end)
+            for step in self._steps[i:stop]:
+                if any(step.loss_weights):
+                    loss += step.loss()
             for run in self.after_forward:
                 run(i)
+            i = stop
         return loss
+
+    def _run(self, start: int, last: int) -> int:
+        """Run the layer at `start`, and those behind it that can go along; where to go on."""
+        segment = self._segment(start, last)
+        stop: int = segment.run() if segment is not None else start
+        if stop == start:
+            step = self._steps[start]
+            step.reshape()
+            step.forward()
+            stop += 1
+        return stop
+
+    def _segment(self, start: int, last: int) -> Any:
+        if (start, last) not in self._segments:
+            self._segments[start, last] = None
+            if SEGMENTS:
+                from .segments import Segment, available  # onnxruntime, when a net first runs
+
+                if available():
+                    self._segments[start, last] = Segment(self._steps, start, last)
+        return self._segments[start, last]
 
     def backward(self, start: int, end: int) -> None:
         """Run the layers backward from `start` down to `end`, both included."""

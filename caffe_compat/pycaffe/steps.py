@@ -100,7 +100,7 @@ class Computed(Step):
         self.shown = show(self, layer.proto.type, BlobVec())
         self._bottom_shapes: tuple[Shape, ...] | None = None
         self._top_shapes: list[Shape] = []
-        self._kept: Array | None = None  # the bottom before the layer ran in place on it
+        self.kept: Array | None = None  # the bottom before the layer ran in place on it
         self.parameters: dict[str, Blob] = {}
         self.shares = False
 
@@ -202,7 +202,7 @@ class Computed(Step):
     def keep(self) -> None:
         """Keep the bottom of a layer that runs in place, where Caffe keeps it for backward."""
         if self.in_place and keeps_bottom(self.layer):
-            self._kept = self.bottoms[0].data.copy()
+            self.kept = self.bottoms[0].data.copy()
 
     def backward(self) -> None:
         if not any(self.propagate) and not any(self.param_propagate):
@@ -210,8 +210,8 @@ class Computed(Step):
         if self.shares and memories(self.tops[0])[1] is memories(self.bottoms[0])[1]:
             return
         x = [blob.data for blob in self.bottoms]
-        if self.in_place and self._kept is not None and self._kept.shape == x[0].shape:
-            x[0] = self._kept
+        if self.in_place and self.kept is not None and self.kept.shape == x[0].shape:
+            x[0] = self.kept
         with self.layer.named():
             flows = true_backward(self, x)
         self.add_gradients(flows)
