@@ -11,7 +11,7 @@ from ..errors import CaffeCompatError, UnsupportedError
 from ..layers import layer as package
 from ..types import Array
 from . import mode
-from .blob import shape_of
+from .blob import resize, shape_of
 from .steps import Computed, write
 
 
@@ -90,6 +90,7 @@ class MemoryDataStep(Computed):
             with self.layer.named():
                 raise CaffeCompatError("MemoryData needs arrays: net.set_input_arrays(data, labels)")
         batch = shape_of(self.tops[0])[0]
+        resize(self.tops[1], (batch, 1, 1, 1))  # as Caffe's forward does
         for top, array in zip(self.tops, self._arrays, strict=True):
             top.data.flat = array[self._place : self._place + batch]
         self._place = (self._place + batch) % len(self._arrays[0])

@@ -38,7 +38,7 @@ _LEGACY = ("num", "channels", "height", "width")
 
 def blobproto_to_array(blob: Any, return_diff: bool = False) -> AnyArray:
     """Return a BlobProto's data, or its diff, as an array of the blob's shape (float64)."""
-    data = np.array(blob.diff if return_diff else blob.data)
+    data = np.array(blob.diff if return_diff else blob.data, float)
     if any(blob.HasField(field) for field in _LEGACY):
         return data.reshape([getattr(blob, field) for field in _LEGACY])
     return data.reshape(blob.shape.dim)
@@ -266,7 +266,7 @@ class Transformer:
         if len(size) != 3:
             raise ValueError("Mean shape invalid")
         if size != shape:
-            low, high = mean.min(), mean.max()
+            low, high = float(mean.min()), float(mean.max())
             image = ((mean - low) / (high - low)).transpose((1, 2, 0))
             mean = resize_image(image, shape[1:]).transpose((2, 0, 1)) * (high - low) + low
         self.mean[in_] = mean

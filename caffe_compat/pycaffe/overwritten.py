@@ -20,16 +20,23 @@ from ..types import Array
 if TYPE_CHECKING:
     from .steps import Computed
 
-# Layers whose backward, in place, reads the overwritten bottom and no more.
-_READS_BOTTOM = {"ReLU", "Clip", "BNLL", "Threshold", "ReLU6", "HardSwish"}
+# Layers whose backward, in place, reads the overwritten bottom.
+_READS_BOTTOM = {
+    "ReLU", "Clip", "BNLL", "Threshold", "ReLU6", "HardSwish", "Power", "Log", "Eltwise",
+}  # fmt: skip
 
 
 def keeps_bottom(layer: package.Layer) -> bool:
     """Whether Caffe keeps what this layer's backward needs when it runs in place."""
-    return layer.proto.type == "MVN" or layer.proto.type not in _READS_BOTTOM | {
-        *_FROM_TOP,
-        *_IN_PLACE,
-    }
+    return layer.proto.type not in _READS_BOTTOM and layer.proto.type not in _FROM_TOP
+
+
+def accumulates(step: Computed) -> bool:
+    """Whether the parameters' gradients are added to those that are there.
+
+    Scale's are written over them where it has a factor for every value (scale_layer.cpp).
+    """
+    return not (step.proto.type == "Scale" and step.blobs[0].count == step.bottoms[0].count)
 
 
 def true_backward(step: Computed, x: Sequence[Array]) -> Sequence[Array | None]:
@@ -160,9 +167,18 @@ def _eltwise(step: Computed, x: Sequence[Array], dy: Array) -> Sequence[Array] |
     return flows
 
 
+def _scale(step: Computed, x: Sequence[Array], dy: Array) -> Sequence[Array | None]:
+    """scale_layer.cpp: the product with the gradient is written over the bottom that it keeps."""
+    flows: Sequence[Array | None] = step.layer.backward(dy, *x, **step.arrays())
+    if any(step.param_propagate[:1]) and step.kept is not None:
+        step.kept[...] = dy * x[0]
+    return flows
+
+
 _IN_PLACE: dict[str, Callable[[Computed, Sequence[Array], Array], Sequence[Array] | None]] = {
     "Power": _power,
     "Log": _log,
     "MVN": _mvn,
     "Eltwise": _eltwise,
+    "Scale": _scale,
 }

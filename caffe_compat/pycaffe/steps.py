@@ -17,7 +17,7 @@ from ..types import Array, Shape
 from . import mode
 from .blob import Blob, BlobVec, memories, resize, shape_of, share_data, share_diff
 from .layer import Layer, show
-from .overwritten import keeps_bottom, true_backward
+from .overwritten import accumulates, keeps_bottom, true_backward
 
 
 class Step:
@@ -225,7 +225,8 @@ class Computed(Step):
         for blob, flow, wanted in zip(self.blobs, parameters, self.param_propagate, strict=False):
             if wanted and flow is not None:
                 diff = blob.diff
-                np.add(diff, flow.reshape(diff.shape), out=diff)
+                flow = flow.reshape(diff.shape)
+                diff[...] = diff + flow if accumulates(self) else flow
 
     def allows_force_backward(self, bottom: int) -> bool:
         if not self.layer.loss or self.proto.type in ("EuclideanLoss", "SmoothL1Loss"):

@@ -37,7 +37,11 @@ def read(path: str, phase: int, level: int, stages: Sequence[str]) -> NetParamet
     if kept:
         more = f"; and {len(kept) - 5} more" if len(kept) > 5 else ""
         raise ParseError("; ".join(str(skip) for skip in kept[:5]) + more)
-    return insert_splits(select(upgrade(net), phase, level, stages))
+    split = insert_splits(select(upgrade(net), phase, level, stages))
+    for layer in split.layer:
+        if not layer.HasField("phase"):
+            layer.phase = split.state.phase
+    return split
 
 
 @dataclass
