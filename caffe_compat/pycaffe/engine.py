@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from .steps import Step
+from .steps import Computed, Step
 
 Callback = Callable[[int], Any]
 
 SEGMENTS = True  # whether onnxruntime runs several layers at once, where it is installed
+TORCH = True  # whether PyTorch runs layers backward, where it is installed
 
 
 class Engine:
@@ -25,6 +26,7 @@ class Engine:
     def __init__(self, steps: Sequence[Step]) -> None:
         self._steps = steps
         self._segments: dict[tuple[int, int], Any] = {}
+        self._by_torch: bool | None = None
         self.before_forward: list[Callback] = []
         self.after_forward: list[Callback] = []
         self.before_backward: list[Callback] = []
@@ -75,9 +77,25 @@ class Engine:
             for run in self.before_backward:
                 run(i)
             if self._steps[i].need_backward:
-                self._steps[i].backward()
+                self._backward(self._steps[i])
             for run in self.after_backward:
                 run(i)
+
+    def _backward(self, step: Step) -> None:
+        if type(step) is Computed and self._torch():
+            from .gradients import backward
+
+            if backward(step):
+                return
+        step.backward()
+
+    def _torch(self) -> bool:
+        """Whether PyTorch is there to run layers backward; looked up when first needed."""
+        if self._by_torch is None:
+            from .gradients import available
+
+            self._by_torch = TORCH and available()
+        return self._by_torch
 
     def _check(self, low: int, high: int) -> None:
         if low < 0 or high >= len(self._steps):

@@ -13,6 +13,13 @@ from .proto import caffe_pb2 as messages
 from .steps import Step
 
 
+class Phase(int):
+    """0 or 1, as BVLC's layers are told; py-faster-rcnn's read it by its name, `str(phase)`."""
+
+    def __str__(self) -> str:
+        return "TRAIN" if self == caffe_pb2.TRAIN else "TEST"
+
+
 class PythonStep(Step):
     """A Python layer in its place.
 
@@ -36,7 +43,7 @@ class PythonStep(Step):
         self.shown: Any = cls(messages.LayerParameter.FromString(proto.SerializeToString()))
         self.shown.param_str = named.param_str
         self.shown.param_str_ = named.param_str  # its name before 2015
-        self.shown.phase = proto.phase
+        self.shown.phase = Phase(proto.phase)
 
     def setup(self) -> None:
         self.shown.setup(RawBlobVec(self.bottoms), RawBlobVec(self.tops))

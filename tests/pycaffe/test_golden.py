@@ -18,6 +18,7 @@ BOTH = [*(f"layers/{case}" for case in LAYERS), *(f"layers_ssd/{case}" for case 
 @pytest.fixture(params=["numpy", "onnxruntime"])
 def kind(request, monkeypatch):
     monkeypatch.setattr(engine, "SEGMENTS", request.param == "onnxruntime")
+    monkeypatch.setattr(engine, "TORCH", request.param == "onnxruntime")
     return request.param
 
 

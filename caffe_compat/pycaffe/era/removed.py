@@ -176,6 +176,16 @@ def _skimage_io(module: Any) -> None:
     module.imread = imread
 
 
+def _yaml(module: Any) -> None:
+    """`yaml.load(text)` needs a loader since PyYAML 6."""
+    plain = module.load
+
+    def load(stream: Any, Loader: Any = None) -> Any:  # noqa: N803 - PyYAML's name
+        return plain(stream, Loader or module.SafeLoader)
+
+    module.load = load
+
+
 _PATCHES: dict[str, Callable[[Any], None]] = {
     "numpy": _numpy,
     "PIL.Image": _pillow,
@@ -186,4 +196,5 @@ _PATCHES: dict[str, Callable[[Any], None]] = {
     "time": _time,
     "inspect": _inspect,
     "skimage.io": _skimage_io,
+    "yaml": _yaml,
 }
