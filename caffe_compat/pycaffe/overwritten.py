@@ -170,7 +170,7 @@ def _eltwise(step: Computed, x: Sequence[Array], dy: Array) -> Sequence[Array] |
 def _scale(step: Computed, x: Sequence[Array], dy: Array) -> Sequence[Array | None]:
     """scale_layer.cpp: the product with the gradient is written over the bottom that it keeps."""
     flows: Sequence[Array | None] = step.layer.backward(dy, *x, **step.arrays())
-    if any(step.param_propagate[:1]) and step.kept is not None:
+    if step.param_propagate[0] and accumulates(step) and step.kept is not None:
         step.kept[...] = dy * x[0]
     return flows
 
