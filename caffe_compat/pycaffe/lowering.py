@@ -11,8 +11,10 @@ import onnx
 
 from ..errors import UnsupportedError
 from ..layers.builder import Builder
-from ..onnx.lowering import OPSET
+from ..onnx.lowering import OPSET, Lowered
+from ..onnx.passes.batchnorm import fuse_scales
 from ..onnx.passes.cpu import tune
+from ..onnx.rewriting import Rewriter, rewrite
 from ..types import AnyArray, Array, Shape
 from .blob import Blob, memories, shape_of
 from .overwritten import keeps_bottom
@@ -208,58 +210,61 @@ class _Walk:
 
     def part(self, stop: int) -> Part:
         """Close the model behind the layers taken."""
-        part, g = self._part, self._g
+        part = self._part
         part.stop = stop
         part.outputs = dict(self._written.values())
-        names = [*part.outputs, *(name for name in part.kept if name not in part.outputs)]
-        if not names:
-            return part
-        outputs = [self._output(name) for name in names]
-        part.outputs = dict(zip(outputs, part.outputs.values(), strict=False))
-        kept = dict(zip(names, outputs, strict=True))
-        part.kept = {kept[name]: step for name, step in part.kept.items()}
-        part.model = self._model(list(dict.fromkeys(outputs)))
+        kept = {self._copied(name): step for name, step in part.kept.items()}
+        part.kept = kept
+        outputs = list(dict.fromkeys([*part.outputs, *kept]))
+        if outputs:
+            part.model = self._model(outputs)
         return part
 
-    def _output(self, name: str) -> str:
-        """Return the name of a tensor that a node makes with a value."""
-        carrier = self._g.resolve(name)
-        made = {output for node in self._g.nodes for output in node.output}
-        if carrier == name and carrier in made:
+    def _copied(self, name: str) -> str:
+        """Return a value's name, or where it comes from outside the name of a copy."""
+        if name not in self._part.blobs:
             return name
-        self._g.begin(name)
-        return str(self._g.Identity(carrier))
+        copy = self._g.unique(f"{name}/kept")
+        self._g.begin(copy)
+        self._g.end([self._g.Identity(name)], [copy])
+        return copy
 
     def _model(self, outputs: list[str]) -> Any:
-        part, g = self._part, self._g
-        used = g.prune(outputs)
-        infos: dict[str, Shape] = {n: shape_of(b) for n, b in part.blobs.items() if n in used}
-        part.blobs = {name: part.blobs[name] for name in infos}
-        views = {name: array for name, array in g.arrays.items() if g.is_parameter(name)}
-        bases = dict(part.parameters)
-        part.parameters = {}
-        for name, array in views.items():
-            if name in used:
-                base = name.partition(":")[0]
-                part.parameters[name] = (bases[base][0], array.shape)
-                infos[name] = array.shape
-        for derived in part.derived:
-            for name, array in zip(derived.names, derived.arrays, strict=True):
-                infos[name] = array.shape
-        constants = {n: a for n, a in g.arrays.items() if n in used and n not in infos}
+        """Return the model, in the form that is fast where weights are inputs."""
+        g, used = self._g, self._g.finish(outputs)
         graph = onnx.helper.make_graph(
             g.nodes,
             "part",
-            [_info(name, shape) for name, shape in infos.items()],
+            [_info(name, shape_of(blob)) for name, blob in self._part.blobs.items()],
             [onnx.ValueInfoProto(name=name) for name in outputs],
-            [onnx.numpy_helper.from_array(np.asarray(a), n) for n, a in constants.items()],
         )
-        model = onnx.helper.make_model(
-            graph, opset_imports=[onnx.helper.make_opsetid("", OPSET)], ir_version=_IR_VERSION
-        )
-        tune(model, constants)
-        _spread_prelu(model)
-        return model
+        opset = onnx.helper.make_opsetid("", OPSET)
+        model = onnx.helper.make_model(graph, opset_imports=[opset], ir_version=_IR_VERSION)
+        arrays = {name: array for name, array in g.arrays.items() if name in used}
+        params = {name: g.params[name] for name in arrays if name in g.params}
+        fused = fuse_scales(Lowered(model, arrays, (), params, g.values))
+        return self._with_inputs(tune(rewrite(fused, {"PRelu": _prelu})))
+
+    def _with_inputs(self, lowered: Lowered) -> Any:
+        """Return the model with parameters, and what is computed from them, among its inputs."""
+        part, graph = self._part, lowered.model.graph
+        blobs = {name: blob for name, (blob, _) in part.parameters.items()}
+        derived = {name for each in part.derived for name in each.names}
+        part.parameters = {}
+        for name, array in lowered.arrays.items():
+            if name in lowered.params:
+                part.parameters[name] = (blobs[lowered.params[name].name], array.shape)
+            if name in lowered.params or name in derived:
+                graph.input.append(_info(name, array.shape))
+            else:
+                graph.initializer.append(onnx.numpy_helper.from_array(np.asarray(array), name))
+        return lowered.model
+
+
+def _prelu(g: Rewriter, node: onnx.NodeProto) -> str:
+    """Write max(x, 0) + slope min(x, 0), which onnxruntime's CPU is faster at."""
+    x, slope = node.input
+    return g.Add(g.Relu(x), g.Mul(g.Min(x, np.float32(0)), slope))
 
 
 def _info(name: str, shape: Shape) -> Any:
@@ -280,26 +285,3 @@ def _alone(step: Computed) -> tuple[_Builder, list[int]]:
         blobs[name] = f"parameter{i}"
     step.layer.lower(g, *bottoms, **blobs)
     return g, [i for i in range(len(blobs)) if f"parameter{i}" in g.read]
-
-
-def _spread_prelu(model: Any) -> None:
-    """Say PRelu as max(x, 0) + slope min(x, 0), which onnxruntime's CPU is faster at."""
-    nodes = []
-    for node in model.graph.node:
-        if node.op_type != "PRelu":
-            nodes.append(node)
-            continue
-        x, slope = node.input
-        y = node.output[0]
-        zero = f"{y}/zero"
-        model.graph.initializer.append(onnx.numpy_helper.from_array(np.zeros((), np.float32), zero))
-        nodes += [
-            onnx.helper.make_node("Relu", [x], [f"{y}/positive"]),
-            onnx.helper.make_node("Min", [x, zero], [f"{y}/negative"]),
-            onnx.helper.make_node("Mul", [f"{y}/negative", slope], [f"{y}/scaled"]),
-            onnx.helper.make_node("Add", [f"{y}/positive", f"{y}/scaled"], [y]),
-        ]
-    del model.graph.node[:]
-    model.graph.node.extend(nodes)
-
-
