@@ -44,18 +44,34 @@ if TYPE_CHECKING:
     from .detector import Detector
     from .install import install
     from .net_spec import NetSpec, layers, params, to_proto
+    from .solver import (
+        AdaDeltaSolver,
+        AdaGradSolver,
+        AdamSolver,
+        NesterovSolver,
+        RMSPropSolver,
+        SGDSolver,
+        get_solver,
+    )
 
 __all__ = [
     "NCCL",
     "TEST",
     "TRAIN",
+    "AdaDeltaSolver",
+    "AdaGradSolver",
+    "AdamSolver",
     "Classifier",
     "Detector",
     "Layer",
     "Net",
+    "NesterovSolver",
     "NetSpec",
+    "RMSPropSolver",
+    "SGDSolver",
     "Timer",
     "__version__",
+    "get_solver",
     "has_nccl",
     "init_log",
     "install",
@@ -87,6 +103,10 @@ _HOMES = {
     "detector": ("Detector",),
     "install": ("install",),
     "net_spec": ("NetSpec", "layers", "params", "to_proto"),
+    "solver": (
+        "AdaDeltaSolver", "AdaGradSolver", "AdamSolver", "NesterovSolver", "RMSPropSolver",
+        "SGDSolver", "get_solver",
+    ),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -158,10 +158,15 @@ def init_log(level: int = 0, stderr: bool = True) -> None:
 
 def log(text: str) -> None:
     """Write a line to standard error, as glog writes it."""
-    if _State.level <= 0:
+    if logs():
         now = time.time()
         stamp = time.strftime("%m%d %H:%M:%S", time.localtime(now))
         print(f"I{stamp}.{int(now % 1 * 1e6):06d} caffe] {text}", file=sys.stderr)  # noqa: T201
+
+
+def logs() -> bool:
+    """Return whether lines of the level INFO are written."""
+    return _State.level <= 0
 
 
 def debug(text: str, *values: object) -> None:

@@ -74,9 +74,10 @@ def share(wiring: Wiring, other: Wiring) -> None:
             share_data(blob, theirs)
 
 
-def save(wiring: Wiring, path: str) -> None:
+def save(wiring: Wiring, path: str, *, diffs: bool = False) -> None:
     """Write a caffemodel with every layer, Splits included (Net::ToProto)."""
-    snapshot.write_caffemodel(path, message(wiring), _arrays(wiring))
+    gradients = _gradients(wiring) if diffs else None
+    snapshot.write_caffemodel(path, message(wiring), _arrays(wiring), gradients)
 
 
 def message(wiring: Wiring) -> NetParameter:
@@ -92,7 +93,7 @@ def message(wiring: Wiring) -> NetParameter:
     return saved
 
 
-def save_hdf5(wiring: Wiring, path: str) -> None:
+def save_hdf5(wiring: Wiring, path: str, *, diffs: bool = False) -> None:
     """Write the weights as HDF5 (Net::ToHDF5)."""
     shared = [
         (index, i)
@@ -100,9 +101,15 @@ def save_hdf5(wiring: Wiring, path: str) -> None:
         for i, place in enumerate(places)
         if place != (index, i)
     ]
-    snapshot.write_hdf5(path, wiring.layer_names, _arrays(wiring), shared)
+    gradients = _gradients(wiring) if diffs else None
+    snapshot.write_hdf5(path, wiring.layer_names, _arrays(wiring), shared, gradients)
 
 
 def _arrays(wiring: Wiring) -> list[list[Array]]:
     arrays: list[list[Any]] = [[blob.data for blob in step.blobs] for step in wiring.steps]
+    return arrays
+
+
+def _gradients(wiring: Wiring) -> list[list[Array]]:
+    arrays: list[list[Any]] = [[blob.diff for blob in step.blobs] for step in wiring.steps]
     return arrays

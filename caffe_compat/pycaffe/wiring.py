@@ -37,11 +37,31 @@ def read(path: str, phase: int, level: int, stages: Sequence[str]) -> NetParamet
     if kept:
         more = f"; and {len(kept) - 5} more" if len(kept) > 5 else ""
         raise ParseError("; ".join(str(skip) for skip in kept[:5]) + more)
-    split = insert_splits(select(upgrade(net), phase, level, stages))
-    for layer in split.layer:
+    return with_phase(insert_splits(select(upgrade(net), phase, level, stages)))
+
+
+def with_phase(net: NetParameter) -> NetParameter:
+    """Return the net with its phase in the layers that have none, the Splits (changed in place)."""
+    for layer in net.layer:
         if not layer.HasField("phase"):
-            layer.phase = split.state.phase
-    return split
+            layer.phase = net.state.phase
+    return net
+
+
+def multiplier(wiring: Wiring, place: Place, field: str) -> float:
+    """Return lr_mult or decay_mult of a parameter: of those that share it, the first one's given.
+
+    Args:
+        wiring: the net.
+        place: the (layer, parameter) that owns the data.
+        field: `lr_mult` or `decay_mult`.
+    """
+    for step, owners in zip(wiring.steps, wiring.owners, strict=True):
+        for spec, owner in zip(step.proto.param, owners, strict=False):
+            if owner == place and spec.HasField(field):
+                return float(getattr(spec, field))
+    owner_type = wiring.steps[place[0]].proto.type
+    return 0.0 if owner_type == "BatchNorm" and field == "lr_mult" else 1.0
 
 
 @dataclass

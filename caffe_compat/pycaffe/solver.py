@@ -1,0 +1,302 @@
+"""pycaffe's solvers: the package's own, on live nets."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..caffe_pb2 import SolverParameter
+from ..prototxt.phase import select
+from ..prototxt.splits import insert_splits
+from ..prototxt.upgrade import upgrade
+from ..training import parameters
+from ..training.engine import Learnable, Pass
+from ..training.parameters import NetSource
+from ..training.solver import Solver as Training
+from ..types import Array
+from ..weights.trained import Weights
+from . import mode, storage, wiring
+from .blob import Blob, NetVec
+from .net import Net, check_file
+
+
+class LiveEngine:
+    """A live net as the solver runs it; see `training.engine.Engine`.
+
+    Args:
+        net: the net.
+        source: the train net whose parameters a test net shares.
+    """
+
+    def __init__(self, net: Net, source: Net | None = None) -> None:
+        self.live, self._source = net, source
+        self._parts = net._wiring
+        self._blobs: list[Blob] = []
+        self.learnables: list[Learnable] = []
+        for index, (step, places) in enumerate(
+            zip(self._parts.steps, self._parts.owners, strict=True)
+        ):
+            for i, place in enumerate(places):
+                if place == (index, i):
+                    self._blobs.append(step.blobs[i])
+                    self.learnables.append(
+                        Learnable(
+                            step.proto.name,
+                            str(i),
+                            wiring.multiplier(self._parts, place, "lr_mult"),
+                            wiring.multiplier(self._parts, place, "decay_mult"),
+                        )
+                    )
+
+    @property
+    def name(self) -> str:
+        """The net's name."""
+        return self._parts.net.name
+
+    @property
+    def loss_weights(self) -> Mapping[str, float]:
+        """The loss weights that are not 0, by blob."""
+        return {name: w for name, w in self.live.blob_loss_weights.items() if w}
+
+    @property
+    def params(self) -> Sequence[Array]:
+        """The data of `learnables`."""
+        return [blob.data for blob in self._blobs]
+
+    @property
+    def grads(self) -> Sequence[Array]:
+        """Their gradients."""
+        return [blob.diff for blob in self._blobs]
+
+    def clear(self) -> None:
+        """Set the gradients to zero."""
+        for grad in self.grads:
+            grad[...] = 0
+
+    def forward(self, debug: Callable[[str], None] | None = None) -> Pass:
+        """Run the net on its next batch."""
+        if self._source is not None:
+            storage.share(self._parts, self._source._wiring)
+        loss = self.live._forward(0, len(self._parts.steps) - 1)
+        return Pass(loss, {name: self.live.blobs[name].data for name in self.live.outputs})
+
+    def forward_backward(self, debug: Callable[[str], None] | None = None) -> Pass:
+        """Run the net on its next batch, and add the gradients of its loss."""
+        done = self.forward(debug)
+        self.live._backward(len(self._parts.steps) - 1, 0)
+        return done
+
+    def first_not_finite(self) -> str | None:
+        """Return the name of the first layer with a top that is not finite."""
+        for step in self._parts.steps:
+            if not all(np.isfinite(top.data).all() for top in step.tops):
+                return step.proto.name
+        return None
+
+    def net(self) -> Any:
+        """Return the live net."""
+        return self.live
+
+    def load(self, weights: Weights) -> None:
+        """Copy the blobs of a weights file, by layer name."""
+        storage.copy_from(self._parts, weights)
+
+    def save(self, path: Path, *, diffs: bool) -> None:
+        """Write a weights file, with the gradients or not."""
+        if path.suffix == ".h5":
+            storage.save_hdf5(self._parts, str(path), diffs=diffs)
+        else:
+            storage.save(self._parts, str(path), diffs=diffs)
+
+    def array(self, array: Array) -> Array:
+        """Return a numpy array as it is."""
+        return array
+
+    def state(self) -> bytes:
+        """Return nothing: a live net's readers start anew, as pycaffe's do."""
+        return b""
+
+    def restore(self, state: bytes) -> None:
+        """Do nothing; see `state`."""
+
+
+class LiveNets:
+    """Makes the nets of a solver; see `training.nets.Nets`.
+
+    Args:
+        weights: weights files to load into the train net.
+    """
+
+    def __init__(self, weights: Sequence[str]) -> None:
+        self._weights = [name.strip() for each in weights for name in each.split(",")]
+        self.engines: list[LiveEngine] = []
+
+    def train(self, source: NetSource) -> Any:
+        """Return the engine of the train net."""
+        return self._engine(source, None)
+
+    def test(self, index: int, source: NetSource) -> Any:
+        """Return the engine of a test net, which shares the train net's parameters."""
+        return self._engine(source, self.engines[0].live)
+
+    def _engine(self, source: NetSource, train: Net | None) -> LiveEngine:
+        state = source.net.state
+        chosen = select(upgrade(source.net), state.phase, state.level)
+        net = Net.__new__(Net)
+        net._start(wiring.connect(wiring.with_phase(insert_splits(chosen))))
+        for name in self._weights:
+            net.copy_from(name)
+        self.engines.append(LiveEngine(net, train))
+        return self.engines[-1]
+
+
+class Solver:
+    """A net in training.
+
+    Args:
+        param_file: a solver's prototxt.
+
+    Raises:
+        CaffeCompatError: the solver or a net of it is refused; the message says where and why.
+    """
+
+    _type: str | None = None  # None: the prototxt's
+
+    def __init__(self, param_file: str) -> None:
+        path = os.fspath(param_file)
+        check_file(path)
+        param = parameters.read(path)
+        if self._type is not None:
+            param.type = self._type
+        if param.random_seed >= 0:
+            mode.set_random_seed(param.random_seed)
+        nets = LiveNets(list(param.weights))
+        self._solver = Training(param, folder=Path(path).parent, log=_log, nets=nets)
+        self._solver.rng = mode.rng()
+        self._net = nets.engines[0].live
+        self._test_nets = NetVec(engine.live for engine in nets.engines[1:])
+
+    @property
+    def net(self) -> Net:
+        """The train net."""
+        return self._net
+
+    @property
+    def test_nets(self) -> NetVec:
+        """The test nets; they share the train net's parameters from their first test on."""
+        return self._test_nets
+
+    @property
+    def iter(self) -> int:
+        """The number of updates so far."""
+        return self._solver.iter
+
+    @property
+    def lr(self) -> float:
+        """The learning rate of the next update."""
+        return self._solver.lr
+
+    @property
+    def param(self) -> SolverParameter:
+        """The solver's parameters; what is set in them holds from the next update on."""
+        return self._solver.param
+
+    @property
+    def base_lr(self) -> float:
+        """The learning rate that the policy starts from."""
+        return self._solver.param.base_lr
+
+    @base_lr.setter
+    def base_lr(self, rate: float) -> None:
+        self._solver.param.base_lr = rate
+
+    def step(self, iterations: int) -> None:
+        """Update the weights that many times, testing and taking snapshots on the way."""
+        self._solver.step(int(iterations))
+
+    def solve(self, resume_file: str | None = None) -> None:
+        """Train to max_iter."""
+        self._solver.solve(resume_file)
+
+    def restore(self, state_file: str) -> None:
+        """Go on from a solver state."""
+        self._solver.restore(state_file)
+
+    def snapshot(self) -> None:
+        """Write the weights and the solver's state."""
+        self._solver.snapshot()
+
+    def apply_update(self) -> None:
+        """Change the weights by the gradients as they stand."""
+        self._solver.apply_update()
+
+    def share_weights(self, net: Net) -> None:
+        """Make a net's parameters the train net's."""
+        net.share_with(self._net)
+
+    def add_callback(
+        self, on_start: Callable[[], Any], on_gradients_ready: Callable[[], Any]
+    ) -> None:
+        """Call two functions in each iteration: before its forward, and before the update."""
+        self._solver.add_callback(on_start, on_gradients_ready)
+
+
+class SGDSolver(Solver):
+    """Stochastic gradient descent with momentum."""
+
+    _type = "SGD"
+
+
+class NesterovSolver(SGDSolver):
+    """Nesterov's accelerated gradient."""
+
+    _type = "Nesterov"
+
+
+class AdaGradSolver(SGDSolver):
+    """AdaGrad."""
+
+    _type = "AdaGrad"
+
+
+class RMSPropSolver(SGDSolver):
+    """RMSProp."""
+
+    _type = "RMSProp"
+
+
+class AdaDeltaSolver(SGDSolver):
+    """AdaDelta."""
+
+    _type = "AdaDelta"
+
+
+class AdamSolver(SGDSolver):
+    """Adam."""
+
+    _type = "Adam"
+
+
+_SOLVERS: dict[str | None, type[SGDSolver]] = {
+    cls._type: cls
+    for cls in (
+        SGDSolver, NesterovSolver, AdaGradSolver, RMSPropSolver, AdaDeltaSolver, AdamSolver,
+    )
+}  # fmt: skip
+
+
+def get_solver(param_file: str) -> Solver:
+    """Return the solver of the type that a prototxt gives."""
+    check_file(os.fspath(param_file))
+    kind = parameters.read(os.fspath(param_file)).type
+    return _SOLVERS.get(kind, Solver)(param_file)
+
+
+def _log(line: str) -> None:
+    if mode.logs():
+        print(line, file=sys.stderr)  # noqa: T201
