@@ -148,7 +148,11 @@ def data_layer(layer: package.Layer) -> Computed | None:
         return DropoutStep(layer)
     if kind == "BatchNorm" and not getattr(layer, "stored", True):
         return BatchNormStep(layer)
-    if layer.feeds():
+    if not layer.feeds():
+        return None
+    from .reading import TYPES, ReaderStep  # only here: databases bring their packages
+
+    if kind not in TYPES:
         with layer.named():
-            raise UnsupportedError("reads data from files, which this version of caffe does not")
-    return None
+            raise UnsupportedError("reads what this package does not; give the net an Input layer")
+    return ReaderStep(layer)
