@@ -76,8 +76,8 @@ def share(wiring: Wiring, other: Wiring) -> None:
 
 def save(wiring: Wiring, path: str, *, diffs: bool = False) -> None:
     """Write a caffemodel with every layer, Splits included (Net::ToProto)."""
-    gradients = _gradients(wiring) if diffs else None
-    snapshot.write_caffemodel(path, message(wiring), _arrays(wiring), gradients)
+    gradients = {"diffs": _gradients(wiring)} if diffs else {}
+    snapshot.write_caffemodel(path, message(wiring), _arrays(wiring), **gradients)
 
 
 def message(wiring: Wiring) -> NetParameter:
@@ -101,8 +101,8 @@ def save_hdf5(wiring: Wiring, path: str, *, diffs: bool = False) -> None:
         for i, place in enumerate(places)
         if place != (index, i)
     ]
-    gradients = _gradients(wiring) if diffs else None
-    snapshot.write_hdf5(path, wiring.layer_names, _arrays(wiring), shared, gradients)
+    gradients = {"diffs": _gradients(wiring)} if diffs else {}
+    snapshot.write_hdf5(path, wiring.layer_names, _arrays(wiring), shared, **gradients)
 
 
 def _arrays(wiring: Wiring) -> list[list[Array]]:
