@@ -11,16 +11,17 @@ import functools
 import importlib.abc
 import importlib.machinery
 import re
+import runpy
 import sys
 import sysconfig
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any
 
 from .. import extras
-from . import meaning
+from . import meaning, removed
 
 _OWN = {f"__py2_{name}__": getattr(meaning, name) for name in ("div", "idiv", "round", "tostring")}
 
@@ -30,8 +31,26 @@ def hook() -> None:
     vars(builtins).update(_OWN)
     for name, module in meaning.modules().items():
         sys.modules.setdefault(name, module)
+    removed.patch("multiprocessing.spawn", _spawn)
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Finder())
+
+
+def _spawn(module: Any) -> None:
+    """Let a spawned child run its parent's script, which is Python 2 too."""
+    module.runpy = _Runpy()
+
+
+class _Runpy:
+    """What multiprocessing.spawn uses of runpy."""
+
+    run_module = staticmethod(runpy.run_module)
+
+    def run_path(self, path: str, run_name: str) -> dict[str, Any]:
+        """Return the globals of a script, run under a name."""
+        values: dict[str, Any] = {"__name__": run_name, "__file__": path}
+        exec(compile_source(Path(path).read_bytes(), path), values)
+        return values
 
 
 def compile_source(data: bytes, name: str) -> CodeType:
@@ -159,5 +178,3 @@ def _installed(path: Path) -> bool:
     parts = {"site-packages", "dist-packages"}
     return not parts.isdisjoint(path.parts) or any(path.is_relative_to(f) for f in _folders())
 
-
-Function = Callable[..., Any]

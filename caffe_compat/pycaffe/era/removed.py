@@ -12,9 +12,15 @@ from typing import Any
 
 def restore() -> None:
     """Put the names back in what is imported, now and later."""
-    for name, patch in _PATCHES.items():
-        if name in sys.modules:
-            patch(sys.modules[name])
+    for name, change in [*_PATCHES.items()]:
+        patch(name, change)
+
+
+def patch(name: str, change: Callable[[Any], None]) -> None:
+    """Change a module when it is imported, or now if it is."""
+    _PATCHES[name] = change
+    if name in sys.modules:
+        change(sys.modules[name])
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Finder())
 
