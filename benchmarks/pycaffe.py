@@ -1,6 +1,6 @@
 """Time of `caffe_compat.pycaffe` beside a real pycaffe, the same script in both.
 
-    python benchmarks/pycaffe.py --caffe PYTHON [--nets caffenet,googlenet,resnet50] [--batches 1,10]
+    python benchmarks/pycaffe.py --caffe PYTHON [--nets caffenet,googlenet] [--batches 1,10]
 
 PYTHON is a command that runs a Python in which `import caffe` is the real one; without it only this
 package's times are printed. Forward in TEST, forward and backward in TRAIN form (force_backward),

@@ -64,8 +64,8 @@ __all__ = [
     "Classifier",
     "Detector",
     "Layer",
-    "Net",
     "NesterovSolver",
+    "Net",
     "NetSpec",
     "RMSPropSolver",
     "SGDSolver",
@@ -104,8 +104,13 @@ _HOMES = {
     "install": ("install",),
     "net_spec": ("NetSpec", "layers", "params", "to_proto"),
     "solver": (
-        "AdaDeltaSolver", "AdaGradSolver", "AdamSolver", "NesterovSolver", "RMSPropSolver",
-        "SGDSolver", "get_solver",
+        "AdaDeltaSolver",
+        "AdaGradSolver",
+        "AdamSolver",
+        "NesterovSolver",
+        "RMSPropSolver",
+        "SGDSolver",
+        "get_solver",
     ),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}

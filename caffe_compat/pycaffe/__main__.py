@@ -35,7 +35,7 @@ def main(arguments: list[str]) -> int:
         elif option == "--fork" and rest:
             fork = rest.pop(0)
         else:
-            print(_USAGE, file=sys.stderr if option != "--help" else sys.stdout)  # noqa: T201
+            print(_USAGE, file=sys.stderr if option != "--help" else sys.stdout)
             return 0 if option == "--help" else 2
     if not rest or (rest[0] in ("-m", "-c") and len(rest) < 2):
         print(_USAGE, file=sys.stderr)  # noqa: T201
@@ -48,7 +48,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _target(rest: list[str], *, python2: bool) -> Callable[[], Any]:
-    """Return what runs the script, module or code, with sys.argv and sys.path as Python sets them."""
+    """Set sys.argv and sys.path as Python does, and return what runs the script."""
     kind = rest.pop(0) if rest[0] in ("-m", "-c") else ""
     what = rest[0]
     if kind == "-m":

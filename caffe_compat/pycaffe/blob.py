@@ -6,7 +6,7 @@ import operator
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from math import prod
-from typing import Any, TypeVar, overload
+from typing import Any, SupportsIndex, TypeVar, overload
 
 import numpy as np
 
@@ -197,7 +197,7 @@ class _Vec(list[T]):
     """A std::vector as pycaffe shows it: a list whose slices are of its own type."""
 
     @overload
-    def __getitem__(self, index: Any, /) -> T: ...
+    def __getitem__(self, index: SupportsIndex, /) -> T: ...
 
     @overload
     def __getitem__(self, index: slice, /) -> Any: ...

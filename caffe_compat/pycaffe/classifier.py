@@ -40,7 +40,9 @@ class Classifier(Net):
         Net.__init__(self, model_file, TEST, weights=pretrained_file)
         self.transformer = make_transformer(self, mean, input_scale, raw_scale, channel_swap)
         self.crop_dims = np.array(self.blobs[self.inputs[0]].data.shape[2:])
-        self.image_dims = self.crop_dims if image_dims is None or not len(image_dims) else image_dims
+        self.image_dims = (
+            self.crop_dims if image_dims is None or not len(image_dims) else image_dims
+        )
 
     def predict(self, inputs: Sequence[AnyArray], oversample: bool = True) -> Array:
         """Classify images.
@@ -67,10 +69,16 @@ class Classifier(Net):
         feed = np.zeros(np.array(images.shape)[[0, 3, 1, 2]], np.float32)
         for i, image in enumerate(images):
             feed[i] = self.transformer.preprocess(self.inputs[0], image)
-        predictions: Array = self.forward_all(**{self.inputs[0]: feed})[self.outputs[0]]
+        predictions: Array = classify(self, feed)
         if oversample:
             predictions = predictions.reshape((len(predictions) // 10, 10, -1)).mean(1)
         return predictions
+
+
+def classify(net: Any, feed: Array) -> Array:
+    """Return a net's first output for its first input."""
+    outputs: Array = net.forward_all(**{net.inputs[0]: feed})[net.outputs[0]]
+    return outputs
 
 
 def make_transformer(

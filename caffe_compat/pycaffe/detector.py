@@ -11,7 +11,7 @@ import numpy as np
 
 from ..types import AnyArray, Array
 from . import io
-from .classifier import make_transformer
+from .classifier import classify, make_transformer
 from .mode import TEST
 from .net import Net
 
@@ -64,7 +64,7 @@ class Detector(Net):
         feed = np.zeros((len(crops), crops[0].shape[2], *size), np.float32)
         for i, crop in enumerate(crops):
             feed[i] = self.transformer.preprocess(input_, crop)
-        predictions = iter(self.forward_all(**{input_: feed})[self.outputs[0]])
+        predictions = iter(classify(self, feed))
         return [
             {"window": window, "prediction": next(predictions), "filename": name}
             for name, windows in pairs
@@ -93,9 +93,7 @@ class Detector(Net):
         extent = box[2:] - box[:2] + 1
         if not (extent > 0).all():
             raise AssertionError(f"the window {window} lies outside the image {im.shape}")
-        sides = [
-            min(round(n * s), size - p) for n, s, p in zip(extent, scale, pad, strict=True)
-        ]
+        sides = [min(round(n * s), size - p) for n, s, p in zip(extent, scale, pad, strict=True)]
         top, left, bottom, right = box.astype(int)
         inner = io.resize_image(im[top:bottom, left:right], sides)
         crop: Array = np.ones(self.crop_dims, np.float32) * self.crop_mean

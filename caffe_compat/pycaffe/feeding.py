@@ -45,7 +45,7 @@ class DummyDataStep(Computed):
         for i, top in enumerate(self.tops):
             filler = given[i if len(given) == tops else 0] if given else None
             if (filler is None or filler.type == "constant") == constant:
-                top.data.flat = fillers.fill(shape_of(top), filler, mode.rng())
+                top.data[...] = fillers.fill(shape_of(top), filler, mode.rng())
 
 
 class MemoryDataStep(Computed):
@@ -88,11 +88,14 @@ class MemoryDataStep(Computed):
     def forward(self) -> None:
         if self._arrays is None:
             with self.layer.named():
-                raise CaffeCompatError("MemoryData needs arrays: net.set_input_arrays(data, labels)")
+                raise CaffeCompatError(
+                    "MemoryData needs arrays: net.set_input_arrays(data, labels)"
+                )
         batch = shape_of(self.tops[0])[0]
         resize(self.tops[1], (batch, 1, 1, 1))  # as Caffe's forward does
         for top, array in zip(self.tops, self._arrays, strict=True):
-            top.data.flat = array[self._place : self._place + batch]
+            rows = array[self._place : self._place + batch]
+            top.data[...] = rows.reshape(shape_of(top))
         self._place = (self._place + batch) % len(self._arrays[0])
 
 

@@ -114,7 +114,10 @@ def _pooling(step: Computed) -> bool:
     out = pool_size(size, window, ceil=ceil)
     if any(2 * pad > kernel for pad, kernel in zip(window.pad, window.kernel, strict=True)):
         return False
-    if any((o - 1) * s >= n + q for o, s, n, q in zip(out, window.stride, size, window.pad, strict=True)):
+    if any(
+        (o - 1) * s >= n + q
+        for o, s, n, q in zip(out, window.stride, size, window.pad, strict=True)
+    ):
         return False  # a window that lies off the image
     if not step.propagate[0]:
         return True

@@ -114,7 +114,7 @@ def load_image(filename: Any, color: bool = True) -> Array:
     return loaded
 
 
-def resize_image(im: AnyArray, new_dims: Sequence[int], interp_order: int = 1) -> Array:
+def resize_image(im: AnyArray, new_dims: Sequence[int] | AnyArray, interp_order: int = 1) -> Array:
     """Resize an (H, W, K) image.
 
     Args:
@@ -145,7 +145,7 @@ def resize_image(im: AnyArray, new_dims: Sequence[int], interp_order: int = 1) -
     return resized
 
 
-def oversample(images: Sequence[AnyArray], crop_dims: ArrayLike) -> Array:
+def oversample(images: Sequence[AnyArray] | AnyArray, crop_dims: ArrayLike) -> Array:
     """Cut out the four corners and the center, and mirror each.
 
     Args:
@@ -185,7 +185,7 @@ class Transformer:
 
     def _check_input(self, in_: str) -> None:
         if in_ not in self.inputs:
-            raise Exception(f"{in_} is not one of the net inputs: {self.inputs}")
+            raise ValueError(f"{in_} is not one of the net inputs: {self.inputs}")
 
     def preprocess(self, in_: str, data: AnyArray) -> AnyArray:
         """Resize, transpose, swap channels, scale, subtract the mean and scale again.
@@ -234,7 +234,7 @@ class Transformer:
         """Set the order of the axes: (2, 0, 1) makes (K, H, W) of (H, W, K)."""
         self._check_input(in_)
         if len(order) != len(self.inputs[in_]) - 1:
-            raise Exception(
+            raise ValueError(
                 "Transpose order needs to have the same number of dimensions as the input."
             )
         self.transpose[in_] = order
@@ -243,7 +243,7 @@ class Transformer:
         """Set the order of the channels after the transpose: (2, 1, 0) makes BGR of RGB."""
         self._check_input(in_)
         if len(order) != self.inputs[in_][1]:
-            raise Exception(
+            raise ValueError(
                 "Channel swap needs to have the same number of dimensions as the input channels."
             )
         self.channel_swap[in_] = order

@@ -16,11 +16,13 @@ class Layer:
 
     Attributes:
         blobs: its parameter blobs.
-        type: its type.
+        param_str: what the prototxt gives it as text.
+        phase: caffe.TRAIN or caffe.TEST.
     """
 
     blobs: BlobVec
     param_str: str
+    param_str_: str  # its name before 2015
     phase: int
     _type = "Python"
     _step: Any = None

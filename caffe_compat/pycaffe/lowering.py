@@ -154,9 +154,9 @@ class _Walk:
         blobs = {name: self._parameter(step, name, blob) for name, blob in step.parameters.items()}
         before = len(self._g.derived)
         results = step.layer.lower(self._g, *bottoms, **blobs)
-        results = results if isinstance(results, tuple) else (results,)
+        tensors = results if isinstance(results, tuple) else (results,)
         tops = [self._write(step, i) for i in range(len(step.tops))]
-        self._g.end(results, tops, inplace=False)
+        self._g.end([tensor for tensor in tensors if tensor is not None], tops)
         if self._g.read - known or len(self._g.derived) > before:
             self._derive(step, self._g.derived[before:])
         return True
@@ -202,7 +202,7 @@ class _Walk:
         return self._g.view(parameter, shape_of(blob))
 
     def _derive(self, step: Computed, names: list[str]) -> None:
-        g, read = _alone(step)
+        _, read = _alone(step)
         arrays = [np.array(self._g.arrays[name], order="C") for name in names]
         self._part.derived.append(
             Derived(step, names, arrays, {i: step.blobs[i].data.copy() for i in read})

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import ShapeError
 from ..types import AnyArray, Array
 from . import mode, storage, wiring
 from .blob import (
@@ -57,10 +58,12 @@ class Net:
         if weights is not None:
             check_file(weights)
         message = wiring.read(path, phase, level, stages)
-        trained = None if weights is None else storage.read(weights)
-        self._start(wiring.connect(message, trained and storage.stored_shapes(trained)))
-        if trained is not None:
-            storage.copy_from(self._wiring, trained)
+        if weights is None:
+            self._start(wiring.connect(message))
+            return
+        trained = storage.read(weights)
+        self._start(wiring.connect(message, storage.stored_shapes(trained)))
+        storage.copy_from(self._wiring, trained)
 
     def _start(self, parts: wiring.Wiring) -> None:
         self._wiring = parts
@@ -181,10 +184,10 @@ class Net:
         wanted = {*(self.outputs if end is None else self.top_names[end]), *(blobs or ())}
         if kwargs:
             if set(kwargs) != set(self.inputs):
-                raise Exception("Input blob arguments do not match net inputs.")
+                raise ShapeError("Input blob arguments do not match net inputs.")
             for name, array in kwargs.items():
                 if array.shape[0] != shape_of(self.blobs[name])[0]:
-                    raise Exception("Input is not batch sized")
+                    raise ShapeError("Input is not batch sized")
                 self.blobs[name].data[...] = array
         self._forward(first, last)
         return {name: self.blobs[name].data for name in wanted}
@@ -212,10 +215,10 @@ class Net:
         wanted = {*(self.inputs if end is None else self.bottom_names[end]), *(diffs or ())}
         if kwargs:
             if set(kwargs) != set(self.outputs):
-                raise Exception("Top diff arguments do not match net outputs.")
+                raise ShapeError("Top diff arguments do not match net outputs.")
             for name, array in kwargs.items():
                 if array.shape[0] != shape_of(self.blobs[name])[0]:
-                    raise Exception("Diff is not batch sized")
+                    raise ShapeError("Diff is not batch sized")
                 self.blobs[name].diff[...] = array
         self._backward(first, last)
         return {name: self.blobs[name].diff for name in wanted}
@@ -237,7 +240,7 @@ class Net:
         """Run the net on arrays of any length, in batches; see `forward`."""
         collected: dict[str, list[AnyArray]] = {n: [] for n in {*self.outputs, *(blobs or ())}}
         for batch in self._batch(kwargs):
-            for name, array in self.forward(blobs=blobs, **batch).items():
+            for name, array in self.forward(blobs, **batch).items():  # type: ignore[arg-type]
                 collected[name].extend(array.copy())
         return _without_padding(collected, len(next(iter(kwargs.values()))))
 
@@ -252,9 +255,10 @@ class Net:
         gradients: dict[str, list[AnyArray]] = {n: [] for n in {*self.inputs, *(diffs or ())}}
         feeds = self._batch({n: kwargs[n] for n in self.inputs if n in kwargs})
         seeds = self._batch({n: kwargs[n] for n in self.outputs if n in kwargs})
-        for feed, seed in zip_longest(feeds, seeds, fillvalue={}):
-            outputs = self.forward(blobs=blobs, **feed)
-            flows = self.backward(diffs=diffs, **seed)
+        none: dict[str, Any] = {}
+        for feed, seed in zip_longest(feeds, seeds, fillvalue=none):
+            outputs = self.forward(blobs, **feed)
+            flows = self.backward(diffs, **seed)
             for name, array in outputs.items():
                 data[name].extend(array.copy())
             for name, array in flows.items():
@@ -313,7 +317,7 @@ class Net:
     def _set_input_arrays(self, data: AnyArray, labels: AnyArray) -> None:
         first = self._wiring.steps[0]
         if not isinstance(first, MemoryDataStep):
-            raise RuntimeError(
+            raise RuntimeError(  # noqa: TRY004 - as pycaffe does
                 "set_input_arrays may only be called if the first layer is a MemoryDataLayer"
             )
         first.feed(data, labels)
@@ -359,14 +363,16 @@ def _arguments(
     if legacy:
         args = (args[0], args[2], 0, None, args[1])
         mode.debug("deprecated: Net(file, weights, phase); use Net(file, phase, weights=file)")
-    values = {"level": 0, "stages": None, "weights": None}
-    given = dict(zip(names, args, strict=False))
-    wrong = set(kwargs) - set(names) or set(kwargs) & set(given)
-    values.update(given, **{name: kwargs[name] for name in kwargs if name in names})
+    values: dict[str, Any] = {"level": 0, "stages": None, "weights": None}
+    by_place = dict(zip(names, args, strict=False))
+    wrong = set(kwargs) - set(names) or set(kwargs) & set(by_place)
+    values.update(by_place, **{name: kwargs[name] for name in kwargs if name in names})
     if wrong or len(args) > len(names) or {"network_file", "phase"} - set(values):
-        raise TypeError(f"{_FORMS}; got {len(args)} arguments and {sorted(kwargs) or 'no keywords'}")
+        keywords = ", ".join(sorted(kwargs)) or "no keywords"
+        raise TypeError(f"{_FORMS}; got {len(args)} arguments and {keywords}")
     path, phase, weights = values["network_file"], values["phase"], values["weights"]
-    if not _is_path(path) or not isinstance(phase, int) or not (weights is None or _is_path(weights)):
+    paths = _is_path(path) and (weights is None or _is_path(weights))
+    if not paths or not isinstance(phase, int):
         raise TypeError(f"{_FORMS}; got {path!r}, phase {phase!r}, weights {weights!r}")
     stages = [str(stage) for stage in values["stages"] or ()]
     return (

@@ -121,7 +121,7 @@ class _Net:
     """
 
     def __init__(self, names: Mapping[Any, str]) -> None:
-        self._names = dict(names)
+        self._names: dict[Any, str] = dict(names)
         self._counts: Counter[str] = Counter()
         self._layers: dict[Function, Any] = {}
 

@@ -175,7 +175,9 @@ def _scale(step: Computed, x: Sequence[Array], dy: Array) -> Sequence[Array | No
     return flows
 
 
-_IN_PLACE: dict[str, Callable[[Computed, Sequence[Array], Array], Sequence[Array] | None]] = {
+_IN_PLACE: dict[
+    str, Callable[[Computed, Sequence[Array], Array], Sequence[Array | None] | None]
+] = {
     "Power": _power,
     "Log": _log,
     "MVN": _mvn,

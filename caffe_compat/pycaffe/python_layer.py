@@ -7,6 +7,7 @@ from typing import Any
 
 from .. import caffe_pb2
 from ..errors import UnsupportedError
+from . import mode
 from .blob import RawBlobVec
 from .layer import Layer
 from .proto import caffe_pb2 as messages
@@ -17,7 +18,7 @@ class Phase(int):
     """0 or 1, as BVLC's layers are told; py-faster-rcnn's read it by its name, `str(phase)`."""
 
     def __str__(self) -> str:
-        return "TRAIN" if self == caffe_pb2.TRAIN else "TEST"
+        return "TRAIN" if self == mode.TRAIN else "TEST"
 
 
 class PythonStep(Step):
@@ -41,8 +42,7 @@ class PythonStep(Step):
                     "is run by the name that a prototxt gives"
                 )
         self.shown: Any = cls(messages.LayerParameter.FromString(proto.SerializeToString()))
-        self.shown.param_str = named.param_str
-        self.shown.param_str_ = named.param_str  # its name before 2015
+        self.shown.param_str = self.shown.param_str_ = named.param_str
         self.shown.phase = Phase(proto.phase)
 
     def setup(self) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from math import prod
-from typing import Any
 
 import numpy as np
 
@@ -129,7 +128,7 @@ class Computed(Step):
                     f"layer has {[blob.count for blob in self.blobs]}"
                 )
             for blob, array in zip(self.blobs, arrays, strict=True):
-                blob.data.flat = array
+                blob.data[...] = array.reshape(shape_of(blob))
             return
         own_fill = type(self.layer).fill is not package.Layer.fill
         if mode.seeded() or own_fill:
@@ -248,5 +247,3 @@ def write(top: Blob, array: Array) -> None:
     if array.shape != shape_of(top):
         resize(top, array.shape)
     top.data[...] = array
-
-

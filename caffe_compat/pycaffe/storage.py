@@ -11,7 +11,7 @@ from ..types import Array, Shape
 from ..weights import snapshot
 from ..weights.trained import Weights, describe, match
 from . import mode
-from .blob import memories, share_data, shape_of
+from .blob import memories, shape_of, share_data
 from .wiring import Wiring
 
 

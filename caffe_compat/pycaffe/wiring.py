@@ -18,7 +18,7 @@ from ..prototxt.splits import insert_splits
 from ..prototxt.upgrade import upgrade
 from ..types import Shape
 from . import mode
-from .blob import Blob, share_data, share_diff, shape_of
+from .blob import Blob, shape_of, share_data, share_diff
 from .feeding import data_layer
 from .python_layer import PythonStep
 from .steps import Computed, Step
@@ -131,7 +131,7 @@ def _known_layers(
             with named(proto):
                 cls = find(proto, types, mode.fork(), stored.get(proto.name) or None)
                 layers.append(proto if cls is Python else cls(proto))
-        except UnsupportedError as error:
+        except UnsupportedError as error:  # noqa: PERF203 - all of them are named at once
             refused.append(str(error))
     if refused:
         raise UnsupportedError("; ".join(refused))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 SIMPLE = """
 name: 'simple'
-layer { name: 'data' type: 'Input' top: 'data' input_param { shape { dim: 2 dim: 3 dim: 6 dim: 5 } } }
+layer { name: 'data' type: 'Input' top: 'data'
+  input_param { shape { dim: 2 dim: 3 dim: 6 dim: 5 } } }
 layer { name: 'conv' type: 'Convolution' bottom: 'data' top: 'conv'
   convolution_param { num_output: 4 kernel_size: 3 weight_filler { type: 'msra' } } }
 layer { name: 'relu' type: 'ReLU' bottom: 'conv' top: 'conv' }
@@ -14,7 +15,8 @@ layer { name: 'prob' type: 'Softmax' bottom: 'ip' top: 'prob' }
 """
 
 BATCH_NORM = """
-layer { name: 'data' type: 'Input' top: 'data' input_param { shape { dim: 2 dim: 3 dim: 6 dim: 5 } } }
+layer { name: 'data' type: 'Input' top: 'data'
+  input_param { shape { dim: 2 dim: 3 dim: 6 dim: 5 } } }
 layer { name: 'bn' type: 'BatchNorm' bottom: 'data' top: 'bn' }
 layer { name: 'scale' type: 'Scale' bottom: 'bn' top: 'bn' scale_param { bias_term: true } }
 layer { name: 'prelu' type: 'PReLU' bottom: 'bn' top: 'bn' }
@@ -34,7 +36,7 @@ layer { name: 'own' type: 'Python' bottom: 'data' top: 'out'
   python_param { module: '%s' layer: '%s' param_str: '{"by": 10}' } }
 """
 
-LAYERS = '''
+LAYERS = """
 import json
 import caffe
 
@@ -72,4 +74,4 @@ class Fails(caffe.Layer):
 
 class NoLayer:
     pass
-'''
+"""

@@ -47,7 +47,8 @@ IN_PLACE = {
 
 _CHAIN = """
 force_backward: true
-layer { name: 'data' type: 'Input' top: 'data' input_param { shape { dim: 2 dim: 3 dim: 5 dim: 4 } } }
+layer { name: 'data' type: 'Input' top: 'data'
+  input_param { shape { dim: 2 dim: 3 dim: 5 dim: 4 } } }
 layer { name: 'conv' type: 'Convolution' bottom: 'data' top: 'conv'
   convolution_param { num_output: 4 kernel_size: 3 bias_term: false
     weight_filler { type: 'msra' } } }
@@ -67,13 +68,15 @@ layer { name: 'x' type: 'Eltwise' bottom: 'a' bottom: 'b' bottom: 'c' top: 'a'
 
 _SHARED = """
 force_backward: true
-layer { name: 'data' type: 'Input' top: 'data' input_param { shape { dim: 2 dim: 3 dim: 4 dim: 5 } } }
+layer { name: 'data' type: 'Input' top: 'data'
+  input_param { shape { dim: 2 dim: 3 dim: 4 dim: 5 } } }
 layer { name: 'c' type: 'Convolution' bottom: 'data' top: 'c'
   convolution_param { num_output: 3 kernel_size: 1 weight_filler { type: 'gaussian' std: 1 } } }
 layer { name: 'flat' type: 'Flatten' bottom: 'c' top: 'flat' }
 layer { name: 'relu' type: 'ReLU' bottom: 'flat' top: 'flat' }
 layer { name: 's' type: 'Sigmoid' bottom: 'c' top: 's' }
-layer { name: 're' type: 'Reshape' bottom: 's' top: 're' reshape_param { shape { dim: 0 dim: -1 } } }
+layer { name: 're' type: 'Reshape' bottom: 's' top: 're'
+  reshape_param { shape { dim: 0 dim: -1 } } }
 layer { name: 'tanh' type: 'TanH' bottom: 're' top: 're' }
 layer { name: 'cut' type: 'Slice' bottom: 'data' top: 'p' top: 'q' top: 'r'
   slice_param { axis: 1 } }
@@ -141,7 +144,7 @@ def in_place(caffe):
         rng = np.random.RandomState(3)
         net.blobs["data"].data[...] = rng.randn(*net.blobs["data"].data.shape)
         if name == "batch_norm_stored":
-            for blob, value in zip(net.params["x"], (rng.randn(4), rng.rand(4) + 1, 3)):
+            for blob, value in zip(net.params["x"], (rng.randn(4), rng.rand(4) + 1, 3)):  # noqa: B905 - any Python
                 blob.data[...] = value
         net.forward()
         net.blobs["ip"].diff[...] = rng.randn(2, 5)

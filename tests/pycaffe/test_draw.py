@@ -12,10 +12,13 @@ from .nets import SIMPLE
 
 pytest.importorskip("pydot")
 
-NET = SIMPLE + """
+NET = (
+    SIMPLE
+    + """
 layer { name: 'pool' type: 'Pooling' bottom: 'conv' top: 'pool:0'
   pooling_param { kernel_size: 2 stride: 2 pool: AVE } include { phase: TRAIN } }
 """
+)
 
 
 def parse(text):
@@ -25,7 +28,9 @@ def parse(text):
 def test_labels_say_what_a_layer_is():
     net = parse(NET)
     conv, pool = net.layer[1], net.layer[-1]
-    assert draw.get_layer_label(conv, "TB") == '"conv (Convolution) kernel size: 3 stride: 1 pad: 0"'
+    assert (
+        draw.get_layer_label(conv, "TB") == '"conv (Convolution) kernel size: 3 stride: 1 pad: 0"'
+    )
     assert draw.get_layer_label(conv, "LR").count(r"\n") == 4
     assert "(Pooling AVE)" in draw.get_layer_label(pool, "LR")
     assert draw.get_edge_label(conv) == "4"
@@ -43,12 +48,16 @@ def test_learning_rates():
 
 def test_a_phase_chooses_layers():
     nodes = {
-        phase: {node.get_name() for node in draw.get_pydot_graph(parse(NET), "LR", phase=phase).get_nodes()}
+        phase: {
+            node.get_name()
+            for node in draw.get_pydot_graph(parse(NET), "LR", phase=phase).get_nodes()
+        }
         for phase in (None, caffe_pb2.TRAIN, caffe_pb2.TEST)
     }
     assert nodes[None] == nodes[caffe_pb2.TRAIN]
     assert nodes[None] - nodes[caffe_pb2.TEST] == {
-        '"pool:0"', draw.get_layer_label(parse(NET).layer[-1], "LR")
+        '"pool:0"',
+        draw.get_layer_label(parse(NET).layer[-1], "LR"),
     }
     text = "layer { name: 'a' include { phase: TRAIN } exclude { phase: TEST } }"
     with pytest.raises(ValueError, match="both include and exclude"):

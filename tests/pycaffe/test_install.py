@@ -59,8 +59,10 @@ NAMES = """
 
 
 def test_install_makes_every_name_this_packages(python):
-    done = python("script.py", script="from caffe_compat import pycaffe\npycaffe.install()\n"
-                  + textwrap.dedent(NAMES))
+    done = python(
+        "script.py",
+        script="from caffe_compat import pycaffe\npycaffe.install()\n" + textwrap.dedent(NAMES),
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout == "No module named 'caffe.nothing'\n['prob'] 1.0.0\n"
 

@@ -153,7 +153,8 @@ def test_settings_that_do_not_fit(call, words):
 # -- classifier and detector -----------------------------------------------------------------
 
 NET = """
-layer { name: 'data' type: 'Input' top: 'data' input_param { shape { dim: 4 dim: 3 dim: 6 dim: 6 } } }
+layer { name: 'data' type: 'Input' top: 'data'
+  input_param { shape { dim: 4 dim: 3 dim: 6 dim: 6 } } }
 layer { name: 'ip' type: 'InnerProduct' bottom: 'data' top: 'ip'
   inner_product_param { num_output: 5 weight_filler { type: 'gaussian' std: 0.1 } } }
 layer { name: 'prob' type: 'Softmax' bottom: 'ip' top: 'prob' }

@@ -114,7 +114,9 @@ def test_a_layer_that_never_runs_in_place_is_refused_in_place(build):
 
 
 def test_levels_and_stages_choose_layers(build):
-    text = SIMPLE + "layer { name: 's' type: 'TanH' bottom: 'prob' top: 's' include { stage: 'S' } }"
+    text = (
+        SIMPLE + "layer { name: 's' type: 'TanH' bottom: 'prob' top: 's' include { stage: 'S' } }"
+    )
     text += "layer { name: 'l' type: 'TanH' bottom: 'prob' top: 'l' include { min_level: 2 } }"
     assert build(text).outputs == ["prob"]
     assert build(text, stages=["S"]).outputs == ["s"]
@@ -148,7 +150,14 @@ def test_names_with_splits_as_caffe_shows_them(build):
     assert list(net._outputs) == [5, 6, 7, 4]
     assert list(net._bottom_ids(2)) == [1]
     assert list(net._top_ids(1)) == [1, 2, 3]
-    assert [layer.type for layer in net.layers] == ["Input", "Split", "TanH", "ReLU", "AbsVal", "Input"]
+    assert [layer.type for layer in net.layers] == [
+        "Input",
+        "Split",
+        "TanH",
+        "ReLU",
+        "AbsVal",
+        "Input",
+    ]
     assert net.layer_dict["zz"] is net.layers[2]
 
 
@@ -272,8 +281,12 @@ def test_forward_backward_all(build):
 
 
 def test_a_reshape_goes_through_at_the_next_forward(build):
-    net = build(SIMPLE.replace("type: 'InnerProduct'", "type: 'Convolution'").replace(
-        "inner_product_param { num_output: 3", "convolution_param { kernel_size: 1 num_output: 3"))
+    net = build(
+        SIMPLE.replace("type: 'InnerProduct'", "type: 'Convolution'").replace(
+            "inner_product_param { num_output: 3",
+            "convolution_param { kernel_size: 1 num_output: 3",
+        )
+    )
     small = net.blobs["data"].data
     net.blobs["data"].reshape(1, 3, 9, 8)
     assert net.blobs["conv"].data.shape == (2, 4, 4, 3)

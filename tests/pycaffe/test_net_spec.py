@@ -141,7 +141,11 @@ def test_crop_is_found_by_the_maps():
 
 @pytest.mark.parametrize(
     ("n", "words"),
-    [(spec(pool=3), "scale mismatch"), (spec(up_pad=10), "negative"), (spec(4, pad=7), "noninteger")],
+    [
+        (spec(pool=3), "scale mismatch"),
+        (spec(up_pad=10), "negative"),
+        (spec(4, pad=7), "noninteger"),
+    ],
 )
 def test_what_cannot_be_cropped(n, words):
     with pytest.raises(AssertionError, match=words):

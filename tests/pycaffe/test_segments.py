@@ -75,10 +75,13 @@ def test_a_session_is_opened_once_for_a_shape(build, monkeypatch):
 
 
 def test_python_layers_and_segments_take_turns(build, own_layers, monkeypatch):
-    text = PYTHON % (own_layers, "Times") + """
+    text = (
+        PYTHON % (own_layers, "Times")
+        + """
     layer { name: 'ip' type: 'InnerProduct' bottom: 'out' top: 'ip'
       inner_product_param { num_output: 4 weight_filler { type: 'xavier' } } }
     layer { name: 'tanh' type: 'TanH' bottom: 'ip' top: 'ip' }"""
+    )
     net = build(text)
     check(net, monkeypatch)
     want = np.tanh(10 * net.blobs["data"].data @ net.params["ip"][0].data.T)

@@ -64,6 +64,8 @@ def _is_old_syntax(error: SyntaxError) -> bool:
         return True
     text = f"{error.msg} {error.text or ''}"
     return bool(
-        re.search(r"\bprint\b|\bexec\b|multiple exception types|<>|\b0\d+\b|`|\bur?'|\d[lL]\b", text)
+        re.search(
+            r"\bprint\b|\bexec\b|multiple exception types|<>|\b0\d+\b|`|\bur?'|\d[lL]\b", text
+        )
         or re.search(r"raise \w+\s*,", text)
     )

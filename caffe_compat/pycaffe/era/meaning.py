@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import operator
 import pickle
 from types import ModuleType
 from typing import Any
@@ -33,14 +32,19 @@ def idiv(a: Any, b: Any) -> Any:
         if isinstance(a, np.ndarray) and a.dtype.kind in "biu":
             a[...] = a / b  # numpy then cast back without a word
             return a
-        return operator.itruediv(a, b) if hasattr(type(a), "__truediv__") else div(a, b)
-    return operator.ifloordiv(a, b)
+        if not hasattr(type(a), "__truediv__"):
+            return div(a, b)
+        a /= b
+        return a
+    a //= b
+    return a
 
 
 def round(number: Any, digits: int = 0) -> Any:
     """Return a number rounded, halves away from zero, as a float."""
-    if isinstance(number, np.ndarray) or not isinstance(number, int | float | np.number):
-        return number.__round__(digits) if digits else number.__round__()
+    if not isinstance(number, int | float | np.number):
+        own: Any = number
+        return own.__round__(digits) if digits else own.__round__()
     scale = 10.0**digits
     scaled = abs(float(number)) * scale
     if not math.isfinite(scaled):

@@ -87,9 +87,7 @@ def _with_coding(data: bytes) -> bytes:
 def _untabbed(text: str) -> str:
     """Tabs that indent, as Python 2 reads them: up to the next column divisible by 8."""
     lines = text.splitlines(keepends=True)
-    return "".join(
-        re.sub(r"^[ \t]*", lambda found: found[0].expandtabs(8), line) for line in lines
-    )
+    return "".join(re.sub(r"^[ \t]*", lambda found: found[0].expandtabs(8), line) for line in lines)
 
 
 @functools.cache
@@ -112,13 +110,13 @@ class _OldMeaning(ast.NodeTransformer):
     def __init__(self, *, true_division: bool) -> None:
         self._true_division = true_division
 
-    def visit_BinOp(self, node: ast.BinOp) -> ast.AST:  # noqa: N802 - ast's name
+    def visit_BinOp(self, node: ast.BinOp) -> ast.AST:
         self.generic_visit(node)
         if isinstance(node.op, ast.Div) and not self._true_division:
             return _call("div", node, node.left, node.right)
         return node
 
-    def visit_AugAssign(self, node: ast.AugAssign) -> ast.AST:  # noqa: N802 - ast's name
+    def visit_AugAssign(self, node: ast.AugAssign) -> ast.AST:
         self.generic_visit(node)
         if not isinstance(node.op, ast.Div) or self._true_division:
             return node
@@ -126,7 +124,7 @@ class _OldMeaning(ast.NodeTransformer):
         value = _call("idiv", node, ast.copy_location(read, node), node.value)
         return ast.copy_location(ast.Assign([node.target], value), node)
 
-    def visit_Call(self, node: ast.Call) -> ast.AST:  # noqa: N802 - ast's name
+    def visit_Call(self, node: ast.Call) -> ast.AST:
         self.generic_visit(node)
         func = node.func
         if isinstance(func, ast.Name) and func.id == "round":
@@ -148,8 +146,10 @@ class _Finder(importlib.abc.MetaPathFinder):
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
         spec = importlib.machinery.PathFinder.find_spec(fullname, path, target)
-        if spec is None or spec.origin is None or not isinstance(
-            spec.loader, importlib.machinery.SourceFileLoader
+        if (
+            spec is None
+            or spec.origin is None
+            or not isinstance(spec.loader, importlib.machinery.SourceFileLoader)
         ):
             return None
         if _installed(Path(spec.origin)):
@@ -177,4 +177,3 @@ def _installed(path: Path) -> bool:
     path = path.resolve()
     parts = {"site-packages", "dist-packages"}
     return not parts.isdisjoint(path.parts) or any(path.is_relative_to(f) for f in _folders())
-

@@ -122,7 +122,7 @@ def _pillow(image: Any) -> None:
 
 def _image_font(module: Any) -> None:
     def getsize(self: Any, text: str, *args: Any, **options: Any) -> tuple[int, int]:
-        left, top, right, bottom = self.getbbox(text, *args, **options)
+        _, _, right, bottom = self.getbbox(text, *args, **options)
         return int(right), int(bottom)
 
     for kind in (module.FreeTypeFont, module.ImageFont):

@@ -46,7 +46,8 @@ def bytescale(
     least = data.min() if cmin is None else cmin
     span = (data.max() if cmax is None else cmax) - least
     scaled = (data - least) * (float(high - low) / (span or 1)) + low
-    return (np.clip(scaled, low, high) + 0.5).astype(np.uint8)
+    whole: AnyArray = (np.clip(scaled, low, high) + 0.5).astype(np.uint8)
+    return whole
 
 
 def toimage(
@@ -72,7 +73,9 @@ def imsave(name: Any, arr: AnyArray, format: str | None = None) -> None:
     toimage(arr, channel_axis=2 if np.ndim(arr) == 3 else None).save(name, format)
 
 
-def imresize(arr: AnyArray, size: Any, interp: str = "bilinear", mode: str | None = None) -> AnyArray:
+def imresize(
+    arr: AnyArray, size: Any, interp: str = "bilinear", mode: str | None = None
+) -> AnyArray:
     """Resize an image, to bytes: by a factor, by percent, or to (height, width)."""
     image = toimage(arr, mode=mode)
     if isinstance(size, int | np.integer):

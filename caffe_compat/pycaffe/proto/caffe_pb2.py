@@ -38,8 +38,9 @@ def _fields(messages: Iterable[Any]) -> Iterator[Any]:
 
 def _message_class(descriptor: Any) -> Any:
     """Return the class of a message; protobuf before 4.22 has it on a factory."""
-    make = getattr(message_factory, "GetMessageClass", None)
-    return (make or message_factory.MessageFactory(_pool).GetPrototype)(descriptor)
+    factory: Any = message_factory
+    make = getattr(factory, "GetMessageClass", None)
+    return (make or factory.MessageFactory(_pool).GetPrototype)(descriptor)
 
 
 _pool = descriptor_pool.DescriptorPool()
@@ -48,9 +49,9 @@ DESCRIPTOR = _pool.FindFileByName(_FILE)
 
 for _name, _descriptor in DESCRIPTOR.message_types_by_name.items():
     globals()[_name] = _message_class(_descriptor)
-for _name, _descriptor in DESCRIPTOR.enum_types_by_name.items():
-    globals()[_name] = enum_type_wrapper.EnumTypeWrapper(_descriptor)
-    globals().update({value.name: value.number for value in _descriptor.values})
+for _name, _enum in DESCRIPTOR.enum_types_by_name.items():
+    globals()[_name] = enum_type_wrapper.EnumTypeWrapper(_enum)
+    globals().update({value.name: value.number for value in _enum.values})
 
 
 def __getattr__(name: str) -> Any:
