@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import builtins
+import io
 import math
+import os
 import pickle
 from types import ModuleType
 from typing import Any
@@ -54,17 +57,96 @@ def round(number: Any, digits: int = 0) -> Any:
     return math.copysign(whole / scale, number)
 
 
+def str_(value: Any) -> Any:
+    """Return a value's text; bytes are text already."""
+    return value if isinstance(value, bytes) else str(value)
+
+
 def tostring(value: Any) -> Any:
     """Return an array's bytes; of anything else what its own method returns."""
     return value.tobytes() if isinstance(value, np.ndarray | np.generic) else value.tostring()
 
 
+class _Writer(io.BufferedWriter):
+    """A file that is written to: bytes as they are, text in UTF-8."""
+
+    def write(self, data: Any) -> int:
+        return super().write(data.encode() if isinstance(data, str) else data)
+
+    def writelines(self, lines: Any) -> None:
+        for line in lines:
+            self.write(line)
+
+
+class _Random(io.BufferedRandom):
+    """The same for a file that is read too."""
+
+    def write(self, data: Any) -> int:
+        return super().write(data.encode() if isinstance(data, str) else data)
+
+
+def open(name: Any, mode: str = "r", buffering: int = -1, **options: Any) -> Any:
+    """Open a file, whose text is bytes in Python 2: what is no text is read as bytes."""
+    if options or not isinstance(name, str | os.PathLike):
+        return builtins.open(name, mode, buffering, **options)
+    if set(mode) & set("wax+"):
+        raw = io.FileIO(name, "".join(letter for letter in mode if letter in "rwax+"))
+        return _Random(raw) if "+" in mode else _Writer(raw)
+    if "b" in mode or _is_binary(name):
+        return builtins.open(name, "rb")
+    return builtins.open(name, encoding="utf-8", errors="surrogateescape")
+
+
+def _is_binary(name: Any) -> bool:
+    with builtins.open(name, "rb") as file:
+        begin = file.read(1 << 16)
+    try:
+        begin[: -4 or None].decode()
+    except UnicodeDecodeError as error:
+        return b"\0" in begin or error.start < len(begin) - 8
+    return b"\0" in begin
+
+
+def lenient_tempfile(module: Any) -> None:
+    """Let temporary files opened as binary, as they are by default, take text."""
+    plain = module.NamedTemporaryFile
+
+    def named_temporary_file(*args: Any, **options: Any) -> Any:
+        wrapper = plain(*args, **options)
+        if isinstance(wrapper.file, io.BufferedIOBase):
+            write = wrapper.file.write
+            wrapper.write = lambda data: write(data.encode() if isinstance(data, str) else data)
+        return wrapper
+
+    module.NamedTemporaryFile = named_temporary_file
+
+
+class StringIO(io.BytesIO):
+    """A file in memory, of text or of bytes: `getvalue` returns text if nothing else came in."""
+
+    def __init__(self, initial: Any = "") -> None:
+        self._text = isinstance(initial, str)
+        super().__init__(initial.encode() if isinstance(initial, str) else initial)
+
+    def write(self, data: Any) -> int:
+        if isinstance(data, str):
+            return super().write(data.encode())
+        self._text = False
+        return super().write(data)
+
+    def getvalue(self) -> Any:
+        value = super().getvalue()
+        return value.decode() if self._text else value
+
+
 def modules() -> dict[str, ModuleType]:
     """Return modules of Python 2 that need more than their new name."""
-    module = ModuleType("cPickle")
-    vars(module).update({name: getattr(pickle, name) for name in pickle.__all__})
-    vars(module).update(load=_load, loads=_loads, HIGHEST_PROTOCOL=2)
-    return {"cPickle": module}
+    pickles = ModuleType("cPickle")
+    vars(pickles).update({name: getattr(pickle, name) for name in pickle.__all__})
+    vars(pickles).update(load=_load, loads=_loads, HIGHEST_PROTOCOL=2)
+    files = ModuleType("StringIO")
+    vars(files).update(StringIO=StringIO)
+    return {"cPickle": pickles, "StringIO": files, "cStringIO": files}
 
 
 def _load(file: Any, **options: Any) -> Any:

@@ -23,7 +23,14 @@ from typing import Any
 from .. import extras
 from . import meaning, removed
 
-_OWN = {f"__py2_{name}__": getattr(meaning, name) for name in ("div", "idiv", "round", "tostring")}
+_OWN = {
+    "__py2_div__": meaning.div,
+    "__py2_idiv__": meaning.idiv,
+    "__py2_open__": meaning.open,
+    "__py2_round__": meaning.round,
+    "__py2_str__": meaning.str_,
+    "__py2_tostring__": meaning.tostring,
+}
 
 
 def hook() -> None:
@@ -32,6 +39,7 @@ def hook() -> None:
     for name, module in meaning.modules().items():
         sys.modules.setdefault(name, module)
     removed.patch("multiprocessing.spawn", _spawn)
+    removed.patch("tempfile", meaning.lenient_tempfile)
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Finder())
 
@@ -94,6 +102,9 @@ def _untabbed(text: str) -> str:
 def _translator() -> Any:
     package = extras.load("fissix.refactor")
     skip = ("fix_apply", "fix_callable")
+    imports = extras.load("fissix.fixes.fix_imports").fixes.fix_imports
+    for name in meaning.modules():
+        imports.MAPPING.pop(name, None)  # these are modules of their own here
     names = package.refactor.get_fixers_from_package("fissix.fixes")
     fixers = [name for name in names if name.rpartition(".")[2] not in skip]
     return package.refactor.RefactoringTool(fixers)
@@ -109,6 +120,17 @@ class _OldMeaning(ast.NodeTransformer):
 
     def __init__(self, *, true_division: bool) -> None:
         self._true_division = true_division
+
+    def visit_Import(self, node: ast.Import) -> ast.AST:
+        for alias in node.names:
+            if alias.name == "pickle":
+                alias.name, alias.asname = "cPickle", alias.asname or "pickle"
+        return node
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.AST:
+        if node.module == "pickle" and not node.level:
+            node.module = "cPickle"
+        return node
 
     def visit_BinOp(self, node: ast.BinOp) -> ast.AST:
         self.generic_visit(node)
@@ -129,6 +151,10 @@ class _OldMeaning(ast.NodeTransformer):
         func = node.func
         if isinstance(func, ast.Name) and func.id == "round":
             return _call("round", node, *node.args)
+        if isinstance(func, ast.Name) and func.id == "str" and len(node.args) == 1:
+            return node if node.keywords else _call("str", node, *node.args)
+        if isinstance(func, ast.Name) and func.id in ("open", "file"):
+            node.func = ast.copy_location(ast.Name("__py2_open__", ast.Load()), func)
         if isinstance(func, ast.Attribute) and func.attr == "tostring" and not node.args:
             return _call("tostring", node, func.value)
         return node

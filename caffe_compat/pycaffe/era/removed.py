@@ -99,6 +99,24 @@ def _numpy(np: Any) -> None:
         return np.frombuffer(data, dtype, count).copy()
 
     np.fromstring = fromstring
+    plain_loadtxt = np.loadtxt
+
+    def loadtxt(fname: Any, dtype: Any = float, *args: Any, **options: Any) -> Any:
+        """As numpy's; `delimiter="\\n"`, a column of whole lines, is refused since 1.23."""
+        if options.get("delimiter") == "\n":
+            options["delimiter"] = "\0"
+        return plain_loadtxt(fname, dtype, *args, **options)
+
+    np.loadtxt = loadtxt
+    plain_options = np.set_printoptions
+
+    def set_printoptions(precision: Any = None, threshold: Any = None, **options: Any) -> None:
+        """As numpy's; a threshold of NaN, for everything, is refused since 1.14."""
+        if threshold == "nan" or threshold != threshold:
+            threshold = sys.maxsize
+        plain_options(precision, threshold, **options)
+
+    np.set_printoptions = set_printoptions
 
 
 class _Cast:
