@@ -13,13 +13,14 @@ from pathlib import Path
 from types import ModuleType
 
 from ..errors import CaffeCompatError
+from .alias import Alias
 
 OPTIONS = "CAFFE_COMPAT_PYCAFFE"  # the variable that tells children what the parent revived
 _REAL = __package__ or "caffe_compat.pycaffe"
 _CHILDREN = str(Path(__file__).parent / "children")
 
 
-class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+class Finder(importlib.abc.MetaPathFinder):
     """Finds `caffe` and `caffe.X` as the modules of this package."""
 
     def find_spec(
@@ -35,19 +36,7 @@ class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         if found is None:
             return None
         package = found.submodule_search_locations is not None
-        return importlib.machinery.ModuleSpec(fullname, self, is_package=package)
-
-    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
-        """Return the package's own module."""
-        module = importlib.import_module(_real(spec.name))
-        spec.loader_state = (module.__spec__, getattr(module, "__loader__", None))
-        return module
-
-    def exec_module(self, module: ModuleType) -> None:
-        """Give the module its own spec back, which the import system has just replaced."""
-        spec = module.__spec__
-        if spec is not None and spec.loader_state is not None:
-            module.__spec__, module.__loader__ = spec.loader_state
+        return importlib.machinery.ModuleSpec(fullname, Alias(found.name), is_package=package)
 
 
 def _real(name: str) -> str:

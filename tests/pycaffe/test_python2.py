@@ -188,6 +188,10 @@ assert time.clock() >= 0 and collections.Iterable
 assert inspect.getargspec(inspect.getargspec)[0] == ["function"]
 assert unittest.TestCase.assertEquals and unittest.TestCase.assertItemsEqual
 import yaml
+assert yaml.load("[1]") == [1]
+import scipy.misc
+from scipy.misc import imread, imresize
+assert scipy.misc.imresize(np.zeros((4, 4)), 0.5).shape == (2, 2)
 print("all there")
 """,
     )

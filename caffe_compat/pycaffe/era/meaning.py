@@ -62,6 +62,39 @@ def str_(value: Any) -> Any:
     return value if isinstance(value, bytes) else str(value)
 
 
+def int_(*args: Any) -> Any:
+    """Return a whole number; of an array of one value its value, which numpy 2.4 refuses."""
+    return int(*map(_scalar, args))
+
+
+def float_(*args: Any) -> Any:
+    """Return a number, likewise."""
+    return float(*map(_scalar, args))
+
+
+def _scalar(value: Any) -> Any:
+    return value.item() if isinstance(value, np.ndarray) and value.size == 1 else value
+
+
+def old_transforms(module: Any) -> None:
+    """Let scikit-image's resize and rescale do what they did by default until 0.15."""
+    resize, rescale = module.resize, module.rescale
+
+    def old_resize(image: Any, output_shape: Any, order: int = 1, **options: Any) -> Any:
+        return resize(image, output_shape, order, **{**_OLD_TRANSFORM, **options})
+
+    def old_rescale(image: Any, scale: Any, order: int = 1, **options: Any) -> Any:
+        color = np.ndim(image) == 3 and np.shape(image)[-1] in (3, 4)
+        options.pop("multichannel", None)
+        options.setdefault("channel_axis", -1 if color else None)
+        return rescale(image, scale, order, **{**_OLD_TRANSFORM, **options})
+
+    module.resize, module.rescale = old_resize, old_rescale
+
+
+_OLD_TRANSFORM = {"mode": "constant", "anti_aliasing": False}
+
+
 def tostring(value: Any) -> Any:
     """Return an array's bytes; of anything else what its own method returns."""
     return value.tobytes() if isinstance(value, np.ndarray | np.generic) else value.tostring()

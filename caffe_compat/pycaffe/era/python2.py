@@ -25,7 +25,9 @@ from . import meaning, removed
 
 _OWN = {
     "__py2_div__": meaning.div,
+    "__py2_float__": meaning.float_,
     "__py2_idiv__": meaning.idiv,
+    "__py2_int__": meaning.int_,
     "__py2_open__": meaning.open,
     "__py2_round__": meaning.round,
     "__py2_str__": meaning.str_,
@@ -40,6 +42,7 @@ def hook() -> None:
         sys.modules.setdefault(name, module)
     removed.patch("multiprocessing.spawn", _spawn)
     removed.patch("tempfile", meaning.lenient_tempfile)
+    removed.patch("skimage.transform", meaning.old_transforms)
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Finder())
 
@@ -151,8 +154,9 @@ class _OldMeaning(ast.NodeTransformer):
         func = node.func
         if isinstance(func, ast.Name) and func.id == "round":
             return _call("round", node, *node.args)
-        if isinstance(func, ast.Name) and func.id == "str" and len(node.args) == 1:
-            return node if node.keywords else _call("str", node, *node.args)
+        one = len(node.args) == 1 and not node.keywords
+        if isinstance(func, ast.Name) and func.id in ("float", "int", "str") and one:
+            return _call(func.id, node, *node.args)
         if isinstance(func, ast.Name) and func.id in ("open", "file"):
             node.func = ast.copy_location(ast.Name("__py2_open__", ast.Load()), func)
         if isinstance(func, ast.Attribute) and func.attr == "tostring" and not node.args:

@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any
 
+from ..alias import Alias
+
 
 def restore() -> None:
     """Put the names back in what is imported, now and later."""
@@ -32,7 +34,7 @@ class _Finder(importlib.abc.MetaPathFinder):
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
         if fullname == "scipy.misc":
-            return _scipy_misc(path)
+            return _scipy_misc()
         if fullname not in _PATCHES:
             return None
         spec = importlib.machinery.PathFinder.find_spec(fullname, path, target)
@@ -59,17 +61,9 @@ class _Patched(importlib.abc.Loader):
         self._patch(module)
 
 
-def _scipy_misc(path: Sequence[str] | None) -> importlib.machinery.ModuleSpec | None:
-    """Return scipy's own module where it still reads images, and else one that does."""
-    found = importlib.machinery.PathFinder.find_spec("scipy.misc", path)
-    if found is not None and sys.modules["scipy"].__version__ < "1.0":
-        return found
-    real = importlib.machinery.PathFinder.find_spec(
-        f"{__package__}.scipy_misc", sys.modules[__package__].__path__
-    )
-    if real is None or real.loader is None:
-        return None
-    return importlib.machinery.ModuleSpec("scipy.misc", real.loader, origin=real.origin)
+def _scipy_misc() -> importlib.machinery.ModuleSpec:
+    """Return a spec for what stands in for scipy.misc, which is empty since 1.12 and then gone."""
+    return importlib.machinery.ModuleSpec("scipy.misc", Alias(f"{__package__}.scipy_misc"))
 
 
 def _add(module: Any, **names: Any) -> None:
