@@ -15,6 +15,7 @@ SCRIPT = r"""
 import os, sys
 import cPickle as pickle
 import helper
+import Image, StringIO
 from helper import half
 
 class Old:
@@ -41,7 +42,12 @@ print >>sys.stderr, "to stderr"
 exec "y = 511"
 assert 0777 == y
 print y, `y`, 3 <> 4, u"unicode", "", 10L
-print len(a.tostring()), pickle.loads(pickle.dumps([1]))
+print len(a.tostring()), pickle.loads(pickle.dumps([1])), Image.new("L", (2, 3)).size
+buffer = StringIO.StringIO()
+print >>buffer, "kept"
+open("text", "wb").write(buffer.getvalue())
+open("bytes", "w").write(b"\xff\x00")
+print open("text").read().strip(), open("bytes").read() == b"\xff\x00", int(np.array([3]))
 """
 
 HELPER = """
@@ -72,7 +78,8 @@ def test_a_script_of_python_2_runs_with_its_old_meaning(python):  # noqa: F811
         "True k [('k', 1)] ['0', '1', '2'] 2",
         "caught old",
         "511 511 True unicode  10",
-        "48 [1]",
+        "48 [1] (2, 3)",
+        "kept True 3",
     ]
 
 

@@ -21,6 +21,7 @@ from types import CodeType, ModuleType
 from typing import Any
 
 from .. import extras
+from ..alias import Alias
 from . import meaning, removed
 
 _OWN = {
@@ -64,25 +65,37 @@ class _Runpy:
         return values
 
 
-def compile_source(data: bytes, name: str) -> CodeType:
+def compile_source(data: bytes, name: str, *, in_package: bool = False) -> CodeType:
     """Compile Python 2's source, or Python 3's where it is no Python 2.
+
+    Args:
+        data: the source.
+        name: the file's.
+        in_package: `import x` may mean a module of the same package.
 
     Raises:
         SyntaxError: it is neither.
     """
     vars(builtins).update(_OWN)
     text = importlib.util.decode_source(_with_coding(data))
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            text3 = str(_translator().refactor_string(_untabbed(text) + "\n", name))
-            tree = ast.parse(text3, name)
-    except Exception:  # fissix's ParseError, of a file that is Python 3 already
+    tree = _translated(text, name, in_package=in_package)
+    if tree is None:
         return compile(text, name, "exec", dont_inherit=True)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         meaningful = _OldMeaning(true_division="division" in _future(text)).visit(tree)
         return compile(ast.fix_missing_locations(meaningful), name, "exec", dont_inherit=True)
+
+
+def _translated(text: str, name: str, *, in_package: bool) -> ast.Module | None:
+    """Return the syntax tree of Python 2's source; None where it is Python 3 already."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            text3 = _translator(in_package).refactor_string(_untabbed(text) + "\n", name)
+            return ast.parse(str(text3), name)
+        except Exception:  # fissix's ParseError
+            return None
 
 
 def _with_coding(data: bytes) -> bytes:
@@ -102,9 +115,9 @@ def _untabbed(text: str) -> str:
 
 
 @functools.cache
-def _translator() -> Any:
+def _translator(in_package: bool) -> Any:
     package = extras.load("fissix.refactor")
-    skip = ("fix_apply", "fix_callable")
+    skip = {"fix_apply", "fix_callable"} | (set() if in_package else {"fix_import"})
     imports = extras.load("fissix.fixes.fix_imports").fixes.fix_imports
     for name in meaning.modules():
         imports.MAPPING.pop(name, None)  # these are modules of their own here
@@ -169,6 +182,9 @@ def _call(name: str, at: ast.AST, *args: ast.expr) -> ast.Call:
     return ast.copy_location(ast.Call(function, list(args), []), at)
 
 
+_PILLOW = {"Image", "ImageDraw", "ImageFont", "ImageOps", "ImageFilter", "ImageEnhance"}
+
+
 class _Finder(importlib.abc.MetaPathFinder):
     """Finds the modules of the script's own, and has them translated."""
 
@@ -176,6 +192,8 @@ class _Finder(importlib.abc.MetaPathFinder):
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
         spec = importlib.machinery.PathFinder.find_spec(fullname, path, target)
+        if spec is None and fullname in _PILLOW:
+            return importlib.machinery.ModuleSpec(fullname, Alias(f"PIL.{fullname}"))
         if (
             spec is None
             or spec.origin is None
@@ -193,7 +211,8 @@ class _Loader(importlib.machinery.SourceFileLoader):
 
     def get_code(self, fullname: str) -> CodeType:
         path = self.get_filename(fullname)
-        return compile_source(self.get_data(path), path)
+        in_package = "." in fullname or self.is_package(fullname)
+        return compile_source(self.get_data(path), path, in_package=in_package)
 
 
 @functools.cache
