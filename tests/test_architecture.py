@@ -21,7 +21,7 @@ RESTRICTED = {
     "typer": {"converters"},
     "rich": {"converters"},
     "onnxruntime": {"runtime"},
-    "torch": {"torch", "training"},
+    "torch": {"torch", "training", "pycaffe"},
     "ray": {"images", "data"},
     "lmdb": {"data"},
     "plyvel": {"data"},

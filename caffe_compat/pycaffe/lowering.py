@@ -11,7 +11,8 @@ import onnx
 
 from ..errors import UnsupportedError
 from ..layers.builder import Builder
-from ..onnx.lowering import OPSET, Lowered
+from ..onnx.lowering import Lowered
+from ..onnx.opsets import OPSET
 from ..onnx.passes.batchnorm import fuse_scales
 from ..onnx.passes.cpu import tune
 from ..onnx.rewriting import Rewriter, rewrite

@@ -9,16 +9,38 @@ Those numbers are what a live net shows, so they are computed here. Each functio
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from ..caffe_pb2 import EltwiseParameter
+from ..caffe_pb2 import EltwiseParameter, LayerParameter
 from ..layers import layer as package
 from ..types import Array
+from .blob import Blob, BlobVec
 
-if TYPE_CHECKING:
-    from .steps import Computed
+
+class Computed(Protocol):
+    """What the functions here need of a layer in its place; see `steps.Computed`."""
+
+    layer: package.Layer
+    proto: LayerParameter
+    bottoms: list[Blob]
+    tops: list[Blob]
+    propagate: list[bool]
+    param_propagate: list[bool]
+    kept: Array | None
+
+    @property
+    def blobs(self) -> BlobVec:
+        """Its parameter blobs."""
+
+    @property
+    def in_place(self) -> bool:
+        """Whether the first top is the first bottom."""
+
+    def arrays(self) -> dict[str, Array]:
+        """Return the parameters by name."""
+
 
 # Layers whose backward, in place, reads the overwritten bottom.
 _READS_BOTTOM = {

@@ -7,6 +7,7 @@ import io
 import math
 import os
 import pickle
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -104,9 +105,11 @@ class _Writer(io.BufferedWriter):
     """A file that is written to: bytes as they are, text in UTF-8."""
 
     def write(self, data: Any) -> int:
+        """Write bytes or text."""
         return super().write(data.encode() if isinstance(data, str) else data)
 
     def writelines(self, lines: Any) -> None:
+        """Write lines of either."""
         for line in lines:
             self.write(line)
 
@@ -115,23 +118,24 @@ class _Random(io.BufferedRandom):
     """The same for a file that is read too."""
 
     def write(self, data: Any) -> int:
+        """Write bytes or text."""
         return super().write(data.encode() if isinstance(data, str) else data)
 
 
 def open(name: Any, mode: str = "r", buffering: int = -1, **options: Any) -> Any:
     """Open a file, whose text is bytes in Python 2: what is no text is read as bytes."""
     if options or not isinstance(name, str | os.PathLike):
-        return builtins.open(name, mode, buffering, **options)
+        return builtins.open(name, mode, buffering, **options)  # noqa: PTH123
     if set(mode) & set("wax+"):
         raw = io.FileIO(name, "".join(letter for letter in mode if letter in "rwax+"))
         return _Random(raw) if "+" in mode else _Writer(raw)
     if "b" in mode or _is_binary(name):
-        return builtins.open(name, "rb")
-    return builtins.open(name, encoding="utf-8", errors="surrogateescape")
+        return Path(name).open("rb")
+    return Path(name).open(encoding="utf-8", errors="surrogateescape")
 
 
 def _is_binary(name: Any) -> bool:
-    with builtins.open(name, "rb") as file:
+    with Path(name).open("rb") as file:
         begin = file.read(1 << 16)
     try:
         begin[: -4 or None].decode()
@@ -162,12 +166,14 @@ class StringIO(io.BytesIO):
         super().__init__(initial.encode() if isinstance(initial, str) else initial)
 
     def write(self, data: Any) -> int:
+        """Write bytes or text."""
         if isinstance(data, str):
             return super().write(data.encode())
         self._text = False
         return super().write(data)
 
     def getvalue(self) -> Any:
+        """Return all that was written."""
         value = super().getvalue()
         return value.decode() if self._text else value
 

@@ -96,7 +96,7 @@ def _numpy(np: Any) -> None:
     plain_loadtxt = np.loadtxt
 
     def loadtxt(fname: Any, dtype: Any = float, *args: Any, **options: Any) -> Any:
-        """As numpy's; `delimiter="\\n"`, a column of whole lines, is refused since 1.23."""
+        """As numpy's; a delimiter at the line's end, for whole lines, is refused since 1.23."""
         if options.get("delimiter") == "\n":
             options["delimiter"] = "\0"
         return plain_loadtxt(fname, dtype, *args, **options)
