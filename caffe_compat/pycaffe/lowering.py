@@ -99,16 +99,16 @@ class Part:
 
 
 def lowers(step: Step) -> bool:
-    """Whether a layer can be part of a model at the shapes that it has now."""
+    """Whether a layer can be part of a model; tried once, at the shapes that it has then."""
     if type(step) is not Computed or step.layer.varies:
         return False
-    if not step.tops or step.layer.feeds():
-        return False
-    try:
-        _alone(step)
-    except UnsupportedError:
-        return False
-    return True
+    if step.lowers is None:
+        try:
+            _alone(step)
+            step.lowers = bool(step.tops) and not step.layer.feeds()
+        except UnsupportedError:
+            step.lowers = False
+    return step.lowers
 
 
 def lower(steps: Sequence[Step], start: int, last: int) -> Part:
@@ -153,8 +153,13 @@ class _Walk:
         known = set(self._g.read)
         self._g.begin(step.proto.name or "layer")
         blobs = {name: self._parameter(step, name, blob) for name, blob in step.parameters.items()}
-        before = len(self._g.derived)
-        results = step.layer.lower(self._g, *bottoms, **blobs)
+        before, nodes = len(self._g.derived), len(self._g.nodes)
+        try:
+            results = step.layer.lower(self._g, *bottoms, **blobs)
+        except UnsupportedError:  # at these shapes, though not at those that it was tried at
+            step.lowers = False
+            del self._g.nodes[nodes:], self._g.derived[before:]
+            return False
         tensors = results if isinstance(results, tuple) else (results,)
         tops = [self._write(step, i) for i in range(len(step.tops))]
         self._g.end([tensor for tensor in tensors if tensor is not None], tops)

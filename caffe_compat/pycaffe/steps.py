@@ -102,6 +102,7 @@ class Computed(Step):
         self.kept: Array | None = None  # the bottom before the layer ran in place on it
         self.parameters: dict[str, Blob] = {}
         self.shares = False
+        self.lowers: bool | None = None  # whether onnxruntime can run it; None: not known yet
 
     def setup(self) -> None:
         shapes = [shape_of(blob) for blob in self.bottoms]
