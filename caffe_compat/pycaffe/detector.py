@@ -122,7 +122,7 @@ class Detector(Net):
 
 
 def _widened(window: AnyArray, scale: float) -> AnyArray:
-    """A window (ymin, xmin, ymax, xmax) `scale` times as large about its center, rounded."""
+    """Return a window (ymin, xmin, ymax, xmax) `scale` times as large about its center, rounded."""
     box = np.asarray(window, float)
     half = (box[2:] - box[:2] + 1) / 2.0
     center = box[:2] + half

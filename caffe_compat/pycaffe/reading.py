@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from ..caffe_pb2 import NetParameter
-from ..data import reading as data
+from ..data.iterator import SOURCES, Batches
 from ..data.paths import Paths
-from ..data.source import Reading
+from ..data.reading import shapes_of
+from ..data.source import Access
 from ..data.streams import CRand
 from ..data.words import draw_words
 from . import mode
@@ -16,7 +17,7 @@ from .steps import Computed, write
 
 _rand = CRand()  # the C library's, one for the process
 
-TYPES = frozenset(data.SOURCES) - {"MemoryData"}
+TYPES = frozenset(SOURCES) - {"MemoryData"}
 
 
 class ReaderStep(Computed):
@@ -28,10 +29,10 @@ class ReaderStep(Computed):
     _batches: Any = None
 
     def setup(self) -> None:
-        net, reading = NetParameter(layer=[self.proto]), Reading(paths=Paths(), rand=_rand)
+        net, access = NetParameter(layer=[self.proto]), Access(paths=Paths(), rand=_rand)
         with self.layer.named():
-            words = draw_words(net, mode.rng(), lambda: data.shapes(net))
-            self._batches = data.Batches(net, reading, words, words)
+            words = draw_words(net, mode.rng(), lambda: shapes_of(net, access))
+            self._batches = Batches(net, access, words, words)
         self.reshape()
 
     def reshape(self) -> None:
