@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from .runtime.parity import Parity, measure_parity
     from .runtime.session import Session
     from .runtime.verification import verify
+    from .torch import to_torch
     from .training.feeding import Rows
     from .training.solver import Solver
     from .types import Array, Shape
@@ -145,6 +146,7 @@ __all__ = [
     "to_float16",
     "to_int8",
     "to_onnx",
+    "to_torch",
     "upgrade",
     "verify",
 ]
@@ -190,6 +192,7 @@ _HOMES = {
     "runtime.verification": "verify",
     "training.feeding": "Rows",
     "training.solver": "Solver",
+    "torch": "to_torch",
     "types": "Array Shape",
     "weights": "read_weights=read",
     "weights.trained": "Weights",

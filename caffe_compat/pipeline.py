@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 from . import steps
 from .errors import ParseError
@@ -255,8 +255,17 @@ def to_onnx(
     return save_onnx(lower_net(net, onnx), path, onnx.weights_as)
 
 
-def save(net: Net, path: PathLike) -> None:
+class Trained(Protocol):
+    """Something trained elsewhere that is a net still, as a torch module of `to_torch` is."""
+
+    def to_net(self) -> Net:
+        """Return the net with the weights as they are now."""
+
+
+def save(net: Net | Trained, path: PathLike) -> None:
     """Write a net by its path's suffix: `.caffemodel`, Caffe's HDF5 (`.h5`), `.prototxt`, `.onnx`.
+
+    A torch module of `to_torch` is written with its parameters as they are now.
 
     The first two have every blob as Caffe would save it. A prototxt has the layers of the net's
     phase in Caffe's current form. An ONNX file has what the net's outputs need: not BatchNorm's
@@ -265,6 +274,7 @@ def save(net: Net, path: PathLike) -> None:
     Raises:
         CaffeCompatError: the suffix is none of these, or the file cannot be written.
     """
+    net = net if isinstance(net, Net) else net.to_net()
     if Path(path).suffix == ".onnx":
         to_onnx(net, path)
     else:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,10 +13,12 @@ import typer
 
 from ..files import check_other
 from ..net.fold import fold_batchnorm as fold
+from ..net.net import Net
 from ..onnx.opsets import OPSET
 from ..onnx.writer import save as save_onnx
 from ..options import Onnx
 from ..pipeline import load_net, lower_net
+from ..runtime.verification import compare as compare_with
 from ..runtime.verification import verify as compare
 from ..steps import open_weights
 from . import deployment, options, preprocessing
@@ -41,7 +45,10 @@ def command(
     weights: Annotated[Path | None, typer.Argument(metavar="WEIGHTS", show_default=False)] = None,
     *,
     output: Annotated[
-        Path, typer.Option("-o", "--output", metavar="OUT.onnx", help="The file to write.")
+        Path,
+        typer.Option(
+            "-o", "--output", metavar="OUT.onnx|.pt2|.safetensors", help="The file to write."
+        ),
     ],
     opset: options.Opset = OPSET,
     weights_as: Annotated[
@@ -93,6 +100,13 @@ def command(
         loaded, report = fold(loaded)
         for line in report.lines():
             say(line)
+    if output.suffix in (".pt2", ".safetensors"):
+        if deployed.used or weights_as or target != Target.ONNXRUNTIME:
+            raise typer.BadParameter(
+                "--weights-as, --target, --bake-preprocess, --fp16 and --int8 are for .onnx"
+            )
+        _write_torch(loaded, output, blob or (), verify=verify)
+        return
     place: Any = weights_as and weights_as.value
     onnx = Onnx(opset, place, tuple(blob or ()), target.value)
     onnx = replace(onnx, passes=deployed.passes(loaded, onnx, prep.choose(loaded, net)))
@@ -103,3 +117,12 @@ def command(
         say(f"stored in {output} itself: {', '.join(saved.stored)}")
     if verify:
         say(compare(loaded, opset=opset))
+
+
+def _write_torch(net: Net, output: Path, blobs: Sequence[str], *, verify: bool) -> None:
+    from ..torch import compute, export, to_torch  # only here: it loads PyTorch
+
+    export(to_torch(net, blobs=blobs), output)
+    say_file(output)
+    if verify:
+        say(compare_with(net, partial(compute, net), "torch"))

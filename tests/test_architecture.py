@@ -22,6 +22,7 @@ RESTRICTED = {
     "rich": {"converters"},
     "onnxruntime": {"runtime"},
     "torch": {"torch", "training", "pycaffe"},
+    "safetensors": {"torch"},
     "ray": {"images", "data"},
     "lmdb": {"data"},
     "plyvel": {"data"},

@@ -60,5 +60,5 @@ def _up_to_data(net: NetParameter) -> NetParameter:
 
 def _seeds(layer: Layer) -> int:
     """Return how many words a data layer draws; 0 for any other layer."""
-    draws: int = layer.draws() if hasattr(layer, "draws") else 0
+    draws: int = layer.setup_draws() if hasattr(layer, "setup_draws") else 0
     return draws

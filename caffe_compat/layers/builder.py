@@ -62,6 +62,8 @@ class Builder:
 
     Attributes:
         opset: the version of ONNX's default domain that the nodes are written for.
+        keeps_params: whether the nodes must read every parameter as Caffe stores it, since its
+            numbers will change; `data` and `change` are then not for use.
         nodes: the nodes so far, in order.
         arrays: the initializers by name; a parameter is added when it is first read.
         params: the parameters by initializer name, read or not.
@@ -70,8 +72,8 @@ class Builder:
         aliases: the tensors that stand for another (a Dropout's top in TEST), by name.
     """
 
-    def __init__(self, opset: int) -> None:
-        self.opset = opset
+    def __init__(self, opset: int, keeps_params: bool = False) -> None:
+        self.opset, self.keeps_params = opset, keeps_params
         self.nodes: list[onnx.NodeProto] = []
         self.arrays: dict[str, AnyArray] = {}
         self.params: dict[str, Parameter] = {}

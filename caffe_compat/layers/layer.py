@@ -63,6 +63,10 @@ class Layer:
             even if the prototxt names none (Caffe's LossLayer).
         one_batch: whether the first axis of every top is the batch (a data layer's).
         has_source: whether the prototxt names a file or a database that has the tops' shapes.
+        blocked: the bottoms that no gradient reaches, though the tops depend on them.
+        unread: the tops whose gradient `backward` does not read, if there are so many.
+        statistics: the parameter blobs that no gradient reaches.
+        approximate: whether `backward` is not the derivative of `forward`, but Caffe's own.
     """
 
     type: ClassVar[str]
@@ -77,6 +81,10 @@ class Layer:
     loss: ClassVar[bool] = False
     one_batch: ClassVar[bool] = False
     has_source: ClassVar[bool] = False
+    blocked: tuple[int, ...] = ()
+    unread: tuple[int, ...] = ()
+    statistics: tuple[str, ...] = ()
+    approximate: bool = False
 
     def __init__(self, proto: LayerParameter) -> None:
         self.proto = proto

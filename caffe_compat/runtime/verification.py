@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from ..net.graph import Value
 from ..net.net import Net
 from ..onnx.opsets import OPSET
 from ..types import Array
@@ -39,6 +41,7 @@ class Verification:
 
     differences: tuple[Difference, ...]
     tolerance: float
+    engine: str = "onnxruntime"
 
     @property
     def first(self) -> Difference | None:
@@ -61,11 +64,11 @@ class Verification:
         first = self.first
         if first is None:
             return (
-                f"verified: numpy and onnxruntime agree on {len(self.differences)} blobs; "
+                f"verified: numpy and {self.engine} agree on {len(self.differences)} blobs; "
                 f"largest difference {worst}"
             )
         return (
-            f"NOT verified: numpy and onnxruntime differ from layer {first.layer} on, blob "
+            f"NOT verified: numpy and {self.engine} differ from layer {first.layer} on, blob "
             f"'{first.blob}' ({first.largest:.1e}); largest difference {worst}"
         )
 
@@ -84,12 +87,36 @@ def verify(
         tolerance: the largest difference, relative to the largest value, that still agrees;
             float32 sums in another order differ by less.
     """
+
+    def by_onnxruntime(values: Sequence[Value], feeds: Mapping[str, Array]) -> dict[str, Array]:
+        session = Session(lower_values(net, values, opset), "cpu")
+        return dict(session.run({name: feeds[name] for name in session.inputs}))
+
+    return compare(net, by_onnxruntime, "onnxruntime", seed=seed, tolerance=tolerance)
+
+
+def compare(
+    net: Net,
+    compute: Callable[[Sequence[Value], Mapping[str, Array]], Mapping[str, Array]],
+    engine: str,
+    *,
+    seed: int = 0,
+    tolerance: float = TOLERANCE,
+) -> Verification:
+    """Compare numpy with any engine on random input, as `verify` does with onnxruntime.
+
+    Args:
+        net: the net with its weights.
+        compute: returns the engine's arrays, by `Value.name`, for values and the feeds by blob.
+        engine: its name.
+        seed: of the random input.
+        tolerance: as for `verify`.
+    """
     feeds = random_feeds(net, seed)
     with np.errstate(all="ignore"):  # an untrained net may well overflow
         values = net.run(feeds)
     tops = [(node, top) for node in net.graph.nodes for top in node.tops if top.name in values]
-    session = Session(lower_values(net, [top for _, top in tops], opset), "cpu")
-    outputs = session.run({name: feeds[name] for name in session.inputs})
+    outputs = compute([top for _, top in tops], feeds)
     return Verification(
         tuple(
             Difference(
@@ -102,6 +129,7 @@ def verify(
             if top.name in outputs
         ),
         tolerance,
+        engine,
     )
 
 

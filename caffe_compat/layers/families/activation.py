@@ -63,9 +63,7 @@ class Clip(Layer):
 
     def lower(self, g: Builder, x: str) -> str:
         low, high = np.float32(self.p.min), np.float32(self.p.max)
-        if low > high:  # Caffe returns min, ONNX's Clip max
-            return g.Max(g.Min(x, high), low)
-        return g.Clip(x, low, high)
+        return g.Clip(x, low, max(low, high))  # with min > max Caffe returns min, and ONNX max
 
 
 @layer(param="elu_param", inplace=True)

@@ -22,6 +22,8 @@ class BatchNorm(Layer):
     if that is 0. Without it they are the batch's own.
     """
 
+    statistics = ("mean", "variance", "factor")
+
     def __init__(self, proto: LayerParameter) -> None:
         super().__init__(proto)
         explicit = self.p.HasField("use_global_stats")
@@ -81,8 +83,11 @@ class BatchNorm(Layer):
     def lower(self, g: Builder, x: str, mean: str, variance: str, factor: str) -> str:
         if not self.stored:
             return channels.lower_by_moments(g, x, self._eps)
-        rate = _inverse(g.data(factor))
-        if rate != 1:
+        if g.keeps_params:
+            never, rates = g.Equal(factor, np.float32(0)), g.Div(np.float32(1), factor)
+            rates = g.Where(never, np.float32(0), rates)
+            mean, variance = g.Mul(mean, rates), g.Mul(variance, rates)
+        elif (rate := _inverse(g.data(factor))) != 1:
             mean = g.change(mean, g.data(mean) * rate)
             variance = g.change(variance, g.data(variance) * rate)
         one, zero = (np.full(g.fixed(x, 1), value, np.float32) for value in (1, 0))

@@ -98,6 +98,11 @@ class PSPNetBN(Layer):
     From: hszhao/PSPNet, src/caffe/layers/bn_layer.cpp
     """
 
+    @property
+    def statistics(self) -> tuple[str, ...]:
+        every = ("slope", "bias", "mean", "variance")
+        return every if self.p.frozen else every[2:]
+
     _masks = True  # whether the layer sets the lr_mult of what is not to be learned to 0
 
     @classmethod
@@ -192,6 +197,10 @@ class CaffeWindowsBN(YjxiongBN):
     From: yjxiong/caffe, src/caffe/layers/bn_layer.cpp (from December 2015 to April 2016)
     """
 
+    @property
+    def statistics(self) -> tuple[str, ...]:
+        return (*super().statistics[:-1], "inverse")
+
     def blobs(self, x: Shape) -> list[Blob]:
         return [*super().blobs(x)[:3], Blob("inverse", self._shape(x), _ONE)]
 
@@ -228,6 +237,9 @@ class CaffeWindowsBN(YjxiongBN):
     def lower(self, g: Builder, x: str, slope: str, bias: str, mean: str, inverse: str) -> str:
         if not self._stored:
             return super().lower(g, x, slope, bias, mean, inverse)
-        factor = g.change(slope, channels.over(g.data(slope) * g.data(inverse), len(g.dims(x))))
+        if g.keeps_params:
+            factor = g.Mul(channels.lower_over(g, x, slope), channels.lower_over(g, x, inverse))
+        else:
+            factor = g.change(slope, channels.over(g.data(slope) * g.data(inverse), len(g.dims(x))))
         centred = g.Sub(x, channels.lower_over(g, x, mean))
         return g.Add(g.Mul(centred, factor), channels.lower_over(g, x, bias))

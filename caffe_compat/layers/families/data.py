@@ -63,14 +63,14 @@ class _Reader(Fed):
             return int(np.float32(p.width) / aspect), p.width
         return p.height, int(aspect * np.float32(p.height))
 
-    def draws(self) -> int:
+    def setup_draws(self) -> int:
         """Return the number of 32-bit words that Caffe's LayerSetUp takes from its generator."""
         mirror = self.proto.transform_param.mirror
         random = bool(mirror or (self.train and self.crop))
         return self.seeds * random + self.threads
 
     def fill(self, rng: Rng, *x: Shape, blobs: Sequence[Blob] | None = None) -> list[Array]:
-        rng.u32(self.draws())
+        rng.u32(self.setup_draws())
         return []
 
 
@@ -133,8 +133,8 @@ class ImageData(_Reader):
             raise ShapeError(f"new_height {height} and new_width {width}: both or neither")
         return self.batches(3 if self.p.is_color else 1, height, width)
 
-    def draws(self) -> int:
-        return super().draws() + bool(self.p.shuffle) + bool(self.p.rand_skip)
+    def setup_draws(self) -> int:
+        return super().setup_draws() + bool(self.p.shuffle) + bool(self.p.rand_skip)
 
 
 @layer(param="window_data_param", bottoms=0, tops=2)
@@ -149,8 +149,8 @@ class WindowData(_Reader):
             raise ShapeError("crop_size must be positive, and is 0")
         return self.batches(0, 0, 0)
 
-    def draws(self) -> int:
-        return super().draws() + bool(self.proto.transform_param.mirror or self.crop)
+    def setup_draws(self) -> int:
+        return super().setup_draws() + bool(self.proto.transform_param.mirror or self.crop)
 
 
 @layer(param="memory_data_param", bottoms=0, tops=2)

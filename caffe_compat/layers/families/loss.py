@@ -165,6 +165,8 @@ class ContrastiveLoss(Layer):
     max(margin - d^2, 0).
     """
 
+    approximate = True  # see backward
+
     def shapes(self, a: Shape, b: Shape, y: Shape) -> list[Shape | None]:
         labels.check_same_batch(a, b)
         labels.check_legacy(a, b, y)
@@ -223,6 +225,8 @@ class SigmoidCrossEntropyLoss(Layer):
 
     Normalized by the batch size unless loss_param says otherwise.
     """
+
+    blocked = (1,)
 
     @property
     def mode(self) -> int:

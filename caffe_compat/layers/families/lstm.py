@@ -131,6 +131,8 @@ class LSTMUnit(Layer):
     Bottoms are c (1, N, H), the gates i f o g (1, N, 4H) and cont (1, N); tops are c' and h.
     """
 
+    blocked = (2,)
+
     def shapes(self, c: Shape, x: Shape, cont: Shape) -> list[Shape | None]:
         if len(c) != 3 or len(x) != 3 or len(cont) != 2:
             raise ShapeError(f"takes bottoms of 3, 3 and 2 axes, and has {c}, {x}, {cont}")

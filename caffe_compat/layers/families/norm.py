@@ -95,6 +95,10 @@ class MVN(Layer):
     The top always has 4 axes, with ones appended; normalize_variance: false keeps the deviation.
     """
 
+    @property
+    def approximate(self) -> bool:
+        return bool(self.p.normalize_variance)
+
     def shapes(self, x: Shape) -> list[Shape | None]:
         if len(x) > 4:
             raise ShapeError(f"needs a bottom of at most 4 axes, and has {x}")

@@ -31,6 +31,11 @@ class Recurrent(Layer):
     state_names: ClassVar[tuple[str, ...]]
     gates: ClassVar[int]
     letter: ClassVar[str]  # of the weights' names in Caffe: W_xc, b_c, W_xc_static
+    unread = (1, 2)  # the state after the last step, which only shares data
+
+    @property
+    def blocked(self) -> tuple[int, ...]:
+        return (1, *range(-self.states, 0)) if self.p.expose_hidden else (1,)
 
     @property
     def hidden(self) -> int:
@@ -155,6 +160,8 @@ class Recurrent(Layer):
         [] stands for zeros; with None it takes a Scan.
         """
         known = g.known(cont)
+        if g.keeps_params:  # the operators have their weights in another order
+            return None
         if g.dims(x)[0] != 1 and (known is None or np.any(known[1:] != 1)):
             return None
         first = None if known is None else known[:1, :, None].astype(np.float32)

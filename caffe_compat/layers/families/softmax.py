@@ -49,6 +49,8 @@ class Softmax(Layer):
 class _ProbabilityLoss(Layer):
     """A loss of softmax probabilities, which are the optional second top."""
 
+    unread = (1,)
+
     def axis(self, rank: int) -> int:
         """Return the axis of the classes."""
         raise NotImplementedError
@@ -80,12 +82,12 @@ class _ProbabilityLoss(Layer):
         scale = labels.normalizer(self.mode, counts, self.axis(dx.ndim))
         return np.asarray(dx * counts * (weight / scale), np.float32)
 
-    def _lowered(self, g: Builder, x: str, logs: str, probs: str, counts: str | None) -> Tensors:
+    def _lowered(self, g: Builder, x: str, logs: str, counts: str | None) -> Tensors:
         dims = g.dims(x)
         axis = self.axis(len(dims))
         dims = (*dims[:axis], 1, *dims[axis + 1 :])
         loss = g.Neg(labels.lower_mean(g, logs, counts, self.mode, dims, axis))
-        return (loss, probs) if len(self.proto.top) > 1 else loss
+        return (loss, g.Softmax(x, axis=axis)) if len(self.proto.top) > 1 else loss
 
 
 @layer(param="loss_param", bottoms=2, tops=(1, 2), loss=True)
@@ -111,10 +113,9 @@ class SoftmaxWithLoss(_ProbabilityLoss):
 
     def lower(self, g: Builder, x: str, y: str) -> Tensors:
         axis = self.axis(len(g.dims(x)))
-        probs = g.Softmax(x, axis=axis)
         label, counts = labels.lower(g, y, x, axis, self.ignore)
-        picked = g.Max(g.GatherElements(probs, label, axis=axis), _TINY)
-        return self._lowered(g, x, g.Log(picked), probs, counts)
+        logs = g.GatherElements(g.LogSoftmax(x, axis=axis), label, axis=axis)
+        return self._lowered(g, x, g.Max(logs, np.log(_TINY)), counts)
 
 
 @layer(param="infogain_loss_param", bottoms=(2, 3), tops=(1, 2), loss=True)
@@ -123,6 +124,8 @@ class InfogainLoss(_ProbabilityLoss):
 
     Refused: the matrix H from the file that `source` names; feed H as the third bottom.
     """
+
+    blocked = (2,)
 
     def axis(self, rank: int) -> int:
         return canonical_axis(self.p.axis, rank)
@@ -167,12 +170,11 @@ class InfogainLoss(_ProbabilityLoss):
         rank = len(g.dims(x))
         axis = self.axis(rank)
         classes = g.fixed(x, axis)
-        probs = g.Softmax(x, axis=axis)
         label, counts = labels.lower(g, y, x, axis, self.ignore)
         square = h if g.dims(h) == (classes,) * 2 else g.Reshape(h, int64(classes, classes))
         rows = g.Gather(square, g.Squeeze(label, int64(axis)), axis=0)
         if axis != rank - 1:
             rows = g.Transpose(rows, perm=[*range(axis), rank - 1, *range(axis, rank - 1)])
-        logs = g.Log(g.Max(probs, _THRESHOLD))
+        logs = g.Max(g.LogSoftmax(x, axis=axis), np.log(_THRESHOLD))
         sums = g.ReduceSum(g.Mul(rows, logs), int64(axis), keepdims=1)
-        return self._lowered(g, x, sums, probs, counts)
+        return self._lowered(g, x, sums, counts)

@@ -146,6 +146,10 @@ class GRN(Layer):
     From: luyongxi/caffe-fast-rcnn, src/caffe/layers/grn_layer.cpp (without bias)
     """
 
+    @property
+    def approximate(self) -> bool:
+        return bool(self.p.dummy_backward)
+
     def __init__(self, proto: LayerParameter) -> None:
         super().__init__(proto)
         if self.p.bias < 0:
@@ -184,6 +188,10 @@ class Normalize(Layer):
     The sum is over each image, or with across_spatial: false over the channels of each pixel. There
     is one scale, or with channel_shared: false one a channel.
     """
+
+    @property
+    def approximate(self) -> bool:
+        return not self.p.channel_shared
 
     def blobs(self, x: Shape) -> list[Blob]:
         if not 2 <= len(x) <= 4:

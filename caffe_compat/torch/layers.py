@@ -1,0 +1,240 @@
+"""Caffe's layers as torch modules where an ONNX operator is not all that a layer is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..layers.layer import Layer
+from ..types import Array
+from .drawing import Drawing
+
+
+class Dropout(nn.Dropout, Drawing):
+    """torch's Dropout, which can take its mask from Caffe's stream."""
+
+    def __init__(self, layer: Layer, ratio: float) -> None:
+        super().__init__(ratio)
+        self._layer = layer
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Drop in training, and scale what stays."""
+        if self.training and self.stream is not None:
+            mask = self.draw(self._layer, [tuple(x.shape)], x)["mask"]
+            return x * (mask / (1 - self.p))
+        return super().forward(x)
+
+
+class BatchNorm(nn.BatchNorm2d):
+    """torch's BatchNorm over any axes behind the channels, with averages that move as Caffe's do.
+
+    Caffe stores weighted sums and the sum of their weights, `factor`. So of n batches the last one
+    weighs 1 / (1 + fraction + ... + fraction^(n-1)), where torch's momentum starts from 0 and 1.
+
+    Attributes:
+        running_mean: the average of the batches' means, (channels,).
+        running_var: the average of their variances.
+        factor: the sum of the weights, (1,); 0 of averages that never moved.
+        fraction: Caffe's moving_average_fraction.
+        stored: whether the averages normalize: True in train() too, False not in eval() either,
+            None in eval() alone.
+    """
+
+    running_mean: Tensor
+    running_var: Tensor
+    factor: Tensor
+
+    def __init__(
+        self, channels: int, eps: float, fraction: float, stored: bool | None = None
+    ) -> None:
+        super().__init__(channels, eps, affine=False)
+        self.fraction, self.stored = fraction, stored
+        self.num_batches_tracked = None
+        self.register_buffer("factor", torch.zeros(1))
+        self._weight = (-1, 0.0)  # the version of `factor` that was read, and its number
+
+    def forward(
+        self, x: Tensor, weight: Tensor | None = None, bias: Tensor | None = None
+    ) -> Tensor:
+        """Normalize, and with a weight and a bias for each channel scale and shift."""
+        stored = not self.training if self.stored is None else self.stored
+        if stored:
+            mean, variance = self.running_mean, self.running_var
+            return F.batch_norm(x, mean, variance, weight, bias, eps=self.eps)
+        moving = self.training and x.numel() > x.shape[1]
+        if self.training and not moving:
+            self._move(x)
+        return torch.batch_norm(
+            x,
+            weight,
+            bias,
+            self.running_mean if moving else None,
+            self.running_var if moving else None,
+            True,
+            1 / self._add_batch() if moving else 0.0,
+            self.eps,
+            torch.backends.cudnn.enabled,
+        )
+
+    def _move(self, x: Tensor) -> None:
+        """Move the averages by one number a channel, of which torch has no variance."""
+        momentum = 1 / self._add_batch()
+        with torch.no_grad():
+            self.running_mean.lerp_(x.flatten().to(self.running_mean), momentum)
+            self.running_var.mul_(1 - momentum)
+
+    def _add_batch(self) -> float:
+        """Return the sum of the weights with one batch more, and keep it."""
+        if self.factor._version != self._weight[0]:
+            self._weight = (self.factor._version, float(self.factor))
+        weight = self.fraction * self._weight[1] + 1
+        with torch.no_grad():
+            self.factor.fill_(weight)
+        self._weight = (self.factor._version, weight)
+        return weight
+
+    def extra_repr(self) -> str:
+        """Show what differs from torch's defaults."""
+        stored = "" if self.stored is None else f", stored={self.stored}"
+        return f"{self.num_features}, eps={self.eps:g}, fraction={self.fraction:g}{stored}"
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        """Take any number of axes."""
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        """Leave out what torch adds to files of its early versions: a count of batches."""
+        nn.Module._load_from_state_dict(self, *args, **kwargs)
+
+
+class CaffeLayer(nn.Module, Drawing):
+    """A layer that differs in training, has Caffe's own gradient, or runs in numpy.
+
+    Its blobs have Caffe's names and shapes: parameters, and buffers where training computes them.
+
+    Attributes:
+        test: returns the tops for the bottoms and the blobs, in TEST.
+        train_: likewise in TRAIN, for the bottoms, the blobs and the numbers drawn.
+    """
+
+    def __init__(
+        self,
+        layers: Mapping[str, Layer],
+        forms: Mapping[str, nn.Module],
+        blobs: Mapping[str, Tensor],
+    ) -> None:
+        """Take the layer and its form in each phase."""
+        super().__init__()
+        self._layers, self._blobs = dict(layers), tuple(blobs)
+        self.in_test, self.in_train = forms["TEST"], forms["TRAIN"]
+        for name, blob in blobs.items():
+            if isinstance(blob, nn.Parameter):
+                self.register_parameter(name, blob)
+            else:
+                self.register_buffer(name, blob)
+
+    def forward(self, *bottoms: Tensor) -> Any:
+        """Return the tops, a tuple of them if there are several."""
+        layer = self._layers["TRAIN" if self.training else "TEST"]
+        form = self.in_train if self.training else self.in_test
+        blobs = {name: getattr(self, name) for name in self._blobs}
+        shapes = [tuple(x.shape) for x in bottoms]
+        numbers = self.draw(layer, shapes, bottoms[0]) if self.training and bottoms else {}
+        tensors = (*bottoms, *blobs.values(), *numbers.values())
+        own = layer.approximate or isinstance(form, NumpyForm)
+        if own and torch.is_grad_enabled():
+            names = (*blobs, *numbers)
+            tops = _CaffeGradient.apply(layer, form, names, *tensors)
+        else:
+            tops = form(*tensors)
+        if self.training:
+            arrays, named = _arrays((*bottoms, *blobs.values()), self._blobs)
+            for name, value in layer.update(*arrays, **named).items():
+                with torch.no_grad():
+                    getattr(self, name).copy_(torch.from_numpy(value).reshape(blobs[name].shape))
+        return tops
+
+    def extra_repr(self) -> str:
+        """Show the layer's type."""
+        return str(self._layers["TEST"].proto.type)
+
+
+class NumpyForm(nn.Module):
+    """A layer's forward pass in numpy, on the CPU on whatever device its tensors are."""
+
+    def __init__(self, layer: Layer, names: Sequence[str]) -> None:
+        super().__init__()
+        self._layer, self._names = layer, tuple(names)
+
+    def forward(self, *tensors: Tensor) -> Any:
+        """Return the tops for the bottoms, the blobs and the numbers drawn."""
+        arrays, named = _arrays(tensors, self._names)
+        with self._layer.named():
+            tops = self._layer.forward(*arrays, **named)
+        tops = tops if isinstance(tops, tuple) else (tops,)
+        results = tuple(_tensor(top, tensors[0]) for top in tops)
+        return results[0] if len(results) == 1 else results
+
+
+class Refused(nn.Module):
+    """A layer in a phase in which neither torch nor numpy can compute it.
+
+    Attributes:
+        reason: why.
+    """
+
+    def __init__(self, reason: Exception) -> None:
+        super().__init__()
+        self.reason = reason
+
+    def forward(self, *tensors: Tensor) -> Any:
+        """Raise the reason."""
+        raise self.reason
+
+
+class _CaffeGradient(torch.autograd.Function):
+    """A layer with the gradient that numpy's backward pass has."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, layer: Layer, form: nn.Module, names: Sequence[str], *tensors: Tensor
+    ) -> Any:
+        ctx.layer, ctx.names = layer, names
+        ctx.save_for_backward(*tensors)
+        return form(*tensors)
+
+    @staticmethod
+    def backward(ctx: Any, *dys: Tensor) -> Any:
+        tensors = ctx.saved_tensors
+        arrays, named = _arrays(tensors, ctx.names)
+        grads = tuple(_array(dy) for dy in dys)
+        with ctx.layer.named():
+            flows = ctx.layer.backward(grads[0] if len(grads) == 1 else grads, *arrays, **named)
+        flows = flows if isinstance(flows, tuple) else (flows,)
+        flows += (None,) * (len(tensors) - len(flows))
+        back = (
+            None if flow is None else _tensor(flow, like).reshape(like.shape)
+            for flow, like in zip(flows, tensors, strict=True)
+        )
+        return None, None, None, *back
+
+
+def _array(tensor: Tensor) -> Array:
+    return tensor.detach().to("cpu", torch.float32).numpy()
+
+
+def _arrays(
+    tensors: Sequence[Tensor], names: Sequence[str]
+) -> tuple[list[Array], dict[str, Array]]:
+    """Return the bottoms, and the rest by name."""
+    arrays = [_array(tensor) for tensor in tensors]
+    count = len(arrays) - len(names)
+    return arrays[:count], dict(zip(names, arrays[count:], strict=True))
+
+
+def _tensor(array: Array, like: Tensor) -> Tensor:
+    return torch.from_numpy(np.array(array, np.float32)).to(like.device, like.dtype)

@@ -1,0 +1,52 @@
+"""What a torch module keeps of the net that it was made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ..net.graph import Graph
+from ..net.preprocess import Preprocess
+from ..net.sharing import Place
+from ..types import Array, Shape
+from ..weights.mapped import Mapped
+from .names import NameMap
+
+
+class Files(list[Mapped]):
+    """The files in which a module's parameters lie; a copy's and a pickle's lie in none."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Files:
+        return Files()
+
+    def __reduce__(self) -> tuple[type[Files], tuple[()]]:
+        return Files, ()
+
+
+@dataclass
+class Origin:
+    """What a module keeps of the net that it was made of.
+
+    Attributes:
+        graph: the net without its weights.
+        names: Caffe's names and torch's.
+        outputs: the blobs that it returns, and the weight of each in the loss.
+        places: of each key of `state_dict()`, the layer's place in the graph and the blob's.
+        others: the parameter blobs that the outputs do not need.
+        files: see `Files`.
+        shapes: the sizes of the inputs that the net was built for, by blob.
+        preprocess: how a picture becomes the input, where that is known.
+    """
+
+    graph: Graph
+    names: NameMap
+    outputs: Mapping[str, float]
+    places: Mapping[str, Place]
+    others: Mapping[Place, Array]
+    files: Files
+    shapes: Mapping[str, Shape]
+    preprocess: Preprocess | None = None
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Origin:
+        return replace(self, files=Files())

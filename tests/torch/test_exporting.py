@@ -1,0 +1,119 @@
+"""Modules as files: .pt2 where this package is not installed, and .safetensors."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+import caffe_compat
+from caffe_compat.errors import CaffeCompatError, UnsupportedError
+from caffe_compat.torch import export, to_torch
+from caffe_compat.torch.exporting import NAMES
+
+from ..cases import GOLDEN, make
+from ..test_models import RECORDS, files_of
+
+# Runs each .pt2 on its input, and says where it is off; caffe_compat cannot be imported.
+ELSEWHERE = """
+import sys
+sys.modules["caffe_compat"] = None
+from pathlib import Path
+import torch
+for path in sorted(Path(sys.argv[1]).glob("*.pt2")):
+    inputs, want = torch.load(path.with_suffix(".pt"))
+    module = torch.export.load(path).module()
+    with torch.no_grad():
+        got = module(*inputs)
+    got = got if isinstance(got, dict) else {"": got}
+    for blob, tensor in want.items():
+        scale = tensor.abs().max()
+        assert (got[blob] - tensor).abs().max() <= 1e-5 * scale, (path, blob)
+    print(path.stem)
+"""
+
+
+def test_the_models_run_without_this_package(tmp_path):
+    for name, record in RECORDS:
+        with np.load(GOLDEN / "models" / name / record) as io:
+            feeds = {key[3:]: io[key] for key in io if key.startswith("in:")}
+        shapes = {blob: array.shape for blob, array in feeds.items()}
+        module = to_torch(*files_of(name), inputs=shapes)
+        inputs = [torch.tensor(feeds[blob]) for blob in module.names.inputs.values()]
+        with torch.no_grad():
+            want = module(*inputs)
+        path = tmp_path / f"{name}-{record.removesuffix('.npz')}.pt2"
+        export(module, path)
+        torch.save(
+            (inputs, want if isinstance(want, dict) else {"": want}), path.with_suffix(".pt")
+        )
+    done = subprocess.run(
+        [sys.executable, "-c", ELSEWHERE, tmp_path],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.split()) == len(RECORDS)
+
+
+NET = """
+layer { name: "x" type: "Input" top: "data:0" input_param { shape { dim: 1 dim: 3 } } }
+layer { name: "fc.1" type: "InnerProduct" bottom: "data:0" top: "y"
+  inner_product_param { num_output: 4 weight_filler { type: "xavier" } } }
+layer { name: "drop" type: "Dropout" bottom: "y" top: "y" }
+"""
+
+
+def test_any_batch_and_caffes_names(tmp_path):
+    module = to_torch(make(NET)).train()
+    export(module, tmp_path / "net.pt2")
+    assert module.training
+    extra = {NAMES: ""}
+    program = torch.export.load(tmp_path / "net.pt2", extra_files=extra)
+    for batch in (1, 2, 7):
+        x = torch.randn(batch, 3)
+        assert torch.equal(program.module()(x), module.eval()(x))
+    names = json.loads(extra[NAMES])
+    assert names["inputs"] == {"data_0": "data:0"}
+    assert names["params"]["fc_1.weight"] == ["fc.1", 0]
+
+
+def test_weights_alone(tmp_path):
+    safetensors = pytest.importorskip("safetensors.torch")
+    module = to_torch(make(NET))
+    export(module, tmp_path / "net.safetensors")
+    again = to_torch(make(NET.replace("xavier", "constant")))
+    again.load_state_dict(safetensors.load_file(tmp_path / "net.safetensors"), strict=True)
+    x = torch.randn(2, 3)
+    assert torch.equal(again(x), module(x))
+
+
+def test_a_layer_in_numpy_stays_in_python(tmp_path):
+    class SquareExported(caffe_compat.Layer):
+        def forward(self, x):
+            return x * x
+
+    caffe_compat.layer()(SquareExported)
+    text = NET + 'layer { name: "sq" type: "SquareExported" bottom: "y" top: "z" }'
+    with pytest.raises(UnsupportedError, match="numpy cannot leave Python: 'sq'"):
+        export(to_torch(make(text)), tmp_path / "net.pt2")
+    with pytest.raises(CaffeCompatError, match="ends in neither"):
+        export(to_torch(make(NET)), tmp_path / "net.bin")
+    assert not list(tmp_path.iterdir())
+
+
+def test_command(run, tmp_path):
+    (tmp_path / "net.prototxt").write_text(NET)
+    status, out, err = run(
+        "convert", tmp_path / "net.prototxt", "-o", tmp_path / "net.pt2", "--verify"
+    )
+    assert status == 0, err
+    assert f"{tmp_path / 'net.pt2'}" in out and "verified" in out
+    program = torch.export.load(tmp_path / "net.pt2").module()
+    assert program(torch.ones(5, 3)).shape == (5, 4)

@@ -1,0 +1,55 @@
+"""What real Caffe computed, forward and back, by the torch module on the CPU."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from caffe_compat.torch import build
+
+from ..cases import GOLDEN, assert_close, load
+from .agreement import assert_gradients, outputs_of, run, tensors_of
+
+CASES = [
+    pytest.param(folder, id=folder.name)
+    for name in ("layers", "layers_ssd")
+    for folder in sorted((GOLDEN / name).iterdir())
+    if folder.is_dir()
+]
+
+
+@pytest.mark.parametrize("folder", CASES)
+def test_case(folder):
+    net, io = load(folder)
+    module = build(net, outputs_of(net))
+    shapes = {value.blob: value.shape for value in net.graph.inputs}
+    feeds = {  # of a bottom whose shape alone is read nothing is recorded
+        blob: io.get(f"in:{blob}", np.zeros(shapes[blob], np.float32))
+        for blob in module.names.inputs.values()
+    }
+    inputs, outputs = run(module, feeds)
+    for key, want in io.items():
+        if key.startswith("out:"):
+            assert_close(outputs[key[4:]].detach().numpy(), want, 1e-5, key)
+    fed_back = {key[8:]: want for key, want in io.items() if key.startswith("topdiff:")}
+    roots = [blob for blob in fed_back if outputs[blob].requires_grad]
+    torch.autograd.backward(
+        [outputs[blob] for blob in roots], [torch.tensor(fed_back[blob]) for blob in roots]
+    )
+    tensors = tensors_of(module)
+    for key, want in io.items():
+        kind, _, name = key.partition(":")
+        if kind == "indiff" and name in inputs:
+            assert_gradients(inputs[name], want, key)
+        if kind == "paramdiff":
+            layer, _, blob = name.rpartition(":")
+            assert_gradients(tensors[layer, int(blob)], want, key)
+
+
+def test_all_are_here():
+    assert len(CASES) >= 262
+    assert (
+        sum(any(f.startswith("topdiff") for f in np.load(c.values[0] / "io.npz")) for c in CASES)
+        >= 208
+    )
