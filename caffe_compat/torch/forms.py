@@ -14,6 +14,7 @@ from torch import Tensor, fx, nn
 
 from ..caffe_pb2 import TEST, TRAIN, LayerParameter
 from ..errors import UnsupportedError
+from ..fillers.rng import FastRng
 from ..layers.families import batch_norm as families
 from ..layers.layer import Layer
 from ..net.graph import Value
@@ -172,7 +173,9 @@ class Forms:
             return self._function(index, found)
         if type(layer).forward is not Layer.forward:
             self._warn(index, found)
-            return NumpyForm(layer, [blob.name for blob in self._net.graph.nodes[index].blobs])
+            node = self._net.graph.nodes[index]
+            draws = layer.draw(FastRng(0), *(value.shape for value in node.bottoms))
+            return NumpyForm(layer, [*(blob.name for blob in node.blobs), *draws])
         return Refused(found)
 
     def _warn(self, index: int, reason: Exception) -> None:

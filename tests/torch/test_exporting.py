@@ -96,6 +96,8 @@ def test_weights_alone(tmp_path):
 
 def test_a_layer_in_numpy_stays_in_python(tmp_path):
     class SquareExported(caffe_compat.Layer):
+        """x x."""
+
         def forward(self, x):
             return x * x
 

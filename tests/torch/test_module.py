@@ -343,10 +343,10 @@ layer { name: "b" type: "InnerProduct" bottom: "a" top: "b" propagate_down: fals
 
 
 def test_layers_that_neither_can_compute_are_refused_at_once():
-    class Nothing(caffe_compat.Layer):
-        pass
+    class NothingTorch(caffe_compat.Layer):
+        """Nothing."""
 
-    caffe_compat.layer()(type("NothingTorch", (Nothing,), {}))
+    caffe_compat.layer()(NothingTorch)
     text = """
 layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 2 dim: 3 } } }
 layer { name: "a" type: "NothingTorch" bottom: "x" top: "a" }
@@ -361,6 +361,8 @@ layer { name: "b" type: "NothingTorch" bottom: "r" top: "b" }
 
 def test_a_layer_without_a_torch_form_runs_in_numpy_and_says_so_once(caplog):
     class CubeTorch(caffe_compat.Layer):
+        """factor x^3."""
+
         def blobs(self, x):
             return [caffe_compat.Blob("factor", (1,))]
 
