@@ -34,7 +34,8 @@ class Reading:
         stages: NetState's stages, beside those of the file.
         inputs: shapes by input that override or supply the prototxt's; None for an open axis.
         batch: the size of every input's first axis, `dynamic` for an open one.
-        ignore_unknown: accept fields that only a fork knows, without their meaning.
+        ignore_unknown: the fields that only a fork knows to do without, as `pad_l` or
+            `ConvolutionParameter.pad_l`.
         fork: whose layers, for types that forks of Caffe define differently under one name.
         splits: insert the Split layers that Caffe inserts behind a blob with several readers.
 
@@ -47,7 +48,7 @@ class Reading:
     stages: tuple[str, ...] = ()
     inputs: Inputs = field(default_factory=dict)
     batch: Batch = None
-    ignore_unknown: bool = False
+    ignore_unknown: Sequence[str] = ()
     fork: str | None = None
     splits: bool = False
 

@@ -39,7 +39,7 @@ def convert(
     stages: Iterable[str] = (),
     inputs: Inputs | None = None,
     batch: Batch = None,
-    ignore_unknown: bool = False,
+    ignore_unknown: Sequence[str] = (),
     fork: str | None = None,
     seed: int = SEED,
     rng: str = "boost-1.64",
@@ -62,7 +62,7 @@ def convert(
         stages: NetState's stages.
         inputs: shapes that override or supply the inputs'.
         batch: the size of every input's first axis.
-        ignore_unknown: accept fields that only a fork knows.
+        ignore_unknown: the unknown fields to do without, by name.
         fork: whose layers.
         seed: as for `load`, like `rng` and `slopes`.
         rng: whose random numbers.
@@ -103,7 +103,7 @@ def read(
     stages: Iterable[str] = (),
     inputs: Inputs | None = None,
     batch: Batch = None,
-    ignore_unknown: bool = False,
+    ignore_unknown: Sequence[str] = (),
     fork: str | None = None,
     splits: bool = False,
 ) -> Graph:
@@ -118,7 +118,7 @@ def read(
         stages: NetState's stages, beside those of the file.
         inputs: shapes by input that override or supply the prototxt's; None for an open axis.
         batch: the size of every input's first axis, `dynamic` for an open one.
-        ignore_unknown: accept fields that only a fork knows, without their meaning.
+        ignore_unknown: the unknown fields to do without, by name.
         fork: whose layers, for types that forks of Caffe define differently under one name.
         splits: insert the Split layers that Caffe inserts behind a blob with several readers, so
             that layers and blobs are Caffe's own, by its names.
@@ -145,7 +145,7 @@ def load(
     stages: Iterable[str] = (),
     inputs: Inputs | None = None,
     batch: Batch = None,
-    ignore_unknown: bool = False,
+    ignore_unknown: Sequence[str] = (),
     fork: str | None = None,
     slopes: Literal["auto"] | None = None,
 ) -> Net:
@@ -163,7 +163,7 @@ def load(
         stages: NetState's stages.
         inputs: shapes that override or supply the inputs'.
         batch: the size of every input's first axis, `dynamic` for an open one.
-        ignore_unknown: accept fields that only a fork knows.
+        ignore_unknown: the unknown fields to do without, by name.
         fork: whose layers.
         slopes: `auto` finds the slope of every msra filler in the net itself, in place of the
             prototxt's `a`; PReLU slopes are those of the weights file where it has them.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 from . import weights
 from .caffe_pb2 import NetParameter
@@ -56,8 +57,8 @@ def build(net: NetParameter, unknown: Unknown, reading: Reading, stored: Weights
         ShapeError: what Caffe's CHECKs refuse.
     """
     layers = create(net, reading.fork, stored.shapes if stored else None)
-    unknown.accept(ignore=reading.ignore_unknown)
-    return connect(net, layers, reading.inputs, reading.batch)
+    ignored = unknown.accept(reading.ignore_unknown)
+    return replace(connect(net, layers, reading.inputs, reading.batch), ignored=ignored)
 
 
 def fill(graph: Graph, stored: Weights | None, drawing: Filling) -> Net:

@@ -78,9 +78,19 @@ def options(
     """Caffe models without Caffe: convert, initialise, run and inspect them."""
 
 
+def _with_values(words: list[str]) -> list[str]:
+    """Give an --ignore-unknown without a value an empty one, which the net's reader answers."""
+    following = [*words[1:], "-"]
+    lone = (
+        word == "--ignore-unknown" and then.startswith("-")
+        for word, then in zip(words, following, strict=True)
+    )
+    return [f"{word}=" if is_lone else word for word, is_lone in zip(words, lone, strict=True)]
+
+
 def main() -> None:
     """Run the command line; an error is one `error:` line, and the exit status is then 1."""
-    arguments = [word for word in sys.argv[1:] if word != "--debug"]  # at any position
+    arguments = _with_values([word for word in sys.argv[1:] if word != "--debug"])
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # the terminal's encoding may lack characters
             stream.reconfigure(errors="backslashreplace")

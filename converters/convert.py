@@ -115,8 +115,12 @@ def command(
         say_file(path)
     if saved.stored:
         say(f"stored in {output} itself: {', '.join(saved.stored)}")
+    ignored = loaded.graph.ignored
+    without = f"; without {', '.join(ignored)}, which the net has" if ignored else ""
     if verify:
-        say(compare(loaded, opset=opset))
+        say(f"{compare(loaded, opset=opset)}{without}")
+    elif ignored:
+        say(f"converted{without}")
 
 
 def _write_torch(net: Net, output: Path, blobs: Sequence[str], *, verify: bool) -> None:

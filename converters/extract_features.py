@@ -44,7 +44,7 @@ def command(
         device=device,
         level=layers.level,
         stages=layers.stage or (),
-        ignore_unknown=layers.ignore_unknown,
+        ignore_unknown=layers.names_to_ignore,
         fork=layers.fork,
         seed=seed,
         skip_bad=skip_bad,

@@ -7,7 +7,7 @@ _FLAGS = {
     "data": "--data net",
     "feeds": "--feed NAME=FILE.npy",
     "fork": "--fork NAME",
-    "ignore_unknown": "--ignore-unknown",
+    "ignore_unknown": "--ignore-unknown A,B",
     "inputs": "--input NAME=1x3x224x224",
     "mean": "--mean-file FILE",
     "preprocess": "--preset NAME, --mean, --scale, ...",

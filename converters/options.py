@@ -88,9 +88,13 @@ class Layers:
         int, typer.Option("--level", metavar="N", help="The level of the net state.")
     ] = 0
     ignore_unknown: Annotated[
-        bool,
-        typer.Option("--ignore-unknown", help="Accept unknown fields, without effect."),
-    ] = False
+        list[str] | None,
+        typer.Option(
+            "--ignore-unknown",
+            metavar="A,B",
+            help="Unknown fields to do without, as pad_l or ConvolutionParameter.pad_l.",
+        ),
+    ] = None
     fork: Annotated[
         str | None,
         typer.Option(
@@ -100,6 +104,11 @@ class Layers:
         ),
     ] = None
     custom: Custom = None
+
+    @property
+    def names_to_ignore(self) -> tuple[str, ...]:
+        """The names of --ignore-unknown, one by one."""
+        return tuple(name for names in self.ignore_unknown or () for name in names.split(","))
 
 
 @dataclass(frozen=True)
@@ -136,7 +145,7 @@ class Selection(Layers):
             tuple(self.stage or ()),
             dict(self.input or ()),
             self.batch,
-            self.ignore_unknown,
+            self.names_to_ignore,
             self.fork,
             splits,
         )

@@ -23,6 +23,7 @@ from caffe_compat.prototxt import upgrade
 from caffe_compat.prototxt.phase import select
 
 GOLDEN = Path(__file__).parent / "golden"
+REPORTS = GOLDEN / "reports"  # small inputs after what people report in public
 
 
 def make(text, *, inputs=None, phase="TEST", seed=1701, fork=None):

@@ -34,9 +34,7 @@ def _cases(limit):
 
 
 def graph_of(folder, record):
-    return pipeline.read(
-        folder / "net.prototxt", phase=record["phase"], splits=True, ignore_unknown=True
-    )
+    return pipeline.read(folder / "net.prototxt", phase=record["phase"], splits=True)
 
 
 @pytest.mark.parametrize("folder", _cases(math.inf))
@@ -70,7 +68,7 @@ def test_weights(folder):
 @pytest.mark.parametrize("folder", _cases(SMALL))
 def test_lowers(folder):
     record = json.loads((folder / "net.json").read_text())
-    graph = pipeline.read(folder / "net.prototxt", phase=record["phase"], ignore_unknown=True)
+    graph = pipeline.read(folder / "net.prototxt", phase=record["phase"])
     model = inline(lower(_cheap(graph)))
     session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     shapes = {value.name: value.shape for value in graph.values}

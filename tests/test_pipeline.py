@@ -40,7 +40,7 @@ READING = {
     "stages": ["drop"],
     "inputs": {"data": (4, 3, 10, 9)},
     "batch": "dynamic",
-    "ignore_unknown": True,
+    "ignore_unknown": ("new",),
     "fork": "segnet",
 }
 FILLING = {"seed": 5, "rng": "boost-1.55", "slopes": "auto"}
@@ -156,11 +156,11 @@ def test_unsupported_types_come_before_unknown_fields(tmp_path, caplog):
     with pytest.raises(UnsupportedError, match=r"layer 'b' \(Novel\): unknown layer type"):
         pipeline.read(path)
     path.write_text(head + 'top: "y" } layer { name: "t" include { phase: TRAIN } old: 1 }')
-    with pytest.raises(ParseError, match="no field 'new'; ignore_unknown=True"):
+    with pytest.raises(ParseError, match="no field 'new'; ignore_unknown="):
         pipeline.read(path)
     assert not caplog.records
     with caplog.at_level(logging.WARNING, "caffe_compat"):
-        pipeline.read(path, ignore_unknown=True)
+        pipeline.read(path, ignore_unknown=("new",))
     assert ["'new'" in r.getMessage() or "'old'" in r.getMessage() for r in caplog.records] == [
         True,
         True,

@@ -32,7 +32,7 @@ def extract_features(
     device: str = "auto",
     level: int = 0,
     stages: Iterable[str] = (),
-    ignore_unknown: bool = False,
+    ignore_unknown: Sequence[str] = (),
     fork: str | None = None,
     seed: int = SEED,
     root: PathLike | None = None,
@@ -50,7 +50,7 @@ def extract_features(
         device: where to run: `auto`, `cpu`, `cuda[:N]`, ...
         level: NetState's level.
         stages: NetState's stages, beside those of the file.
-        ignore_unknown: accept fields that only a fork knows.
+        ignore_unknown: the unknown fields to do without, by name.
         fork: whose layers.
         seed: of mirrors and shuffles.
         root: the folder of relative paths; None: the current one, then the prototxt's.

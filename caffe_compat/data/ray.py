@@ -30,7 +30,7 @@ def read_dataset(
     phase: Phase = "TRAIN",
     level: int = 0,
     stages: Iterable[str] = (),
-    ignore_unknown: bool = False,
+    ignore_unknown: Sequence[str] = (),
     seed: int = SEED,
     root: PathLike | None = None,
     block: int = 256,
@@ -50,7 +50,7 @@ def read_dataset(
         phase: as for `batches`, like the others.
         level: NetState's level.
         stages: NetState's stages.
-        ignore_unknown: accept fields that only a fork knows.
+        ignore_unknown: the unknown fields to do without, by name.
         seed: of crops, mirrors and shuffles.
         root: the folder of relative paths.
         block: how many records a worker reads at once.

@@ -28,7 +28,7 @@ def batches(
     phase: Phase = "TRAIN",
     level: int = 0,
     stages: Iterable[str] = (),
-    ignore_unknown: bool = False,
+    ignore_unknown: Sequence[str] = (),
     fork: str | None = None,
     seed: int = SEED,
     rng: str = "boost-1.64",
@@ -52,7 +52,7 @@ def batches(
         phase: TRAIN or TEST; with `level` and `stages` it selects the layers, as Caffe does.
         level: NetState's level.
         stages: NetState's stages, beside those of the file.
-        ignore_unknown: accept fields that only a fork knows, without their meaning.
+        ignore_unknown: the unknown fields to do without, by name.
         fork: whose layers, where fillers stand before a data layer.
         seed: what Caffe's `set_random_seed` is given before it makes the net.
         rng: whose random numbers the fillers draw, where they stand before a data layer.
@@ -107,7 +107,7 @@ def shapes(
     phase: Phase = "TRAIN",
     level: int = 0,
     stages: Iterable[str] = (),
-    ignore_unknown: bool = False,
+    ignore_unknown: Sequence[str] = (),
     root: PathLike | None = None,
     skip_bad: bool = False,
 ) -> dict[str, Shape]:
@@ -121,7 +121,7 @@ def shapes(
         phase: as for `batches`, like the others.
         level: NetState's level.
         stages: NetState's stages.
-        ignore_unknown: accept fields that only a fork knows.
+        ignore_unknown: the unknown fields to do without, by name.
         root: the folder of relative paths.
         skip_bad: look at the first records that can be read.
 
@@ -166,7 +166,7 @@ def select(
     selected = steps.select(upgrade(message), reading)
     names = {layer.name for layer in selected.layer if layer.type in SOURCES}
     counted = [skip for skip in unknown.counted if skip.layer_name in names]
-    Unknown((), counted).accept(ignore=reading.ignore_unknown)
+    Unknown((), counted).accept(reading.ignore_unknown)
     folders = (Path(root),) if root is not None else (Path(), Path(net).parent)
     return selected, Paths(folders)
 

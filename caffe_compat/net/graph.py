@@ -65,12 +65,14 @@ class Graph:
         nodes: the layers.
         inputs: the values that the caller feeds.
         outputs: the blobs that no layer reads, sorted by name as Caffe does.
+        ignored: the unknown fields that the caller chose to do without, as `Message.field`.
     """
 
     net: NetParameter
     nodes: tuple[Node, ...]
     inputs: tuple[Value, ...]
     outputs: tuple[Value, ...]
+    ignored: tuple[str, ...] = ()
 
     @property
     def values(self) -> Iterator[Value]:

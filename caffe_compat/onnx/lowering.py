@@ -21,6 +21,8 @@ from .opsets import OPSET, OPSETS
 
 ALIASES = "caffe_compat.aliases"
 """The metadata with the tensors, as JSON, of blobs that have none of their own."""
+IGNORED = "caffe_compat.ignored"
+"""The metadata with the unknown fields, as JSON, that the conversion did without."""
 _IR_VERSIONS = {18: 8, 19: 9, 20: 9, 21: 10, 22: 10, 23: 11}
 
 
@@ -137,8 +139,8 @@ def _model(g: Builder, net: Net, outputs: Sequence[Value]) -> Lowered:
         producer_name="caffe_compat",
     )
     aliases = {blob: tensor for blob, tensor in g.aliases.items() if "/" not in blob}
-    if aliases:
-        onnx.helper.set_model_props(model, {ALIASES: json.dumps(aliases)})
+    props = {ALIASES: aliases, IGNORED: net.graph.ignored}
+    onnx.helper.set_model_props(model, {k: json.dumps(v) for k, v in props.items() if v})
     arrays = {name: array for name, array in g.arrays.items() if name in needed}
     params = {name: g.params[name] for name in arrays if name in g.params}
     return Lowered(model, arrays, tuple(dict.fromkeys(g.changed)), params, g.values)

@@ -13,7 +13,7 @@ from ..caffe_pb2 import (
     V1LayerParameter,
 )
 from ..errors import ParseError
-from .skipped import Skipped
+from .skipped import Skipped, is_harmless
 
 
 def select(
@@ -53,7 +53,7 @@ def select_skipped(
     level: int = 0,
     stages: Sequence[str] = (),
 ) -> list[Skipped]:
-    """Return the skipped fields that are in layers that `select` would keep.
+    """Return the skipped fields that may change a number, in layers that `select` would keep.
 
     A field skipped inside a rule always counts: without it the rule's meaning is not known.
 
@@ -70,7 +70,12 @@ def select_skipped(
     state = _state(net, phase, level, stages)
     layers = net.layer or net.layers
     indices = {i for i in range(len(layers)) if admits(layers[i], state)}
-    return [skip for skip in skipped if skip.layer in indices or skip.message == "NetStateRule"]
+    return [
+        skip
+        for skip in skipped
+        if skip.message == "NetStateRule"
+        or (skip.layer in indices and not is_harmless(skip, layers[skip.layer]))
+    ]
 
 
 def _state(net: NetParameter, phase: int | Phase, level: int, stages: Collection[str]) -> NetState:

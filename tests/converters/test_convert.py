@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import sys
 
 import pytest
 
+from caffe_compat.onnx.lowering import IGNORED
+from caffe_compat.runtime.session import Session
+
+from ..cases import REPORTS
 from .models import NET, error
 
 
@@ -46,7 +51,46 @@ def test_unknown_field_of_a_layer_that_is_left_out(run, net):
     assert "'fork_param'" in err
     net.write_text(NET.replace("num_output: 4", "num_output: 4 fork_only: 1"))
     assert "--ignore-unknown" in error(run("convert", net, "-o", net.parent / "n.onnx"))
-    assert run("convert", net, "-o", net.parent / "n.onnx", "--ignore-unknown")[0] == 0
+    message = error(run("convert", net, "-o", net.parent / "n.onnx", "--ignore-unknown"))
+    assert "this net needs ignore_unknown=('fork_only',)" in message
+    named = ("-o", net.parent / "n.onnx", "--ignore-unknown", "fork_only")
+    status, out, _ = run("convert", net, *named)
+    assert status == 0
+    ignored = "InnerProductParameter.fork_only"
+    assert out.splitlines()[-1] == f"converted; without {ignored}, which the net has"
+    _, out, _ = run("convert", net, *named, "--verify")
+    assert out.splitlines()[-1].endswith(f"; without {ignored}, which the net has")
+    assert json.loads(Session(net.parent / "n.onnx").properties[IGNORED]) == [ignored]
+
+
+@pytest.mark.parametrize("name", ["01_ceil_mode", "27_ave_tf"])
+def test_what_changes_numbers_is_not_proposed(run, tmp_path, name):
+    net = REPORTS / name / "net.prototxt"
+    message = error(run("convert", net, "-o", tmp_path / "n.onnx"))
+    assert "ignore" not in message
+
+
+def test_an_unknown_value_of_a_known_field_is_never_dropped(run, tmp_path):
+    net = REPORTS / "27_ave_tf" / "net.prototxt"
+    for flag in ("--ignore-unknown=pool", "--ignore-unknown=PoolingParameter.pool"):
+        message = error(run("convert", net, "-o", tmp_path / "n.onnx", flag))
+        assert "PoolingParameter.pool has no value 'AVE_TF'" in message
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("23_engine",),
+        ("26_data_fields", "--input", "data=8x3x4x4", "--input", "label=8"),
+    ],
+)
+def test_fields_that_change_no_number_need_no_flag(run, tmp_path, options):
+    folder, *inputs = options
+    net = REPORTS / folder / "net.prototxt"
+    status, out, err = run("convert", net, "-o", tmp_path / "n.onnx", *inputs)
+    assert status == 0
+    assert "skipped: " in err
+    assert "without" not in out
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ import pytest
 from caffe_compat.caffe_pb2 import NetParameter
 from caffe_compat.errors import ParseError, UnsupportedError
 from caffe_compat.prototxt.parser import parse_tolerantly
-from caffe_compat.prototxt.skipped import Unknown
+from caffe_compat.prototxt.phase import select_skipped
+from caffe_compat.prototxt.skipped import Unknown, is_harmless
 
 
 def skipped(text):
@@ -31,13 +32,13 @@ def test_a_field_in_words():
 
 def test_fields_that_count_are_refused_and_the_others_logged(caplog):
     fields = skipped("layer { name: 'a' one: 1 } layer { name: 'b' two: 2 }")
-    with pytest.raises(ParseError, match="no field 'one'; ignore_unknown=True") as error:
-        Unknown(fields, fields[:1]).accept(ignore=False)
+    with pytest.raises(ParseError, match=r"no field 'one'; ignore_unknown=\('one',\)") as error:
+        Unknown(fields, fields[:1]).accept()
     assert error.value.remedies == ("ignore_unknown",)
     assert not caplog.records
     with caplog.at_level(logging.WARNING, "caffe_compat"):
-        Unknown(fields, fields[:1]).accept(ignore=True)
-        Unknown(fields[1:], ()).accept(ignore=False)
+        assert Unknown(fields, fields[:1]).accept(("one",)) == ("LayerParameter.one",)
+        assert Unknown(fields[1:], ()).accept() == ()
     assert [record.getMessage() for record in caplog.records] == [
         f"skipped: {field}" for field in (*fields, fields[1])
     ]
@@ -45,8 +46,40 @@ def test_fields_that_count_are_refused_and_the_others_logged(caplog):
 
 def test_many_fields_are_counted():
     fields = skipped("layer { " + "".join(f"f{i}: 1 " for i in range(9)) + "}")
-    with pytest.raises(ParseError, match="'f4'; and 4 more; ignore_unknown=True"):
-        Unknown(fields, fields).accept(ignore=False)
+    with pytest.raises(ParseError, match="'f4'; and 4 more; ignore_unknown="):
+        Unknown(fields, fields).accept()
+
+
+def test_names_with_and_without_the_message():
+    fields = skipped("layer { name: 'a' convolution_param { gap: 1 gap_h: 1 } }")
+    names = ("gap", "ConvolutionParameter.gap_h")
+    accepted = Unknown(fields, fields).accept(names)
+    assert accepted == ("ConvolutionParameter.gap", "ConvolutionParameter.gap_h")
+    with pytest.raises(ParseError, match="no field 'gap_h'"):
+        Unknown(fields, fields).accept(("gap", "PoolingParameter.gap_h"))
+    for nothing in (True, False, ("",)):
+        with pytest.raises(ParseError, match=r"this net needs ignore_unknown=\('gap', 'gap_h'\)"):
+            Unknown(fields, fields).accept(nothing)
+
+
+@pytest.mark.parametrize(
+    ("text", "harmless"),
+    [
+        ("name: 'c' bottom: 'x' convolution_param { engine: MKL2017 }", True),
+        ("name: 'c' bottom: 'x' convolution_param { cudnn_algo_seeker: FINDEX }", True),
+        ("name: 'c' bottom: 'x' param { lr_policy: 1 }", True),
+        ("name: 'd' type: 'Data' fork_data_param { a: 1 }", True),
+        ("name: 'd' type: 'Data' data_param { backend: NOVEL }", True),
+        ("name: 'd' type: 'DummyData' dummy_data_param { a: 1 }", False),
+        ("name: 'c' bottom: 'x' convolution_param { pad_l: 1 }", False),
+        ("name: 'p' bottom: 'x' pooling_param { pool: AVE_TF }", False),
+        ("name: 'd' include { when: 1 }", False),
+    ],
+)
+def test_fields_that_can_change_no_number(text, harmless):
+    net, (field,) = parse_tolerantly(f"layer {{ {text} }}", NetParameter)
+    assert is_harmless(field, net.layer[0]) == harmless
+    assert bool(select_skipped([field], net, 1)) != harmless
 
 
 def test_types_that_v1_lacks_are_refused_at_once():
