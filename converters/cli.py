@@ -79,13 +79,17 @@ def options(
 
 
 def _with_values(words: list[str]) -> list[str]:
-    """Give an --ignore-unknown without a value an empty one, which the net's reader answers."""
+    """Give options whose value may be left out the value that this means."""
     following = [*words[1:], "-"]
-    lone = (
-        word == "--ignore-unknown" and then.startswith("-")
-        for word, then in zip(words, following, strict=True)
-    )
-    return [f"{word}=" if is_lone else word for word, is_lone in zip(words, lone, strict=True)]
+    return [
+        # An --ignore-unknown without names is answered by the net's reader.
+        f"{word}="
+        if word == "--ignore-unknown" and after.startswith("-")
+        else f"{word}=any"
+        if word == "--int8"
+        else word
+        for word, after in zip(words, following, strict=True)
+    ]
 
 
 def main() -> None:

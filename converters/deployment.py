@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum
 from functools import partial
 from typing import Annotated
 
@@ -29,6 +30,13 @@ from .terminal import say
 RUNS = 4  # how many random inputs measure the parity if there are no images
 
 
+class Int8(str, Enum):
+    """The CPUs that an int8 model is for."""
+
+    ANY = "any"
+    VNNI = "vnni"
+
+
 @dataclass(frozen=True)
 class Options:
     """Preprocessing inside the model, and the numbers that it computes in."""
@@ -42,9 +50,14 @@ class Options:
     fp16: Annotated[
         bool, typer.Option("--fp16", help="Weights and arithmetic in float16; prints the parity.")
     ] = False
-    int8: Annotated[bool, typer.Option("--int8", help="Quantize to 8 bits; prints the parity.")] = (
-        False
-    )
+    int8: Annotated[
+        Int8 | None,
+        typer.Option(
+            "--int8",
+            help="Quantize to 8 bits; prints the parity. Weights have 7 bits, so that they are "
+            "exact on any CPU; --int8=vnni: 8 bits, for x86 with VNNI, ARM and GPUs.",
+        ),
+    ] = None
     calibrate: Annotated[
         list[str] | None,
         typer.Option("--calibrate", metavar="DIR", help="Images that give the ranges for --int8."),
@@ -53,7 +66,7 @@ class Options:
     @property
     def used(self) -> bool:
         """Whether any of them changes the model."""
-        return self.bake_preprocess or self.fp16 or self.int8
+        return self.bake_preprocess or self.fp16 or self.int8 is not None
 
     def check(self, prep: preprocessing.Options) -> None:
         """Refuse options that have no meaning together."""
@@ -100,7 +113,12 @@ class Options:
         shrink: Pass = to_float16
         if self.int8:
             ranges = calibrate(lowered, feeds)
-            shrink = partial(to_int8, ranges=ranges, float_layers=coordinate_layers(net.graph))
+            shrink = partial(
+                to_int8,
+                ranges=ranges,
+                float_layers=coordinate_layers(net.graph),
+                vnni=self.int8 is Int8.VNNI,
+            )
 
         def shrink_and_compare(lowered: Lowered) -> Lowered:
             smaller = shrink(lowered)

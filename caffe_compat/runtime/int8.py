@@ -19,7 +19,9 @@ from .tools import quiet
 _WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 
-def to_int8(lowered: Lowered, ranges: Ranges, float_layers: Collection[str] = ()) -> Lowered:
+def to_int8(
+    lowered: Lowered, ranges: Ranges, float_layers: Collection[str] = (), *, vnni: bool = False
+) -> Lowered:
     """Quantize a float32 model in QDQ form: weights per channel, activations per tensor.
 
     The layers behind the last weights, such as Softmax and the decoding of detections, stay
@@ -29,6 +31,9 @@ def to_int8(lowered: Lowered, ranges: Ranges, float_layers: Collection[str] = ()
         lowered: the model.
         ranges: the min and max of its tensors, from `calibrate` on the same model.
         float_layers: further layers that stay float32; see `coordinate_layers`.
+        vnni: use all 8 bits of the weights, for a CPU that sums int8 products in 32 bits (x86
+            with VNNI, ARM) or a GPU. By default 7: on other x86 CPUs two products of 8 bits
+            saturate a sum of 16.
 
     Raises:
         DeviceError: onnxruntime, which quantizes, is not installed.
@@ -44,7 +49,7 @@ def to_int8(lowered: Lowered, ranges: Ranges, float_layers: Collection[str] = ()
         quantizer = QDQQuantizer(
             model,
             True,  # per channel
-            False,  # the full range of 8 bits
+            not vnni,  # reduce the range of the weights to 7 bits
             QuantType.QInt8,
             QuantType.QUInt8,
             TensorsData(

@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from caffe_compat import load
 from caffe_compat.errors import CaffeCompatError
 from caffe_compat.onnx.lowering import lower
 from caffe_compat.runtime.calibration import calibrate
 from caffe_compat.runtime.int8 import coordinate_layers, to_int8
 from caffe_compat.runtime.session import Session
 
-from ..cases import feed, graph_of
+from ..cases import REPORTS, feed, graph_of
 
 
 def test_weights_are_int8_per_channel_and_softmax_stays_float32(net):
@@ -29,6 +30,25 @@ def test_weights_are_int8_per_channel_and_softmax_stays_float32(net):
     for each in feeds:
         want = net.forward(each)["prob"]
         np.testing.assert_allclose(session.run(each)["prob"], want, atol=0.05 * want.max())
+
+
+@pytest.mark.parametrize(("vnni", "most"), [(False, 64), (True, 127)])
+def test_weights_have_7_bits_unless_the_cpu_sums_in_32(net, vnni, most):
+    """Two products of 255 x 64 fit in the 16 bits of x86 without VNNI."""
+    lowered = lower(net)
+    small = to_int8(lowered, calibrate(lowered, [feed(net)]), vnni=vnni)
+    weight = small.arrays["conv1/weight_quantized"].astype(int)
+    assert np.abs(weight).max() == most
+    assert (2 * 255 * most < 2**15) != vnni
+
+
+def test_the_sums_of_report_39_are_right():
+    net = load(REPORTS / "39_int8_vnni" / "net.prototxt")
+    lowered = lower(net)
+    feeds = {"data": np.full((1, 3, 32, 32), 200, np.float32)}
+    want = net.forward(feeds)["c2"]
+    outputs = Session(to_int8(lowered, calibrate(lowered, [feeds])), "cpu").run(feeds)["c2"]
+    np.testing.assert_allclose(outputs, want, rtol=0.02)
 
 
 def test_layers_of_choice_stay_float32(net):
