@@ -99,8 +99,9 @@ class Layers:
         str | None,
         typer.Option(
             "--fork",
-            metavar="NAME",
-            help="Whose layers: for types that forks of Caffe define differently under one name.",
+            metavar="NAME|TYPE=NAME,...",
+            help="Whose layers: for types that forks of Caffe define differently under one name; "
+            "also by type or layer, as Crop=fcn,Proposal=pvanet.",
         ),
     ] = None
     custom: Custom = None

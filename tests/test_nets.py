@@ -11,6 +11,7 @@ import onnxruntime as ort
 import pytest
 
 from caffe_compat import pipeline
+from caffe_compat.errors import UnsupportedError
 from caffe_compat.fillers.rng import BoostRng
 from caffe_compat.net.net import Net
 from caffe_compat.net.params import fill
@@ -35,6 +36,24 @@ def _cases(limit):
 
 def graph_of(folder, record):
     return pipeline.read(folder / "net.prototxt", phase=record["phase"], splits=True)
+
+
+# Nets with a Crop without offset, and the offsets at which their bottoms align.
+ALIGNED = {
+    "s9xie_hed_examples_hed_deploy": [34, 35, 36, 38, 42],
+    "eldar_deepcut_cnn_models_deepercut_ResNet_152": [1, 1, 1],
+}
+
+
+@pytest.mark.parametrize("name", ALIGNED)
+def test_crops_without_an_offset_are_refused_aligned_or_at_0(name):
+    path = GOLDEN / "nets" / name / "net.prototxt"
+    with pytest.raises(UnsupportedError, match="has no offset"):
+        lower(_cheap(pipeline.read(path)))
+    graph = pipeline.read(path, fork="Crop=fcn")
+    crops = [n.layer for n in graph.nodes if n.layer.proto.type == "Crop" and any(n.layer.aligned)]
+    assert [set(layer.aligned) for layer in crops] == [{offset} for offset in ALIGNED[name]]
+    lower(_cheap(graph))
 
 
 @pytest.mark.parametrize("folder", _cases(math.inf))
@@ -68,7 +87,8 @@ def test_weights(folder):
 @pytest.mark.parametrize("folder", _cases(SMALL))
 def test_lowers(folder):
     record = json.loads((folder / "net.json").read_text())
-    graph = pipeline.read(folder / "net.prototxt", phase=record["phase"])
+    fork = "bvlc" if folder.name in ALIGNED else None
+    graph = pipeline.read(folder / "net.prototxt", phase=record["phase"], fork=fork)
     model = inline(lower(_cheap(graph)))
     session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     shapes = {value.name: value.shape for value in graph.values}

@@ -13,6 +13,7 @@ from ..errors import ShapeError
 from ..fillers.rng import make_rng
 from ..net.sizes import follow_batch
 from ..options import SEED, PathLike, Phase, Reading
+from ..prototxt.phase import select_skipped
 from ..prototxt.skipped import Unknown
 from ..prototxt.upgrade import upgrade
 from ..types import Shape
@@ -165,7 +166,9 @@ def select(
     message, unknown = steps.read(net, reading)
     selected = steps.select(upgrade(message), reading)
     names = {layer.name for layer in selected.layer if layer.type in SOURCES}
-    counted = [skip for skip in unknown.counted if skip.layer_name in names]
+    state = (reading.number, reading.level, reading.stages)
+    skipped = select_skipped(unknown.skipped, message, *state, harmless=True)
+    counted = [skip for skip in skipped if skip.layer_name in names]
     Unknown((), counted).accept(reading.ignore_unknown)
     folders = (Path(root),) if root is not None else (Path(), Path(net).parent)
     return selected, Paths(folders)

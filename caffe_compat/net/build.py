@@ -7,11 +7,13 @@ from collections.abc import Mapping, Sequence
 
 from ..caffe_pb2 import NetParameter
 from ..errors import ShapeError, UnsupportedError
+from ..layers.families.indexing import Crop
 from ..layers.layer import Layer, check_arity, named
 from ..layers.names import Names
 from ..layers.registry import find, registry
 from ..types import Dims, Shape
 from .aliasing import check_aliases
+from .alignment import align
 from .graph import Graph, Node, Value
 from .sharing import Sharing
 from .sizes import Batch, check_size, follow_batch, input_sizes
@@ -30,7 +32,8 @@ def build(
         net: V2 layers only, each with its phase.
         inputs: shapes by input that override or supply the prototxt's; None on an axis that may
             vary from run to run, and is built at the prototxt's size.
-        fork: whose layers, for types that forks of Caffe define differently under one name.
+        fork: whose layers, for types that forks of Caffe define differently under one name: a
+            name for all layers, or by type or layer, as `Crop=fcn,Proposal=pvanet`.
         stored: the shapes of the blobs in the weights file by layer name, which tell some of
             these types apart; None where there is no file.
 
@@ -55,22 +58,38 @@ def create(
     """
     types = registry()
     forks = sorted({cls.fork for known in types.values() for cls in known if cls.fork})
-    if fork and fork not in forks:
-        raise UnsupportedError(
-            f"no fork '{fork}' is known; these are: {', '.join(forks)}", remedies=("fork",)
-        )
+    chosen = _forks(fork, forks)
+    default = chosen.get("")
     layers: list[Layer] = []
     refused: list[UnsupportedError] = []
     for proto in net.layer:
         shapes = (stored or {}).get(proto.name) or None
         try:
             with named(proto):
-                layers.append(find(proto, types, fork, shapes)(proto))
+                own = chosen.get(proto.name) or chosen.get(proto.type) or default
+                layers.append(find(proto, types, own, shapes)(proto))
         except UnsupportedError as error:
             refused.append(error)
     if refused:
         raise UnsupportedError.joined(refused)
     return layers
+
+
+def _forks(text: str | None, known: Sequence[str]) -> dict[str, str]:
+    """Return the forks of `Crop=fcn,Proposal=pvanet` by type or layer; one for all is under ''.
+
+    Raises:
+        UnsupportedError: a fork is unknown.
+    """
+    chosen: dict[str, str] = {}
+    for part in text.split(",") if text else ():
+        place, _, name = part.rpartition("=")
+        if name not in known:
+            raise UnsupportedError(
+                f"no fork '{name}' is known; these are: {', '.join(known)}", remedies=("fork",)
+            )
+        chosen[place] = name
+    return chosen
 
 
 def connect(
@@ -144,6 +163,8 @@ class _Walk:
         bottoms = self._bottoms(layer)
         names = _top_names(layer)
         sizes = [value.shape for value in bottoms]
+        if isinstance(layer, Crop):
+            layer.aligned = align(self.nodes, bottoms)
         shapes = layer.shapes(*sizes)
         if len(shapes) != len(names):
             raise ShapeError(f"makes {len(shapes)} top blob(s), the prototxt names {len(names)}")

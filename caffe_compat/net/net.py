@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -197,11 +197,12 @@ class Net:
         """
         self.check()
         grads = {self.graph.blob(blob).name: array for blob, array in diffs.items()}
+        named = frozenset(grads)
         params: list[list[Array | None]] = [[None] * len(arrays) for arrays in self.arrays]
         for index, node in reversed(list(enumerate(self.graph.nodes))):
             if needs and not needs.runs[index]:
                 continue
-            dys = self._seed(node, values, grads)
+            dys = self._seed(node, values, grads, named)
             if dys is None or not (node.bottoms or node.blobs):
                 continue
             flows, sums = self._flows(index, dys, values, (extra or {}).get(index, {}), needs)
@@ -252,12 +253,19 @@ class Net:
         )
 
     def _seed(
-        self, node: Node, values: Mapping[str, Array], grads: dict[str, Array]
+        self,
+        node: Node,
+        values: Mapping[str, Array],
+        grads: dict[str, Array],
+        named: Collection[str],
     ) -> tuple[Array, ...] | None:
-        """Return the gradients at a node's tops; None where none of them has one."""
+        """Return the gradients at a node's tops; None where none of them has one.
+
+        A loss weight adds to what the blob's readers sent back, as Caffe's Split does.
+        """
         for top, weight in zip(node.tops, node.loss_weights, strict=True):
-            if weight and top.name not in grads:
-                grads[top.name] = np.full_like(values[top.name], weight)
+            if weight and top.name not in named:
+                _add(grads, top.name, np.full_like(values[top.name], weight))
         if not any(top.name in grads for top in node.tops):
             return None
         return tuple(grads.get(top.name, np.zeros_like(values[top.name])) for top in node.tops)

@@ -52,6 +52,8 @@ def select_skipped(
     phase: int | Phase,
     level: int = 0,
     stages: Sequence[str] = (),
+    *,
+    harmless: bool = False,
 ) -> list[Skipped]:
     """Return the skipped fields that may change a number, in layers that `select` would keep.
 
@@ -63,6 +65,7 @@ def select_skipped(
         phase: as for `select`.
         level: as for `select`.
         stages: as for `select`.
+        harmless: return those that change no number of a net that is fed, too.
 
     Raises:
         ParseError: a layer has include rules and exclude rules.
@@ -74,7 +77,7 @@ def select_skipped(
         skip
         for skip in skipped
         if skip.message == "NetStateRule"
-        or (skip.layer in indices and not is_harmless(skip, layers[skip.layer]))
+        or (skip.layer in indices and (harmless or not is_harmless(skip, layers[skip.layer])))
     ]
 
 

@@ -68,7 +68,7 @@ def test_a_field_that_is_not_known_counts_in_a_data_layer_alone(net):
     net.write_text(text.replace("batch_size", "shuffled: true batch_size"))
     with pytest.raises(ParseError, match=r"DataParameter has no field 'shuffled'.*ignore_unknown"):
         batches(net)
-    assert shapes(net, ignore_unknown=True)["label"] == (2,)
+    assert shapes(net, ignore_unknown=("shuffled",))["label"] == (2,)
 
 
 def test_a_net_that_is_selected_already(net, monkeypatch):

@@ -113,3 +113,17 @@ def test_parameters_and_blobs_by_name():
     assert net.params["fc"]["bias"].shape == (4,)
     assert net.blobs["data"].shape == (2, 3)
     assert net.blobs["fc"].shape == (2, 4)
+
+
+def test_a_loss_weight_adds_to_the_gradients_of_the_blobs_readers():
+    """Caffe's Split adds them up; a gradient that the caller names stands alone."""
+    net = make(
+        INPUT
+        + layer("Reduction", "data", "s", "loss_weight: 3", "sum")
+        + layer("Power", "s", "p", "power_param { scale: 5 }", "five")
+    )
+    values = net.run(feed(net))
+    grads, _ = net.backward(values, {"p": np.ones_like(values["p"])})
+    np.testing.assert_array_equal(grads["data"], np.full(values["data"].shape, 8, np.float32))
+    grads, _ = net.backward(values, {"s": np.float32(2)})
+    np.testing.assert_array_equal(grads["data"], np.full(values["data"].shape, 2, np.float32))

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import ClassVar
+
 import numpy as np
 
-from ...errors import ShapeError
+from ...caffe_pb2 import LayerParameter
+from ...errors import ShapeError, UnsupportedError
 from ...types import Array, Shape
 from ..builder import BOOL, INT64, Builder, int64
 from ..layer import Arrays, Layer, canonical_axis, layer
@@ -12,14 +16,25 @@ from ..layer import Arrays, Layer, canonical_axis, layer
 
 @layer(param="crop_param", bottoms=2)
 class Crop(Layer):
-    """The first bottom from `offset` on, in the second's sizes from `axis` on (crop_layer.cpp)."""
+    """The first bottom from `offset` on, in the second's sizes from `axis` on (crop_layer.cpp).
+
+    Without an offset BVLC's is 0; FCN's and HED's Caffe aligns the bottoms by the layers between.
+
+    Refused: no offset where these two differ, until the fork (bvlc or fcn) is named.
+
+    Attributes:
+        aligned: the offset in height and width that aligns the bottoms; None if none does.
+    """
+
+    aligned: tuple[int, int] | None = None
+    ambiguous: ClassVar[bool] = True
 
     def offsets(self, rank: int) -> dict[int, int]:
         """Return the offset at each axis that is cropped."""
         first, offset = canonical_axis(self.p.axis, rank), list(self.p.offset)
         if len(offset) > 1 and len(offset) != rank - first:
             raise ShapeError(f"offset is given {len(offset)} times for {rank - first} axes")
-        offset = offset or [0]
+        offset = offset or self._default(first, rank)
         return dict(
             zip(
                 range(first, rank),
@@ -27,6 +42,18 @@ class Crop(Layer):
                 strict=True,
             )
         )
+
+    def _default(self, first: int, rank: int) -> list[int]:
+        return [0] * (rank - first)
+
+    def _check_fork(self) -> None:
+        """Refuse to compute where BVLC's offset and the aligned one differ without a fork."""
+        if self.ambiguous and not self.p.offset and any(self.aligned or ()):
+            raise UnsupportedError(
+                f"has no offset: BVLC's Caffe crops at 0, FCN's and HED's where the bottoms align, "
+                f"at {self.aligned}; name the fork (fork='bvlc' or 'fcn'), or write the offset",
+                remedies=("fork",),
+            )
 
     def shapes(self, x: Shape, like: Shape) -> list[Shape | None]:
         shape = list(x)
@@ -47,6 +74,7 @@ class Crop(Layer):
         )
 
     def forward(self, x: Array, like: Array) -> Array:
+        self._check_fork()
         return x[self.window(x, like)]
 
     def backward(self, dy: Array, x: Array, like: Array) -> tuple[Array, None]:
@@ -55,6 +83,7 @@ class Crop(Layer):
         return dx, None
 
     def lower(self, g: Builder, x: str, like: str) -> str:
+        self._check_fork()
         dims, sizes = g.dims(x), g.dims(like)
         offsets = self.offsets(len(dims))
         axes = [i for i in offsets if sizes[i] is None or sizes[i] != dims[i]]
@@ -69,6 +98,37 @@ class Crop(Layer):
         starts = int64(*(offsets[i] for i in axes))
         ends = g.Shape(like, start=axes[0], end=len(dims))
         return g.Slice(x, starts, g.Add(ends, starts) if starts.any() else ends, int64(*axes))
+
+
+@layer("Crop", fork="bvlc", param="crop_param", bottoms=2)
+class CropBvlc(Crop):
+    """The first bottom from `offset` on, 0 where there is none.
+
+    From: BVLC/caffe, crop_layer.cpp
+    """
+
+    ambiguous = False
+
+    @classmethod
+    def fits(cls, proto: LayerParameter, stored: Sequence[Shape] | None) -> bool:
+        return False
+
+
+@layer("Crop", fork="fcn", param="crop_param", bottoms=2)
+class CropFcn(CropBvlc):
+    """The first bottom from `offset` on, by default where the two align.
+
+    From: longjon/caffe, branch future; s9xie/hed, crop_layer.cpp
+
+    Refused: no offset, and layers between that align at none.
+    """
+
+    def _default(self, first: int, rank: int) -> list[int]:
+        if self.aligned is None or rank != 4 or first < 2:
+            raise ShapeError(
+                "has no offset, and no whole one aligns its bottoms in height and width"
+            )
+        return list(self.aligned)[first - 2 :]
 
 
 @layer(bottoms=(2, None), tops=(1, None))

@@ -19,6 +19,7 @@ from ...cases import (
     check_varying,
     feed,
     make,
+    one_layer,
     operators,
     run_onnx,
 )
@@ -326,3 +327,16 @@ def test_numbers_beyond_the_image_cost_no_memory(pool, huge, same):
 def test_numbers_that_caffe_cannot_hold():
     with pytest.raises(ShapeError, match=r"stride \(2147483648, 2147483648\): Caffe counts to"):
         make(text("kernel_size: 3 stride: 2147483648"))
+
+
+def test_no_gradient_flows_through_a_window_off_the_image():
+    """Its max is -FLT_MAX and its index -1, as CEIL and stride > kernel leave it."""
+    off = 'type: "Pooling" pooling_param { kernel_size: 1 stride: 3 }'
+    net = make(one_layer(off, (1, 1, 5, 4)))
+    values = net.run(feed(net))
+    assert values["y"].shape == (1, 1, 3, 2)
+    assert (values["y"][0, 0, 2] == np.finfo(np.float32).min).all()
+    grads, _ = net.backward(values, {"y": np.ones_like(values["y"])})
+    want = np.zeros((5, 4), np.float32)
+    want[:4:3, ::3] = 1
+    np.testing.assert_array_equal(grads["a"][0, 0], want)
