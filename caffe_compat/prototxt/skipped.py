@@ -26,7 +26,32 @@ _HARMLESS_FIELDS = re.compile(r"engine|cudnn_\w+|\w*workspace\w*|lr_mult|decay_m
 # Fields of forks that are known to change a layer's numbers, so that no message proposes to
 # ignore them.
 _CHANGING = frozenset(
-    ["ceil_mode", "dilation_h", "dilation_w", "hole", "hole_h", "hole_w", "keep_dims", "normalize_variance", "pad_b", "pad_bottom", "pad_end", "pad_l", "pad_left", "pad_r", "pad_right", "pad_t", "pad_top", "pad_type", "relu6", "round_mode", "scale_bias", "scale_train", "torch_pooling", "use_global_stats"]
+    [
+        "ceil_mode",
+        "dilation_h",
+        "dilation_w",
+        "hole",
+        "hole_h",
+        "hole_w",
+        "keep_dims",
+        "normalize_variance",
+        "pad_b",
+        "pad_bottom",
+        "pad_end",
+        "pad_l",
+        "pad_left",
+        "pad_r",
+        "pad_right",
+        "pad_t",
+        "pad_top",
+        "pad_type",
+        "relu6",
+        "round_mode",
+        "scale_bias",
+        "scale_train",
+        "torch_pooling",
+        "use_global_stats",
+    ]
 )
 
 
