@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from .. import fillers
+from ..caffe_pb2 import PoolingParameter
 from ..errors import CaffeCompatError, UnsupportedError
 from ..layers import layer as package
 from ..types import Array
@@ -99,60 +100,66 @@ class MemoryDataStep(Computed):
         self._place = (self._place + batch) % len(self._arrays[0])
 
 
-class DropoutStep(Computed):
-    """Dropout in TRAIN: what it keeps is drawn at every forward (dropout_layer.cpp)."""
+class ChangingStep(Computed):
+    """A layer that draws random numbers, or whose passes change parameters or leave a state."""
 
-    _mask: Array | None = None
+    _states: dict[str, Array] | None = None
 
     def forward(self) -> None:
-        x, ratio = self.bottoms[0].data, self.layer.p.dropout_ratio
-        scale = np.float32(1 / (1 - ratio))
-        self._mask = mode.rng().bernoulli(1 - ratio, x.size).reshape(x.shape) * scale
-        write(self.tops[0], x * self._mask)
+        shapes = [shape_of(blob) for blob in self.bottoms]
+        x = [blob.data for blob in self.bottoms]
+        initial = self.layer.state(*shapes)
+        if self._states is None or _shapes(self._states) != _shapes(initial):
+            self._states = initial
+        self.keep()
+        with self.layer.named():
+            extra = {**self._states, **self.layer.draw(mode.rng(), *shapes)}
+            outputs, kept = self.layer.forward_keeping(*x, **self.arrays(), **extra)
+            self.extra = {**extra, **kept}
+            changes = self.layer.update(*x, **self.arrays(), **self.extra)
+        outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+        for top, array in zip(self.tops, outputs, strict=True):
+            write(top, array)
+        for name, array in changes.items():
+            if name in self.parameters:
+                data = self.parameters[name].data
+                data[...] = array.reshape(data.shape)
+            else:
+                self._states[name] = array
 
     def backward(self) -> None:
-        dy = self.tops[0].diff
-        mask = self._mask
-        if mask is None or mask.shape != dy.shape:
-            mask = np.zeros_like(dy)
-        self.add_gradients([dy * mask])
+        if self._states is None:  # nothing was drawn yet, so nothing passes
+            self.add_gradients([np.zeros_like(blob.data) for blob in self.bottoms])
+        else:
+            super().backward()
 
 
-class BatchNormStep(Computed):
-    """BatchNorm with the batch's statistics: every forward moves its three blobs."""
+def _shapes(arrays: dict[str, Array]) -> dict[str, tuple[int, ...]]:
+    return {name: array.shape for name, array in arrays.items()}
 
-    def forward(self) -> None:
-        x = self.bottoms[0].data
-        axes = tuple(i for i in range(x.ndim) if i != 1)
-        fraction = np.float32(self.layer.p.moving_average_fraction)
-        mean, variance = np.mean(x, axis=axes), np.var(x, axis=axes)
-        count = x.size // x.shape[1]
-        unbiased = np.float32(count / (count - 1) if count > 1 else 1)
-        super().forward()
-        own = [blob.data for blob in self.blobs]
-        own[2] *= fraction
-        own[2] += 1
-        own[0] *= fraction
-        own[0] += mean
-        own[1] *= fraction
-        own[1] += unbiased * variance
+
+def _changes(layer: package.Layer) -> bool:
+    """Whether a layer's passes draw, or change something, in its phase and with its settings."""
+    cls, plain = type(layer), package.Layer
+    if cls.state is not plain.state:
+        return True
+    if layer.proto.type == "Pooling":
+        return layer.train and layer.p.pool == PoolingParameter.STOCHASTIC
+    changes = cls.draw is not plain.draw or cls.update is not plain.update
+    return changes and not getattr(layer, "stored", not layer.train)
 
 
 def data_layer(layer: package.Layer) -> Computed | None:
     """Return the step of a layer that is fed or that draws; None for any other."""
-    kind, train = layer.proto.type, layer.train
+    kind = layer.proto.type
     if kind == "Input":
         return InputStep(layer)
     if kind == "DummyData":
         return DummyDataStep(layer)
     if kind == "MemoryData":
         return MemoryDataStep(layer)
-    if kind == "Dropout" and train:
-        return DropoutStep(layer)
-    if kind == "BatchNorm" and not getattr(layer, "stored", True):
-        return BatchNormStep(layer)
     if not layer.feeds():
-        return None
+        return ChangingStep(layer) if _changes(layer) else None
     from .reading import TYPES, ReaderStep  # only here: databases bring their packages
 
     if kind not in TYPES:

@@ -29,6 +29,7 @@ class Computed(Protocol):
     propagate: list[bool]
     param_propagate: list[bool]
     kept: Array | None
+    extra: dict[str, Any]
 
     @property
     def blobs(self) -> BlobVec:
@@ -76,7 +77,7 @@ def true_backward(step: Computed, x: Sequence[Array]) -> Sequence[Array | None]:
         flows = _IN_PLACE[kind](step, x, dys[0])
         if flows is not None:
             return flows
-    flows = layer.backward(dys[0] if len(dys) == 1 else dys, *x, **step.arrays())
+    flows = layer.backward(dys[0] if len(dys) == 1 else dys, *x, **step.arrays(), **step.extra)
     return flows if isinstance(flows, tuple) else (flows,)
 
 

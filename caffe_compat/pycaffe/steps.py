@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from math import prod
+from typing import Any
 
 import numpy as np
 
@@ -102,6 +103,7 @@ class Computed(Step):
         self.kept: Array | None = None  # the bottom before the layer ran in place on it
         self.parameters: dict[str, Blob] = {}
         self.shares = False
+        self.extra: dict[str, Any] = {}  # what the last forward pass drew and kept for backward
         self.lowers: bool | None = None  # whether onnxruntime can run it; None: not known yet
 
     def setup(self) -> None:

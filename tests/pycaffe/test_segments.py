@@ -38,7 +38,7 @@ def check(net, monkeypatch):
         assert np.allclose(fast[name], array, rtol=1e-5, atol=1e-5), name
 
 
-@pytest.mark.parametrize("text", [SIMPLE, BATCH_NORM, LSTM, IN_PLACE_FIRST])
+@pytest.mark.parametrize("text", [SIMPLE, BATCH_NORM, IN_PLACE_FIRST])
 def test_edits_of_every_parameter_are_seen(build, text, monkeypatch):
     net = build(text)
     check(net, monkeypatch)
@@ -102,3 +102,12 @@ def test_two_nets_may_share_their_weights_after_they_ran(build):
     other.share_with(one)
     one.params["ip"][0].data[...] *= 3
     assert np.allclose(one.forward()["prob"], other.forward()["prob"], atol=1e-6)
+
+
+def test_a_recurrent_layer_goes_on_where_its_last_pass_ended(build):
+    net = build(LSTM)
+    net.blobs["cont"].data[...] = 1
+    first, second = (net.forward()["h"].copy() for _ in range(2))
+    assert not np.allclose(first, second)
+    net.blobs["cont"].data[0] = 0
+    assert np.allclose(net.forward()["h"], first, atol=1e-6)
