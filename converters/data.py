@@ -98,7 +98,7 @@ def mean(
     skip_bad: options.SkipBad = False,
 ) -> None:
     """Compute the mean image of a database, and write it as a binaryproto."""
-    kind = None if backend is None else backend.value
+    kind: Any = None if backend is None else backend.value
     found = compute_image_mean(database, kind, skip_bad=skip_bad)
     if out is not None:
         write_mean(found.image, out)

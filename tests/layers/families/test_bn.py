@@ -183,8 +183,8 @@ def test_what_nothing_tells_apart_is_refused(body, stored):
 
 
 def test_a_fork_that_nobody_knows():
-    with pytest.raises(UnsupportedError, match="no fork 'bvlc' is known; these are: caffe-dev, "):
-        build(message(SEGNET), None, "bvlc")
+    with pytest.raises(UnsupportedError, match="no fork 'nobody' is known; these are: bvlc, caffe-dev"):
+        build(message(SEGNET), None, "nobody")
 
 
 def test_the_weights_file_tells_the_fork(tmp_path):
