@@ -183,7 +183,9 @@ def test_what_nothing_tells_apart_is_refused(body, stored):
 
 
 def test_a_fork_that_nobody_knows():
-    with pytest.raises(UnsupportedError, match="no fork 'nobody' is known; these are: bvlc, caffe-dev"):
+    with pytest.raises(
+        UnsupportedError, match="no fork 'nobody' is known; these are: bvlc, caffe-dev"
+    ):
         build(message(SEGNET), None, "nobody")
 
 
