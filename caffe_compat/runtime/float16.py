@@ -17,7 +17,9 @@ def to_float16(lowered: Lowered) -> Lowered:
         CaffeCompatError: its converter fails.
     """
     with quiet("convert the model to float16"):
+        from onnxruntime.quantization.onnx_model import ONNXModel
         from onnxruntime.transformers.float16 import convert_float_to_float16
 
-        half = convert_float_to_float16(join(lowered), keep_io_types=True)
-    return replace(split(half), changed=tuple(lowered.params), dims=lowered.dims)
+        half = ONNXModel(convert_float_to_float16(join(lowered), keep_io_types=True))
+        half.topological_sort()  # the converter appends its casts, which later passes would drop
+    return replace(split(half.model), changed=tuple(lowered.params), dims=lowered.dims)

@@ -47,6 +47,16 @@ def test_the_parameters_are_no_longer_caffes(net):
     assert half.dims == lowered.dims
 
 
+def test_the_nodes_are_in_order(net):
+    """The passes behind it drop a node that comes after its readers."""
+    model = to_float16(lower(net)).model
+    known = {value.name for value in model.graph.input}
+    known |= set(to_float16(lower(net)).arrays)
+    for node in model.graph.node:
+        assert known.issuperset(filter(None, node.input)), node.name
+        known.update(node.output)
+
+
 def test_errors_are_plain_and_the_log_is_as_before(net, monkeypatch):
     level = logging.getLogger().level
 
