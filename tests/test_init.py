@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,11 @@ import caffe_compat
 def test_every_public_name_is_listed_and_there():
     assert {*caffe_compat.__all__} == {*caffe_compat._HOME, *caffe_compat._MODULES}
     for name in dir(caffe_compat):
-        assert getattr(caffe_compat, name) is not None
+        if str(caffe_compat._HOME.get(name, "")).find("torch") >= 0 and not find_spec("torch"):
+            with pytest.raises(caffe_compat.CaffeCompatError, match="PyTorch is not installed"):
+                getattr(caffe_compat, name)
+        else:
+            assert getattr(caffe_compat, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = caffe_compat.nothing
 
