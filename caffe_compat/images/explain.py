@@ -12,7 +12,7 @@ from ..errors import ShapeError
 from ..net.graph import Node, Value
 from ..net.net import Net
 from ..net.preprocess import Preprocess, resize
-from ..types import Array, Picture, Size
+from ..types import Array, Picture
 
 _SHARE = 0.5  # of the heat in a mixed pixel, where the heat is largest
 
@@ -77,7 +77,7 @@ def explain(
         maps.blob,
         scores.blob,
         float(values[scores.name].reshape(-1)[target]),
-        _window(before, after),
+        prepare.window(before, after),
     )
 
 
@@ -99,15 +99,6 @@ def _colors(heat: Array) -> NDArray[Any]:
     """Return blue, green, yellow and red for 0 to 1, as (..., 3) from 0 to 1."""
     shifts = np.array([0.75, 0.5, 0.25], np.float32)
     return np.asarray(np.clip(1.5 - np.abs(4 * (heat[..., np.newaxis] - shifts)), 0, 1))
-
-
-def _window(before: Size, after: Size) -> tuple[float, float, float, float]:
-    return (
-        (before[0] - after[0]) // 2 / before[0],
-        (before[1] - after[1]) // 2 / before[1],
-        after[0] / before[0],
-        after[1] / before[1],
-    )
 
 
 def _image_input(net: Net) -> Value:

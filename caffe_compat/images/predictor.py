@@ -141,12 +141,7 @@ class Predictor:
         else:
             _, net = self._preprocess.fits(self._dims)
         before, after = self._preprocess.sizes(size, net)
-        window = (
-            (before[0] - after[0]) // 2 / before[0],
-            (before[1] - after[1]) // 2 / before[1],
-            after[0] / before[0],
-            after[1] / before[1],
-        )
+        window = self._preprocess.window(before, after)
         array = image if self.baked else self._preprocess(image, self._dims)
         return _Ready(index, size, window, array)
 

@@ -116,6 +116,12 @@ class Preprocess:
             )
         return before, after
 
+    @staticmethod
+    def window(before: Size, after: Size) -> tuple[float, float, float, float]:
+        """Return the crop's (top, left, height, width) as shares of the image."""
+        top, left = (before[0] - after[0]) // 2, (before[1] - after[1]) // 2
+        return top / before[0], left / before[1], after[0] / before[0], after[1] / before[1]
+
     def mean_for(self, channels: int, before: Size, after: Size) -> Array | None:
         """Return the mean to subtract from (C, H, W); None for none.
 

@@ -15,15 +15,14 @@ from google.protobuf.message import DecodeError
 from ...caffe_pb2 import AnnotatedDatum, LayerParameter, ResizeParameter
 from ...errors import ParseError, ShapeError, UnsupportedError
 from ...types import AnyArray, Array, Shape
-from ..buffers import Buffers
-from ..datum import name_of, read
+from ..datum import read
 from ..images import decode, planes
-from ..source import Access, Plan, RecordSource, State, check_batch_size, mean_of
+from ..source import Access, Plan, State, mean_of
 from ..ssd.boxes import Boxes, read_boxes
 from ..ssd.recipe import Picture, Recipe
 from ..ssd.transform import SSDTransform
 from ..transform import naming
-from .database import Entry, open_source
+from .database import Entry, EntrySource, open_source
 
 
 class Loaded(NamedTuple):
@@ -34,7 +33,7 @@ class Loaded(NamedTuple):
     boxes: bool
 
 
-class AnnotatedSource(RecordSource[Entry, Loaded]):
+class AnnotatedSource(EntrySource[Loaded]):
     """The records of an AnnotatedData layer's database, in the order of their keys.
 
     Args:
@@ -48,7 +47,6 @@ class AnnotatedSource(RecordSource[Entry, Loaded]):
 
     def __init__(self, layer: LayerParameter, access: Access):
         super().__init__(layer, access)
-        self.batch_size = check_batch_size(layer.data_param.batch_size)
         resize = layer.transform_param.resize_param
         if resize.resize_mode == ResizeParameter.FIT_SMALL_SIZE and self.batch_size != 1:
             raise ShapeError(f"FIT_SMALL_SIZE wants batch_size 1, and has {self.batch_size}")
@@ -62,23 +60,10 @@ class AnnotatedSource(RecordSource[Entry, Loaded]):
             access.rand,
         )
         self._cursor = open_source(layer, access)
-        self._buffers = Buffers()
         self._boxes = layer.annotated_data_param.HasField("anno_type")
         self._labelled = len(layer.top) > 1
         self._first = self.first()
         self._boxes = self._boxes or self._first.boxes
-
-    def current(self) -> Entry:
-        """Return the record at the cursor."""
-        return Entry(self._cursor.key(), self._cursor.value())
-
-    def advance(self) -> None:
-        """Go to the next record, behind the last to the first."""
-        self._cursor.advance()
-
-    def name(self, record: Entry) -> str:
-        """Return the database and the key."""
-        return name_of(self.layer.data_param.source, record.key)
 
     def load(self, record: Entry) -> Loaded:
         """Read and decode an AnnotatedDatum."""
@@ -104,10 +89,6 @@ class AnnotatedSource(RecordSource[Entry, Loaded]):
         if self._boxes:
             labels = (1, 1, max(len(picture.boxes.corners), 1), 8)
         return [images, labels][: len(self.layer.top)]
-
-    def __len__(self) -> int:
-        """Return how many records the database has."""
-        return self._cursor.count()
 
     def pass_over(self, count: int) -> None:
         """Go past records without reading them.
@@ -168,10 +149,6 @@ class AnnotatedSource(RecordSource[Entry, Loaded]):
         self._cursor.seek(state["key"])
         self.offset = state["offset"]
         self._transform.restore(state)
-
-    def close(self) -> None:
-        """Let the database go."""
-        self._cursor.close()
 
 
 def _rows(images: list[Boxes]) -> Array:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from ...caffe_pb2 import DataParameter, LayerParameter
 from ...types import AnyArray, Shape
@@ -13,6 +13,8 @@ from ..database import open_database
 from ..datum import Record, name_of, parse, read
 from ..source import Access, Plan, RecordSource, Run, State, check_batch_size, mean_of, run_here
 from ..transform import Transform, fill
+
+R = TypeVar("R")
 
 
 class Entry(NamedTuple):
@@ -30,7 +32,41 @@ class Loaded(NamedTuple):
     encoded: bool
 
 
-class DatabaseSource(RecordSource[Entry, Loaded]):
+class EntrySource(RecordSource[Entry, R]):
+    """The records of the database that a layer's data_param names.
+
+    A subclass opens the cursor last, when nothing of the layer is left to refuse.
+    """
+
+    _cursor: Cursor
+
+    def __init__(self, layer: LayerParameter, access: Access):
+        super().__init__(layer, access)
+        self.batch_size = check_batch_size(layer.data_param.batch_size)
+        self._buffers = Buffers()
+
+    def current(self) -> Entry:
+        """Return the record at the cursor."""
+        return Entry(self._cursor.key(), self._cursor.value())
+
+    def advance(self) -> None:
+        """Go to the next record, behind the last to the first."""
+        self._cursor.advance()
+
+    def name(self, record: Entry) -> str:
+        """Return the database and the key."""
+        return name_of(self.layer.data_param.source, record.key)
+
+    def __len__(self) -> int:
+        """Return how many records the database has."""
+        return self._cursor.count()
+
+    def close(self) -> None:
+        """Let the database go."""
+        self._cursor.close()
+
+
+class DatabaseSource(EntrySource[Loaded]):
     """The records of a Data layer's database, in the order of their keys.
 
     Args:
@@ -45,26 +81,12 @@ class DatabaseSource(RecordSource[Entry, Loaded]):
 
     def __init__(self, layer: LayerParameter, access: Access):
         super().__init__(layer, access)
-        self.batch_size = check_batch_size(layer.data_param.batch_size)
         seeds = access.own  # two for the transformer where it needs them, one for the thread
         mean = mean_of(layer, access.paths)
         self._transform = Transform(layer, mean, seeds[1] if len(seeds) == 3 else None)
         self._transform.check_fields()
         self._cursor = open_source(layer, access)
-        self._buffers = Buffers()
         self._encoded = True  # some of the last batch
-
-    def current(self) -> Entry:
-        """Return the record at the cursor."""
-        return Entry(self._cursor.key(), self._cursor.value())
-
-    def advance(self) -> None:
-        """Go to the next record, behind the last to the first."""
-        self._cursor.advance()
-
-    def name(self, record: Entry) -> str:
-        """Return the database and the key."""
-        return name_of(self.layer.data_param.source, record.key)
 
     def load(self, record: Entry) -> Loaded:
         """Read and decode a Datum."""
@@ -77,10 +99,6 @@ class DatabaseSource(RecordSource[Entry, Loaded]):
         shape = self._transform.shape(*self.first().pixels.shape)
         tops: list[Shape] = [(self.batch_size, *shape), (self.batch_size,)]
         return tops[: len(self.layer.top)]
-
-    def __len__(self) -> int:
-        """Return how many records the database has."""
-        return self._cursor.count()
 
     def pass_over(self, count: int) -> None:
         """Go past records and their random numbers without reading them."""
@@ -110,10 +128,6 @@ class DatabaseSource(RecordSource[Entry, Loaded]):
         self._cursor.seek(state["key"])
         self.offset = state["offset"]
         self._transform.restore(state)
-
-    def close(self) -> None:
-        """Let the database go."""
-        self._cursor.close()
 
 
 def open_source(layer: LayerParameter, access: Access) -> Cursor:
