@@ -36,6 +36,7 @@ from .loading import to_torch
 from .module import CaffeModule
 from .names import NameMap
 from .opening import open_sizes
+from .source import write_source
 from .values import compute
 
 __all__ = [
@@ -47,4 +48,5 @@ __all__ = [
     "export",
     "open_sizes",
     "to_torch",
+    "write_source",
 ]

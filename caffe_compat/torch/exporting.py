@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,7 @@ def export(module: CaffeModule, path: str | Path) -> None:
     """
     path = Path(path)
     if path.suffix == ".safetensors":
-        _write_weights(module, path)
+        write_tensors(module.state_dict(), path)
     elif path.suffix == ".pt2":
         program = trace(module)
         extra = {NAMES: json.dumps(asdict(module.names))}
@@ -102,11 +103,16 @@ def _example(module: CaffeModule, shape: Shape, dims: Dims) -> Tensor:
     return torch.zeros(sizes, dtype=like.dtype, device=like.device)
 
 
-def _write_weights(module: CaffeModule, path: Path) -> None:
+def write_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Write tensors as a safetensors file, each for itself where two share their memory.
+
+    Raises:
+        CaffeCompatError: safetensors is not installed, or the file cannot be written.
+    """
     try:
         from safetensors.torch import save_file
     except ImportError:
         raise CaffeCompatError(f"{path}: needs safetensors: pip install safetensors") from None
-    tensors = {key: tensor.detach().clone() for key, tensor in module.state_dict().items()}
+    separate = {key: tensor.detach().clone() for key, tensor in tensors.items()}
     with files.atomic(path) as temporary:
-        save_file(tensors, temporary, metadata={"format": "pt"})
+        save_file(separate, temporary, metadata={"format": "pt"})

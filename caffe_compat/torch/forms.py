@@ -20,7 +20,8 @@ from ..layers.layer import Layer
 from ..net.graph import Value
 from ..net.net import Net
 from . import modules, pieces
-from .layers import BatchNorm, CaffeLayer, Dropout, NumpyForm, Refused
+from .batch_norm import BatchNorm
+from .layers import CaffeLayer, Dropout, NumpyForm, Refused
 from .names import identifiers
 from .operators import SIZES
 from .parameters import Parameters

@@ -7,7 +7,7 @@ from collections.abc import Collection
 
 from torch import fx, nn
 
-from .layers import BatchNorm
+from .batch_norm import BatchNorm
 
 # Modules whose backward pass does not read their output, so that a ReLU may overwrite it.
 _FORGETFUL = (

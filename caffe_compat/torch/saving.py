@@ -18,7 +18,7 @@ from ..net.graph import Graph
 from ..net.net import Net
 from ..net.sharing import Place
 from ..types import Array, Shape
-from .layers import BatchNorm
+from .batch_norm import BatchNorm
 from .origin import Origin
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 
@@ -14,33 +12,25 @@ class Scan(nn.Module):
     Attributes:
         step: from the states, the elements at this place, and what it reads from around, to the
             next states and what each place adds to the outputs.
+        states: how many of the inputs are states.
+        axes: of the inputs behind them, the axis along which each is run over; the rest are read
+            from around.
     """
 
-    def __init__(
-        self,
-        step: nn.Module,
-        inputs: int,
-        outputs: int,
-        *,
-        num_scan_inputs: int,
-        scan_input_axes: Sequence[int] | None = None,
-    ) -> None:
+    def __init__(self, step: nn.Module, states: int, axes: tuple[int, ...]) -> None:
         super().__init__()
-        self.step = step
-        self._states = inputs - num_scan_inputs
-        self._axes = tuple(scan_input_axes or (0,) * num_scan_inputs)
-        self._collected = outputs - self._states
+        self.step, self.states, self.axes = step, states, axes
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Return the last states, then the outputs of all places along a new first axis."""
-        end = self._states + len(self._axes)
-        states, around = inputs[: self._states], inputs[end:]
-        columns = [
-            x.unbind(axis) for x, axis in zip(inputs[self._states : end], self._axes, strict=True)
-        ]
+        end = self.states + len(self.axes)
+        states, around = inputs[: self.states], inputs[end:]
+        scanned = zip(inputs[self.states : end], self.axes, strict=True)
+        columns = [x.unbind(axis) for x, axis in scanned]
         collected: list[tuple[Tensor, ...]] = []
         for places in zip(*columns, strict=True):
             results = self.step(*states, *places, *around)
-            states = results[: self._states]
-            collected.append(results[self._states :])
-        return (*states, *(torch.stack(column) for column in zip(*collected, strict=True)))
+            states = results[: self.states]
+            collected.append(results[self.states :])
+        stacks = (torch.stack(column) for column in zip(*collected, strict=True))
+        return (*states, *stacks)

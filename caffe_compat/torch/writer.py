@@ -118,7 +118,11 @@ class Writer:
 
     def _scan(self, node: onnx.NodeProto, options: dict[str, Any]) -> fx.Proxy:
         """Write a Scan as a submodule, since a graph has no loops."""
-        body: onnx.GraphProto = options.pop("body")
+        unknown = options.keys() - {"body", "num_scan_inputs", "scan_input_axes"}
+        if unknown:
+            raise UnsupportedError(f"Scan's {sorted(unknown)[0]} has no torch form")
+        body: onnx.GraphProto = options["body"]
+        count: int = options["num_scan_inputs"]
         inner = Writer()
         for name in (value.name for value in body.input):
             inner.input(name, _identifier(name))
@@ -134,7 +138,8 @@ class Writer:
         for part in body.node:
             inner.add(part)
         step = inner.module([value.name for value in body.output], "Step")
-        scan = Scan(step, len(node.input), len(node.output), **options)
+        axes = options.get("scan_input_axes") or (0,) * count
+        scan = Scan(step, len(node.input) - count, axes)
         path = f"scan_{sum(isinstance(part, Scan) for part in self.root.values())}"
         return self.call(path, scan, [self.tensor(name) for name in (*node.input, *around)])
 

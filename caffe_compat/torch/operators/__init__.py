@@ -51,7 +51,9 @@ def _named(*groups: object) -> dict[str, Callable[..., Any]]:
 
 def known_options(function: Callable[..., Any]) -> set[str]:
     """Return the attributes that an operator's function takes; none of a function of torch's."""
-    if not isinstance(function, FunctionType) or not function.__module__.startswith(__name__):
+    if not isinstance(function, FunctionType) or not function.__module__.startswith(
+        __name__
+    ):
         return set()
     return set(inspect.signature(function).parameters)
 

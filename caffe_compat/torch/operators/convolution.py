@@ -36,7 +36,13 @@ def Conv(
         x, padding = F.pad(x, [n for pair in pairs for n in pair]), (0,) * rank
     convolve = _CONVOLVE[rank - 1]
     return convolve(
-        x, weight, bias, tuple(strides or ones), padding, tuple(dilations or ones), group
+        x,
+        weight,
+        bias,
+        tuple(strides or ones),
+        padding,
+        tuple(dilations or ones),
+        group,
     )
 
 

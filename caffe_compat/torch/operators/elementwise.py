@@ -41,7 +41,13 @@ Tanh = torch.tanh
 Where = torch.where
 
 # onnx.TensorProto's numbers of types.
-DTYPES = {1: torch.float32, 6: torch.int32, 7: torch.int64, 9: torch.bool, 11: torch.float64}
+DTYPES = {
+    1: torch.float32,
+    6: torch.int32,
+    7: torch.int64,
+    9: torch.bool,
+    11: torch.float64,
+}
 
 
 def Cast(x: Tensor, to: int) -> Tensor:
@@ -77,13 +83,21 @@ def Max(x: Tensor, *others: Tensor | float) -> Tensor:
         elif isinstance(other, float):
             x = torch.where(x > other, x, other + torch.nan_to_num(x - x.detach()))
         else:
-            x = torch.where(x > other, x, other) if i == 0 else torch.where(other > x, other, x)
+            x = (
+                torch.where(x > other, x, other)
+                if i == 0
+                else torch.where(other > x, other, x)
+            )
     return x
 
 
 def Min(x: Tensor, *others: Tensor | float) -> Tensor:
     for other in others:
-        x = torch.clamp(x, max=other) if isinstance(other, float) else torch.minimum(x, other)
+        x = (
+            torch.clamp(x, max=other)
+            if isinstance(other, float)
+            else torch.minimum(x, other)
+        )
     return x
 
 

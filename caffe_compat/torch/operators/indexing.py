@@ -28,7 +28,9 @@ def GatherElements(x: Tensor, indices: Tensor, axis: int = 0) -> Tensor:
 def GatherND(x: Tensor, indices: Tensor, batch_dims: int = 0) -> Tensor:
     """Read the places along the last axis of `indices`, of each of the first `batch_dims` axes."""
     batch = [
-        torch.arange(x.shape[i], device=x.device).reshape(-1, *(1,) * (indices.ndim - 2 - i))
+        torch.arange(x.shape[i], device=x.device).reshape(
+            -1, *(1,) * (indices.ndim - 2 - i)
+        )
         for i in range(batch_dims)
     ]
     return x[(*batch, *indices.unbind(-1))]
@@ -47,7 +49,9 @@ def OneHot(indices: Tensor, depth: int, values: Tensor, axis: int = -1) -> Tenso
     return torch.where(chosen == classes, values[1], values[0])
 
 
-def ScatterElements(x: Tensor, indices: Tensor, updates: Tensor, axis: int = 0) -> Tensor:
+def ScatterElements(
+    x: Tensor, indices: Tensor, updates: Tensor, axis: int = 0
+) -> Tensor:
     return torch.scatter(x, axis, indices, updates)
 
 

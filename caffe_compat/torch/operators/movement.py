@@ -20,7 +20,9 @@ def Concat(*parts: Tensor, axis: int) -> Tensor:
     return torch.cat(parts, axis)
 
 
-def ConstantOfShape(shape: Sizes, value: float = 0.0, device: torch.device | None = None) -> Tensor:
+def ConstantOfShape(
+    shape: Sizes, value: float = 0.0, device: torch.device | None = None
+) -> Tensor:
     return torch.full(shape, value, device=device)
 
 
@@ -31,7 +33,7 @@ def Expand(x: Tensor, shape: Sizes) -> Tensor:
 
 
 def Flatten(x: Tensor, axis: int = 1) -> Tensor:
-    return torch.reshape(x, (x.size(0), -1)) if axis == 1 else _flatten_at(x, axis)
+    return x.reshape((x.size(0), -1)) if axis == 1 else _flatten_at(x, axis)
 
 
 @whole
@@ -42,7 +44,11 @@ def _flatten_at(x: Tensor, axis: int) -> Tensor:
 
 @whole
 def Pad(
-    x: Tensor, pads: Sizes, value: float = 0.0, axes: Sizes | None = None, mode: str = "constant"
+    x: Tensor,
+    pads: Sizes,
+    value: float = 0.0,
+    axes: Sizes | None = None,
+    mode: str = "constant",
 ) -> Tensor:
     """Pad; torch names the last axis first, and the two ends of an axis side by side."""
     if mode != "constant":
@@ -53,17 +59,23 @@ def Pad(
     return F.pad(x, [n for pair in pairs for n in pair], value=value)
 
 
-def Range(start: int, limit: int, delta: int, device: torch.device | None = None) -> Tensor:
+def Range(
+    start: int, limit: int, delta: int, device: torch.device | None = None
+) -> Tensor:
     return torch.arange(start, limit, delta, device=device)
 
 
 def Reshape(x: Tensor, shape: Sizes) -> Tensor:
-    return torch.reshape(x, [x.size(i) if n == 0 else n for i, n in enumerate(shape)])
+    return x.reshape([x.size(i) if n == 0 else n for i, n in enumerate(shape)])
 
 
 @whole
 def Slice(
-    x: Tensor, starts: Sizes, ends: Sizes, axes: Sizes | None = None, steps: Sizes | None = None
+    x: Tensor,
+    starts: Sizes,
+    ends: Sizes,
+    axes: Sizes | None = None,
+    steps: Sizes | None = None,
 ) -> Tensor:
     """Slice; torch has no negative steps, so such an axis is turned round first."""
     index = [slice(None)] * x.ndim
@@ -80,7 +92,11 @@ def Slice(
 def Split(
     x: Tensor, sizes: Sizes | None = None, axis: int = 0, num_outputs: int = 1
 ) -> Sequence[Tensor]:
-    return torch.chunk(x, num_outputs, axis) if sizes is None else torch.split(x, [*sizes], axis)
+    return (
+        torch.chunk(x, num_outputs, axis)
+        if sizes is None
+        else torch.split(x, [*sizes], axis)
+    )
 
 
 def Squeeze(x: Tensor, axes: Sizes | None = None) -> Tensor:

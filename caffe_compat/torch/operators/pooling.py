@@ -22,7 +22,11 @@ _GLOBAL_MEAN = (F.adaptive_avg_pool1d, F.adaptive_avg_pool2d, F.adaptive_avg_poo
 
 
 def rounding(
-    size: Sequence[int | None], kernel: Sizes, strides: Sizes, pads: Sizes, ceil_mode: int = 0
+    size: Sequence[int | None],
+    kernel: Sizes,
+    strides: Sizes,
+    pads: Sizes,
+    ceil_mode: int = 0,
 ) -> bool | None:
     """Return the ceil_mode with which torch's pooling has ONNX's windows.
 
@@ -39,7 +43,9 @@ def rounding(
     begins, ends = pads[: len(kernel)], pads[len(kernel) :]
     if any(2 * b > k for b, k in zip(begins, kernel, strict=True)):
         return None  # torch refuses such a pad
-    if len(kernel) == 3 and any(n is None or n < k for n, k in zip(size, kernel, strict=True)):
+    if len(kernel) == 3 and any(
+        n is None or n < k for n, k in zip(size, kernel, strict=True)
+    ):
         return None  # and such an image in three dimensions
     if tuple(begins) == tuple(ends):
         return bool(ceil_mode)

@@ -13,10 +13,14 @@ from .whole import whole
 Axes: TypeAlias = tuple[int, ...] | None
 
 
-def ArgMax(x: Tensor, axis: int = 0, keepdims: int = 1, select_last_index: int = 0) -> Tensor:
+def ArgMax(
+    x: Tensor, axis: int = 0, keepdims: int = 1, select_last_index: int = 0
+) -> Tensor:
     if not select_last_index:
         return torch.argmax(x, axis, bool(keepdims))
-    return x.shape[axis] - 1 - torch.argmax(torch.flip(x, (axis,)), axis, bool(keepdims))
+    return (
+        x.shape[axis] - 1 - torch.argmax(torch.flip(x, (axis,)), axis, bool(keepdims))
+    )
 
 
 def CumSum(x: Tensor, axis: int) -> Tensor:
@@ -62,7 +66,9 @@ def Softmax(x: Tensor, axis: int = -1) -> Tensor:
     return torch.softmax(x, axis)
 
 
-def TopK(x: Tensor, k: Sequence[int], axis: int = -1, largest: int = 1) -> tuple[Tensor, Tensor]:
+def TopK(
+    x: Tensor, k: Sequence[int], axis: int = -1, largest: int = 1
+) -> tuple[Tensor, Tensor]:
     """Return the first of equals first, which torch.topk leaves open."""
     values, places = torch.sort(x, dim=axis, descending=bool(largest), stable=True)
     return values.narrow(axis, 0, k[0]), places.narrow(axis, 0, k[0])

@@ -32,7 +32,9 @@ def NonMaxSuppression(
     corners = boxes[images, order].unflatten(-1, (2, 2))
     low, high = corners.amin(-2), corners.amax(-2)
     extent = torch.minimum(high.unsqueeze(3), high.unsqueeze(2))
-    extent = torch.clamp(extent - torch.maximum(low.unsqueeze(3), low.unsqueeze(2)), min=0)
+    extent = torch.clamp(
+        extent - torch.maximum(low.unsqueeze(3), low.unsqueeze(2)), min=0
+    )
     shared, area = extent.prod(-1), (high - low).prod(-1)
     union = area.unsqueeze(3) + area.unsqueeze(2) - shared
     near = torch.where(shared > 0, shared / union, 0.0) > iou_threshold
@@ -40,7 +42,9 @@ def NonMaxSuppression(
     stays = scores > score_threshold
 
     def step(now: Tensor) -> Tensor:
-        return stays & (torch.matmul(now.to(near.dtype).unsqueeze(2), near).squeeze(2) == 0)
+        return stays & (
+            torch.matmul(now.to(near.dtype).unsqueeze(2), near).squeeze(2) == 0
+        )
 
     stays = _settle(step, stays)
     most = max_output if isinstance(max_output, int) else max_output[0]
@@ -112,7 +116,9 @@ def _shares(
     place = start[:, None, None] + (first + (steps + 0.5) / counts) * bin_size
     counted = (steps < counts) & (place >= -1) & (place <= size)
     pixels = torch.arange(size, device=start.device, dtype=start.dtype)
-    near = torch.clamp(1 - torch.abs(place.clamp(0, size - 1).unsqueeze(3) - pixels), min=0)
+    near = torch.clamp(
+        1 - torch.abs(place.clamp(0, size - 1).unsqueeze(3) - pixels), min=0
+    )
     return (near * counted.unsqueeze(3)).sum(2) / counts
 
 
@@ -149,11 +155,16 @@ def _runs(start: Tensor, end: Tensor, bins: int, size: int) -> tuple[Tensor, ...
     step = (torch.clamp(end - start + 1, min=1) / bins).unsqueeze(1)
     number = torch.arange(bins, device=start.device, dtype=start.dtype)
     first = torch.clamp(torch.floor(number * step) + start.unsqueeze(1), 0, size).long()
-    last = torch.clamp(torch.ceil((number + 1) * step) + start.unsqueeze(1), 0, size).long()
+    last = torch.clamp(
+        torch.ceil((number + 1) * step) + start.unsqueeze(1), 0, size
+    ).long()
     powers = 2 ** torch.arange(size.bit_length(), device=start.device)
     length = torch.clamp(last - first, min=1)
     power = (length.unsqueeze(2) >= powers).sum(2) - 1
-    starts = (torch.clamp(first, max=size - 1), torch.clamp(last - powers[power], min=0))
+    starts = (
+        torch.clamp(first, max=size - 1),
+        torch.clamp(last - powers[power], min=0),
+    )
     return power, *starts, last <= first
 
 
