@@ -40,6 +40,12 @@ class WeightsAs(str, Enum):
     IN_PLACE = "in-place"
 
 
+class Form(str, Enum):
+    """What an output is where its suffix does not tell."""
+
+    TORCH_SOURCE = "torch-source"
+
+
 def command(
     net: options.Prototxt,
     weights: Annotated[Path | None, typer.Argument(metavar="WEIGHTS", show_default=False)] = None,
@@ -50,6 +56,13 @@ def command(
             "-o", "--output", metavar="OUT.onnx|.pt2|.safetensors", help="The file to write."
         ),
     ],
+    form: Annotated[
+        Form | None,
+        typer.Option(
+            "--as",
+            help="torch-source: write PyTorch code, OUT/model.py, and its weights beside it.",
+        ),
+    ] = None,
     opset: options.Opset = OPSET,
     weights_as: Annotated[
         WeightsAs | None,
@@ -100,12 +113,13 @@ def command(
         loaded, report = fold(loaded)
         for line in report.lines():
             say(line)
-    if output.suffix in (".pt2", ".safetensors"):
+    if form or output.suffix in (".pt2", ".safetensors"):
         if deployed.used or weights_as or target != Target.ONNXRUNTIME:
             raise typer.BadParameter(
                 "--weights-as, --target, --bake-preprocess, --fp16 and --int8 are for .onnx"
             )
-        _write_torch(loaded, output, blob or (), verify=verify)
+        write = _write_source if form else _write_torch
+        write(loaded, output, blob or (), verify=verify)
         return
     place: Any = weights_as and weights_as.value
     onnx = Onnx(opset, place, tuple(blob or ()), target.value)
@@ -130,3 +144,12 @@ def _write_torch(net: Net, output: Path, blobs: Sequence[str], *, verify: bool) 
     say_file(output)
     if verify:
         say(compare_with(net, partial(compute, net), "torch"))
+
+
+def _write_source(net: Net, output: Path, blobs: Sequence[str], *, verify: bool) -> None:
+    from ..torch import compute_by_source, to_torch, write_source
+
+    for path in write_source(to_torch(net, blobs=blobs), output):
+        say_file(path)
+    if verify:
+        say(compare_with(net, partial(compute_by_source, net), "torch"))

@@ -37,13 +37,14 @@ from .module import CaffeModule
 from .names import NameMap
 from .opening import open_sizes
 from .source import write_source
-from .values import compute
+from .values import compute, compute_by_source
 
 __all__ = [
     "CaffeModule",
     "NameMap",
     "build",
     "compute",
+    "compute_by_source",
     "draw_from",
     "export",
     "open_sizes",

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ... import files
-from ...errors import CaffeCompatError
+from ...errors import CaffeCompatError, UnsupportedError
 from ..exporting import check_torch_alone, write_tensors
 from ..module import CaffeModule
 from .classes import Classes, declare, forward, shape_of
@@ -47,9 +47,10 @@ def write_source(module: CaffeModule, folder: str | Path) -> list[Path]:
     check_torch_alone(module)
     text, tensors = render(module)
     folder = Path(folder)
-    if not folder.parent.is_dir() or (folder.exists() and not folder.is_dir()):
-        raise CaffeCompatError(f"{folder}: is a file, or there is no directory {folder.parent}")
-    folder.mkdir(exist_ok=True)
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise CaffeCompatError(f"{folder}: cannot be written: {error.strerror}") from None
     write_tensors(tensors, folder / WEIGHTS)
     with files.atomic(folder / SOURCE) as temporary:
         temporary.write_text(text, "ascii")
@@ -74,10 +75,13 @@ def render(module: CaffeModule) -> tuple[str, dict[str, Tensor]]:
         if path not in targets and not keys:
             continue
         name = own.make(path)
-        instance = classes.instance(child, called=path in targets)
+        layer = layers[name] = module.names.layers.get(path, path)
+        try:
+            instance = classes.instance(child, called=path in targets)
+        except UnsupportedError as error:
+            raise UnsupportedError(f"layer '{layer}': {error}") from None
         init += lay_out(f"self.{name} = ", instance.call, indent=8)
         tensors |= {f"{name}.{key}": tensor for key, tensor in instance.tensors.items()}
-        layers[name] = module.names.layers.get(path, path)
         reads[path] = f"self.{name}"
         for key, tensor in keys.items():
             (new,) = (k for k, other in instance.tensors.items() if other is tensor)

@@ -134,7 +134,7 @@ class Classes:
             tensors |= {f"{name}.{key}": tensor for key, tensor in inner.tensors.items()}
         body = _init(list(shapes), init)
         if called:
-            code = Code(module.graph, self.copies, self.taken, reads)
+            code = Code(module.graph, self.copies, self.taken, reads, plain=True)
             body += [""] * bool(body) + forward(code, _IN_TEST if test_only else ())
         key = (kind, *body)
         if key not in self._bodies:

@@ -42,6 +42,7 @@ class Code:
         copies: takes the functions that it calls.
         taken: names of the file that its variables must not have.
         reads: what stands for the graph's attributes and arguments, where it is not their name.
+        plain: call the arguments x, or x0, x1 and so on, as layers that are alike share a class.
 
     Attributes:
         arguments: the names of its arguments.
@@ -55,6 +56,8 @@ class Code:
         copies: Copies,
         taken: set[str],
         reads: Mapping[str, str],
+        *,
+        plain: bool = False,
     ) -> None:
         self.arguments: list[str] = []
         self.lines: list[str] = []
@@ -62,17 +65,20 @@ class Code:
         self._copies, self._reads = copies, reads
         self._names = Identifiers(taken)
         self._text: dict[fx.Node, str] = {}
+        inputs = [n for n in graph.nodes if n.op == "placeholder" and n.name not in reads]
+        for i, node in enumerate(inputs):
+            own = "x" if len(inputs) == 1 else f"x{i}"
+            self._text[node] = self._names.make(own if plain else node.name)
+            self.arguments.append(self._text[node])
         for node in graph.nodes:
-            self._add(node)
+            if node not in self._text:
+                self._add(node)
 
     def _add(self, node: fx.Node) -> None:
         if node.op == "output":
             result = node.args[0]
             self.several = not isinstance(result, fx.Node)
             self.lines += lay_out("return ", self._result(result), indent=_INDENT)
-        elif node.op == "placeholder" and node.name not in self._reads:
-            self._text[node] = self._names.make(node.name)
-            self.arguments.append(self._text[node])
         elif node.op in ("placeholder", "get_attr"):
             self._text[node] = self._reads[str(node.target)]
         else:

@@ -28,6 +28,6 @@ class Identifiers:
     def make(self, name: str) -> str:
         """Return an identifier like a name, ASCII's letters, digits and underscores alone."""
         plain = re.sub(r"\W", "_", name, flags=re.ASCII)[:_LONGEST]
-        if not plain or plain[0].isdigit() or plain.startswith("__"):
+        if not plain[:1].isalpha():  # two underscores would make it a class's private name
             plain = f"n{plain}"
         return self._names.unique(plain)
