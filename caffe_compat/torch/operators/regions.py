@@ -54,9 +54,9 @@ def NonMaxSuppression(
 
 
 def _settle(step: Callable[[Tensor], Tensor], start: Tensor) -> Tensor:
-    """Repeat a step until it changes nothing; torch.export wants the loop as an operator."""
+    """Repeat a step until it changes nothing; tracing wants the loop as an operator."""
     now, before = step(start), start
-    if torch.compiler.is_exporting():
+    if torch.compiler.is_compiling():
         settled: Tensor = torch.while_loop(
             lambda now, before: (now != before).any(),
             lambda now, before: (step(now), now.clone()),
