@@ -12,7 +12,6 @@ from ..caffe_pb2 import TRAIN
 from ..errors import UnsupportedError
 from ..net.graph import Node, Value
 from ..net.net import Net
-from ..net.preprocess import Preprocess
 from ..net.sharing import Place
 from ..types import Array
 from ..weights import mapped
@@ -21,13 +20,13 @@ from .fusing import fuse_scales, overwrite
 from .module import CaffeModule
 from .names import NameMap, attributes, identifiers
 from .origin import Files, Origin
+from .transform import Transform
 from .writer import Writer, hold
 
 
 def build(
     net: Net,
     outputs: Sequence[Value],
-    preprocess: Preprocess | None = None,
     *,
     versions: bool = False,
 ) -> CaffeModule:
@@ -36,7 +35,6 @@ def build(
     Args:
         net: the net with its weights.
         outputs: what it returns, by the blobs' names.
-        preprocess: what its `preprocess` is to be.
         versions: name the outputs by `Value.name`, for several versions of one blob.
 
     Raises:
@@ -81,7 +79,7 @@ def build(
         others=_others(net, places),
         files=Files(mapped.files(array for arrays in net.arrays for array in arrays)),
         shapes={value.blob: value.shape for value in net.graph.inputs},
-        preprocess=preprocess,
+        preprocess=Transform(None, ()),
     )
     return module.train(net.graph.net.state.phase == TRAIN)
 

@@ -11,12 +11,13 @@ import torch
 from ..errors import CaffeCompatError
 from ..net.graph import Graph, Value
 from ..net.net import Net
-from ..net.preprocess import Preprocess, from_prototxt
+from ..net.preprocess import PRESETS, Preprocess, from_prototxt
 from ..pipeline import load
 from ..weights.trained import Weights
 from .build import build
 from .module import CaffeModule
 from .opening import open_sizes
+from .transform import Transform
 
 
 def to_torch(
@@ -27,7 +28,7 @@ def to_torch(
     logits: bool = False,
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
-    preprocess: Preprocess | None = None,
+    preprocess: Preprocess | str | None = None,
     **reading: Any,
 ) -> CaffeModule:
     """Return a net as a torch module.
@@ -46,7 +47,8 @@ def to_torch(
         logits: return what goes into the Softmax or the loss at the net's end, in its place.
         device: where the parameters are to be.
         dtype: their type.
-        preprocess: how a picture becomes the input; by default as the prototxt has it.
+        preprocess: how a picture becomes the input, or a name in `PRESETS`; by default as the
+            prototxt's transform_param has it.
         reading: with a path, what `load` takes: phase, stages, inputs, batch, fork and so on.
 
     Raises:
@@ -59,15 +61,25 @@ def to_torch(
         preprocess = preprocess or _preprocess(net, folder)
     elif weights_file is not None or reading:
         raise CaffeCompatError("a net that is loaded takes no weights_file and no options of load")
-    shapes = {value.blob: value.shape for value in net.graph.inputs}
+    if isinstance(preprocess, str):
+        preprocess = _preset(preprocess)
+    inputs = net.graph.inputs
     net = open_sizes(net)
     graph = net.graph
     outputs = _logits(graph) if logits else _outputs(graph)
     extra = [graph.blob(name) for name in blobs]
     outputs += [value for value in extra if value.name not in {each.name for each in outputs}]
-    module = build(net, outputs, preprocess)
-    module.origin.shapes = shapes  # an open axis is built at the prototxt's size
+    module = build(net, outputs)
+    module.origin.shapes = {value.blob: value.shape for value in inputs}  # of the prototxt
+    images = [value.dims for value in inputs if len(value.dims) == 4]
+    module.origin.preprocess = Transform(preprocess, images[0] if images else ())
     return module.to(device=device, dtype=dtype)
+
+
+def _preset(name: str) -> Preprocess:
+    if name not in PRESETS:
+        raise CaffeCompatError(f"preprocess is one of {', '.join(PRESETS)}, not '{name}'")
+    return PRESETS[name]
 
 
 def _preprocess(net: Net, folder: Path) -> Preprocess | None:

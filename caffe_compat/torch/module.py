@@ -10,11 +10,11 @@ from torch import Tensor, fx
 
 from ..errors import ShapeError
 from ..net.net import Net
-from ..net.preprocess import Preprocess
 from ..types import Dims
 from . import saving
 from .names import NameMap
 from .origin import Origin
+from .transform import Transform
 
 
 class CaffeModule(fx.GraphModule):
@@ -36,8 +36,8 @@ class CaffeModule(fx.GraphModule):
         return self.origin.names
 
     @property
-    def preprocess(self) -> Preprocess | None:
-        """How a picture becomes the net's input; None where neither file nor caller said."""
+    def preprocess(self) -> Transform:
+        """The transform of a picture to the net's first input that takes one."""
         return self.origin.preprocess
 
     def __call__(self, *args: Tensor, **kwargs: Tensor) -> Any:

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..net.graph import Graph
-from ..net.preprocess import Preprocess
 from ..net.sharing import Place
 from ..types import Array, Shape
 from ..weights.mapped import Mapped
 from .names import NameMap
+from .transform import Transform
 
 
 class Files(list[Mapped]):
@@ -36,7 +36,7 @@ class Origin:
         others: the parameter blobs that the outputs do not need.
         files: see `Files`.
         shapes: the sizes of the inputs that the net was built for, by blob.
-        preprocess: how a picture becomes the input, where that is known.
+        preprocess: how a picture becomes the input.
     """
 
     graph: Graph
@@ -46,7 +46,7 @@ class Origin:
     others: Mapping[Place, Array]
     files: Files
     shapes: Mapping[str, Shape]
-    preprocess: Preprocess | None = None
+    preprocess: Transform
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Origin:
         return replace(self, files=Files())

@@ -9,6 +9,7 @@ import logging
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import fx, nn
 
 import caffe_compat
@@ -398,3 +399,42 @@ def test_to_torch_of_a_net_takes_no_options_of_load(files):
     with pytest.raises(CaffeCompatError, match="no weights_file"):
         to_torch(net, files[1])
     assert to_torch(*files, batch=4, phase="TRAIN").training
+
+
+TRANSFORMED = """
+layer { name: "data" type: "ImageData" top: "data" top: "label"
+  transform_param { crop_size: 6 mean_value: 10 mean_value: 20 mean_value: 30 scale: 0.5 }
+  image_data_param { source: "list.txt" batch_size: 4 new_height: 8 new_width: 9 } }
+layer { name: "c" type: "Convolution" bottom: "data" top: "c"
+  convolution_param { num_output: 2 kernel_size: 3 weight_filler { type: "xavier" } } }
+"""
+
+
+def test_pictures_as_the_prototxt_transforms_them(tmp_path):
+    (tmp_path / "net.prototxt").write_text(TRANSFORMED)
+    shapes = {"data": (4, 3, 6, 6), "label": (4,)}
+    module = to_torch(tmp_path / "net.prototxt", inputs=shapes)
+    picture = np.random.default_rng(0).integers(0, 256, (8, 9, 3), np.uint8)
+    x = module.preprocess(picture)
+    want = 0.5 * (picture[1:7, 1:7, ::-1].astype(np.float32) - (10, 20, 30))
+    assert_close(x.numpy(), want.transpose(2, 0, 1), 1e-6)
+    image = Image.fromarray(picture)
+    for same in (image, image.convert("RGBA")):
+        assert torch.equal(module.preprocess(same), x)
+    grey = image.convert("L")
+    assert torch.equal(module.preprocess(grey), module.preprocess(np.asarray(grey)))
+    batch = module.preprocess(Image.new("RGB", (30, 20)))[None]
+    assert module(batch, torch.zeros(1))["c"].shape == (1, 2, 4, 4)
+    assert torch.equal(copy.deepcopy(module).preprocess(picture), x)
+    with pytest.raises(ShapeError, match="this is 6x6x3 of float32"):
+        module.preprocess(np.zeros((6, 6, 3), np.float32))
+
+
+def test_pictures_by_a_preset_or_not_at_all(files):
+    picture = np.zeros((20, 30, 3), np.uint8)
+    with pytest.raises(CaffeCompatError, match=r"no transform_param.*imagenet-bgr"):
+        to_torch(*files).preprocess(picture)
+    with pytest.raises(CaffeCompatError, match=r"preprocess is one of .*, not 'caffe'"):
+        to_torch(*files, preprocess="caffe")
+    x = to_torch(*files, preprocess="imagenet-bgr").preprocess(picture)
+    assert x.shape == (3, 9, 8) and x[:, 0, 0].tolist() == [-104, -117, -123]
