@@ -90,13 +90,14 @@ def command(
     deployed: deployment.Options,
     prep: preprocessing.Options,
     verify: Annotated[
-        bool, typer.Option("--verify", help="Compare numpy with onnxruntime, layer by layer.")
+        bool,
+        typer.Option("--verify", help="Compare numpy with onnxruntime or torch, layer by layer."),
     ] = False,
     drawing: options.Drawing,
     source: options.Data,
     selection: options.Selection,
 ) -> None:
-    """Convert a Caffe net to ONNX.
+    """Convert a Caffe net to ONNX or to PyTorch.
 
     Without WEIGHTS the net is initialised by its fillers.
     """

@@ -10,7 +10,7 @@ import torch
 import caffe_compat
 
 from ..cases import GOLDEN
-from ..test_docs import DOCS, ROOT
+from ..test_docs import DOCS, ROOT, assert_same
 
 
 def write_net(folder, name, path):
@@ -33,21 +33,38 @@ def write_net(folder, name, path):
     caffe_compat.save(module, folder / f"{name}.caffemodel")
 
 
+def copy_net(folder):
+    """MTCNN's O-Net as the pages call it."""
+    onet = ROOT / "examples/mtcnn/models/det3"
+    shutil.copy(onet / "net.prototxt", folder)
+    shutil.copy(onet / "weights.caffemodel", folder / "net.caffemodel")
+
+
 def test_page(tmp_path, monkeypatch, capsys):
     write_net(tmp_path, "googlenet", "BVLC_caffe_models_bvlc_googlenet_deploy")
     write_net(tmp_path, "resnet50", "KaimingHe_deep_residual_networks_prototxt_ResNet_50_deploy")
     shutil.copy(ROOT / "examples/mtcnn/astronaut.png", tmp_path)
-    onet = ROOT / "examples/mtcnn/models/det3"
-    shutil.copy(onet / "net.prototxt", tmp_path)
-    shutil.copy(onet / "weights.caffemodel", tmp_path / "net.caffemodel")
+    copy_net(tmp_path)
     monkeypatch.chdir(tmp_path)
     names = {}
-    blocks = re.findall(
-        r"^```python\n(.*?)^```", (DOCS / "pytorch.md").read_text("utf-8"), re.M | re.S
-    )
+    page = (DOCS / "pytorch.md").read_text("utf-8")
+    blocks = re.findall(r"^```python\n(.*?)^```", page, re.M | re.S)
     assert len(blocks) >= 4
     for body in blocks:
         exec(compile(body, "pytorch.md", "exec"), names)
         shown = re.findall(r"^(?:print\(.*\)  )?# (.*)$", body, re.M)
         assert [*map(str.strip, capsys.readouterr().out.splitlines())] == shown
     assert (tmp_path / "tuned.caffemodel").stat().st_size > 100_000
+    (excerpt,) = re.findall(r"^```py\n(.*?)^```", page, re.M | re.S)
+    assert set(excerpt.splitlines()) <= set((tmp_path / "onet/model.py").read_text().splitlines())
+
+
+def test_readme(tmp_path, monkeypatch, run):
+    """The README's command for PyTorch prints what it shows."""
+    copy_net(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    section = (ROOT / "README.md").read_text("utf-8").split("## Take it to PyTorch")[1]
+    command, *shown = re.findall(r"^    (.*)$", section.split("\n## ")[0], re.M)
+    status, out, err = run(*command.removeprefix("caffe-compat ").split())
+    assert status == 0, err
+    assert_same(out + err, "".join(f"{line}\n" for line in shown))
