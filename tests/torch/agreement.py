@@ -17,9 +17,9 @@ def outputs_of(net: Net):
     return list(net.graph.outputs) or unnamed
 
 
-def run(module: CaffeModule, feeds):
+def run(module: CaffeModule, feeds, device="cpu"):
     """The module's inputs, which gradients reach, and its outputs, both by their blobs' names."""
-    inputs = {name: torch.tensor(array) for name, array in feeds.items()}
+    inputs = {name: torch.tensor(array, device=device) for name, array in feeds.items()}
     for tensor in inputs.values():
         tensor.requires_grad_()
     outputs = module(*(inputs[blob] for blob in module.names.inputs.values()))
@@ -39,7 +39,7 @@ def tensors_of(module: CaffeModule):
 
 def assert_gradients(tensor, want, what):
     """A tensor's gradient is the one that is wanted; none is 0."""
-    grad = np.zeros(want.shape) if tensor.grad is None else tensor.grad.numpy().reshape(want.shape)
+    grad = np.zeros(want.shape) if tensor.grad is None else tensor.grad.cpu().numpy().reshape(want.shape)
     assert_close(grad, want, 1e-4, what)
 
 

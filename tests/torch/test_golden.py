@@ -19,23 +19,24 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize("folder", CASES)
-def test_case(folder):
+def check_case(folder, device, tolerance):
+    """Forward within the tolerance of what is recorded, gradients within 1e-4."""
     net, io = load(folder)
-    module = build(net, outputs_of(net))
+    module = build(net, outputs_of(net)).to(device)
     shapes = {value.blob: value.shape for value in net.graph.inputs}
     feeds = {  # of a bottom whose shape alone is read nothing is recorded
         blob: io.get(f"in:{blob}", np.zeros(shapes[blob], np.float32))
         for blob in module.names.inputs.values()
     }
-    inputs, outputs = run(module, feeds)
+    inputs, outputs = run(module, feeds, device)
     for key, want in io.items():
         if key.startswith("out:"):
-            assert_close(outputs[key[4:]].detach().numpy(), want, 1e-5, key)
+            assert_close(outputs[key[4:]].detach().cpu().numpy(), want, tolerance, key)
     fed_back = {key[8:]: want for key, want in io.items() if key.startswith("topdiff:")}
     roots = [blob for blob in fed_back if outputs[blob].requires_grad]
     torch.autograd.backward(
-        [outputs[blob] for blob in roots], [torch.tensor(fed_back[blob]) for blob in roots]
+        [outputs[blob] for blob in roots],
+        [torch.tensor(fed_back[blob], device=device) for blob in roots],
     )
     tensors = tensors_of(module)
     for key, want in io.items():
@@ -45,6 +46,18 @@ def test_case(folder):
         if kind == "paramdiff":
             layer, _, blob = name.rpartition(":")
             assert_gradients(tensors[layer, int(blob)], want, key)
+
+
+@pytest.mark.parametrize("folder", CASES)
+def test_case(folder):
+    check_case(folder, "cpu", 1e-5)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_all_on_cuda(monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    for case in CASES:
+        check_case(case.values[0], "cuda", 1e-4)
 
 
 def test_all_are_here():
