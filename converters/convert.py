@@ -119,6 +119,8 @@ def command(
             raise typer.BadParameter(
                 "--weights-as, --target, --bake-preprocess, --fp16 and --int8 are for .onnx"
             )
+        if form and output.suffix in (".onnx", ".pt2", ".safetensors"):
+            raise typer.BadParameter(f"--as {form.value} writes a directory, not a {output.suffix}")
         write = _write_source if form else _write_torch
         write(loaded, output, blob or (), verify=verify)
         return

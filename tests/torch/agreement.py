@@ -39,7 +39,11 @@ def tensors_of(module: CaffeModule):
 
 def assert_gradients(tensor, want, what):
     """A tensor's gradient is the one that is wanted; none is 0."""
-    grad = np.zeros(want.shape) if tensor.grad is None else tensor.grad.cpu().numpy().reshape(want.shape)
+    grad = (
+        np.zeros(want.shape)
+        if tensor.grad is None
+        else tensor.grad.cpu().numpy().reshape(want.shape)
+    )
     assert_close(grad, want, 1e-4, what)
 
 

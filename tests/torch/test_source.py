@@ -267,3 +267,6 @@ def test_command(run, tmp_path):
     assert "model.py" in out and "model.safetensors" in out and "verified: numpy and torch" in out
     status, out, err = run(*command, "--as", "torch-source", "--fp16")
     assert status == 2 and "--fp16" in err
+    command = (*command[:-1], tmp_path / "net.onnx", "--as", "torch-source")
+    status, out, err = run(*command)
+    assert status == 2 and "writes a directory" in err
