@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from enum import Enum
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 import typer
@@ -14,10 +15,14 @@ import typer
 from ..files import check_other
 from ..net.fold import fold_batchnorm as fold
 from ..net.net import Net
+from ..onnx.lowering import Lowered
 from ..onnx.opsets import OPSET
 from ..onnx.writer import save as save_onnx
 from ..options import Onnx
 from ..pipeline import load_net, lower_net
+from ..runtime.calibration import Feeds
+from ..runtime.differences import Verification
+from ..runtime.sampling import draw_zeros
 from ..runtime.verification import compare as compare_with
 from ..runtime.verification import verify as compare
 from ..steps import open_weights
@@ -91,7 +96,9 @@ def command(
     prep: preprocessing.Options,
     verify: Annotated[
         bool,
-        typer.Option("--verify", help="Compare numpy with onnxruntime or torch, layer by layer."),
+        typer.Option(
+            "--verify", help="Compare the file with numpy, layer by layer; status 1 if they differ."
+        ),
     ] = False,
     drawing: options.Drawing,
     source: options.Data,
@@ -125,19 +132,21 @@ def command(
         write(loaded, output, blob or (), verify=verify)
         return
     place: Any = weights_as and weights_as.value
-    onnx = Onnx(opset, place, tuple(blob or ()), target.value)
-    onnx = replace(onnx, passes=deployed.passes(loaded, onnx, prep.choose(loaded, net)))
-    saved = save_onnx(lower_net(loaded, onnx), output, onnx.weights_as)
+    plain = Onnx(opset, place, tuple(blob or ()), target.value)
+    preprocess = prep.choose(loaded, net)
+
+    def convert(net: Net) -> Lowered:
+        return lower_net(net, replace(plain, passes=deployed.passes(net, plain, preprocess)))
+
+    saved = save_onnx(convert(loaded), output, place)
     for path in saved.files:
         say_file(path)
     if saved.stored:
         say(f"stored in {output} itself: {', '.join(saved.stored)}")
-    ignored = loaded.graph.ignored
-    without = f"; without {', '.join(ignored)}, which the net has" if ignored else ""
+    result = None
     if verify:
-        say(f"{compare(loaded, opset=opset)}{without}")
-    elif ignored:
-        say(f"converted{without}")
+        result = _verify(loaded, output, convert, deployed.sample(loaded, output, preprocess))
+    _report(result, loaded)
 
 
 def _write_torch(net: Net, output: Path, blobs: Sequence[str], *, verify: bool) -> None:
@@ -145,8 +154,7 @@ def _write_torch(net: Net, output: Path, blobs: Sequence[str], *, verify: bool) 
 
     export(to_torch(net, blobs=blobs), output)
     say_file(output)
-    if verify:
-        say(compare_with(net, partial(compute, net), "torch"))
+    _report(_verify_torch(net, compute) if verify else None, net)
 
 
 def _write_source(net: Net, output: Path, blobs: Sequence[str], *, verify: bool) -> None:
@@ -154,5 +162,33 @@ def _write_source(net: Net, output: Path, blobs: Sequence[str], *, verify: bool)
 
     for path in write_source(to_torch(net, blobs=blobs), output):
         say_file(path)
-    if verify:
-        say(compare_with(net, partial(compute_by_source, net), "torch"))
+    _report(_verify_torch(net, compute_by_source) if verify else None, net)
+
+
+def _verify_torch(net: Net, compute: Compute) -> Verification:
+    """Compare torch with the net; where weights are all 0, with drawn weights."""
+    drawn = draw_zeros(net)
+    return replace(compare_with(drawn, partial(compute, drawn), "torch"), drawn=drawn is not net)
+
+
+def _verify(
+    net: Net, output: Path, convert: Callable[[Net], Lowered], feeds: Feeds | None
+) -> Verification:
+    """Compare the file with the net; where weights are all 0, one with drawn weights."""
+    drawn = draw_zeros(net)
+    if drawn is net:
+        return compare(net, output, feeds=feeds)
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "drawn.onnx"
+        save_onnx(convert(drawn), path)
+        return replace(compare(drawn, path, feeds=feeds), drawn=True)
+
+
+def _report(result: Verification | None, net: Net) -> None:
+    """Print whether the file is verified, and without which fields; exit with 1 if it is not."""
+    ignored = net.graph.ignored
+    without = f"; without {', '.join(ignored)}, which the net has" if ignored else ""
+    if result is not None or ignored:
+        say(f"{result or 'converted'}{without}")
+    if result is not None and not result.agrees:
+        raise typer.Exit(1)

@@ -17,7 +17,7 @@ from ..net.params import load as load_weights
 from ..options import SEED, Filling, PathLike, Reading
 from ..pipeline import read_graph
 from ..progress import track
-from ..runtime.verification import random_feeds
+from ..runtime.sampling import random_feeds
 from ..steps import open_weights
 from ..types import Array
 from ..weights.trained import Weights

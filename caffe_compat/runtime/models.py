@@ -48,7 +48,7 @@ def resolve(
     elif isinstance(model, str | Path) and not blobs:
         model = _outline(Path(model), on_cpu=on_cpu)
     elif blobs and not isinstance(model, Lowered):
-        model = _parse(model)
+        model = open_model(model)
     if isinstance(model, Lowered):
         return replace(model, model=_with_outputs(model.model, blobs))
     return model if isinstance(model, bytes) else str(model)
@@ -88,7 +88,7 @@ def to_bytes(model: Lowered | str | Path) -> bytes:
         CaffeCompatError: the file is no ONNX model, or it is over 2 GiB with its weights.
     """
     name = "the model" if isinstance(model, Lowered) else str(model)
-    lowered = model if isinstance(model, Lowered) else _parse(model)
+    lowered = model if isinstance(model, Lowered) else open_model(model)
     try:
         return bytes(join(lowered).SerializeToString())
     except Exception as error:  # protobuf's own error types depend on its implementation
@@ -118,8 +118,12 @@ def _check_inside(path: Path) -> None:
         check_inside(onnx.load(path, load_external_data=False), path)
 
 
-def _parse(model: str | Path | bytes) -> Lowered:
-    """Return an ONNX file or its bytes with the weights apart."""
+def open_model(model: str | Path | bytes) -> Lowered:
+    """Return an ONNX file or its bytes with the weights apart.
+
+    Raises:
+        CaffeCompatError: it is no ONNX file that can be read.
+    """
     try:
         if not isinstance(model, bytes):
             return Lowered(*outline(Path(model)))

@@ -1,98 +1,97 @@
-"""Compares the numpy reference with onnxruntime, layer by layer."""
+"""Compare the numpy reference with a model, layer by layer and from end to end."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
-from ..net.graph import Value
+from ..errors import CaffeCompatError
+from ..net.graph import Graph, Node, Value
 from ..net.net import Net
+from ..onnx.lowering import Lowered
 from ..onnx.opsets import OPSET
-from ..types import Array
-from .models import lower_values
+from ..types import AnyArray, Array
+from .cutting import REFERENCE, ROUNDED, cut, number_type
+from .differences import TOLERANCES, Tolerance, Verification, measure
+from .models import lower_values, open_model
+from .rows import RepeatingNet, repeat_rows
+from .sampling import draw_zeros, random_feeds
 from .session import Session
 
-TOLERANCE = 1e-4
-_PASSING = ("Split", "Reshape", "Flatten")  # the layers whose outputs are the same class indices
-
-
-@dataclass(frozen=True)
-class Difference:
-    """The distance between numpy's and onnxruntime's value of a blob.
-
-    Attributes:
-        layer: the layer that computes it, and its type.
-        blob: its Caffe name.
-        largest: the largest difference of finite elements, relative to numpy's largest.
-        finite: whether all of numpy's elements are finite.
-    """
-
-    layer: str
-    blob: str
-    largest: float
-    finite: bool
-
-
-@dataclass(frozen=True)
-class Verification:
-    """The differences of all blobs, in the order of the layers."""
-
-    differences: tuple[Difference, ...]
-    tolerance: float
-    engine: str = "onnxruntime"
-
-    @property
-    def first(self) -> Difference | None:
-        """The first difference above the tolerance."""
-        return next((d for d in self.differences if not d.largest <= self.tolerance), None)
-
-    @property
-    def worst(self) -> Difference | None:
-        """The largest difference."""
-        return max(self.differences, key=lambda d: d.largest, default=None)
-
-    def __str__(self) -> str:
-        """Return one line: they agree, or differ from which layer on."""
-        if self.worst is None:
-            return "verified: the net computes nothing"
-        worst = f"{self.worst.largest:.1e} of the largest value, at '{self.worst.blob}'"
-        overflow = next((d for d in self.differences if not d.finite), None)
-        if overflow is not None:
-            worst += f"; from layer {overflow.layer} on, not all values are finite"
-        first = self.first
-        if first is None:
-            return (
-                f"verified: numpy and {self.engine} agree on {len(self.differences)} blobs; "
-                f"largest difference {worst}"
-            )
-        return (
-            f"NOT verified: numpy and {self.engine} differ from layer {first.layer} on, blob "
-            f"'{first.blob}' ({first.largest:.1e}); largest difference {worst}"
-        )
+# Layers whose result jumps where two values are nearly equal: a difference of the last bit in the
+# layers before them changes it completely.
+_CHOOSING = (
+    "Accuracy",
+    "ArgMax",
+    "DetectionOutput",
+    "Filter",
+    "PSROIPooling",
+    "Proposal",
+    "ROIAlign",
+    "ROIPooling",
+    "Threshold",
+)
 
 
 def verify(
-    net: Net, *, opset: int = OPSET, seed: int = 0, tolerance: float = TOLERANCE
+    net: Net,
+    model: str | Path | None = None,
+    *,
+    opset: int = OPSET,
+    seed: int = 0,
+    feeds: Mapping[str, AnyArray] | None = None,
+    tolerance: Tolerance | None = None,
 ) -> Verification:
-    """Compare numpy with onnxruntime on random input, every blob of every layer.
+    """Compare numpy with onnxruntime on the CPU: each layer by itself, and the whole net.
 
-    Inputs are N(0, 1), or random class indices if a layer looks them up.
+    A layer is computed from the bottoms of the reference, so that a near tie in a MAX pool's mask
+    counts where it is and not in all the layers behind it. Of a batch two rows differ, and the
+    others repeat the second, so that numpy computes them once.
 
     Args:
         net: the net with its weights.
-        opset: the ONNX model's version of the operators.
+        model: the ONNX file that was written from it, of any form: float16, int8, with
+            preprocessing; None: the net is lowered in memory, with every blob and with drawn
+            weights in place of those that are all 0.
+        opset: of that model in memory.
         seed: the seed of the random input.
-        tolerance: the largest difference, relative to the largest value, that still agrees;
-            float32 sums in another order differ by less.
+        feeds: the input, by the model's names; None: N(0, 1), or random class indices if a layer
+            looks them up. Of a model with preprocessing it is a random image.
+        tolerance: in place of that in `TOLERANCES`.
+
+    Raises:
+        CaffeCompatError: the file cannot be opened, or its tensors are not the net's.
     """
-
-    def by_onnxruntime(values: Sequence[Value], feeds: Mapping[str, Array]) -> dict[str, Array]:
-        session = Session(lower_values(net, values, opset), "cpu")
-        return dict(session.run({name: feeds[name] for name in session.inputs}))
-
-    return compare(net, by_onnxruntime, "onnxruntime", seed=seed, tolerance=tolerance)
+    reference = net if model is not None else draw_zeros(net)
+    lowered = open_model(model) if model is not None else _lower_all(reference, opset)
+    inputs = repeat_rows(random_feeds(net, seed) if feeds is None else feeds)
+    session = Session(model if model is not None else lowered, "cpu")
+    outputs = _run_whole(reference, model, session, inputs, seed)
+    if model is None:  # without the blobs in between
+        outputs = {value.name: outputs[value.name] for value in net.graph.outputs}
+    values = _run_reference(reference, inputs)
+    computed = _run_parts(net.graph, lowered, values)
+    numbers = number_type(lowered)
+    exact = numbers == "float32"
+    tops = [(node, top) for node in net.graph.nodes for top in node.tops]
+    return Verification(
+        tuple(
+            measure(node, top, computed[top.name], values[top.name])
+            for node, top in tops
+            if top.name in computed and (exact or not _chooses(node))
+        ),
+        tolerance or TOLERANCES[numbers],
+        tuple(
+            measure(node, top, outputs[top.name], values[top.name])
+            for node, top in tops
+            if top.name in outputs and top.name in values
+        ),
+        numbers,
+        _choice(net.graph, outputs),
+        drawn=reference is not net,
+    )
 
 
 def compare(
@@ -101,75 +100,99 @@ def compare(
     engine: str,
     *,
     seed: int = 0,
-    tolerance: float = TOLERANCE,
+    tolerance: Tolerance | None = None,
 ) -> Verification:
-    """Compare numpy with any engine on random input, as `verify` does with onnxruntime.
+    """Compare numpy from end to end with any engine that computes in float32.
+
+    Values behind a layer that chooses between nearly equal ones count only as outputs.
 
     Args:
         net: the net with its weights.
         compute: returns the engine's arrays, by `Value.name`, for values and the feeds by blob.
         engine: its name.
         seed: of the random input.
-        tolerance: as for `verify`.
+        tolerance: in place of float32's in `TOLERANCES`.
     """
-    feeds = random_feeds(net, seed)
-    with np.errstate(all="ignore"):  # an untrained net may well overflow
-        values = net.run(feeds)
+    feeds = repeat_rows(random_feeds(net, seed))
+    values = _run_reference(net, feeds)
     tops = [(node, top) for node in net.graph.nodes for top in node.tops if top.name in values]
-    outputs = compute([top for _, top in tops], feeds)
+    arrays = compute([top for _, top in tops], feeds)
+    differences = {
+        top.name: measure(node, top, arrays[top.name], values[top.name])
+        for node, top in tops
+        if top.name in arrays
+    }
+    ends = [value.name for value in net.graph.outputs if value.name in differences]
     return Verification(
-        tuple(
-            Difference(
-                f"'{node.layer.name}' ({node.layer.proto.type})",
-                top.blob,
-                _distance(outputs[top.name], values[top.name]),
-                bool(np.isfinite(values[top.name]).all()),
-            )
-            for node, top in tops
-            if top.name in outputs
-        ),
-        tolerance,
-        engine,
+        tuple(d for name, d in differences.items() if not _choice(net.graph, [name])),
+        tolerance or TOLERANCES["float32"],
+        tuple(differences[name] for name in ends),
+        choice=_choice(net.graph, ends),
+        engine=engine,
     )
 
 
-def random_feeds(net: Net, seed: int = 0) -> dict[str, Array]:
-    """Draw N(0, 1) for every input, or class indices if a layer looks them up.
+def _lower_all(net: Net, opset: int) -> Lowered:
+    fed = {value.name for value in net.graph.inputs}
+    extra = [value for value in net.graph.values if value.name not in fed]
+    return lower_values(net, extra, opset)
 
-    Args:
-        net: the net; every input has a fixed shape.
-        seed: the seed of numpy's generator.
-    """
-    rng = np.random.default_rng(seed)
-    classes = _classes(net)
-    return {
-        value.blob: rng.integers(0, classes[value.name], value.shape).astype(np.float32)
-        if value.name in classes
-        else rng.standard_normal(value.shape, np.float32)
-        for value in net.graph.inputs
+
+def _run_whole(
+    net: Net, model: str | Path | None, session: Session, feeds: dict[str, AnyArray], seed: int
+) -> dict[str, AnyArray]:
+    """Run the model; for one with preprocessing, set `feeds` to what this returns."""
+    known = {value.blob: value for value in net.graph.inputs}
+    images = [name for name in session.inputs if name not in known]
+    if not images:
+        return session.run({name: feeds[name] for name in session.inputs})
+    baked = [blob for blob, v in known.items() if blob not in session.inputs and len(v.shape) == 4]
+    is_image = session.dtypes[images[0]] == np.uint8
+    if model is None or len(images) != 1 or len(baked) != 1 or not is_image:
+        raise CaffeCompatError(f"{model}: is of another net; its inputs: {', '.join(images)}")
+    (image,), (blob,) = images, baked
+    if image in feeds:
+        array = feeds.pop(image)
+    else:
+        sides = (known[blob].shape[0], *known[blob].shape[2:], 3)
+        shape = [n or side for n, side in zip(session.inputs[image], sides, strict=True)]
+        pixels = np.random.default_rng(seed).integers(0, 256, shape).astype(np.uint8)
+        array = repeat_rows({image: pixels})[image]
+    others = {name: feeds[name] for name in session.inputs if name != image}
+    with Session(model, "cpu", blobs=[blob]) as wider:
+        outputs = wider.run({image: array, **others})
+    feeds[blob] = outputs.pop(blob)
+    return outputs
+
+
+def _run_reference(net: Net, feeds: Mapping[str, AnyArray]) -> dict[str, Array]:
+    with np.errstate(all="ignore"):  # an untrained net may well overflow
+        return RepeatingNet(net.graph, net.arrays).run(feeds)
+
+
+def _run_parts(graph: Graph, lowered: Lowered, values: Mapping[str, Array]) -> dict[str, AnyArray]:
+    """Run every layer of the model from the reference's values, and return its own."""
+    shapes = {
+        value.name: values[value.name].shape for value in graph.values if value.name in values
     }
+    parts = Session(cut(lowered, shapes, [value.name for value in graph.inputs]), "cpu")
+    with np.errstate(over="ignore"):  # what overflows float16 differs
+        outputs = parts.run({name: values[name.removesuffix(REFERENCE)] for name in parts.inputs})
+    return {name.removesuffix(ROUNDED): array for name, array in outputs.items()}
 
 
-def _classes(net: Net) -> dict[str, int]:
-    """Return the number of classes for each value of class indices, by `Value.name`."""
-    counts: dict[str, int] = {}
-    for node in reversed(net.graph.nodes):
-        shapes = [value.shape for value in node.bottoms]
-        for bottom, classes in node.layer.classes(*shapes).items():
-            name = node.bottoms[bottom].name
-            counts[name] = min(classes, counts.get(name, classes))
-        for top in node.tops:
-            if top.name in counts and node.layer.type in _PASSING:
-                counts[node.bottoms[0].name] = counts[top.name]
-    return counts
+def _chooses(node: Node) -> bool:
+    type_ = node.layer.proto.type
+    return type_ in _CHOOSING or (type_ == "Pooling" and len(node.tops) > 1)
 
 
-def _distance(got: Array, want: Array) -> float:
-    if got.shape != want.shape:
-        return float("inf")
-    if not want.size:
-        return 0.0
-    finite = np.isfinite(want)
-    difference = np.abs(got[finite].astype(np.float64) - want[finite]).max(initial=0)
-    scale = np.abs(want[finite]).max(initial=0)
-    return float(difference / max(scale, np.finfo(np.float32).tiny))
+def _choice(graph: Graph, names: Sequence[str] | Mapping[str, AnyArray]) -> str:
+    """Return the last layer before these values, or of them, that chooses; '' if none does."""
+    needed = set(names)
+    for node in reversed(graph.nodes):
+        if needed.isdisjoint(top.name for top in node.tops):
+            continue
+        if _chooses(node):
+            return f"'{node.layer.name}' ({node.layer.proto.type})"
+        needed.update(value.name for value in node.bottoms)
+    return ""

@@ -10,7 +10,7 @@ import numpy as np
 from ..errors import ShapeError
 from ..fillers.rng import make_rng
 from ..net.net import Net
-from ..runtime.verification import random_feeds
+from ..runtime.sampling import random_feeds
 from ..types import Array
 from .log import Log
 

@@ -11,7 +11,7 @@ from caffe_compat.onnx.lowering import IGNORED
 from caffe_compat.runtime.session import Session
 
 from ..cases import REPORTS
-from .models import NET, error
+from .models import CONVERT, NET, error
 
 
 @pytest.mark.parametrize(
@@ -61,6 +61,46 @@ def test_unknown_field_of_a_layer_that_is_left_out(run, net):
     _, out, _ = run("convert", net, *named, "--verify")
     assert out.splitlines()[-1].endswith(f"; without {ignored}, which the net has")
     assert json.loads(Session(net.parent / "n.onnx").properties[IGNORED]) == [ignored]
+
+
+VERIFIED = [
+    ("03_verify_exit", ["--seed", 3], 0, "behind 'am' (ArgMax), where a tie decides"),
+    ("20_fp16_verify", [], 0, "agree on 2 blobs"),
+    ("20_fp16_verify", ["--fp16"], 1, "NOT verified: numpy and onnxruntime differ in layer 'p'"),
+    ("44_verify_all_zero", [], 0, "verified: with drawn weights, since weights are all 0"),
+    ("44_verify_all_zero", ["--fp16"], 0, "tolerance for float16: 1e-02"),
+]
+
+
+@pytest.mark.parametrize(("name", "options", "status", "says"), VERIFIED)
+def test_verify_opens_the_file_and_has_a_status(run, tmp_path, name, options, status, says):
+    net, out = REPORTS / name / "net.prototxt", tmp_path / "n.onnx"
+    got, said, _ = run("convert", net, "-o", out, "--verify", *options)
+    assert got == status
+    assert says in said.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        [],
+        ["--target", "opencv"],
+        ["--fold-batchnorm"],
+        ["--weights-as", "external"],
+        ["--bake-preprocess"],
+        ["--fp16", "--bake-preprocess"],
+        ["--int8", "--calibrate"],
+        ["--int8", "--bake-preprocess", "--calibrate"],
+    ],
+)
+def test_every_form_of_file_is_verified(run, folder, options):
+    if options[-1:] == ["--calibrate"]:
+        options = [*options, folder]
+    prep = ("--mean", "125,123,114") if len(options) > 2 or "--bake-preprocess" in options else ()
+    out = folder / "n.onnx"
+    status, said, _ = run("convert", *CONVERT, "-o", out, "--verify", *options, *prep)
+    assert status == 0, said
+    assert said.splitlines()[-1].startswith("verified: numpy and onnxruntime agree on ")
 
 
 @pytest.mark.parametrize("name", ["01_ceil_mode", "27_ave_tf"])

@@ -5,9 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from caffe_compat import verify
+from caffe_compat import to_onnx, verify
+from caffe_compat.errors import CaffeCompatError
 from caffe_compat.layers.families.activation import TanH
-from caffe_compat.runtime.verification import Difference, Verification, random_feeds
+from caffe_compat.layers.families.conv import Convolution
+from caffe_compat.runtime.differences import TOLERANCES, Difference, Verification
+from caffe_compat.runtime.sampling import draw_zeros, random_feeds
 
 from ..cases import make
 from ..slope_nets import INPUT, conv, layer
@@ -29,9 +32,60 @@ def test_the_first_layer_that_differs_is_named(monkeypatch):
     assert result.first.blob == "t"
     assert result.first.largest == pytest.approx(0.01 / 1.01, rel=1e-3)
     assert str(result).startswith(
-        "NOT verified: numpy and onnxruntime differ from layer 'tanh' (TanH) on, "
-        "blob 't' (9.9e-03); "
+        "NOT verified: numpy and onnxruntime differ in layer 'tanh' (TanH), blob 't' (9.9e-03); "
     )
+
+
+def test_a_layer_is_computed_from_the_reference_bottoms(monkeypatch):
+    """So that a difference counts once, not in all layers behind it."""
+    monkeypatch.setattr(TanH, "forward", lambda self, x: np.tanh(x) * np.float32(1.01))
+    result = verify(make(NET + layer("Sigmoid", "t", "s") + layer("AbsVal", "s", "end")))
+    assert not result.agrees
+    differing = [d.blob for d in result.differences if d.largest > 1e-5]
+    assert differing == ["t"]
+    assert result.outputs[0].largest > 1e-4
+
+
+def test_a_file_of_other_weights_is_not_verified(tmp_path):
+    path = tmp_path / "n.onnx"
+    to_onnx(make(NET), path)
+    assert verify(make(NET), path).agrees
+    result = verify(make(NET, seed=5), path)
+    assert not result.agrees
+    assert result.first.blob == "c"
+
+
+def test_a_difference_between_the_layers_is_not_verified():
+    result = Verification(
+        (Difference("'a' (X)", "a", 0.0, True),),
+        TOLERANCES["float32"],
+        (Difference("'a' (X)", "a", 0.5, True),),
+    )
+    assert not result.agrees
+    assert "layer by layer, but output 'a' differs by 5.0e-01 from end to end" in str(result)
+
+
+def test_weights_that_are_all_0_are_drawn():
+    zeros = INPUT + layer(
+        "Convolution", "data", "c", "convolution_param { num_output: 4 kernel_size: 3 }"
+    )
+    net = make(zeros)
+    assert not any(array.any() for arrays in net.arrays for array in arrays)
+    weight, bias = draw_zeros(net).arrays[1]
+    assert weight.std() > 0
+    assert not bias.any()
+    result = verify(net)
+    assert result.drawn
+    assert str(result).startswith("verified: with drawn weights, since weights are all 0: ")
+    whole = make(NET)
+    assert draw_zeros(whole) is whole
+
+
+def test_the_file_of_another_net_is_refused(tmp_path):
+    path = tmp_path / "n.onnx"
+    to_onnx(make(NET.replace('"data"', '"other"')), path)
+    with pytest.raises(CaffeCompatError, match="is of another net; its inputs: other"):
+        verify(make(NET), path)
 
 
 def test_another_shape_differs(monkeypatch):
@@ -47,13 +101,13 @@ def test_a_layer_that_overflows_is_named():
 
 
 def test_nan_in_place_of_a_number_differs():
-    result = Verification((Difference("'a' (X)", "a", float("nan"), True),), 1e-4)
+    result = Verification((Difference("'a' (X)", "a", float("nan"), True),), TOLERANCES["float32"])
     assert result.first is result.differences[0]
 
 
 def test_a_net_that_computes_nothing():
     assert str(verify(make(INPUT + layer("ReLU", "data", "r")))).startswith("verified: numpy")
-    assert str(Verification((), 1e-4)) == "verified: the net computes nothing"
+    assert str(Verification((), TOLERANCES["float32"])) == "verified: the net computes nothing"
 
 
 def test_random_feeds_are_classes_where_a_layer_looks_them_up():
@@ -96,3 +150,22 @@ def test_nets_that_look_up_classes(text):
     """The layers refuse any other input than integers in range."""
     inputs = {"x": (6, 4, 1, 1)} if "data_param" in text else None
     assert verify(make(text, inputs=inputs)).first is None
+
+
+def test_two_rows_of_a_batch_are_computed_once(monkeypatch):
+    seen = []
+    forward = Convolution.forward
+
+    def spy(self, x, **arrays):
+        seen.append(len(x))
+        return forward(self, x, **arrays)
+
+    monkeypatch.setattr(Convolution, "forward", spy)
+    net = make(NET, inputs={"data": (7, 3, 12, 13)})
+    assert verify(net).agrees
+    assert seen == [2]
+
+
+def test_rows_that_a_model_mixes_up_are_noticed(monkeypatch):
+    monkeypatch.setattr(TanH, "forward", lambda self, x: np.tanh(x[::-1]))
+    assert not verify(make(NET, inputs={"data": (7, 3, 12, 13)})).agrees

@@ -1,0 +1,64 @@
+"""Random input for a net, and random weights where it has none."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from ..net.net import Net
+from ..types import Array
+
+_PASSING = ("Split", "Reshape", "Flatten")  # the layers whose outputs are the same class indices
+
+
+def random_feeds(net: Net, seed: int = 0) -> dict[str, Array]:
+    """Draw N(0, 1) for every input, or class indices if a layer looks them up.
+
+    Args:
+        net: the net; every input has a fixed shape.
+        seed: the seed of numpy's generator.
+    """
+    rng = np.random.default_rng(seed)
+    classes = _classes(net)
+    return {
+        value.blob: rng.integers(0, classes[value.name], value.shape).astype(np.float32)
+        if value.name in classes
+        else rng.standard_normal(value.shape, np.float32)
+        for value in net.graph.inputs
+    }
+
+
+def _classes(net: Net) -> dict[str, int]:
+    """Return the number of classes for each value of class indices, by `Value.name`."""
+    counts: dict[str, int] = {}
+    for node in reversed(net.graph.nodes):
+        shapes = [value.shape for value in node.bottoms]
+        for bottom, classes in node.layer.classes(*shapes).items():
+            name = node.bottoms[bottom].name
+            counts[name] = min(classes, counts.get(name, classes))
+        for top in node.tops:
+            if top.name in counts and node.layer.type in _PASSING:
+                counts[node.bottoms[0].name] = counts[top.name]
+    return counts
+
+
+def draw_zeros(net: Net, seed: int = 0) -> Net:
+    """Return a net whose weights that are all 0 are drawn; the same net if none are.
+
+    A layer whose weights are all 0 answers alike to every input, and so proves nothing.
+
+    Args:
+        net: the net.
+        seed: of numpy's generator: N(0, 2 / fan_in).
+    """
+    rng = np.random.default_rng(seed)
+    drawn: dict[int, Array] = {}
+    for array in (array for arrays in net.arrays for array in arrays):
+        if array.ndim > 1 and array.size and not array.any():
+            std = np.sqrt(2 * len(array) / array.size)
+            drawn[id(array)] = (rng.standard_normal(array.shape) * std).astype(np.float32)
+    if not drawn:
+        return net
+    arrays = tuple(tuple(drawn.get(id(each), each) for each in own) for own in net.arrays)
+    return replace(net, arrays=arrays)
