@@ -145,11 +145,21 @@ def _resize(g: Rewriter, node: onnx.NodeProto) -> str | None:
     return g.again(node, *node.input[:3], sizes, axes=None)
 
 
+def _gather(g: Rewriter, node: onnx.NodeProto) -> str | None:
+    """Gather one row more, and drop it: OpenCV divides by their number, which may be 0."""
+    places = g.values.get(node.input[1]) or (None,)
+    if places[0] is not None or attributes(node).get("batch_dims", 0):
+        return None
+    more = g.Pad(node.input[1], int64(0, 0, 1, 0))
+    return g.Slice(g.again(node, node.input[0], more), int64(0), int64(-1), int64(0))
+
+
 # The operator that adds up the parts of another kind of sum.
 _AGAIN = {"ReduceL1": "ReduceSum", "ReduceSumSquare": "ReduceSum"}
 _REDUCING = ("Mean", "Sum", "L1", "SumSquare", "Max", "Min", "Prod")
 _RULES: dict[str, Rule] = {
     "Conv": _conv,
+    "GatherND": _gather,
     "Resize": _resize,
     "Tanh": _tanh,
     **{f"Reduce{kind}": _reduce for kind in _REDUCING},

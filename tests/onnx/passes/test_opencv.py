@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
+
 import numpy as np
 import onnx
 import pytest
@@ -104,6 +108,34 @@ def test_opencv_agrees_on_models(name, opencv5):
     wanted = run_onnx(net, feeds)
     for output, array in run_opencv(opencv5, fitted(net), feeds).items():
         assert_close(array, wanted[output], 1e-5, output)
+
+
+DETECTING = [
+    *(GOLDEN / "reports").glob("37_*"),
+    *(GOLDEN / "models").glob("hyperlpr_ssd"),
+    *(GOLDEN / "layers_ssd").glob("detection_center*"),
+]
+RUN = """
+import sys, cv2, numpy as np
+net = cv2.dnn.readNetFromONNX(sys.argv[1])
+for name, array in np.load(sys.argv[2]).items():
+    net.setInput(array, name)
+np.save(sys.argv[3], net.forward())
+"""
+
+
+@pytest.mark.parametrize("folder", DETECTING, ids=lambda folder: folder.name)
+def test_opencv_lives_where_nothing_is_detected(folder, tmp_path, opencv5):
+    text = (folder / "net.prototxt").read_text()
+    net = make(re.sub(r"confidence_threshold: [.\d]+", "confidence_threshold: 1", text))
+    model, feeds = fitted(net), {k: array * 0.01 for k, array in feed(net).items()}
+    onnx.save(model, tmp_path / "n.onnx")
+    np.savez(tmp_path / "feeds.npz", **feeds)
+    names = [tmp_path / name for name in ("n.onnx", "feeds.npz", "out.npy")]
+    subprocess.run([sys.executable, "-c", RUN, *map(str, names)], check=True)
+    (want,) = run_onnx(net, feeds).values()
+    assert (want[0, 0, :, 1:] == -1).all()
+    np.testing.assert_array_equal(np.load(names[2]), want)
 
 
 def test_padded_1x1_convolutions_are_padded_apart():
