@@ -1,7 +1,6 @@
 """Elementwise activations.
 
-All but AbsVal may run in place, as in Caffe. The gradient is then still the true one, of the
-bottom's own values, where Caffe's BNLL and Clip would read overwritten ones.
+All but AbsVal may run in place, as in Caffe.
 """
 
 from __future__ import annotations
@@ -29,7 +28,10 @@ class AbsVal(Layer):
 
 @layer(inplace=True)
 class BNLL(Layer):
-    """log(1 + exp(x)), the binomial normal log likelihood (bnll_layer.cpp)."""
+    """log(1 + exp(x)), the binomial normal log likelihood (bnll_layer.cpp).
+
+    In place: Caffe's gradient is that at the top's value, exp(y) / (exp(y) + 1).
+    """
 
     def forward(self, x: Array) -> Array:
         return _softplus(x)
@@ -47,7 +49,10 @@ class BNLL(Layer):
 
 @layer(param="clip_param", inplace=True)
 class Clip(Layer):
-    """max(min(x, max), min) (clip_layer.cpp)."""
+    """max(min(x, max), min) (clip_layer.cpp).
+
+    In place: Caffe finds every value within the limits, and passes the whole gradient on.
+    """
 
     def forward(self, x: Array) -> Array:
         low, high = np.float32(self.p.min), np.float32(self.p.max)
@@ -68,7 +73,10 @@ class Clip(Layer):
 
 @layer(param="elu_param", inplace=True)
 class ELU(Layer):
-    """x where x > 0, else alpha (exp(x) - 1) (Clevert et al. 2016, eq. 15; elu_layer.cpp)."""
+    """x where x > 0, else alpha (exp(x) - 1) (Clevert et al. 2016, eq. 15; elu_layer.cpp).
+
+    In place: with alpha below 0 Caffe reads the sign of the top, which is not the bottom's.
+    """
 
     def forward(self, x: Array) -> Array:
         below = np.float32(self.p.alpha) * np.expm1(np.minimum(x, 0))
@@ -90,6 +98,8 @@ class HardSwish(Layer):
     """x min(max(x + 3, 0), 6) / 6 (Howard et al. 2019, section 5.2).
 
     inisis/caffe's is another, x min(max(x / 5 + 1/2, 0), 1), and is not supported.
+
+    In place: the forks' gradient is that at the top's value.
 
     From: Zeitzmz/micronet-caffe, src/caffe/layers/hard_swish_layer.cpp
     From: foss-for-synopsys-dwc-arc-processors/synopsys-caffe, src/caffe/layers/hard_swish_layer.cpp

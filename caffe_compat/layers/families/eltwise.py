@@ -17,6 +17,7 @@ from ..layer import Layer, layer
 class Eltwise(Layer):
     """The bottoms' product, sum with a coefficient each, or maximum (eltwise_layer.cpp).
 
+    In place: PROD's gradients are those of the overwritten first bottom in Caffe.
     Refused: SUM and MAX in place: Caffe clears the top, its first bottom, before it reads it.
     """
 

@@ -93,6 +93,8 @@ class MVN(Layer):
     """(x - mean) / (standard deviation + eps) of a channel or an image (mvn_layer.cpp).
 
     The top always has 4 axes, with ones appended; normalize_variance: false keeps the deviation.
+
+    In place: with normalize_variance Caffe overwrites the top's gradient before it reads it again.
     """
 
     @property

@@ -42,7 +42,11 @@ class Exp(Layer):
 
 @layer(param="log_param", inplace=True)
 class Log(Layer):
-    """log(scale x + shift) to the base; base -1 stands for e (log_layer.cpp)."""
+    """log(scale x + shift) to the base; base -1 stands for e (log_layer.cpp).
+
+    In place: Caffe's gradient is the squared slope at the top's value; it overwrites the top's
+        gradient before it reads it.
+    """
 
     def __init__(self, proto: LayerParameter) -> None:
         super().__init__(proto)
@@ -72,7 +76,11 @@ class Log(Layer):
 
 @layer(param="power_param", inplace=True)
 class Power(Layer):
-    """(scale x + shift) ^ power (power_layer.cpp)."""
+    """(scale x + shift) ^ power (power_layer.cpp).
+
+    In place: Caffe's gradient is the squared slope at the top's value; it overwrites the top's
+        gradient before it reads it.
+    """
 
     def __init__(self, proto: LayerParameter) -> None:
         super().__init__(proto)

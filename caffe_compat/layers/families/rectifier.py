@@ -20,7 +20,10 @@ _A = TypeVar("_A")
 
 @layer(param="relu_param", inplace=True)
 class ReLU(Layer):
-    """max(x, 0) + negative_slope min(x, 0) (relu_layer.cpp)."""
+    """max(x, 0) + negative_slope min(x, 0) (relu_layer.cpp).
+
+    In place: with negative_slope below 0 Caffe reads the sign of the top, which is not the bottom's.
+    """
 
     def forward(self, x: Array) -> Array:
         return _leak(x, self.p.negative_slope)
