@@ -30,10 +30,10 @@ All layer types of caffe_compat: formula and source, the fields that configure t
 operators that the lowering may use (one case needs only some of them), and the cases that are
 refused. All operators are of the default domain, in opsets {OPSETS[0]} to {OPSETS[-1]}; passes over
 the lowered graph may merge them. "-" under ONNX: the layer vanishes, is an input of the net, or
-becomes a constant. "backward": numpy computes the gradients too. "in place" is what Caffe's gradient is
-where the layer has overwritten its bottom: `import caffe` and the training in numpy follow it where
-they can, and refuse it otherwise; `Net.backward` and PyTorch return the derivative. Any other type is
-refused by name.
+becomes a constant. "backward": numpy computes the gradients too. "in place" is Caffe's gradient
+where the layer has overwritten its bottom: `import caffe` and the training in numpy follow it
+where they can, and refuse it otherwise; `Net.backward` and PyTorch return the derivative. Any
+other type is refused by name.
 
 """
 

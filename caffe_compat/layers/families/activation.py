@@ -75,7 +75,7 @@ class Clip(Layer):
 class ELU(Layer):
     """x where x > 0, else alpha (exp(x) - 1) (Clevert et al. 2016, eq. 15; elu_layer.cpp).
 
-    In place: with alpha below 0 Caffe reads the sign of the top, which is not the bottom's.
+    In place: with alpha below 0 Caffe reads the sign of the top, not the bottom's.
     """
 
     def forward(self, x: Array) -> Array:

@@ -22,7 +22,7 @@ _A = TypeVar("_A")
 class ReLU(Layer):
     """max(x, 0) + negative_slope min(x, 0) (relu_layer.cpp).
 
-    In place: with negative_slope below 0 Caffe reads the sign of the top, which is not the bottom's.
+    In place: with negative_slope below 0 Caffe reads the sign of the top, not the bottom's.
     """
 
     def forward(self, x: Array) -> Array:
