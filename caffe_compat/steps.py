@@ -13,6 +13,7 @@ from .net.build import connect, create
 from .net.fold import fold_batchnorm
 from .net.graph import Graph
 from .net.net import Net
+from .net.showing import show
 from .onnx import lowering, passes
 from .onnx.lowering import Lowered
 from .onnx.passes import opencv
@@ -109,7 +110,8 @@ def lower(net: Net, onnx: Onnx) -> Lowered:
     Raises:
         UnsupportedError: the layers that have no exact ONNX form, all at once.
     """
-    return lowering.lower(net, onnx.opset, [net.graph.blob(name) for name in onnx.blobs])
+    net, extra = show(net, onnx.blobs)
+    return lowering.lower(net, onnx.opset, extra)
 
 
 def rewrite(lowered: Lowered, net: Net, onnx: Onnx) -> Lowered:

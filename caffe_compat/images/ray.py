@@ -10,6 +10,7 @@ from typing import Any
 
 from ..errors import CaffeCompatError, ParseError
 from ..net.net import Net
+from ..net.showing import show
 from ..runtime.models import lower_values, to_bytes
 from . import reader
 from .predictor import Result
@@ -78,7 +79,7 @@ def _bytes(recipe: Recipe) -> bytes:
     if isinstance(model, bytes):
         return model
     if isinstance(model, Net):
-        model = lower_values(model, [model.graph.blob(name) for name in recipe.blobs])
+        model = lower_values(*show(model, recipe.blobs))
     return to_bytes(model)
 
 

@@ -14,6 +14,7 @@ from ..layers.layer import Arrays, Layer
 from ..progress import track
 from ..types import Array, Shape
 from ..weights import mapped
+from .aliasing import left_in_memory
 from .graph import Graph, Node, Value
 from .needs import Needs
 
@@ -75,14 +76,21 @@ class Net:
                 built for.
 
         Returns:
-            The last version of every blob, by its Caffe name.
+            Every blob as Caffe shows it after a run, by its Caffe name: the last version, and
+            what a layer in place wrote to its memory under another name.
 
         Raises:
             ShapeError: an input is missing, unknown, or of another shape.
             UnsupportedError: a layer has no numpy forward pass.
         """
         values = self.run(feeds)
-        return {value.blob: values[value.name] for value in self.graph.values}
+        left = left_in_memory(self.graph)
+        return {
+            value.blob: values[left[value.name]].reshape(value.shape)
+            if value.name in left
+            else values[value.name]
+            for value in self.graph.values
+        }
 
     def draw(self, rng: Rng) -> dict[int, dict[str, Any]]:
         """Return the random numbers of one forward pass, layer by layer, as Caffe draws them."""

@@ -14,6 +14,7 @@ from google.protobuf.message import DecodeError
 from ..errors import CaffeCompatError, ShapeError
 from ..net.graph import Value
 from ..net.net import Net
+from ..net.showing import show
 from ..onnx.lowering import ALIASES, Lowered, lower
 from ..onnx.opsets import OPSET
 from ..onnx.passes import simplify
@@ -44,7 +45,7 @@ def resolve(
     if isinstance(model, str | Path) and not Path(model).is_file():
         raise CaffeCompatError(f"{model}: no such file")
     if isinstance(model, Net):
-        model = lower_values(model, [model.graph.blob(name) for name in blobs])
+        model = lower_values(*show(model, blobs))
     elif isinstance(model, str | Path) and not blobs:
         model = _outline(Path(model), on_cpu=on_cpu)
     elif blobs and not isinstance(model, Lowered):

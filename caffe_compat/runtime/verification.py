@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import CaffeCompatError
+from ..net.aliasing import left_in_memory
 from ..net.graph import Graph, Node, Value
 from ..net.net import Net
 from ..onnx.lowering import Lowered
@@ -72,6 +73,8 @@ def verify(
     if model is None:  # without the blobs in between
         outputs = {value.name: outputs[value.name] for value in net.graph.outputs}
     values = _run_reference(reference, inputs)
+    if model is not None:
+        values |= _overwritten(net.graph, values, lowered)
     computed = _run_parts(net.graph, lowered, values)
     numbers = number_type(lowered)
     exact = numbers == "float32"
@@ -163,6 +166,16 @@ def _run_whole(
         outputs = wider.run({image: array, **others})
     feeds[blob] = outputs.pop(blob)
     return outputs
+
+
+def _overwritten(graph: Graph, values: Mapping[str, Array], lowered: Lowered) -> dict[str, Array]:
+    """Return what the model's outputs show of blobs whose memory is overwritten (`net.showing`)."""
+    left, outputs = left_in_memory(graph), {output.name for output in lowered.model.graph.output}
+    return {
+        value.name: values[left[value.name]].reshape(value.shape)
+        for value in graph.values
+        if value.name in left and value.name in outputs and value.name == value.blob
+    }
 
 
 def _run_reference(net: Net, feeds: Mapping[str, AnyArray]) -> dict[str, Array]:

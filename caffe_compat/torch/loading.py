@@ -12,6 +12,7 @@ from ..errors import CaffeCompatError
 from ..net.graph import Graph, Value
 from ..net.net import Net
 from ..net.preprocess import PRESETS, Preprocess, from_prototxt
+from ..net.showing import show
 from ..pipeline import load
 from ..weights.trained import Weights
 from .build import build
@@ -67,7 +68,7 @@ def to_torch(
     net = open_sizes(net)
     graph = net.graph
     outputs = _logits(graph) if logits else _outputs(graph)
-    extra = [graph.blob(name) for name in blobs]
+    net, extra = show(net, blobs)
     outputs += [value for value in extra if value.name not in {each.name for each in outputs}]
     module = build(net, outputs)
     module.origin.shapes = {value.blob: value.shape for value in inputs}  # of the prototxt

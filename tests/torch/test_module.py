@@ -438,3 +438,16 @@ def test_pictures_by_a_preset_or_not_at_all(files):
         to_torch(*files, preprocess="caffe")
     x = to_torch(*files, preprocess="imagenet-bgr").preprocess(picture)
     assert x.shape == (3, 9, 8) and x[:, 0, 0].tolist() == [-104, -117, -123]
+
+
+def test_a_blob_that_is_overwritten_under_another_name():
+    """It is what Caffe shows after a run."""
+    net = make("""
+layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 2 dim: 3 dim: 4 } } }
+layer { name: "p" type: "Power" bottom: "x" top: "p" }
+layer { name: "v" type: "Flatten" bottom: "p" top: "v" }
+layer { name: "r" type: "ReLU" bottom: "v" top: "v" }
+""")
+    x = feed(net)["x"]
+    outputs = to_torch(net, blobs=("p",))(torch.tensor(x))
+    np.testing.assert_array_equal(outputs["p"].detach().numpy(), np.maximum(x, 0))
