@@ -13,10 +13,11 @@ from ..lowering import Lowered
 from .batchnorm import fuse_scales
 from .constants import fold_constants
 from .detections import shrink_variances
+from .logarithms import join_logarithms
 
 Pass: TypeAlias = Callable[[Lowered], Lowered]
 
-STANDARD: tuple[Pass, ...] = (fold_constants, shrink_variances, fuse_scales)
+STANDARD: tuple[Pass, ...] = (fold_constants, shrink_variances, fuse_scales, join_logarithms)
 
 
 def simplify(lowered: Lowered, passes: Sequence[Pass] = STANDARD) -> Lowered:

@@ -1,8 +1,10 @@
-"""Replace operators that are slow on onnxruntime's CPU with faster equivalents.
+"""Replace operators that onnxruntime's CPU computes slowly or inexactly.
 
 Measured with onnxruntime 1.31 (single thread, x86-64): PRelu behind a convolution takes 3 to 5
-times as long as the forms below, LRN 8 times. Files keep the operator itself, which GPUs and other
-runtimes compute fast; a session on the CPU rewrites it when it opens.
+times as long as the forms below, LRN 8 times. Sigmoid is 0.56 % off at -12 and 0 below -18; its
+form below is within 1.5e-7 everywhere, and takes 1.7 times as long (0.4 ns a value). Files keep the
+operator itself, which GPUs and other runtimes compute well; a session on the CPU rewrites it when
+it opens.
 """
 
 from __future__ import annotations
@@ -20,12 +22,12 @@ _OPSET = 13  # the first that takes Unsqueeze's axes as an input
 
 
 def is_slow(model: onnx.ModelProto) -> bool:
-    """Return whether a model has an operator with a faster equivalent."""
+    """Return whether a model has an operator with a better equivalent."""
     return any(node.op_type in _RULES for node in model.graph.node)
 
 
 def tune(lowered: Lowered) -> Lowered:
-    """Return the model with faster equivalents; one with float16 stays as it is."""
+    """Return the model with better equivalents; one with float16 stays as it is."""
     graph, opsets = lowered.model.graph, lowered.model.opset_import
     kinds = {tensor.data_type for tensor in graph.initializer}
     kinds |= {helper.np_dtype_to_tensor_dtype(array.dtype) for array in lowered.arrays.values()}
@@ -73,4 +75,9 @@ def _lrn(g: Rewriter, node: onnx.NodeProto) -> str | None:
     return g.Mul(x, g.Pow(norm, np.float32(-beta)))
 
 
-_RULES: dict[str, Rule] = {"PRelu": _prelu, "LRN": _lrn}
+def _sigmoid(g: Rewriter, node: onnx.NodeProto) -> str:
+    """Write 1 / (1 + exp(-x)), each operator of which is exact."""
+    return g.Reciprocal(g.Add(g.Exp(g.Neg(node.input[0])), np.float32(1)))
+
+
+_RULES: dict[str, Rule] = {"PRelu": _prelu, "LRN": _lrn, "Sigmoid": _sigmoid}
