@@ -9,7 +9,7 @@ from typing import Any, TypedDict
 
 from ..caffe_pb2 import ConvolutionParameter, PoolingParameter
 from ..errors import ShapeError, UnsupportedError
-from ..types import Shape
+from ..types import Dims, Shape
 
 _LARGEST = 2**31 - 1  # Caffe keeps these numbers as int, though its schema says uint32
 
@@ -68,6 +68,14 @@ class Window:
             (o - 1) * s - p + e - n
             for n, o, e, s, p in zip(size, out, self.extent, self.stride, self.pad, strict=True)
         )
+
+    def ends(self, size: Dims) -> Shape:
+        """Return the zeros behind each axis of a convolution's input.
+
+        They are its pad, or more where one window exceeds the padded input; see `conv_size`.
+        """
+        axes = zip(size, self.pad, self.extent, strict=True)
+        return tuple(p if n is None else max(p, e - p - n) for n, p, e in axes)
 
     def attributes(self, ends: Sequence[int] | None = None) -> WindowAttributes:
         """Return the attributes for ONNX's convolutions and pools.
@@ -151,15 +159,22 @@ def _check_nonzero(window: Window) -> None:
 
 
 def conv_size(size: Shape, window: Window) -> Shape:
-    """Return a convolution's output size: floor((in + 2 pad - extent) / stride) + 1."""
-    for n, p, e in zip(size, window.pad, window.extent, strict=True):
-        if n + 2 * p < e:
+    """Return a convolution's output size: (in + 2 pad - extent) / stride + 1.
+
+    C++ divides towards 0, so that a kernel that exceeds the padded input by less than the stride
+    has one window; beyond the input it reads zeros.
+
+    Raises:
+        ShapeError: an axis has no window.
+    """
+    for n, p, e, s in zip(size, window.pad, window.extent, window.stride, strict=True):
+        if n + 2 * p - e <= -s:
             raise ShapeError(
                 f"kernel {window.kernel} (dilation {window.dilation}) is larger than the "
                 f"input {size} padded by {window.pad}"
             )
     return tuple(
-        (n + 2 * p - e) // s + 1
+        max(0, n + 2 * p - e) // s + 1
         for n, p, e, s in zip(size, window.pad, window.extent, window.stride, strict=True)
     )
 

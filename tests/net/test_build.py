@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from caffe_compat.errors import CaffeCompatError, ShapeError, UnsupportedError
+from caffe_compat.layers.families.loss import EuclideanLoss
 from caffe_compat.layers.families.rectifier import ReLU
 from caffe_compat.layers.layer import named
 
@@ -51,13 +52,12 @@ def test_the_same_top_twice():
         graph_of(_data(2, 3) + 'layer { name: "s" type: "Split" bottom: "d" top: "y" top: "y" }')
 
 
-def test_a_loss_of_two_tops_says_both_weights():
-    text = (
-        _data(2, 3)
-        + _data(2).replace('"d"', '"l"')
-        + """
-        layer { name: "x" type: "SoftmaxWithLoss" bottom: "d" bottom: "l" top: "y" top: "p" %s }"""
-    )
+def test_a_loss_of_two_tops_says_both_weights(monkeypatch):
+    """None of Caffe's has two; a layer of one's own may."""
+    monkeypatch.setattr(EuclideanLoss, "tops", 2)
+    monkeypatch.setattr(EuclideanLoss, "shapes", lambda self, *x: [(), x[0]])
+    text = _data(2, 3) + 'layer { name: "x" type: "EuclideanLoss" bottom: "d" bottom: "d" %s }'
+    text = text.replace('bottom: "d" %s', 'bottom: "d" top: "y" top: "p" %s')
     with pytest.raises(ShapeError, match=r"layer 'x' .* needs a loss_weight for each of its 2"):
         graph_of(text % "")
     weighted = graph_of(text % "loss_weight: 1 loss_weight: 0").nodes[-1]

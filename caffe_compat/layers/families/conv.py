@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from itertools import product
 from math import prod
 from typing import Any
 
 import numpy as np
 
 from ...errors import ShapeError
-from ...types import Array, Shape
+from ...types import Array, Dims, Shape
 from ..builder import Builder, Operator, int64
+from ..columns import columns, convolve, correlate, fold, scatter
 from ..layer import Arrays, Blob, Layer, canonical_axis, layer
 from ..spatial import Window, conv_size, conv_window, deconv_size
 
-# Elements of columns in memory at once: 4 MB, so that they stay in the cache.
-_COLUMNS = 1 << 20
+_END = np.iinfo(np.int64).max  # of an axis, whatever its size
 
 
 @layer(param="convolution_param", bottoms=(1, None), tops=(1, None))
@@ -23,7 +24,6 @@ class Convolution(Layer):
     """y = W * x + b over any number of spatial axes, by groups of channels (conv_layer.cpp).
 
     Refused: dilation 0.
-    Refused: a kernel larger than the padded input, even where Caffe's division leaves one window.
     Refused: axis > 1 where a spatial size, or two sizes before the channels, vary.
     """
 
@@ -91,7 +91,7 @@ class Convolution(Layer):
         window = conv_window(self.p, rank - axis - 1)
         if rank == 2 and axis == 1 and self.p.group == 1:
             return g.Gemm(x, weight, bias, transB=self._gemm_transposes)
-        attributes = window.attributes()
+        attributes = window.attributes(self._pads_behind(g.dims(x)[axis + 1 :], window))
         if not window.kernel:  # a spatial axis of size 1 makes it a convolution
             weight = g.view(weight, (*self._ends(channels), 1))
             attributes["kernel_shape"] = [1]
@@ -125,14 +125,17 @@ class Convolution(Layer):
     def _size(self, size: Shape, window: Window) -> Shape:
         return conv_size(size, window)
 
+    def _pads_behind(self, size: Dims, window: Window) -> Shape:
+        return window.ends(size)
+
     def _filter(self, x: Array, weight: Array, size: Shape, window: Window) -> Array:
-        return _convolve(x, weight, window, self.p.group)
+        return convolve(x, weight, window, self.p.group)
 
     def _adjoint(self, dy: Array, weight: Array, size: Shape, window: Window) -> Array:
-        return _scatter(dy, weight, size, window, self.p.group)
+        return scatter(dy, weight, size, window, self.p.group)
 
     def _relate(self, x: Array, dy: Array, window: Window) -> Array:
-        return _correlate(x, dy, window, self.p.group)
+        return correlate(x, dy, window, self.p.group)
 
 
 @layer(param="convolution_param", bottoms=(1, None), tops=(1, None))
@@ -152,14 +155,17 @@ class Deconvolution(Convolution):
     def _size(self, size: Shape, window: Window) -> Shape:
         return deconv_size(size, window)
 
+    def _pads_behind(self, size: Dims, window: Window) -> Shape:
+        return window.pad
+
     def _filter(self, x: Array, weight: Array, size: Shape, window: Window) -> Array:
-        return _scatter(x, weight, deconv_size(size, window), window, self.p.group)
+        return scatter(x, weight, deconv_size(size, window), window, self.p.group)
 
     def _adjoint(self, dy: Array, weight: Array, size: Shape, window: Window) -> Array:
-        return _convolve(dy, weight, window, self.p.group)
+        return convolve(dy, weight, window, self.p.group)
 
     def _relate(self, x: Array, dy: Array, window: Window) -> Array:
-        return _correlate(dy, x, window, self.p.group)
+        return correlate(dy, x, window, self.p.group)
 
 
 @layer(param="convolution_param")
@@ -167,7 +173,6 @@ class Im2col(Layer):
     """The elements of each window of a convolution, as channels (im2col_layer.cpp).
 
     Refused: dilation 0.
-    Refused: a kernel larger than the padded input, even where Caffe's division leaves one window.
     Refused: axis > 1 where a spatial size, or two sizes before the channels, vary.
     """
 
@@ -179,31 +184,47 @@ class Im2col(Layer):
         axis, size, window = self._parts(x.shape)
         images = x.reshape(prod(x.shape[:axis]), *x.shape[axis:])
         (shape,) = self.shapes(x.shape)
-        return _columns(images, window, conv_size(size, window)).reshape(shape)
+        return columns(images, window, conv_size(size, window)).reshape(shape)
 
     def backward(self, dy: Array, x: Array) -> Array:
         axis, size, window = self._parts(x.shape)
         images = (prod(x.shape[:axis]), x.shape[axis])
         columns = dy.reshape(*images, prod(window.kernel), *conv_size(size, window))
-        return _fold(columns, window, size).reshape(x.shape)
+        return fold(columns, window, size).reshape(x.shape)
 
     def lower(self, g: Builder, x: str) -> str:
         rank = len(g.dims(x))
         axis = canonical_axis(self.p.axis, rank)
         channels = g.fixed(x, axis)
         window = conv_window(self.p, rank - axis - 1)
-        taps = prod(window.kernel)
-        # For each channel one filter a tap: 1 at the tap and 0 elsewhere.
-        pick = np.tile(np.eye(taps, dtype=np.float32), (channels, 1))
-        pick = pick.reshape(channels * taps, 1, *window.kernel)
-        y = g.Conv(_to_images(g, x, axis), pick, group=channels, **window.attributes())
-        return _from_images(g, y, x, axis, channels * taps, lambda n: conv_size(n, window))
+        y = _lower_columns(g, _to_images(g, x, axis), window, g.dims(x)[axis + 1 :], channels)
+        outputs = channels * prod(window.kernel)
+        return _from_images(g, y, x, axis, outputs, lambda n: conv_size(n, window))
 
     def _parts(self, x: Shape) -> tuple[int, Shape, Window]:
         axis = canonical_axis(self.p.axis, len(x))
         if axis == len(x) - 1:
             raise ShapeError(f"needs a spatial axis after axis {axis}, and its bottom is {x}")
         return axis, x[axis + 1 :], conv_window(self.p, len(x) - axis - 1)
+
+
+def _lower_columns(g: Builder, x: str, window: Window, size: Dims, channels: int) -> str:
+    """Write the elements of each tap as channels, tap by tap, and then in Caffe's order.
+
+    A convolution with filters of 0 and 1 would spread NaN and infinity over their neighbours.
+    """
+    axes = int64(*range(2, 2 + len(size)))
+    ends = window.ends(size)
+    if any(ends):
+        x = g.Pad(x, int64(*window.pad, *ends), np.float32(0), axes)
+    last = [extent - 1 for extent in window.extent]
+    taps = []
+    for tap in product(*map(range, window.kernel)):
+        start = [t * d for t, d in zip(tap, window.dilation, strict=True)]
+        stop = [a - n if a < n else _END for a, n in zip(start, last, strict=True)]
+        taps.append(g.Slice(x, int64(*start), int64(*stop), axes, int64(*window.stride)))
+    order = np.arange(len(taps) * channels).reshape(len(taps), channels).T
+    return g.Gather(g.Concat(*taps, axis=1), order.reshape(-1), axis=1)
 
 
 # -- ONNX: Caffe's channels may stand on any axis, Conv's on the second ------------------------
@@ -235,74 +256,3 @@ def _from_images(
     lead = [-1 if i in varying[:1] else g.fixed(x, i) for i in range(axis)]
     out = resize(tuple(g.fixed(x, i) for i in spatial))
     return g.Reshape(y, int64(*lead, channels, *out))
-
-
-# -- numpy: a convolution is a matrix product with the columns ---------------------------------
-
-
-def _convolve(x: Array, weight: Array, window: Window, group: int) -> Array:
-    """Convolve (N, C, size...) by (O, C/g, kernel...) to (N, O, out...)."""
-    out = conv_size(x.shape[2:], window)
-    filters = weight.reshape(group, len(weight) // group, prod(weight.shape[1:]))
-    y = np.empty((len(x), group, filters.shape[1], prod(out)), np.float32)
-    for some in _batches(len(x), group * filters.shape[2] * prod(out)):
-        columns = _columns(x[some], window, out)
-        np.matmul(filters, columns.reshape(-1, group, filters.shape[2], prod(out)), out=y[some])
-    return y.reshape(len(x), len(weight), *out)
-
-
-def _scatter(y: Array, weight: Array, size: Shape, window: Window, group: int) -> Array:
-    """Apply the adjoint of `_convolve` in x: (N, O, out...) to (N, C, size...)."""
-    out = y.shape[2:]
-    filters = weight.reshape(group, len(weight) // group, prod(weight.shape[1:]))
-    channels = weight.shape[1] * group
-    x = np.empty((len(y), channels, *size), np.float32)
-    flat = y.reshape(len(y), group, filters.shape[1], prod(out))
-    for some in _batches(len(y), group * filters.shape[2] * prod(out)):
-        columns = filters.swapaxes(1, 2) @ flat[some]
-        columns = columns.reshape(len(columns), channels, prod(window.kernel), *out)
-        x[some] = _fold(columns, window, size)
-    return x
-
-
-def _correlate(x: Array, y: Array, window: Window, group: int) -> Array:
-    """Return the gradient of `_convolve` by the weights: (group, O/g, C/g * taps)."""
-    out = y.shape[2:]
-    taps = x.shape[1] // group * prod(window.kernel)
-    flat = y.reshape(len(y), group, y.shape[1] // group, prod(out))
-    total = np.zeros((group, flat.shape[2], taps), np.float32)
-    for some in _batches(len(x), group * taps * prod(out)):
-        columns = _columns(x[some], window, out).reshape(-1, group, taps, prod(out))
-        total += (flat[some] @ columns.swapaxes(2, 3)).sum(axis=0)
-    return total
-
-
-def _columns(x: Array, window: Window, out: Shape) -> Array:
-    """Return the windows of (N, C, size...) as (N, C, taps, out...), zero beyond the edges."""
-    if window.plain:
-        return x[:, :, None]
-    if any(window.pad):
-        x = np.pad(x, ((0, 0), (0, 0), *((p, p) for p in window.pad)))
-    columns = np.empty((*x.shape[:2], prod(window.kernel), *out), np.float32)
-    for i, tap in enumerate(window.taps(out)):
-        columns[:, :, i] = x[tap]
-    return columns
-
-
-def _fold(columns: Array, window: Window, size: Shape) -> Array:
-    """Apply the adjoint of `_columns`: (N, C, taps, out...) to (N, C, size...)."""
-    if window.plain:
-        return columns[:, :, 0]
-    padded = [n + 2 * p for n, p in zip(size, window.pad, strict=True)]
-    x = np.zeros((*columns.shape[:2], *padded), np.float32)
-    for i, tap in enumerate(window.taps(columns.shape[3:])):
-        x[tap] += columns[:, :, i]
-    inside: list[Any] = [slice(p, p + n) for n, p in zip(size, window.pad, strict=True)]
-    return x[(..., *inside)]
-
-
-def _batches(count: int, elements: int) -> Iterator[slice]:
-    """Yield runs of images whose columns have no more than `_COLUMNS` elements together."""
-    step = max(1, _COLUMNS // max(1, elements))
-    for start in range(0, count, step):
-        yield slice(start, start + step)

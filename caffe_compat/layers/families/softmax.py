@@ -8,8 +8,8 @@ from ...caffe_pb2 import LossParameter
 from ...errors import ShapeError, UnsupportedError
 from ...types import Array, Shape
 from .. import labels
-from ..builder import Builder, Tensors, int64
-from ..layer import Arrays, Layer, canonical_axis, layer
+from ..builder import Builder, int64
+from ..layer import Layer, canonical_axis, layer
 
 # Caffe's lower bounds of a probability before its logarithm: FLT_MIN, kLOG_THRESHOLD.
 _TINY = np.float32(np.finfo(np.float32).tiny)
@@ -47,9 +47,7 @@ class Softmax(Layer):
 
 
 class _ProbabilityLoss(Layer):
-    """A loss of softmax probabilities, which are the optional second top."""
-
-    unread = (1,)
+    """A loss of softmax probabilities."""
 
     def axis(self, rank: int) -> int:
         """Return the axis of the classes."""
@@ -66,62 +64,62 @@ class _ProbabilityLoss(Layer):
     def shapes(self, x: Shape, y: Shape, *h: Shape) -> list[Shape | None]:
         labels.check_same_batch(x, y)
         labels.check_one_label_each(x, y, self.axis(len(x)))
-        return [(), x] if len(self.proto.top) > 1 else [()]
+        return [()]
 
     def classes(self, x: Shape, y: Shape, *h: Shape) -> dict[int, int]:
         return {1: x[self.axis(len(x))]}
 
-    def _tops(self, losses: Array, probs: Array, counts: labels.Mask) -> Arrays:
-        scale = labels.normalizer(self.mode, counts, self.axis(probs.ndim))
-        loss = np.asarray(np.sum(losses * counts) / scale, np.float32)
-        return (loss, probs) if len(self.proto.top) > 1 else loss
+    def _mean(self, losses: Array, counts: labels.Mask, axis: int) -> Array:
+        scale = labels.normalizer(self.mode, counts, axis)
+        return np.asarray(np.sum(losses * counts) / scale, np.float32)
 
-    def _scaled(self, dy: Arrays, dx: Array, counts: labels.Mask) -> Array:
-        # Caffe uses the gradient at the loss only, not that at the probabilities.
-        weight = dy[0] if isinstance(dy, tuple) else dy
+    def _scaled(self, dy: Array, dx: Array, counts: labels.Mask) -> Array:
         scale = labels.normalizer(self.mode, counts, self.axis(dx.ndim))
-        return np.asarray(dx * counts * (weight / scale), np.float32)
+        return np.asarray(dx * counts * (dy / scale), np.float32)
 
-    def _lowered(self, g: Builder, x: str, logs: str, counts: str | None) -> Tensors:
+    def _lowered(self, g: Builder, x: str, logs: str, counts: str | None) -> str:
         dims = g.dims(x)
         axis = self.axis(len(dims))
         dims = (*dims[:axis], 1, *dims[axis + 1 :])
-        loss = g.Neg(labels.lower_mean(g, logs, counts, self.mode, dims, axis))
-        return (loss, g.Softmax(x, axis=axis)) if len(self.proto.top) > 1 else loss
+        return g.Neg(labels.lower_mean(g, logs, counts, self.mode, dims, axis))
 
 
-@layer(param="loss_param", bottoms=2, tops=(1, 2), loss=True)
+@layer(param="loss_param", bottoms=2, loss=True)
 class SoftmaxWithLoss(_ProbabilityLoss):
-    """-log max(softmax(x)[label], FLT_MIN), summed and normalized (softmax_loss_layer.cpp)."""
+    """-log max(softmax(x)[label], FLT_MIN), summed and normalized (softmax_loss_layer.cpp).
+
+    Refused: a second top: Caffe hands both loss weights to the Softmax inside, and aborts.
+    """
 
     def axis(self, rank: int) -> int:
         return canonical_axis(self.proto.softmax_param.axis, rank)
 
-    def forward(self, x: Array, y: Array) -> Arrays:
+    def forward(self, x: Array, y: Array) -> Array:
         axis = self.axis(x.ndim)
         probs = softmax(x, axis)
         label, counts = labels.read(y, x.shape, axis, self.ignore)
         picked = np.take_along_axis(probs, label, axis)
-        return self._tops(-np.log(np.maximum(picked, _TINY)), probs, counts)
+        return self._mean(-np.log(np.maximum(picked, _TINY)), counts, axis)
 
-    def backward(self, dy: Arrays, x: Array, y: Array) -> tuple[Array, None]:
+    def backward(self, dy: Array, x: Array, y: Array) -> tuple[Array, None]:
         axis = self.axis(x.ndim)
         label, counts = labels.read(y, x.shape, axis, self.ignore)
         dx = softmax(x, axis)
         np.put_along_axis(dx, label, np.take_along_axis(dx, label, axis) - 1, axis)
         return self._scaled(dy, dx, counts), None
 
-    def lower(self, g: Builder, x: str, y: str) -> Tensors:
+    def lower(self, g: Builder, x: str, y: str) -> str:
         axis = self.axis(len(g.dims(x)))
         label, counts = labels.lower(g, y, x, axis, self.ignore)
         logs = g.GatherElements(g.LogSoftmax(x, axis=axis), label, axis=axis)
         return self._lowered(g, x, g.Max(logs, np.log(_TINY)), counts)
 
 
-@layer(param="infogain_loss_param", bottoms=(2, 3), tops=(1, 2), loss=True)
+@layer(param="infogain_loss_param", bottoms=(2, 3), loss=True)
 class InfogainLoss(_ProbabilityLoss):
     """-sum_k H[label, k] log max(softmax(x)[k], 1e-20), normalized (infogain_loss_layer.cpp).
 
+    Refused: a second top: Caffe hands both loss weights to the Softmax inside, and aborts.
     Refused: the matrix H from the file that `source` names; feed H as the third bottom.
     """
 
@@ -146,14 +144,14 @@ class InfogainLoss(_ProbabilityLoss):
             raise ShapeError(f"H must be {classes}x{classes}, and is {h[0]}")
         return tops
 
-    def forward(self, x: Array, y: Array, h: Array) -> Arrays:
+    def forward(self, x: Array, y: Array, h: Array) -> Array:
         axis = self.axis(x.ndim)
         probs = softmax(x, axis)
         rows, counts = self._rows(x, y, h)
         logs = np.log(np.maximum(probs, _THRESHOLD))
-        return self._tops(-np.sum(rows * logs, axis=axis, keepdims=True), probs, counts)
+        return self._mean(-np.sum(rows * logs, axis=axis, keepdims=True), counts, axis)
 
-    def backward(self, dy: Arrays, x: Array, y: Array, h: Array) -> tuple[Array, None, None]:
+    def backward(self, dy: Array, x: Array, y: Array, h: Array) -> tuple[Array, None, None]:
         axis = self.axis(x.ndim)
         rows, counts = self._rows(x, y, h)
         dx = softmax(x, axis) * rows.sum(axis=axis, keepdims=True) - rows
@@ -166,7 +164,7 @@ class InfogainLoss(_ProbabilityLoss):
         rows = h.reshape(x.shape[axis], -1)[np.squeeze(label, axis)]
         return np.moveaxis(rows, -1, axis), counts
 
-    def lower(self, g: Builder, x: str, y: str, h: str) -> Tensors:
+    def lower(self, g: Builder, x: str, y: str, h: str) -> str:
         rank = len(g.dims(x))
         axis = self.axis(rank)
         classes = g.fixed(x, axis)

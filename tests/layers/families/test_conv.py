@@ -8,10 +8,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from caffe_compat.errors import ShapeError, UnsupportedError
-from caffe_compat.layers.families import conv
+from caffe_compat.layers import columns
 from caffe_compat.onnx.lowering import lower
 
-from ...cases import assert_close, check_both, check_gradients, check_varying, feed, make, operators
+from ...cases import (
+    REPORTS,
+    assert_close,
+    check_both,
+    check_gradients,
+    check_varying,
+    feed,
+    make,
+    operators,
+    run_onnx,
+)
 
 FILLERS = 'weight_filler { type: "gaussian" std: 0.5 } bias_filler { type: "uniform" min: -1 }'
 
@@ -156,7 +166,7 @@ def test_large_columns_are_made_in_parts(monkeypatch):
     whole = net.run(feeds)
     dy = {"y0": whole["y0"] + 1}
     grads, params = net.backward(whole, dy)
-    monkeypatch.setattr(conv, "_COLUMNS", 2 * 54 * 35)  # two images at a time, of five
+    monkeypatch.setattr(columns, "_COLUMNS", 2 * 54 * 35)  # two images at a time, of five
     parts = net.run(feeds)
     np.testing.assert_array_equal(parts["y0"], whole["y0"])
     some_grads, some_params = net.backward(parts, dy)
@@ -169,7 +179,7 @@ def test_large_columns_are_made_in_parts(monkeypatch):
     [
         (("Convolution", "num_output: 4 kernel_size: 3"), ["Conv"]),
         (("Deconvolution", "num_output: 4 kernel_size: 3"), ["ConvTranspose"]),
-        (("Im2col", "kernel_size: 3"), ["Conv"]),
+        (("Im2col", "kernel_h: 1 kernel_w: 2"), ["Slice", "Slice", "Concat", "Gather"]),
         (("Convolution", "num_output: 4", (3, 6)), ["Gemm"]),
         (("Deconvolution", "num_output: 4", (3, 6)), ["Gemm"]),
         (("Convolution", "num_output: 4 group: 2", (3, 6)), ["Reshape", "Conv", "Reshape"]),
@@ -186,6 +196,38 @@ def test_large_columns_are_made_in_parts(monkeypatch):
 def test_is_onnxs_own_operator(args, wanted):
     """With nothing around it where Caffe's channels stand on the second axis, as they do."""
     assert operators(text(*args)) == wanted
+
+
+@pytest.mark.parametrize(
+    ("param", "shape", "top"),
+    [
+        ("num_output: 2 kernel_size: 5 stride: 3", (1, 2, 3, 6), (1, 2, 1, 1)),
+        ("num_output: 2 kernel_h: 5 kernel_w: 3 stride: 4 pad_h: 1", (1, 2, 2, 7), (1, 2, 1, 2)),
+        ("num_output: 4 group: 2 kernel_size: 3 dilation: 2 stride: 3", (1, 2, 3, 4), (1, 4, 1, 1)),
+    ],
+)
+def test_a_kernel_over_the_input_has_one_window_as_in_caffe(param, shape, top):
+    """Its division rounds towards 0; checked beside real Caffe, gradients too."""
+    body = text("Convolution", param, shape)
+    assert check_both(body)["y0"].shape == top
+    check_gradients(body)
+
+
+def test_report_30():
+    net = make((REPORTS / "30_kernel_over_input" / "net.prototxt").read_text())
+    x = feed(net)["data"]
+    weight = net.arrays[-1][0]
+    want = (weight[:, :, :2, :2] * x).sum((1, 2, 3)).reshape(1, 2, 1, 1)
+    assert_close(net.forward({"data": x})["c"], want)
+    assert_close(run_onnx(net, {"data": x})["c"], want)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_im2col_keeps_what_is_not_finite_in_its_place(value):
+    net = make(text("Im2col", "kernel_size: 3 pad: 1 stride: 2"))
+    feeds = feed(net)
+    feeds["x0"][0, 1, 2, 3] = value
+    np.testing.assert_array_equal(run_onnx(net, feeds)["y0"], net.forward(feeds)["y0"])
 
 
 def test_weights_stay_where_they_lie():

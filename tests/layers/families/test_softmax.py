@@ -86,24 +86,13 @@ def test_softmax_runs_in_place():
     check_both(one_layer('type: "Power" power_param { shift: 1 }', (3, 4)) + body)
 
 
-def test_the_second_top_is_the_probabilities():
-    given = one_layer('type: "SoftmaxWithLoss" loss_weight: [1, 0]', (5, 4), (5,), top=("y", "p"))
-    made = check_both(given, integers={"b": 4})
-    assert_close(made["p"].sum(axis=1), np.ones(5))
-    check_both(
-        one_layer('type: "InfogainLoss" loss_weight: [1, 0]', (5, 4), (5,), (4, 4), top=("y", "p")),
-        integers={"b": 4},
-    )
-
-
-def test_gradients_at_the_probabilities_are_dropped_as_in_caffe():
-    net = make(
-        one_layer('type: "SoftmaxWithLoss" loss_weight: [1, 0]', (5, 4), (5,), top=("y", "p"))
-    )
-    values = net.run(feed(net, integers={"b": 4}))
-    plain, _ = net.backward(values, {"y": np.float32(1)})
-    more, _ = net.backward(values, {"y": np.float32(1), "p": np.ones((5, 4), np.float32)})
-    np.testing.assert_array_equal(plain["a"], more["a"])
+@pytest.mark.parametrize("type_", ["SoftmaxWithLoss", "InfogainLoss"])
+@pytest.mark.parametrize("weights", ["", "loss_weight: [1, 0]"])
+def test_a_second_top_is_refused_as_in_caffe(type_, weights):
+    """Real Caffe aborts, with and without two loss weights: `top.size() == num_loss_weights`."""
+    shapes = [(5, 4), (5,)] + [(4, 4)] * (type_ == "InfogainLoss")
+    with pytest.raises(ShapeError, match=r"takes 1 top blob\(s\), and has 2"):
+        make(one_layer(f'type: "{type_}" {weights}', *shapes, top=("y", "p")))
 
 
 @pytest.mark.parametrize("ignore", [-1, 255])
