@@ -91,6 +91,12 @@ def fill(graph: Graph, stored: Weights | None, drawing: Filling) -> Net:
             log.info("in %s and not in the net: %s", stored.path, ", ".join(report.unused))
     if zeros := params.without_filler(graph, names):
         log.warning("weights are all 0, since there is no weight_filler: %s", ", ".join(zeros))
+    if uncounted := params.without_count(net):
+        log.warning(
+            "mean and variance are not used, since the third blob, by which Caffe divides them, is "
+            "0 (the output is x / sqrt(eps)): %s",
+            ", ".join(uncounted),
+        )
     return net
 
 

@@ -7,14 +7,14 @@ import logging
 import numpy as np
 import pytest
 
-from caffe_compat import steps, weights
+from caffe_compat import load, steps, weights
 from caffe_compat.errors import UnsupportedError
 from caffe_compat.net.saving import save
 from caffe_compat.options import Filling, Onnx, Reading
 from caffe_compat.prototxt.skipped import Unknown
 from caffe_compat.prototxt.upgrade import upgrade
 
-from .cases import make
+from .cases import REPORTS, make
 from .slope_nets import INPUT, conv, layer
 
 NET = (
@@ -98,3 +98,20 @@ def test_fold_logs_its_report(caplog):
     assert caplog.messages == ["folded into one: bn"]
     net = make(NET)
     assert steps.fold(net, Onnx()) is net
+
+
+def test_statistics_that_are_not_used_are_named(caplog):
+    """Report 11: real Caffe gives x / sqrt(eps), and no word."""
+    folder = REPORTS / "11_bn_factor0"
+    with caplog.at_level(logging.WARNING, "caffe_compat"):
+        net = load(folder / "net.prototxt", folder / "w.caffemodel")
+    assert "third blob, by which Caffe divides them, is 0 (the output is x / sqrt(eps)): bn" in (
+        caplog.text
+    )
+    x = np.random.default_rng(0).standard_normal((1, 4, 5, 5)).astype(np.float32)
+    values = net.run({"data": x})
+    before, after = values["c/c"], values["c/bn"]
+    np.testing.assert_allclose(after, before / np.sqrt(np.float32(1e-5)), rtol=1e-5)
+    caplog.clear()
+    load(folder / "net.prototxt")
+    assert "third blob" not in caplog.text

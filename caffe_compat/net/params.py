@@ -166,3 +166,14 @@ def without_filler(graph: Graph, layers: Iterable[str]) -> list[str]:
             and (blob.filler.type, blob.filler.value) == ("constant", 0)
         )
     )
+
+
+def without_count(net: Net) -> list[str]:
+    """Return the layers whose moving averages Caffe takes as 0, since their count is 0."""
+    names = []
+    for index, node in enumerate(net.graph.nodes):
+        blobs = net.blobs_of(index)
+        if "factor" in node.layer.statistics and getattr(node.layer, "stored", False):
+            averages = any(blobs[name].any() for name in ("mean", "variance"))
+            names += [node.layer.name] if averages and not blobs["factor"].any() else []
+    return names
