@@ -32,8 +32,8 @@ refused. All operators are of the default domain, in opsets {OPSETS[0]} to {OPSE
 the lowered graph may merge them. "-" under ONNX: the layer vanishes, is an input of the net, or
 becomes a constant. "backward": numpy computes the gradients too. "in place" is Caffe's gradient
 where the layer has overwritten its bottom: `import caffe` and the training in numpy follow it
-where they can, and refuse it otherwise; `Net.backward` and PyTorch return the derivative. Any
-other type is refused by name.
+where they can, and refuse it otherwise; `Net.backward` and PyTorch return the derivative. "NaN" is
+said where Caffe's comparisons with NaN give a number. Any other type is refused by name.
 
 """
 
@@ -72,6 +72,7 @@ def _entry(cls: type[Layer]) -> str:
     lines.append(f"- ONNX: {', '.join(operators) or '-'}")
     if cls.backward is not Layer.backward:
         lines.append("- backward")
+    lines += [f"- NaN: {text}" for text in _lines(cls, "NaN")]
     lines += [f"- in place: {text}" for text in _lines(cls, "In place")]
     lines += [f"- refused: {text}" for text in _lines(cls, "Refused")]
     return "\n".join(lines) + "\n\n"

@@ -51,12 +51,13 @@ class BNLL(Layer):
 class Clip(Layer):
     """max(min(x, max), min) (clip_layer.cpp).
 
+    NaN: `min`, as in Caffe; in ONNX and torch NaN.
     In place: Caffe finds every value within the limits, and passes the whole gradient on.
     """
 
     def forward(self, x: Array) -> Array:
         low, high = np.float32(self.p.min), np.float32(self.p.max)
-        y: Array = np.maximum(np.minimum(x, high), low)
+        y: Array = np.fmax(np.minimum(x, high), low)
         return y
 
     def backward(self, dy: Array, x: Array) -> Array:

@@ -17,6 +17,8 @@ from ..layer import Layer, layer
 class Eltwise(Layer):
     """The bottoms' product, sum with a coefficient each, or maximum (eltwise_layer.cpp).
 
+    NaN: MAX with NaN in the first or second bottom is the second, as in Caffe; a later NaN is never
+        the max. In ONNX and torch the max of NaN is NaN.
     In place: PROD's gradients are those of the overwritten first bottom in Caffe.
     Refused: SUM and MAX in place: Caffe clears the top, its first bottom, before it reads it.
     """
@@ -46,14 +48,14 @@ class Eltwise(Layer):
         if self._op == EltwiseParameter.PROD:
             return reduce(np.multiply, x)
         if self._op == EltwiseParameter.MAX:
-            return reduce(np.maximum, x)
+            return _largest(x)[0]
         return reduce(np.add, (c * a for c, a in zip(self._coeff, x, strict=True)))
 
     def backward(self, dy: Array, *x: Array) -> tuple[Array, ...]:
         if self._op == EltwiseParameter.PROD:
             return tuple(dy * self._others(i, x) for i in range(len(x)))
         if self._op == EltwiseParameter.MAX:
-            winner = _winner(x)
+            winner = _largest(x)[1]
             return tuple(dy * (winner == i) for i in range(len(x)))
         return tuple(c * dy for c in self._coeff)
 
@@ -83,11 +85,11 @@ class Eltwise(Layer):
         return g.Add(*terms) if len(terms) == 2 else g.Sum(*terms)
 
 
-def _winner(x: tuple[Array, ...]) -> Array:
-    """Return the index of the largest bottom, of equals 1, then 0, then the later ones."""
-    winner = np.where(x[0] > x[1], 0, 1)
-    most = np.maximum(x[0], x[1])
+def _largest(x: tuple[Array, ...]) -> tuple[Array, Array]:
+    """Return the max, and the index of its bottom: of equals 1, then 0, then the later ones."""
+    first = x[0] > x[1]
+    most, winner = np.where(first, x[0], x[1]), np.where(first, 0, 1)
     for i, a in enumerate(x[2:], start=2):
-        winner = np.where(a > most, i, winner)
-        most = np.maximum(most, a)
-    return winner
+        larger = a > most
+        most, winner = np.where(larger, a, most), np.where(larger, i, winner)
+    return most, winner

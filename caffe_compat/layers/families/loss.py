@@ -84,7 +84,10 @@ def _distance(g: Builder, a: str, b: str) -> str:
 
 @layer(param="hinge_loss_param", bottoms=2, loss=True)
 class HingeLoss(Layer):
-    """sum max(0, 1 - s x)^p / N, s = 1 at the label and -1 elsewhere (hinge_loss_layer.cpp)."""
+    """sum max(0, 1 - s x)^p / N, s = 1 at the label and -1 elsewhere (hinge_loss_layer.cpp).
+
+    NaN: counts as 0, as in Caffe; in ONNX and torch the loss is NaN.
+    """
 
     def shapes(self, x: Shape, y: Shape) -> list[Shape | None]:
         labels.check_same_batch(x, y)
@@ -111,7 +114,7 @@ class HingeLoss(Layer):
         label, _ = labels.read(y.reshape(-1)[: len(x)], flat.shape, 1, None)
         sign = np.full(flat.shape, -1, np.float32)
         np.put_along_axis(sign, label, 1, 1)
-        return np.maximum(0, 1 - sign * flat), sign
+        return np.fmax(0, 1 - sign * flat), sign
 
     def lower(self, g: Builder, x: str, y: str) -> str:
         classes = prod(g.fixed(x, axis) for axis in range(1, len(g.dims(x))))

@@ -30,6 +30,8 @@ class Pooling(Layer):
     window's (Zeiler and Fergus 2013; Caffe has this on a GPU alone). A second top of MAX has the
     index h * width + w of the max, the first of equal ones.
 
+    NaN: never the max, as in Caffe; in ONNX and torch the max of NaN is NaN, or left open.
+
     Refused: STOCHASTIC in TRAIN where a window's sum is negative; and in ONNX.
     Refused: a varying height or width with round_mode CEIL where ONNX rounds otherwise:
         MAX with stride > kernel and no pad; AVE and STOCHASTIC with stride > kernel - pad.

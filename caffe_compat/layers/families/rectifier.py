@@ -22,6 +22,7 @@ _A = TypeVar("_A")
 class ReLU(Layer):
     """max(x, 0) + negative_slope min(x, 0) (relu_layer.cpp).
 
+    NaN: is that of -infinity where negative_slope is 0, as in Caffe; in ONNX and torch it is 0.
     In place: with negative_slope below 0 Caffe reads the sign of the top, not the bottom's.
     """
 

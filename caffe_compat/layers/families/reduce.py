@@ -22,6 +22,10 @@ class ArgMax(Layer):
 
     They are along `axis`, or without it over a whole row, as (N, 1 or 2, top_k). Of equal values
     the larger index comes first.
+
+    NaN: with top_k 1 the search starts again behind it, as in Caffe; with more, the order is what
+        C++'s partial_sort leaves there, and here NaN comes last. In ONNX and torch NaN comes first,
+        or its place is left open.
     """
 
     def shapes(self, x: Shape) -> list[Shape | None]:
@@ -42,8 +46,9 @@ class ArgMax(Layer):
     def forward(self, x: Array) -> Array:
         axis = self.axis(x.ndim)
         rows = x.reshape(len(x), -1) if axis is None else np.moveaxis(x, axis, -1)
+        keys = _behind_nan(rows) if self.p.top_k == 1 else rows
         # A stable sort of the reversed row puts the larger of two equal values' indices first.
-        order = np.argsort(-rows[..., ::-1], axis=-1, kind="stable")[..., : self.p.top_k]
+        order = np.argsort(-keys[..., ::-1], axis=-1, kind="stable")[..., : self.p.top_k]
         index = rows.shape[-1] - 1 - order
         values = np.take_along_axis(rows, index, axis=-1)
         places = index.astype(np.float32)
@@ -80,6 +85,20 @@ class ArgMax(Layer):
             back = g.Slice(x, int64(-1), int64(_BEGIN), int64(axis), int64(-1))
             places = g.Sub(last, g.TopK(back, int64(self.p.top_k), axis=axis, outputs=2)[1])
         return g.Cast(places, to=FLOAT)
+
+
+def _behind_nan(rows: Array) -> Array:
+    """Return rows with -infinity up to their last NaN; a row that ends in NaN has its max there.
+
+    C++ replaces the best so far by every value that is not less, and NaN is less than none.
+    """
+    nan = np.isnan(rows)
+    if not nan.any():
+        return rows
+    later = np.cumsum(nan[..., ::-1], axis=-1)[..., ::-1] - nan  # the number of NaNs behind each
+    rows = np.where(nan | (later > 0), np.float32(-np.inf), rows)
+    rows[..., -1] = np.where(nan[..., -1], np.float32(np.inf), rows[..., -1])
+    return rows
 
 
 @layer(param="reduction_param")
