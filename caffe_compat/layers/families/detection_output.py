@@ -24,11 +24,12 @@ class DetectionOutput(Layer):
 
     From: weiliu89/caffe, branch ssd, detection_output_layer.cpp
 
-    Bottoms: locations (N, 4 P) or (N, 4 P classes), scores (N, P classes), priors (1, 2, 4 P); a
-    fourth, which Caffe only draws on, is not read. Boxes are decoded, suppressed class by class and
-    sorted by image, label and falling score (Liu et al. 2016, 2.2). If no image has a detection,
-    there is one row an image, of -1 after the image. Equal scores are in the order of labels and
-    priors, which C++'s sort leaves open at keep_top_k. Caffe's files and drawings are not written.
+    Bottoms: locations (N, 4 P) or (N, 4 P classes), scores (N, P classes), priors (1, 2, 4 P), or
+    (N, 2, 4 P), of which the first are used; a fourth, which Caffe only draws on, is not read.
+    Boxes are decoded, suppressed class by class and sorted by image, label and falling score (Liu
+    et al. 2016, 2.2). If no image has a detection, there is one row an image, of -1 after the
+    image. Equal scores are in the order of labels and priors, which C++'s sort leaves open at
+    keep_top_k. Caffe's files and drawings are not written.
 
     Refused: use_polygon of MhLiao/TextBoxes_plusplus.
     """
@@ -70,7 +71,8 @@ class DetectionOutput(Layer):
             raise ShapeError(
                 f"locations and scores must have the same first dimension: {loc[0]} and {conf[0]}"
             )
-        if len(prior) not in (3, 4) or prior[2] % 4 or prod(prior) != 2 * prior[2]:
+        several = prior[1:2] == (2,)  # of which the first are used
+        if len(prior) not in (3, 4) or prior[2] % 4 or prod(prior[several:]) != 2 * prior[2]:
             raise ShapeError(f"needs priors of shape (1, 2, 4 P), and has {prior}")
         priors, classes = prior[2] // 4, self.p.num_classes
         for what, shape, each in (
@@ -114,7 +116,7 @@ class DetectionOutput(Layer):
     def _decoded(self, loc: Array, prior: Array) -> Array:
         """Return every box, (images, priors, classes or 1, 4)."""
         p = self.p
-        priors, variances = prior.reshape(2, -1, 1, 4)
+        priors, variances = prior.reshape(-1)[: 2 * prior.shape[2]].reshape(2, -1, 1, 4)
         bx.check_priors(priors[:, 0], p.code_type)
         predictions = loc.reshape(len(loc), len(priors), -1, 4)
         scale = None if p.variance_encoded_in_target else variances
@@ -163,6 +165,8 @@ class DetectionOutput(Layer):
     def _lower_decoded(self, g: Builder, loc: str, prior: str) -> str:
         """Write every box: (images, priors, 4), or (images, labels, priors, 4) if not shared."""
         p = self.p
+        if g.dims(prior)[:2] != (1, 2) and g.dims(prior)[1] == 2:
+            prior = g.Slice(prior, int64(0), int64(1), int64(0))
         fixed = g.known(prior)
         if fixed is not None:
             bx.check_priors(fixed.reshape(2, -1, 4)[0], p.code_type)

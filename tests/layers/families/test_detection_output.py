@@ -221,6 +221,19 @@ def test_a_fourth_bottom_is_not_read():
     assert np.array_equal(made["y"], make(detection("")).forward(feeds)["y"])
 
 
+@pytest.mark.parametrize("shape", [(2, 2, 28), (2, 2, 28, 1)])
+def test_of_several_priors_the_first_are_used(shape):
+    """As the SSD branch's own test feeds them."""
+    text = detection("")
+    feeds = drawn(np.random.default_rng(3), 2, 7, 3)
+    want = check_both(text, feeds=feeds)["y"]
+    prior = feeds["prior"]
+    several = np.concatenate([prior, prior + 7]).reshape(shape)
+    inputs = {"prior": shape}
+    got = check_both(text, feeds={**feeds, "prior": several}, inputs=inputs)["y"]
+    np.testing.assert_array_equal(got, want)
+
+
 def ssd(nms):
     """A small net that detects: predictions and priors of one map of cells of 8 pixels."""
     text = blob("d", 2, 3, 32, 48)
