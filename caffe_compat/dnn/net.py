@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,13 +11,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..errors import CaffeCompatError, ShapeError
 from ..images.blob_images import per_channel
-from ..net.graph import Graph, Node
+from ..net.graph import Graph
 from ..net.net import Net as Weighted
 from ..runtime.devices import log_once
 from ..runtime.reshaping import Reshaping
-from ..types import Array
+from ..types import Array, Shape
 from . import constants
-from .layers import Layer, find_node, named_nodes, unconnected
+from .layers import Layer, Named, as_opencv, find_layer, named_layers, unconnected
 
 _DEVICES = {
     constants.DNN_TARGET_CPU: "cpu",
@@ -31,17 +31,28 @@ class Net:
     """A net whose inputs, set by setInput, may have any shape that it can have.
 
     Args:
-        net: the net with its weights; None: an empty one.
+        load: loads the net with its weights for inputs of these shapes, by name, which the
+            prototxt may lack; None: an empty net.
+        first: the name of the first input.
     """
 
-    def __init__(self, net: Weighted | None = None) -> None:
-        self._net = None if net is None else Reshaping(net)
+    def __init__(
+        self, load: Callable[[Mapping[str, Shape]], Weighted] | None = None, first: str = ""
+    ) -> None:
+        self._load, self._first = load, first
+        self._net: Reshaping | None = None
         self._feeds: dict[str, Array] = {}
         self._nanoseconds = 0
+        if load:
+            try:
+                self._net = Reshaping(load({}))
+            except ShapeError as error:
+                if "inputs" not in error.remedies:
+                    raise
 
     def empty(self) -> bool:
         """Return whether there is no net."""
-        return self._net is None
+        return self._load is None
 
     # -- running -----------------------------------------------------------------------------
 
@@ -63,14 +74,18 @@ class Net:
         Raises:
             ShapeError: the net has no such input.
         """
-        inputs = [value.blob for value in self._graph.inputs]
-        if name and name not in inputs:
-            raise ShapeError(f"the net has no input '{name}'; its inputs: {', '.join(inputs)}")
         x = np.array(blob, np.float32, order="C")
         shift = per_channel(mean, x.shape[1] if x.ndim == 4 else 1)
         if np.any(shift != 0):
             x = x - (shift if x.ndim == 4 else shift.ravel())
-        self._feeds[name or inputs[0]] = x * np.float32(scalefactor) if scalefactor != 1 else x
+        x = x * np.float32(scalefactor) if scalefactor != 1 else x
+        if self._net is None and self._load:
+            self._feeds[name or self._first] = x  # its shape is what the net is then built for
+            return
+        inputs = [value.blob for value in self._graph.inputs]
+        if name and name not in inputs:
+            raise ShapeError(f"the net has no input '{name}'; its inputs: {', '.join(inputs)}")
+        self._feeds[name or inputs[0]] = x
 
     def forward(self, outputName: str | Sequence[str] | None = None) -> Any:
         """Run the net.
@@ -87,29 +102,31 @@ class Net:
         start = time.perf_counter_ns()
         single = outputName is None or isinstance(outputName, str)
         names = [outputName or self.getLayerNames()[-1]] if single else list(outputName or ())
-        outputs = self._run([str(name) for name in names])
+        outputs = [first for (first,) in self._run([str(name) for name in names], 1)]
         self._nanoseconds = time.perf_counter_ns() - start
         return outputs[0] if single else tuple(outputs)
 
     def forwardAndRetrieve(self, outBlobNames: Sequence[str]) -> tuple[tuple[Array, ...], ...]:
         """Run the net and return every output of each of the layers."""
-        self._reshaping.fit(self._feeds)
-        tops = [self._node(name).tops for name in outBlobNames]
-        outputs = iter(self._reshaping.run(self._feeds, [top for own in tops for top in own]))
-        return tuple(tuple(next(outputs) for _ in own) for own in tops)
+        return tuple(tuple(outputs) for outputs in self._run(outBlobNames))
 
-    def _run(self, names: Sequence[str]) -> list[Array]:
+    def _run(self, names: Sequence[str], most: int | None = None) -> list[list[Array]]:
+        """Return the outputs of each of the layers, the first `most` of them."""
         self._reshaping.fit(self._feeds)
-        nodes = [self._node(name) for name in names]
-        outputs = self._reshaping.run(self._feeds, [node.tops[0] for node in nodes])
+        layers = [self._layer(name) for name in names]
+        wanted = [value for layer in layers for value in layer.outputs[:most]]
+        outputs = iter(self._reshaping.run(self._feeds, wanted))
         images = len(next(iter(self._feeds.values())))
-        return [_opencv_rows(*each, images) for each in zip(nodes, outputs, strict=True)]
+        return [
+            as_opencv(layer, [next(outputs) for _ in layer.outputs[:most]], images)
+            for layer in layers
+        ]
 
     # -- layers ------------------------------------------------------------------------------
 
     def getLayerNames(self) -> tuple[str, ...]:
         """Return all layers' names in order, without the inputs; a second use gets `_1`."""
-        return tuple(self._nodes)
+        return tuple(self._layers)
 
     def getLayerId(self, layer: str) -> int:
         """Return a layer's number, from 1 on; -1 if there is none."""
@@ -118,10 +135,9 @@ class Net:
 
     def getLayer(self, layerId: str | int) -> Layer:
         """Return a layer by its number or name."""
-        node = self._node(layerId)
+        place, node, _ = self._layer(layerId)
         name = self.getLayerNames()[layerId - 1] if isinstance(layerId, int) else layerId
-        index = next(i for i, other in enumerate(self._graph.nodes) if other is node)
-        return Layer(name, node.layer.proto.type, self._reshaping, index)
+        return Layer(name, node.layer.proto.type, self._reshaping, place)
 
     def getParam(self, layer: str | int, numParam: int = 0) -> Array:
         """Return one of a layer's parameters."""
@@ -129,20 +145,20 @@ class Net:
 
     def getLayerTypes(self) -> tuple[str, ...]:
         """Return the types of the layers, sorted."""
-        return tuple(sorted({node.layer.proto.type for node in self._nodes.values()}))
+        return tuple(sorted({named.node.layer.proto.type for named in self._layers.values()}))
 
     def getLayersCount(self, layerType: str) -> int:
         """Return the number of layers of a type."""
-        return sum(node.layer.proto.type == layerType for node in self._nodes.values())
+        return sum(n.node.layer.proto.type == layerType for n in self._layers.values())
 
     def getUnconnectedOutLayers(self) -> NDArray[np.int32]:
         """Return the numbers of the layers whose outputs no layer reads."""
-        return np.array(unconnected(self._nodes), np.int32)
+        return np.array(unconnected(self._layers), np.int32)
 
     def getUnconnectedOutLayersNames(self) -> tuple[str, ...]:
         """Return the names of the layers whose outputs no layer reads."""
         names = self.getLayerNames()
-        return tuple(names[number - 1] for number in unconnected(self._nodes))
+        return tuple(names[number - 1] for number in unconnected(self._layers))
 
     def getPerfProfile(self) -> tuple[int, NDArray[np.float64]]:
         """Return the last forward's time in ns (cv2.getTickFrequency is 1e9), no layer's own."""
@@ -150,8 +166,11 @@ class Net:
 
     @property
     def _reshaping(self) -> Reshaping:
-        if self._net is None:
+        if self._load is None:
             raise CaffeCompatError("the net is empty; read one with readNetFromCaffe")
+        if self._net is None:  # the prototxt has no shape for an input, and setInput gives it
+            shapes = {name: array.shape for name, array in self._feeds.items()}
+            self._net = Reshaping(self._load(shapes))
         return self._net
 
     @property
@@ -159,11 +178,11 @@ class Net:
         return self._reshaping.net.graph
 
     @property
-    def _nodes(self) -> dict[str, Node]:
-        return named_nodes(self._graph)
+    def _layers(self) -> dict[str, Named]:
+        return named_layers(self._graph)
 
-    def _node(self, layer: str | int) -> Node:
-        return find_node(self._nodes, layer)
+    def _layer(self, layer: str | int) -> Named:
+        return find_layer(self._layers, layer)
 
     # -- settings ----------------------------------------------------------------------------
 
@@ -192,14 +211,3 @@ class Net:
 
     def enableWinograd(self, useWinograd: bool) -> None:
         """Do nothing: onnxruntime has no such choice."""
-
-
-def _opencv_rows(node: Node, output: Array, images: int) -> Array:
-    """Return OpenCV's fixed number of rows for DetectionOutput: keep_top_k an image, then zeros."""
-    if node.layer.proto.type != "DetectionOutput":
-        return output
-    keep = node.layer.proto.detection_output_param.keep_top_k
-    rows = np.zeros((1, 1, max(images * keep, output.shape[2]), 7), np.float32)
-    if output[0, 0, 0, 1] != -1:  # Caffe's sign for no detections
-        rows[:, :, : output.shape[2]] = output
-    return rows

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
@@ -11,7 +13,12 @@ from numpy.typing import NDArray
 
 from .. import pipeline
 from ..errors import CaffeCompatError
+from ..net.net import Net as Weighted
+from ..prototxt.reader import read_net
+from ..types import Shape
 from .net import Net
+
+_FORK = "Proposal=pvanet"  # the one definition that OpenCV has
 
 Buffer: TypeAlias = bytes | bytearray | memoryview | NDArray[np.uint8]
 
@@ -27,19 +34,35 @@ def readNetFromCaffe(
     Args:
         prototxt: the net; a str is always a file's name.
         caffeModel: its weights; empty: the prototxt's fillers draw them.
-        fork: whose layers, for types that forks of Caffe define differently under one name.
+        fork: whose layers, for types that forks of Caffe define differently under one name;
+            None: OpenCV's Proposal, which is PVANET's.
 
     Raises:
         CaffeCompatError: as for `caffe_compat.load`.
     """
     with_weights = not isinstance(caffeModel, str) or caffeModel != ""
-    if isinstance(prototxt, str | Path) and isinstance(caffeModel, str | Path):
-        return Net(pipeline.load(prototxt, caffeModel if with_weights else None, fork=fork))
+    source = caffeModel if with_weights else None
+    return Net(partial(_load, prototxt, source, fork or _FORK), _first_input(prototxt))
+
+
+def _first_input(prototxt: str | Path | Buffer) -> str:
+    with tempfile.TemporaryDirectory("caffe_compat", ignore_cleanup_errors=True) as folder:
+        net, _ = read_net(_file(prototxt, folder, "net.prototxt"))
+    inputs = [*net.input, *(layer.top[0] for layer in net.layer if not layer.bottom and layer.top)]
+    return inputs[0] if inputs else ""
+
+
+def _load(
+    prototxt: str | Path | Buffer,
+    weights: str | Path | Buffer | None,
+    fork: str,
+    inputs: Mapping[str, Shape],
+) -> Weighted:
     # The files stay open, and need their names no longer; Windows then cannot delete them.
     with tempfile.TemporaryDirectory("caffe_compat", ignore_cleanup_errors=True) as folder:
         net = _file(prototxt, folder, "net.prototxt")
-        weights = _file(caffeModel, folder, "net.caffemodel") if with_weights else None
-        return Net(pipeline.load(net, weights, fork=fork))
+        stored = None if weights is None else _file(weights, folder, "net.caffemodel")
+        return pipeline.load(net, stored, inputs=inputs, fork=fork)
 
 
 def readNet(model: str | Path, config: str | Path = "", framework: str = "") -> Net:

@@ -25,11 +25,11 @@ class DetectionOutput(Layer):
     From: weiliu89/caffe, branch ssd, detection_output_layer.cpp
 
     Bottoms: locations (N, 4 P) or (N, 4 P classes), scores (N, P classes), priors (1, 2, 4 P), or
-    (N, 2, 4 P), of which the first are used; a fourth, which Caffe only draws on, is not read.
-    Boxes are decoded, suppressed class by class and sorted by image, label and falling score (Liu
-    et al. 2016, 2.2). If no image has a detection, there is one row an image, of -1 after the
-    image. Equal scores are in the order of labels and priors, which C++'s sort leaves open at
-    keep_top_k. Caffe's files and drawings are not written.
+    (N, 2, 4 P), of which the first are used, or (1, 1, 4 P) with variance_encoded_in_target. A
+    fourth, which Caffe only draws on, is not read. Boxes are decoded, suppressed class by class and
+    sorted by image, label and falling score (Liu et al. 2016, 2.2). If no image has a detection,
+    there is one row an image, of -1 after the image. Equal scores are in the order of labels and
+    priors, which C++'s sort leaves open at keep_top_k. Caffe's files and drawings are not written.
 
     Refused: use_polygon of MhLiao/TextBoxes_plusplus.
     """
@@ -72,7 +72,8 @@ class DetectionOutput(Layer):
                 f"locations and scores must have the same first dimension: {loc[0]} and {conf[0]}"
             )
         several = prior[1:2] == (2,)  # of which the first are used
-        if len(prior) not in (3, 4) or prior[2] % 4 or prod(prior[several:]) != 2 * prior[2]:
+        rows = 1 if self.p.variance_encoded_in_target and prior[1:2] == (1,) else 2
+        if len(prior) not in (3, 4) or prior[2] % 4 or prod(prior[several:]) != rows * prior[2]:
             raise ShapeError(f"needs priors of shape (1, 2, 4 P), and has {prior}")
         priors, classes = prior[2] // 4, self.p.num_classes
         for what, shape, each in (
@@ -116,10 +117,11 @@ class DetectionOutput(Layer):
     def _decoded(self, loc: Array, prior: Array) -> Array:
         """Return every box, (images, priors, classes or 1, 4)."""
         p = self.p
-        priors, variances = prior.reshape(-1)[: 2 * prior.shape[2]].reshape(2, -1, 1, 4)
+        rows = prior.reshape(-1)[: 2 * prior.shape[2]].reshape(-1, prior.shape[2] // 4, 1, 4)
+        priors = rows[0]
         bx.check_priors(priors[:, 0], p.code_type)
         predictions = loc.reshape(len(loc), len(priors), -1, 4)
-        scale = None if p.variance_encoded_in_target else variances
+        scale = None if p.variance_encoded_in_target else rows[1]
         boxes = bx.decode(predictions, priors, scale, p.code_type)
         return np.clip(boxes, 0, 1) if p.clip else boxes
 
@@ -165,13 +167,17 @@ class DetectionOutput(Layer):
     def _lower_decoded(self, g: Builder, loc: str, prior: str) -> str:
         """Write every box: (images, priors, 4), or (images, labels, priors, 4) if not shared."""
         p = self.p
-        if g.dims(prior)[:2] != (1, 2) and g.dims(prior)[1] == 2:
+        images, rows = g.dims(prior)[:2]
+        if images != 1 and rows == 2:
             prior = g.Slice(prior, int64(0), int64(1), int64(0))
         fixed = g.known(prior)
         if fixed is not None:
-            bx.check_priors(fixed.reshape(2, -1, 4)[0], p.code_type)
-        both = g.Reshape(prior, int64(2, -1, 4))
-        priors, variances = g.Split(both, axis=0, num_outputs=2, outputs=2)
+            bx.check_priors(fixed.reshape(-1)[: fixed.shape[2]].reshape(-1, 4), p.code_type)
+        if rows == 1 and p.variance_encoded_in_target:
+            priors = variances = g.Reshape(prior, int64(1, -1, 4))
+        else:
+            both = g.Reshape(prior, int64(2, -1, 4))
+            priors, variances = g.Split(both, axis=0, num_outputs=2, outputs=2)
         if p.share_location:
             predictions = g.Reshape(loc, int64(0, -1, 4))
         else:
