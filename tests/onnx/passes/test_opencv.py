@@ -59,7 +59,7 @@ def run_opencv(cv2, model, feeds):
 def opencv5():
     cv2 = pytest.importorskip("cv2")
     if int(cv2.__version__.partition(".")[0]) < 5:
-        pytest.skip("OpenCV 4 reads caffemodels itself")
+        pytest.skip(f"could not import OpenCV 5: {cv2.__version__} is installed")
     return cv2
 
 
