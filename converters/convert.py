@@ -22,6 +22,7 @@ from ..options import Onnx
 from ..pipeline import load_net, lower_net
 from ..runtime.calibration import Feeds
 from ..runtime.differences import Verification
+from ..runtime.rows import with_two_rows
 from ..runtime.sampling import draw_zeros
 from ..runtime.verification import compare as compare_with
 from ..runtime.verification import verify as compare

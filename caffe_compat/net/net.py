@@ -10,7 +10,6 @@ import numpy as np
 
 from ..errors import ShapeError
 from ..fillers.rng import Rng
-from ..layers.layer import Arrays, Layer
 from ..progress import track
 from ..types import Array, Shape
 from ..weights import mapped
@@ -153,7 +152,7 @@ class Net:
             arrays = {**self.blobs_of(index), **(extra or {}).get(index, {})}
             with node.layer.named():
                 if keep is None:
-                    tops = self.compute(node.layer, x, arrays)
+                    tops = node.layer.forward(*x, **arrays)
                 else:
                     tops, keep[index] = node.layer.forward_keeping(*x, **arrays)
             outputs = tops if isinstance(tops, tuple) else (tops,)
@@ -163,11 +162,6 @@ class Net:
             if watch:
                 watch(index)
         return values
-
-    def compute(self, layer: Layer, x: list[Array], arrays: Mapping[str, Any]) -> Arrays:
-        """Return the values of a layer's tops: one array, or one for each."""
-        tops: Arrays = layer.forward(*x, **arrays)
-        return tops
 
     def _fed(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         inputs = {value.blob: value for value in self.graph.inputs}

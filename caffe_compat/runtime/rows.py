@@ -1,43 +1,49 @@
-"""The numpy reference on a batch whose rows repeat, at the cost of two of them."""
+"""Two rows of a batch in place of all of them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from dataclasses import replace
 
-import numpy as np
+import onnx
 
-from ..layers.layer import Arrays, Layer
+from ..errors import CaffeCompatError
+from ..net.build import connect
 from ..net.net import Net
-from ..types import AnyArray, Array
+from ..onnx.lowering import Lowered
 
-_DIFFERENT = 2  # so that a model that mixes up rows is noticed
-
-# The layers that take nearly all the time, and compute each row by itself.
-_BY_ROW = ("Convolution", "Deconvolution", "InnerProduct", "LRN", "Pooling")
+ROWS = 2  # so that a model that mixes up rows differs
 
 
-class RepeatingNet(Net):
-    """A net that computes a row once if its bottoms repeat it; other layers see the whole batch."""
-
-    def compute(self, layer: Layer, x: list[Array], arrays: Mapping[str, Any]) -> Arrays:
-        """Return the tops' values."""
-        by_row = layer.proto.type in _BY_ROW and getattr(layer.p, "axis", 1) > 0
-        if not (by_row and len(x) == 1 and _repeats(x[0])):
-            return super().compute(layer, x, arrays)
-        tops = super().compute(layer, [x[0][:_DIFFERENT]], arrays)
-        rows = _places(len(x[0]))
-        return tuple(top[rows] for top in tops) if isinstance(tops, tuple) else tops[rows]
-
-
-def repeat_rows(feeds: Mapping[str, AnyArray]) -> dict[str, AnyArray]:
-    """Return inputs of which all rows but the first repeat the second."""
-    return {name: x[_places(len(x))] if x.ndim else x for name, x in feeds.items()}
+def with_two_rows(net: Net) -> Net | None:
+    """Return the net for a batch of two rows; None if it has no larger batch, or needs its own."""
+    size = batch_of(net)
+    if size is None or size <= ROWS:
+        return None
+    inputs = {value.blob: (ROWS, *value.shape[1:]) for value in net.graph.inputs}
+    try:
+        graph = connect(net.graph.net, [node.layer for node in net.graph.nodes], inputs)
+    except CaffeCompatError:  # a layer that is written for one size
+        return None
+    shapes = [tuple(blob.shape for blob in node.blobs) for node in graph.nodes]
+    fits = shapes == [tuple(blob.shape for blob in node.blobs) for node in net.graph.nodes]
+    return replace(net, graph=graph) if fits else None
 
 
-def _places(count: int) -> AnyArray:
-    return np.minimum(np.arange(count), _DIFFERENT - 1)
+def batch_of(net: Net) -> int | None:
+    """Return the size of the first axis, if all inputs have the same."""
+    sizes = {value.shape[0] if value.shape else None for value in net.graph.inputs}
+    return sizes.pop() if len(sizes) == 1 else None
 
 
-def _repeats(x: Array) -> bool:
-    return len(x) > _DIFFERENT and bool((x[_DIFFERENT:] == x[_DIFFERENT - 1]).all())
+def cut_batch(lowered: Lowered, size: int) -> Lowered:
+    """Return the model with two rows in every input that has `size`."""
+    model = onnx.ModelProto()
+    model.CopyFrom(lowered.model)
+    for value in model.graph.input:
+        dims = value.type.tensor_type.shape.dim
+        if dims and dims[0].dim_value == size:
+            dims[0].dim_value = ROWS
+    for value in model.graph.output:
+        value.type.tensor_type.ClearField("shape")
+    del model.graph.value_info[:]
+    return replace(lowered, model=model)

@@ -152,7 +152,7 @@ def test_nets_that_look_up_classes(text):
     assert verify(make(text, inputs=inputs)).first is None
 
 
-def test_two_rows_of_a_batch_are_computed_once(monkeypatch):
+def test_two_rows_of_a_batch_are_computed(monkeypatch):
     seen = []
     forward = Convolution.forward
 
@@ -169,3 +169,25 @@ def test_two_rows_of_a_batch_are_computed_once(monkeypatch):
 def test_rows_that_a_model_mixes_up_are_noticed(monkeypatch):
     monkeypatch.setattr(TanH, "forward", lambda self, x: np.tanh(x[::-1]))
     assert not verify(make(NET, inputs={"data": (7, 3, 12, 13)})).agrees
+
+
+def test_a_file_that_is_written_for_one_batch_is_run_with_it(tmp_path):
+    """Its Reshape has the size of the batch, so that two rows do not fit."""
+    reshape = "reshape_param { shape { dim: 28 dim: -1 } }"
+    text = NET + layer("Reshape", "t", "q", reshape) + layer("AbsVal", "q", "end")
+    net = make(text, inputs={"data": (7, 3, 12, 13)})
+    to_onnx(net, tmp_path / "n.onnx")
+    assert verify(net, tmp_path / "n.onnx").agrees
+
+
+@pytest.mark.parametrize("normalization", ["BATCH_SIZE", "VALID", "NONE", "FULL"])
+def test_a_loss_of_a_batch(tmp_path, normalization):
+    loss = f"loss_param {{ normalization: {normalization} }}"
+    text = INPUT + layer("InnerProduct", "data", "f", "inner_product_param { num_output: 5 }")
+    text += 'input: "label" input_shape { dim: 2 } '
+    net = make(
+        text + layer("SoftmaxWithLoss", "f label", "loss", loss),
+        inputs={"data": (7, 3, 12, 13), "label": (7,)},
+    )
+    to_onnx(net, tmp_path / "n.onnx")
+    assert verify(net, tmp_path / "n.onnx").agrees
