@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from enum import Enum
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any
@@ -22,8 +21,8 @@ from ..options import Onnx
 from ..pipeline import load_net, lower_net
 from ..runtime.calibration import Feeds
 from ..runtime.differences import Verification
-from ..runtime.rows import with_two_rows
 from ..runtime.sampling import draw_zeros
+from ..runtime.verification import Compute
 from ..runtime.verification import compare as compare_with
 from ..runtime.verification import verify as compare
 from ..steps import open_weights
@@ -169,7 +168,7 @@ def _write_source(net: Net, output: Path, blobs: Sequence[str], *, verify: bool)
 def _verify_torch(net: Net, compute: Compute) -> Verification:
     """Compare torch with the net; where weights are all 0, with drawn weights."""
     drawn = draw_zeros(net)
-    return replace(compare_with(drawn, partial(compute, drawn), "torch"), drawn=drawn is not net)
+    return replace(compare_with(drawn, compute, "torch"), drawn=drawn is not net)
 
 
 def _verify(

@@ -1,4 +1,4 @@
-"""Cut an ONNX model at the blobs of a net, so that each layer computes from given bottoms."""
+"""Cut a net or its ONNX model at the blobs, so that each layer computes from given bottoms."""
 
 from __future__ import annotations
 
@@ -8,6 +8,10 @@ from dataclasses import replace
 import onnx
 from onnx import TensorProto, helper
 
+from ..caffe_pb2 import LayerParameter
+from ..layers.families.ends import Input
+from ..net.graph import Node
+from ..net.net import Net
 from ..onnx.lowering import Lowered
 from ..types import Shape
 
@@ -58,6 +62,27 @@ def cut(lowered: Lowered, shapes: Mapping[str, Shape], fed: Collection[str] = ()
     graph.output.extend(onnx.ValueInfoProto(name=name) for name in outputs)
     arrays = {name: array for name, array in lowered.arrays.items() if name in used}
     return replace(lowered, model=model, arrays=arrays)
+
+
+def cut_net(net: Net) -> Net:
+    """Return a net of the same layers in which each reads its bottoms from inputs of its own.
+
+    They are called as the values, with REFERENCE behind.
+    """
+    read = {value.name: value for node in net.graph.nodes for value in node.bottoms}
+    references = {
+        name: replace(value, name=name + REFERENCE, blob=name + REFERENCE)
+        for name, value in read.items()
+    }
+    fed = tuple(references.values())
+    proto = LayerParameter(name=REFERENCE, type="Input", top=[value.blob for value in fed])
+    nodes = [
+        replace(node, bottoms=tuple(references[value.name] for value in node.bottoms))
+        for node in net.graph.nodes
+    ]
+    nodes.append(Node(Input(proto), (), fed, (), (), (0.0,) * len(fed)))
+    graph = replace(net.graph, nodes=tuple(nodes), inputs=(*net.graph.inputs, *fed))
+    return replace(net, graph=graph, arrays=(*net.arrays, ()))
 
 
 def number_type(lowered: Lowered) -> str:

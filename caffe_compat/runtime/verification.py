@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 
@@ -16,12 +17,15 @@ from ..net.net import Net
 from ..onnx.lowering import Lowered
 from ..onnx.opsets import OPSET
 from ..types import AnyArray, Array
-from .cutting import REFERENCE, ROUNDED, cut, number_type
+from .cutting import REFERENCE, ROUNDED, cut, cut_net, number_type
 from .differences import TOLERANCES, Tolerance, Verification, measure
 from .models import lower_values, open_model
 from .rows import ROWS, batch_of, cut_batch, with_two_rows
 from .sampling import draw_zeros, random_feeds
 from .session import Session
+
+Compute: TypeAlias = Callable[[Net, Sequence[Value], Mapping[str, Array]], Mapping[str, Array]]
+"""Return an engine's arrays, by `Value.name`, for values of a net and the feeds by blob."""
 
 # Layers whose result jumps where two values are nearly equal: a difference of the last bit in the
 # layers before them changes it completely.
@@ -157,39 +161,39 @@ class _Check:
 
 
 def compare(
-    net: Net,
-    compute: Callable[[Sequence[Value], Mapping[str, Array]], Mapping[str, Array]],
-    engine: str,
-    *,
-    seed: int = 0,
-    tolerance: Tolerance | None = None,
+    net: Net, compute: Compute, engine: str, *, seed: int = 0, tolerance: Tolerance | None = None
 ) -> Verification:
-    """Compare numpy from end to end with any engine that computes in float32.
-
-    Values behind a layer that chooses between nearly equal ones count only as outputs.
+    """Compare numpy with any engine that computes in float32, as `verify` does with onnxruntime.
 
     Args:
         net: the net with its weights.
-        compute: returns the engine's arrays, by `Value.name`, for values and the feeds by blob.
+        compute: runs the engine.
         engine: its name.
         seed: of the random input.
         tolerance: in place of float32's in `TOLERANCES`.
     """
+    net = with_two_rows(net) or net
     feeds = random_feeds(net, seed)
     values = _run_reference(net, feeds)
-    tops = [(node, top) for node in net.graph.nodes for top in node.tops if top.name in values]
-    arrays = compute([top for _, top in tops], feeds)
-    differences = {
-        top.name: measure(node, top, arrays[top.name], values[top.name])
-        for node, top in tops
-        if top.name in arrays
-    }
-    ends = [value.name for value in net.graph.outputs if value.name in differences]
+    fed = {value.name for value in net.graph.inputs}
+    tops = [(node, top) for node in net.graph.nodes for top in node.tops if top.name not in fed]
+    parts = cut_net(net)
+    references = {v.blob: values[v.name.removesuffix(REFERENCE)] for v in parts.graph.inputs}
+    layers = compute(parts, [top for _, top in tops], references)
+    outputs = compute(net, [v for v in net.graph.outputs if v.name not in fed], feeds)
     return Verification(
-        tuple(d for name, d in differences.items() if not _choice(net.graph, [name])),
+        tuple(
+            measure(node, top, layers[top.name], values[top.name])
+            for node, top in tops
+            if top.name in layers
+        ),
         tolerance or TOLERANCES["float32"],
-        tuple(differences[name] for name in ends),
-        choice=_choice(net.graph, ends),
+        tuple(
+            measure(node, top, outputs[top.name], values[top.name])
+            for node, top in tops
+            if top.name in outputs
+        ),
+        choice=_choice(net.graph, outputs),
         engine=engine,
     )
 

@@ -12,10 +12,11 @@ import torch
 
 import caffe_compat
 from caffe_compat.errors import CaffeCompatError, UnsupportedError
+from caffe_compat.layers.families.dense import InnerProduct
 from caffe_compat.torch import export, to_torch
 from caffe_compat.torch.exporting import NAMES
 
-from ..cases import GOLDEN, make
+from ..cases import GOLDEN, REPORTS, make
 from ..test_models import RECORDS, files_of
 
 # Runs each .pt2 on its input, and says where it is off; caffe_compat cannot be imported.
@@ -119,3 +120,22 @@ def test_command(run, tmp_path):
     assert f"{tmp_path / 'net.pt2'}" in out and "verified" in out
     program = torch.export.load(tmp_path / "net.pt2").module()
     assert program(torch.ones(5, 3)).shape == (5, 4)
+
+
+def test_verify_takes_each_layer_by_itself(run, tmp_path):
+    """A near tie in the MAX pool's mask counts neither behind it nor at the net's end."""
+    net = REPORTS / "03_verify_exit" / "net.prototxt"
+    arguments = ("convert", net, "-o", tmp_path / "net.pt2", "--seed", 3, "--verify")
+    status, out, _ = run(*arguments)
+    assert status == 0
+    assert "numpy and torch agree on 6 blobs" in out
+
+
+def test_verify_has_a_status(run, tmp_path, monkeypatch):
+    (tmp_path / "net.prototxt").write_text(NET)
+    monkeypatch.setattr(InnerProduct, "forward", lambda self, x, weight, bias: x @ weight.T + 1)
+    status, out, _ = run(
+        "convert", tmp_path / "net.prototxt", "-o", tmp_path / "net.pt2", "--verify"
+    )
+    assert status == 1
+    assert "NOT verified: numpy and torch differ in layer " in out
