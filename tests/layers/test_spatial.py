@@ -75,7 +75,8 @@ def test_a_deconvolution_undoes_a_convolutions_size(numbers):
         (back,) = deconv_size((out,), window)
     except ShapeError:
         return
-    assert n - s < back <= n
+    over = window.extent[0] > n + 2 * p  # one window, which exceeds the padded input
+    assert out == 1 if over else n - s < back <= n
 
 
 def test_pools_round_up_but_start_in_no_far_pad():

@@ -13,7 +13,7 @@ from caffe_compat.onnx.lowering import lower
 from caffe_compat.runtime.float16 import to_float16
 from caffe_compat.runtime.session import Session
 
-from ..cases import feed
+from ..cases import feed, make, one_layer
 
 
 def test_weights_are_float16_and_inputs_stay_float32(net):
@@ -72,3 +72,12 @@ def test_errors_are_plain_and_the_log_is_as_before(net, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(DeviceError, match="not installed here"):
         to_float16(lower(net))
+
+
+@pytest.mark.parametrize("body", ['type: "Sigmoid"', 'type: "LRN"'])
+def test_a_session_on_the_cpu_opens_a_net_without_weights(body):
+    """Its types are in its casts alone, so that no float32 form may be written into it."""
+    net = make(one_layer(body, (2, 3, 4, 5)))
+    feeds = feed(net)
+    (half,) = Session(to_float16(lower(net)), "cpu").run(feeds).values()
+    np.testing.assert_allclose(half, net.forward(feeds)["y"], atol=2e-3)

@@ -28,13 +28,20 @@ def is_slow(model: onnx.ModelProto) -> bool:
 
 def tune(lowered: Lowered) -> Lowered:
     """Return the model with better equivalents; one with float16 stays as it is."""
-    graph, opsets = lowered.model.graph, lowered.model.opset_import
-    kinds = {tensor.data_type for tensor in graph.initializer}
-    kinds |= {helper.np_dtype_to_tensor_dtype(array.dtype) for array in lowered.arrays.values()}
+    opsets = lowered.model.opset_import
     old = any(not imported.domain and imported.version < _OPSET for imported in opsets)
-    if old or onnx.TensorProto.FLOAT16 in kinds or not is_slow(lowered.model):
+    if old or not is_slow(lowered.model) or onnx.TensorProto.FLOAT16 in _types(lowered):
         return lowered
     return rewrite(lowered, _RULES)
+
+
+def _types(lowered: Lowered) -> set[int]:
+    """Return the types that a model names: of its weights, its inputs and its casts."""
+    graph = lowered.model.graph
+    types = {tensor.data_type for tensor in graph.initializer}
+    types |= {helper.np_dtype_to_tensor_dtype(array.dtype) for array in lowered.arrays.values()}
+    types |= {value.type.tensor_type.elem_type for value in graph.input}
+    return types | {attributes(node)["to"] for node in graph.node if node.op_type == "Cast"}
 
 
 def _prelu(g: Rewriter, node: onnx.NodeProto) -> str | None:

@@ -8,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from caffe_compat.errors import ShapeError, UnsupportedError
-from caffe_compat.layers import columns
 from caffe_compat.onnx.lowering import lower
 
 from ...cases import (
@@ -157,21 +156,6 @@ def test_several_bottoms_share_the_weights(type_):
     np.testing.assert_array_equal(grads["x1"], apart[1][0]["x0"])
     for i in range(2):
         assert_close(params[-1][i], apart[0][1][-1][i] + apart[1][1][-1][i])
-
-
-def test_large_columns_are_made_in_parts(monkeypatch):
-    body = text("Convolution", "num_output: 4 kernel_size: 3 group: 2", (5, 6, 7, 9))
-    net = make(body)
-    feeds = feed(net)
-    whole = net.run(feeds)
-    dy = {"y0": whole["y0"] + 1}
-    grads, params = net.backward(whole, dy)
-    monkeypatch.setattr(columns, "_COLUMNS", 2 * 54 * 35)  # two images at a time, of five
-    parts = net.run(feeds)
-    np.testing.assert_array_equal(parts["y0"], whole["y0"])
-    some_grads, some_params = net.backward(parts, dy)
-    np.testing.assert_array_equal(some_grads["x0"], grads["x0"])
-    assert_close(some_params[-1][0], params[-1][0])
 
 
 @pytest.mark.parametrize(
