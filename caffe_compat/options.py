@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 from .caffe_pb2 import TEST, TRAIN
-from .errors import CaffeCompatError
+from .errors import CaffeCompatError, UnsupportedError
 from .net.sizes import Batch
-from .onnx.opsets import OPSET
+from .onnx.opsets import OPSET, OPSETS
 
 if TYPE_CHECKING:  # these import onnx, which not every command needs
     from .onnx.passes import Pass
@@ -91,7 +91,7 @@ class Onnx:
     """The options of writing a net to an ONNX file.
 
     Attributes:
-        opset: the version of ONNX's operators.
+        opset: the version of ONNX's operators: 11 to 23.
         weights_as: `inline`, `external` (PATH.data beside the file) or `in-place` (the caffemodel
             itself); by default inline below 1.5 GB, external above.
         blobs: blobs to add to the net's own outputs.
@@ -106,3 +106,9 @@ class Onnx:
     target: Target = "onnxruntime"
     fold_batchnorm: bool = False
     passes: tuple[Pass, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.opset not in OPSETS:
+            raise UnsupportedError(
+                f"opset {self.opset}: this writes {OPSETS[0]} to {OPSETS[-1]}", remedies=("opset",)
+            )

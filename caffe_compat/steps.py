@@ -16,7 +16,9 @@ from .net.net import Net
 from .net.showing import show
 from .onnx import lowering, passes
 from .onnx.lowering import Lowered
+from .onnx.opsets import LOWERED
 from .onnx.passes import opencv
+from .onnx.passes.older import write_older
 from .options import Filling, Onnx, PathLike, Reading
 from .prototxt import phase, reader
 from .prototxt.skipped import Unknown
@@ -117,16 +119,16 @@ def lower(net: Net, onnx: Onnx) -> Lowered:
         UnsupportedError: the layers that have no exact ONNX form, all at once.
     """
     net, extra = show(net, onnx.blobs)
-    return lowering.lower(net, onnx.opset, extra)
+    return lowering.lower(net, max(onnx.opset, LOWERED[0]), extra)
 
 
 def rewrite(lowered: Lowered, net: Net, onnx: Onnx) -> Lowered:
-    """Apply the passes of every conversion, the target's, then the caller's.
+    """Apply the passes of every conversion, the target's, the caller's, then that to older opsets.
 
     Raises:
-        UnsupportedError: the layers that the target cannot compute, all at once.
+        UnsupportedError: the layers that the target or the opset lacks, all at once.
     """
     lowered = opencv.fit(passes.simplify(lowered), net, onnx.target)
     for each in onnx.passes:
         lowered = each(lowered)
-    return lowered
+    return lowered if onnx.opset in LOWERED else write_older(lowered, onnx.opset)

@@ -10,6 +10,7 @@ _FLAGS = {
     "ignore_unknown": "--ignore-unknown A,B",
     "inputs": "--input NAME=1x3x224x224",
     "mean": "--mean-file FILE",
+    "opset": "--opset N",
     "preprocess": "--preset NAME, --mean, --scale, ...",
     "register": "--custom PATH.py",
     "resize": "--resize HxW",

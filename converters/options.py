@@ -209,7 +209,7 @@ class Drawing:
 
 Prototxt = Annotated[Path, typer.Argument(metavar="NET.prototxt", show_default=False)]
 Opset = Annotated[
-    int, typer.Option("--opset", metavar="N", help="The version of ONNX's operators.")
+    int, typer.Option("--opset", metavar="N", help="The version of ONNX's operators, 11 to 23.")
 ]
 Device = Annotated[
     str,

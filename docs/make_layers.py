@@ -46,7 +46,8 @@ def main() -> None:
 
 def page() -> str:
     """Return the page's text."""
-    classes = {cls: None for known in registry().values() for cls in known}
+    every = {cls: None for known in registry().values() for cls in known}
+    classes = [cls for cls in every if cls.__module__.startswith("caffe_compat.")]
     bvlc = sorted((c for c in classes if not _origins(c)), key=lambda c: c.type)
     forks = sorted((c for c in classes if _origins(c)), key=lambda c: (c.type, c.fork or ""))
     parts = [HEAD, "## BVLC Caffe\n\n", *map(_entry, bvlc), "## Forks\n\n", *map(_entry, forks)]

@@ -17,13 +17,12 @@ from ..net.graph import Graph, Value
 from ..net.net import Net
 from ..net.sharing import Place
 from ..types import AnyArray, Dims
-from .opsets import OPSET, OPSETS
+from .opsets import LOWERED, OPSET
 
 ALIASES = "caffe_compat.aliases"
 """The metadata with the tensors, as JSON, of blobs that have none of their own."""
 IGNORED = "caffe_compat.ignored"
 """The metadata with the unknown fields, as JSON, that the conversion did without."""
-_IR_VERSIONS = {18: 8, 19: 9, 20: 9, 21: 10, 22: 10, 23: 11}
 
 
 @dataclass(frozen=True)
@@ -57,8 +56,8 @@ def lower(net: Net, opset: int = OPSET, extra: Sequence[Value] = ()) -> Lowered:
         UnsupportedError: layers have no exact ONNX form; all are named.
         WeightsError: the weights' file was changed since it was opened.
     """
-    if opset not in OPSETS:
-        raise UnsupportedError(f"opset {opset}: this writes {OPSETS[0]} to {OPSETS[-1]}")
+    if opset not in LOWERED:
+        raise UnsupportedError(f"opset {opset}: nets are lowered to {LOWERED[0]} to {LOWERED[-1]}")
     net.check()
     g = Builder(opset)
     for value in net.graph.inputs:
@@ -132,18 +131,21 @@ def _model(g: Builder, net: Net, outputs: Sequence[Value]) -> Lowered:
             for value in outputs
         ],
     )
-    model = onnx.helper.make_model(
-        graph,
-        opset_imports=[onnx.helper.make_opsetid("", g.opset)],
-        ir_version=_IR_VERSIONS[g.opset],
-        producer_name="caffe_compat",
-    )
+    model = onnx.helper.make_model(graph, producer_name="caffe_compat")
+    stamp(model, g.opset)
     aliases = {blob: tensor for blob, tensor in g.aliases.items() if "/" not in blob}
     props = {ALIASES: aliases, IGNORED: net.graph.ignored}
     onnx.helper.set_model_props(model, {k: json.dumps(v) for k, v in props.items() if v})
     arrays = {name: array for name, array in g.arrays.items() if name in needed}
     params = {name: g.params[name] for name in arrays if name in g.params}
     return Lowered(model, arrays, tuple(dict.fromkeys(g.changed)), params, g.values)
+
+
+def stamp(model: onnx.ModelProto, opset: int) -> None:
+    """Set a model's opset, and the version of the format that came with it."""
+    del model.opset_import[:]
+    model.opset_import.append(onnx.helper.make_opsetid("", opset))
+    model.ir_version = onnx.helper.find_min_ir_version_for(model.opset_import)
 
 
 def _open_axes(inputs: Sequence[Value]) -> dict[Place, str]:
