@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TypeVar
 
+from .text import message as one_message
+
 _E = TypeVar("_E", bound="CaffeCompatError")
 
 
@@ -17,7 +19,7 @@ class CaffeCompatError(Exception):
     """A request that cannot be met; the message is one line for the person who made it.
 
     Args:
-        message: the line.
+        message: the line; control characters in it are escaped, and long names shortened.
         remedies: the names of the arguments or functions of the library that it proposes.
 
     Attributes:
@@ -25,7 +27,7 @@ class CaffeCompatError(Exception):
     """
 
     def __init__(self, message: object = "", *, remedies: Iterable[str] = ()) -> None:
-        super().__init__(message)
+        super().__init__(one_message(str(message)))
         self.remedies = tuple(remedies)
 
     def within(self: _E, place: str) -> _E:

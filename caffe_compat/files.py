@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import math
 import os
 import secrets
 import stat
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any, BinaryIO
 
 import numpy as np
+from numpy.lib.format import (
+    MAGIC_PREFIX,
+    read_array_header_1_0,
+    read_array_header_2_0,
+    read_magic,
+)
 from numpy.typing import NDArray
 
 from .errors import CaffeCompatError, ParseError
+from .memory import require
 
 _PIECE = 1 << 24
 
@@ -57,11 +67,10 @@ def read_bytes(path: str | os.PathLike[str], most: int) -> bytes:
             pieces = [file.read(min(most + 1, _PIECE))]
             while pieces[-1] and (left := most + 1 - sum(map(len, pieces))) > 0:
                 pieces.append(file.read(min(left, _PIECE)))
-    except FileNotFoundError:
-        raise ParseError(f"{path}: no such file") from None
-    except (OSError, ValueError, MemoryError) as error:  # ValueError: a null character in the name
-        reason = getattr(error, "strerror", None) or error or "not enough memory"
-        raise ParseError(f"{path}: cannot be read: {reason}") from None
+    except OSError as error:
+        raise ParseError(f"{path}: {_reason(error)}") from None
+    except (ValueError, MemoryError) as error:  # ValueError: a null character in the name
+        raise ParseError(f"{path}: cannot be read: {error or 'not enough memory'}") from None
     data = b"".join(pieces)
     if len(data) > most:
         raise ParseError(f"{path}: larger than {most >> 20} MiB, the limit for such a file")
@@ -72,21 +81,62 @@ def read_array(path: str | os.PathLike[str]) -> NDArray[Any]:
     """Return the array in a .npy file.
 
     Raises:
-        ParseError: it is missing, contains no array, several, or less data than it declares, or
+        ParseError: it is missing, contains no array, several, less data than it declares, or
             numbers that are not real.
     """
     try:
-        array: Any = np.load(path, allow_pickle=False)
-    except FileNotFoundError:
-        raise ParseError(f"{path}: no such file") from None
-    except (ValueError, EOFError, OSError, MemoryError) as error:
+        with Path(path).open("rb") as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a file of Python 2 is as good
+            return _array(file, path)
+    except OSError as error:
+        raise ParseError(f"{path}: {_reason(error)}") from None
+    # The header is a Python literal: Python's tokenizer and parser have errors of their own.
+    except (
+        ValueError,
+        TypeError,
+        ArithmeticError,
+        LookupError,
+        SyntaxError,
+        EOFError,
+        MemoryError,
+        RecursionError,
+        TokenError,
+    ) as error:
+        if isinstance(error, ParseError):
+            raise
         raise ParseError(f"{path}: not a .npy file: {error}") from None
-    if not isinstance(array, np.ndarray):
-        array.close()
+
+
+def _array(file: BinaryIO, path: str | os.PathLike[str]) -> NDArray[Any]:
+    head = file.read(len(MAGIC_PREFIX))
+    if head.startswith(b"PK"):
         raise ParseError(f"{path}: contains several arrays; give a .npy file")
-    if array.dtype.kind not in "biuf":
-        raise ParseError(f"{path}: contains {array.dtype}, which are no real numbers")
-    return array
+    if head != MAGIC_PREFIX:
+        foreign = foreign_format(head)
+        raise ParseError(f"{path}: not a .npy file{f' but {foreign}' if foreign else ''}")
+    file.seek(0)
+    version = read_magic(file)
+    if version not in _HEADERS:  # 3.0 has names of fields, which no array of numbers has
+        raise ParseError(f"{path}: a .npy file of version {version[0]}.{version[1]}")
+    shape, by_columns, kind = _HEADERS[version](file)
+    if kind.kind not in "biuf":
+        raise ParseError(f"{path}: contains {kind}, which are no real numbers")
+    size = math.prod(shape) * kind.itemsize
+    left = os.fstat(file.fileno()).st_size - file.tell()
+    if min(shape, default=0) < 0 or size > left:
+        raise ParseError(f"{path}: declares {size:,} bytes of numbers, and has {left:,}")
+    require(size, f"{path}: its numbers")
+    array = np.fromfile(file, kind, math.prod(shape))
+    return array.reshape(shape[::-1]).T if by_columns else array.reshape(shape)
+
+
+_HEADERS = {(1, 0): read_array_header_1_0, (2, 0): read_array_header_2_0}
+
+
+def _reason(error: OSError) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "no such file"
+    return f"cannot be read: {error.strerror or error}"
 
 
 def check_other(path: str | os.PathLike[str], source: str | os.PathLike[str]) -> None:
@@ -116,17 +166,10 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
     Raises:
         CaffeCompatError: the target is a directory, or cannot be written.
     """
-    named = Path(path)
-    if named.is_dir():
-        raise CaffeCompatError(f"{path}: is a directory; name a file in it")
-    if named.exists() and not named.is_file():
-        yield named  # as it is: /dev/stdout leads to a pipe that has no path
+    target = _target(path)
+    if target is None:
+        yield Path(path)  # as it is: /dev/stdout leads to a pipe that has no path
         return
-    target = Path(os.path.realpath(path))
-    if not target.parent.is_dir():
-        raise CaffeCompatError(f"{path}: there is no directory {target.parent}")
-    if target.exists() and not os.access(target, os.W_OK):
-        raise CaffeCompatError(f"{path}: cannot be written: it is read-only")
     temporary = target.with_name(f".{secrets.token_hex(8)}{target.suffix[:32]}")
     try:  # from before the file exists: a signal may raise at any line
         _create(temporary, target, path)
@@ -135,6 +178,27 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def _target(path: str | os.PathLike[str]) -> Path | None:
+    """Return the file that a path leads to; None where that is no file but a pipe or the like."""
+    try:
+        mode = Path(path).stat().st_mode
+    except FileNotFoundError:
+        mode = None
+    except (OSError, ValueError) as error:  # ValueError: a null character in the name
+        why = getattr(error, "strerror", None) or error
+        raise CaffeCompatError(f"{path}: cannot be written: {why}") from None
+    if mode is not None and stat.S_ISDIR(mode):
+        raise CaffeCompatError(f"{path}: is a directory; name a file in it")
+    if mode is not None and not stat.S_ISREG(mode):
+        return None
+    target = Path(os.path.realpath(path))
+    if not target.parent.is_dir():
+        raise CaffeCompatError(f"{path}: there is no directory {target.parent}")
+    if mode is not None and not os.access(target, os.W_OK):
+        raise CaffeCompatError(f"{path}: cannot be written: it is read-only")
+    return target
 
 
 def _create(temporary: Path, target: Path, path: str | os.PathLike[str]) -> None:

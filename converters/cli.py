@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 
 from ..errors import CaffeCompatError
 from ..progress import show_progress
+from ..text import message as one_message
 from .flags import flags_of
 from .grouping import ungroup
 from .terminal import bars, notes, say, unwind_on_signals
@@ -33,8 +34,6 @@ COMMANDS = {
     "upgrade": "Rewrite a prototxt of any era in Caffe's current form.",
 }
 """The first lines of the modules' help, so that `--help` needs to import none of them."""
-
-_MAX = 16_384  # characters of an error; a stranger's model may have names of any length
 
 
 class _Commands(TyperGroup):
@@ -92,6 +91,14 @@ def _with_values(words: list[str]) -> list[str]:
     ]
 
 
+def _sentence(error: BaseException) -> str:
+    """Return an error's text; of one of the system, without its number."""
+    if isinstance(error, OSError) and error.strerror and not isinstance(error, CaffeCompatError):
+        file = f"{error.filename}: " if error.filename is not None else ""
+        return f"{file}{error.strerror}"
+    return str(error)
+
+
 def main() -> None:
     """Run the command line; an error is one `error:` line, and the exit status is then 1."""
     arguments = _with_values([word for word in sys.argv[1:] if word != "--debug"])
@@ -104,6 +111,6 @@ def main() -> None:
     except (CaffeCompatError, OSError, MemoryError) as error:
         if "--debug" in sys.argv:
             raise
-        line = (" ".join(str(error).split()) or type(error).__name__) + flags_of(error)
-        say(f"error: {line[:_MAX]}{'…' * (len(line) > _MAX)}", err=True)
+        line = one_message(_sentence(error)) or type(error).__name__
+        say(f"error: {line}{flags_of(error)}", err=True)
         sys.exit(1)

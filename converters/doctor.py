@@ -16,7 +16,8 @@ from ..options import Reading
 from ..types import AnyArray
 from . import options
 from .curves import legend, plot
-from .terminal import printable, say_file
+from ..text import printable
+from .terminal import say_file
 
 SEVERE = 3
 """The exit status if the net will hardly train."""

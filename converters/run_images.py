@@ -198,10 +198,10 @@ def _show(view: View, labels: Sequence[str] | None, results: Iterable[Result]) -
                 drawing = drawings.add(each.image, each.detections)
         objects.append(each.to_json() | ({"drawn": str(drawing)} if drawing else {}))
         if not view.as_json:
-            say("\n".join(lines(each, drawing)))
+            say(*lines(each, drawing))
         _warn(each.image, each.nan)
     if view.as_json:
-        say(json.dumps(objects, indent=2, ensure_ascii=False))
+        say(*json.dumps(objects, indent=2, ensure_ascii=False).split("\n"))
     if drawings is not None and not detects and unread < len(objects):
         raise ShapeError("no output is a detection, [1, 1, N, 7]; there is nothing to draw")
     return unread

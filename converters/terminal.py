@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import signal
 import sys
@@ -13,18 +12,9 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from ..progress import Display
+from ..text import one_line
 
 _WIDEST = 80  # characters of a column, so that one long name does not widen every row
-
-
-def printable(text: str) -> str:
-    """Return the text with its control characters, except line ends, as JSON's escapes.
-
-    A stranger's model may have names that would control the terminal.
-    """
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() or c in "\n\t" else json.dumps(c)[1:-1] for c in text)
 
 
 class _Notes(logging.Handler):
@@ -32,14 +22,14 @@ class _Notes(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         level = "warning" if record.levelno >= logging.WARNING else "note"
-        say(f"{level}: {_one_line(record.getMessage())}", err=True)
+        say(f"{level}: {one_line(record.getMessage())}", err=True)
 
 
-def say(line: object, *, err: bool = False) -> None:
-    """Print a line, made `printable`, above the progress bars; typer would overwrite them."""
+def say(*lines: object, err: bool = False) -> None:
+    """Print lines, each by `one_line`, above the progress bars; typer would overwrite them."""
     stream: TextIO | None = sys.stderr if err else sys.stdout
     if stream is not None:  # the caller closed it
-        stream.write(f"{printable(str(line))}\n")
+        stream.writelines(f"{one_line(str(line))}\n" for line in lines)
 
 
 def say_file(path: Path) -> None:
@@ -135,13 +125,9 @@ def _show(progress: Any, items: Iterable[Any], caption: str, total: int) -> Iter
         progress.stop()
 
 
-def _one_line(text: str) -> str:
-    return printable(text).replace("\n", "\\n")
-
-
 def table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
     """Yield the rows with their columns aligned."""
-    rows = [[_one_line(cell) for cell in row] for row in rows]
+    rows = [[one_line(cell) for cell in row] for row in rows]
     widths = [min(_WIDEST, max(map(len, column))) for column in zip(*rows, strict=True)]
     for row in rows:
         yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

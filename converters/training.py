@@ -13,7 +13,7 @@ from ..caffe_pb2 import NetParameter
 from ..errors import ShapeError
 from ..files import read_array
 from ..training.feeding import Rows
-from .terminal import printable
+from ..text import printable
 
 Feed = Annotated[
     list[str] | None,

@@ -18,7 +18,9 @@ START, END = "<!-- rooms: `python docs/make_rooms.py` -->\n", "<!-- /rooms -->\n
 
 # From the bottom up: a room imports only from rooms on floors below its own.
 FLOORS = (
-    ("errors", "types", "progress", "caffe_pb2"),
+    ("text", "types", "progress", "caffe_pb2"),
+    ("errors",),
+    ("memory",),
     ("files",),
     ("fillers", "weights", "prototxt"),
     ("layers",),
@@ -33,7 +35,7 @@ FLOORS = (
     ("pycaffe",),
     ("converters",),
 )
-HIDDEN = FLOORS[0]  # nearly every room imports these: their arrows would hide the others
+HIDDEN = (*FLOORS[0], *FLOORS[1])  # nearly every room imports these: their arrows would hide the others
 
 
 class Import(NamedTuple):
@@ -101,8 +103,8 @@ def drawing() -> str:
         return below[name].union(*map(reached, below[name]))
 
     lines = ["```mermaid", "flowchart TD"]
-    for floor in reversed(FLOORS[1:]):
-        for name in floor:
+    for floor in reversed(FLOORS):
+        for name in (each for each in floor if each in below):
             implied = set().union(*map(reached, below[name]))
             lines += [f"    {name} --> {target}" for target in sorted(below[name] - implied)]
     return "\n".join([*lines, "```", ""])

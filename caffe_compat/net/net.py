@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from math import prod
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from ..errors import ShapeError
 from ..fillers.rng import Rng
+from ..memory import require
 from ..progress import track
 from ..types import Array, Shape
 from ..weights import mapped
@@ -145,6 +147,7 @@ class Net:
         """
         self.check()
         values = self._fed(feeds)
+        require(4 * sum(prod(value.shape) for value in self.graph.values), "the net's blobs")
         for index, node in enumerate(track(self.graph.nodes, "computing")):
             if len(node.layer.feeds()) == len(node.tops) and node.tops:
                 continue

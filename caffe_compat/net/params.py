@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from math import prod
 
 import numpy as np
 
-from ..errors import CaffeCompatError, WeightsError
+from ..errors import WeightsError
 from ..fillers.rng import Rng
+from ..memory import require
 from ..progress import track
 from ..types import Array
 from ..weights.trained import Report, Weights, match
@@ -29,8 +29,7 @@ def fill(graph: Graph, rng: Rng) -> Net:
         rng: the random numbers, as `make_rng` returns them.
 
     Raises:
-        CaffeCompatError: the parameters are larger than the machine's memory; no system reports
-            that before it ends the process.
+        CaffeCompatError: the parameters are larger than the memory available.
     """
     _check_memory(graph)
     params: list[tuple[Array, ...]] = []
@@ -50,21 +49,8 @@ def _check_memory(graph: Graph) -> None:
         4 * sum(prod(blob.shape) for i, blob in enumerate(node.blobs) if node.owners[i] == (at, i))
         for at, node in enumerate(graph.nodes)
     ]
-    memory = _memory()
-    if memory is not None and sum(sizes) > memory:
-        largest = graph.nodes[sizes.index(max(sizes))].layer.name
-        raise CaffeCompatError(
-            f"the parameters take {sum(sizes):,} bytes, {max(sizes):,} of them "
-            f"in layer '{largest}', and the machine has {memory:,}"
-        )
-
-
-def _memory() -> int | None:
-    """Return the machine's memory in bytes; None where it is not known."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, OSError, ValueError):  # Windows has no sysconf
-        return None
+    largest = graph.nodes[sizes.index(max(sizes))].layer.name if sizes else ""
+    require(sum(sizes), f"the parameters, {max(sizes, default=0):,} bytes in layer '{largest}',")
 
 
 def load(graph: Graph, weights: Weights, rng: Rng) -> tuple[Net, Report]:

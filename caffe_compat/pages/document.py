@@ -9,6 +9,8 @@ from html import escape
 from importlib import resources
 from typing import Any
 
+from ..text import one_line, printable
+
 
 def document(title: str, body: str, style: str, script: str = "", data: Any = None) -> str:
     """Return a page of HTML.
@@ -35,11 +37,11 @@ def document(title: str, body: str, style: str, script: str = "", data: Any = No
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy" content="{policy}">
-<title>{escape(title)}</title>
+<title>{escape(one_line(title))}</title>
 <style>{style}</style>
 </head>
 <body>
-{body}
+{printable(body)}
 {tail}
 </body>
 </html>

@@ -12,7 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 from google.protobuf import text_format
 from google.protobuf.message import Message
@@ -92,8 +92,7 @@ def _named(skip: Skipped, message: Message) -> Skipped:
     return skip
 
 
-@dataclass(frozen=True)
-class _Token:
+class _Token(NamedTuple):
     kind: str  # "string", "word" or "mark"
     text: str
     start: int
@@ -216,7 +215,12 @@ class _Walk:
             for escape in _ESCAPE.finditer(token.text) if token.kind == "string" else ():
                 if escape["bad"] is not None:
                     at = token.start + escape.start()
-                    raise self._error(at, name, f"no such escape: {escape[0]}")
+                    raise self._error(
+                        at,
+                        name,
+                        f"no such escape: {escape[0]}; a backslash starts an escape in a string: "
+                        "for the character itself write two, and in a path /",
+                    )
         return True
 
     def _skip(self, frame: _Frame, name: _Token) -> bool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from ..caffe_pb2 import NetParameter, V1LayerParameter
+from google.protobuf.message import Message
+
+from ..caffe_pb2 import NetParameter, V0LayerParameter, V1LayerParameter
 from ..errors import ParseError, UnsupportedError
 
 # V0's type strings and the V1 enum names that replaced them.
@@ -158,20 +160,32 @@ def _v1_layer(layer: V1LayerParameter) -> V1LayerParameter:
         getattr(new, field).extend(getattr(old, field))
     for field, name, homes in _V0_FIELDS:
         if old.type in homes and old.HasField(field):
-            _assign(getattr(new, homes[old.type]), name, getattr(old, field))
+            _assign(old, field, getattr(new, homes[old.type]), name)
     for field, name in _V0_TRANSFORM.items():
         if old.HasField(field):
-            setattr(new.transform_param, name, getattr(old, field))
+            _assign(old, field, new.transform_param, name)
     if old.type == "hdf5_output" and old.HasField("hdf5_output_param"):
         new.hdf5_output_param.CopyFrom(old.hdf5_output_param)
     return new
 
 
-def _assign(message: object, name: str, value: object) -> None:
-    """Set a field: one value, a message, or a list that gets its only value."""
+def _assign(old: V0LayerParameter, field: str, new: Message, name: str) -> None:
+    """Set a field from one of V0: one value, a message, or a list that gets its only value.
+
+    Raises:
+        ParseError: the value is a number that the new field has no place for.
+    """
+    value = getattr(old, field)
     if hasattr(value, "ListFields"):
-        getattr(message, name).CopyFrom(value)
-    elif hasattr(getattr(message, name), "append"):
-        getattr(message, name).append(value)
-    else:
-        setattr(message, name, value)
+        getattr(new, name).CopyFrom(value)
+        return
+    try:
+        if hasattr(getattr(new, name), "append"):
+            getattr(new, name).append(value)
+        else:
+            setattr(new, name, value)
+    except ValueError:
+        raise ParseError(
+            f"layer '{old.name}' ({old.type}): {field} is {value}, and {name} of "
+            f"{new.DESCRIPTOR.name} is a whole number of 0 to 4294967295"
+        ) from None

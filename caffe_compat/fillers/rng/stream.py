@@ -32,7 +32,7 @@ def cores() -> int:
 
 def share(work: Callable[[], None], times: int) -> None:
     """Call `work` that many times, on all cores."""
-    if times == 1 or cores() == 1:
+    if times <= 1 or cores() == 1:
         for _ in range(times):
             work()
         return

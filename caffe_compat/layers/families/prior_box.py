@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -9,12 +10,14 @@ from numpy.typing import NDArray
 
 from ...caffe_pb2 import LayerParameter
 from ...errors import ShapeError, UnsupportedError
+from ...memory import require
 from ...types import Array, Dims, Shape, Size
 from ..boxes import lower_range
 from ..builder import DOUBLE, FLOAT, Builder, int64
 from ..layer import Layer, layer
 
 Double: TypeAlias = NDArray[np.float64]
+_PIECE = 1 << 20  # coordinates computed at once, in double
 
 
 @layer(param="prior_box_param", bottoms=(1, 2))
@@ -76,15 +79,21 @@ class PriorBox(Layer):
             (np.arange(n, dtype=np.float32)[:, None] + offset) * np.float32(step)
             for n, offset, step in zip(cells, self._offsets.T, steps, strict=True)
         )
-        boxes = np.empty((*cells, len(self._boxes), 4), np.float64)
-        boxes[..., 0::2] = xs[None, :, :, None]
-        boxes[..., 1::2] = ys[:, None, :, None]
-        boxes = (boxes + _halves(self._boxes)) / np.array([*image[::-1], *image[::-1]])
-        coordinates = boxes.astype(np.float32)
+        shape = (*cells, len(self._boxes), 4)
+        require(8 * math.prod(shape), "the priors")
+        priors = np.empty((1, 2, *shape), np.float32)
+        priors[0, 1] = self._variance
+        rows = max(1, _PIECE // math.prod(shape[1:]))
+        for row in range(0, cells[0], rows):
+            boxes = np.empty((min(rows, cells[0] - row), *shape[1:]), np.float64)
+            boxes[..., 0::2] = xs[None, :, :, None]
+            boxes[..., 1::2] = ys[row : row + rows, None, :, None]
+            boxes += _halves(self._boxes)
+            boxes /= np.array([*image[::-1], *image[::-1]])
+            priors[0, 0, row : row + rows] = boxes
         if self._clip:
-            coordinates = np.clip(coordinates, 0, 1)
-        variances = np.broadcast_to(self._variance, boxes.shape)
-        return np.stack([coordinates.ravel(), variances.ravel()])[None]
+            np.clip(priors[0, 0], 0, 1, out=priors[0, 0])
+        return priors.reshape(1, 2, -1)
 
     def lower(self, g: Builder, *x: str) -> str:
         dims = [g.dims(name) for name in x]
