@@ -26,6 +26,8 @@ from .errors import CaffeCompatError, ParseError
 from .memory import require
 
 _PIECE = 1 << 24
+UTF16 = (b"\xff\xfe", b"\xfe\xff")
+"""The marks that begin a text in UTF-16."""
 
 # The first bytes of files that people have saved under a model's name, and the formats' names.
 _MAGIC = (
@@ -69,12 +71,28 @@ def read_bytes(path: str | os.PathLike[str], most: int) -> bytes:
                 pieces.append(file.read(min(left, _PIECE)))
     except OSError as error:
         raise ParseError(f"{path}: {_reason(error)}") from None
+    except TypeError:
+        raise ParseError(f"{path!r} is a {type(path).__name__}, and no path") from None
     except (ValueError, MemoryError) as error:  # ValueError: a null character in the name
         raise ParseError(f"{path}: cannot be read: {error or 'not enough memory'}") from None
     data = b"".join(pieces)
     if len(data) > most:
         raise ParseError(f"{path}: larger than {most >> 20} MiB, the limit for such a file")
     return data
+
+
+def decode(data: bytes) -> str:
+    """Return a text file's text; old ones are in any encoding, since Caffe reads bytes.
+
+    UTF-16 where its mark says so, else UTF-8, else Latin-1: one letter a byte, so that what was
+    different stays different.
+    """
+    if data.startswith(UTF16):  # from the redirection of a Windows shell
+        return data.decode("utf-16", errors="replace")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return data.decode("latin-1")
 
 
 def read_array(path: str | os.PathLike[str]) -> NDArray[Any]:

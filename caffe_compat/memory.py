@@ -61,7 +61,8 @@ def _of_container(files: tuple[str, str]) -> int | None:
     try:
         limit, used = (int(Path(name).read_text()) for name in files)
         statistics = dict(
-            line.split() for line in Path(files[0]).with_name("memory.stat").read_text().splitlines()
+            line.split()
+            for line in Path(files[0]).with_name("memory.stat").read_text().splitlines()
         )
     except (OSError, ValueError):  # no such group, or "max"
         return None

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Literal, SupportsIndex, TypeAlias, get_args
+
+import numpy as np
 
 from .caffe_pb2 import TEST, TRAIN
 from .errors import CaffeCompatError, UnsupportedError
@@ -40,12 +42,12 @@ class Reading:
         splits: insert the Split layers that Caffe inserts behind a blob with several readers.
 
     Raises:
-        CaffeCompatError: no such phase.
+        CaffeCompatError: an option is not of its kind.
     """
 
     phase: Phase = "TEST"
     level: int = 0
-    stages: tuple[str, ...] = ()
+    stages: Iterable[str] = ()
     inputs: Inputs = field(default_factory=dict)
     batch: Batch = None
     ignore_unknown: Sequence[str] = ()
@@ -55,6 +57,19 @@ class Reading:
     def __post_init__(self) -> None:
         if self.phase not in get_args(Phase):
             raise CaffeCompatError(f"phase is {self.phase!r}; it is 'TEST' or 'TRAIN'")
+        object.__setattr__(self, "stages", _names("stages", self.stages))
+        if not _is_whole(self.level):
+            raise CaffeCompatError(f"level is {self.level!r}; it is a whole number")
+        if not (self.batch in (None, "dynamic") or _is_whole(self.batch)):
+            raise CaffeCompatError(f"batch is {self.batch!r}; it is a number or 'dynamic'")
+        if not (self.fork is None or isinstance(self.fork, str)):
+            raise CaffeCompatError(f"fork is {self.fork!r}; it is a name, as 'bvlc'")
+        if not (isinstance(self.inputs, Mapping) and all(map(_is_shape, self.inputs.values()))):
+            raise CaffeCompatError(
+                f"inputs is {self.inputs!r}; it gives shapes by input, as "
+                '{"data": (1, 3, 224, 224)}, with None for an axis of any size',
+                remedies=("inputs",),
+            )
 
     @property
     def number(self) -> int:
@@ -74,7 +89,7 @@ class Filling:
             prototxt's `a`.
 
     Raises:
-        CaffeCompatError: `slopes` is neither `auto` nor None.
+        CaffeCompatError: the seed is no whole number, or `slopes` neither `auto` nor None.
     """
 
     seed: int = SEED
@@ -82,6 +97,8 @@ class Filling:
     slopes: Literal["auto"] | None = None
 
     def __post_init__(self) -> None:
+        if not _is_whole(self.seed):
+            raise CaffeCompatError(f"seed is {self.seed!r}; it is a whole number")
         if self.slopes not in (None, "auto"):
             raise CaffeCompatError(f"slopes is {self.slopes!r}; it is 'auto' or None")
 
@@ -98,11 +115,14 @@ class Onnx:
         target: the reader of the file: `onnxruntime`, or `opencv`, OpenCV 5's own importer.
         fold_batchnorm: fold BatchNorm and Scale into the layers before them where that is exact.
         passes: further rewrites of the lowered net, applied in order after the target's own.
+
+    Raises:
+        CaffeCompatError: an option is not of its kind.
     """
 
     opset: int = OPSET
     weights_as: WeightsAs | None = None
-    blobs: tuple[str, ...] = ()
+    blobs: Iterable[str] = ()
     target: Target = "onnxruntime"
     fold_batchnorm: bool = False
     passes: tuple[Pass, ...] = ()
@@ -112,3 +132,25 @@ class Onnx:
             raise UnsupportedError(
                 f"opset {self.opset}: this writes {OPSETS[0]} to {OPSETS[-1]}", remedies=("opset",)
             )
+        object.__setattr__(self, "blobs", _names("blobs", self.blobs))
+        if self.weights_as not in (None, "inline", "external", "in-place"):
+            raise CaffeCompatError(
+                f"weights_as is {self.weights_as!r}; it is 'inline', 'external' or 'in-place'"
+            )
+
+
+def _names(argument: str, names: Iterable[str]) -> tuple[str, ...]:
+    """Return the names; one name without a list around it would count letter by letter."""
+    if isinstance(names, str) or not isinstance(names, Iterable):
+        raise CaffeCompatError(f'{argument} is {names!r}; it is a list of names, as ["a", "b"]')
+    return tuple(names)
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, SupportsIndex) and not isinstance(value, bool)
+
+
+def _is_shape(dims: object) -> bool:
+    return isinstance(dims, Sequence | np.ndarray) and all(
+        dim is None or _is_whole(dim) for dim in dims
+    )

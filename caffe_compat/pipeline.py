@@ -78,9 +78,9 @@ def convert(
         CaffeCompatError: as for `load` and `to_onnx`.
     """
     check_other(path, prototxt)
-    reading = Reading(phase, level, tuple(stages), inputs or {}, batch, ignore_unknown, fork)
+    reading = Reading(phase, level, stages, inputs or {}, batch, ignore_unknown, fork)
     drawing = Filling(seed, rng, slopes)
-    onnx = Onnx(opset, weights_as, tuple(blobs), target, fold_batchnorm, tuple(passes))
+    onnx = Onnx(opset, weights_as, blobs, target, fold_batchnorm, tuple(passes))
 
     stored = steps.open_weights(weights_file)
     message, unknown = steps.read(prototxt, reading)
@@ -128,9 +128,7 @@ def read(
         UnsupportedError: the net's unsupported layer types, all at once.
         ShapeError: what Caffe's CHECKs refuse.
     """
-    reading = Reading(
-        phase, level, tuple(stages), inputs or {}, batch, ignore_unknown, fork, splits
-    )
+    reading = Reading(phase, level, stages, inputs or {}, batch, ignore_unknown, fork, splits)
     return read_graph(prototxt, steps.open_weights(weights_file), reading)
 
 
@@ -172,7 +170,7 @@ def load(
         WeightsError: the file is damaged, is not one, or does not fit the net.
         CaffeCompatError: as for `read`.
     """
-    reading = Reading(phase, level, tuple(stages), inputs or {}, batch, ignore_unknown, fork)
+    reading = Reading(phase, level, stages, inputs or {}, batch, ignore_unknown, fork)
     return load_net(prototxt, steps.open_weights(weights_file), reading, Filling(seed, rng, slopes))
 
 
@@ -219,7 +217,7 @@ def lower(
     Raises:
         UnsupportedError: as for `to_onnx`.
     """
-    return lower_net(net, Onnx(opset, None, tuple(blobs), target, fold_batchnorm, tuple(passes)))
+    return lower_net(net, Onnx(opset, None, blobs, target, fold_batchnorm, tuple(passes)))
 
 
 def to_onnx(
@@ -251,7 +249,7 @@ def to_onnx(
             compute, all at once.
         CaffeCompatError: the file cannot be written.
     """
-    onnx = Onnx(opset, weights_as, tuple(blobs), target, fold_batchnorm, tuple(passes))
+    onnx = Onnx(opset, weights_as, blobs, target, fold_batchnorm, tuple(passes))
     return save_onnx(lower_net(net, onnx), path, onnx.weights_as)
 
 

@@ -13,10 +13,10 @@ from ..data.reading import open_batches
 from ..doctor import Diagnosis, diagnose, render, variant
 from ..files import atomic, read_array
 from ..options import Reading
+from ..text import printable
 from ..types import AnyArray
 from . import options
 from .curves import legend, plot
-from ..text import printable
 from .terminal import say_file
 
 SEVERE = 3

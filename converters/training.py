@@ -12,8 +12,8 @@ import typer
 from ..caffe_pb2 import NetParameter
 from ..errors import ShapeError
 from ..files import read_array
-from ..training.feeding import Rows
 from ..text import printable
+from ..training.feeding import Rows
 
 Feed = Annotated[
     list[str] | None,

@@ -35,7 +35,8 @@ FLOORS = (
     ("pycaffe",),
     ("converters",),
 )
-HIDDEN = (*FLOORS[0], *FLOORS[1])  # nearly every room imports these: their arrows would hide the others
+# Nearly every room imports these: their arrows would hide the others.
+HIDDEN = (*FLOORS[0], *FLOORS[1])
 
 
 class Import(NamedTuple):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 
+import numpy as np
 import pytest
 
 from caffe_compat import pipeline
@@ -19,6 +20,33 @@ from caffe_compat.options import Filling, Onnx, Reading
 def test_a_word_that_is_none_is_refused(options, keyword, value):
     with pytest.raises(CaffeCompatError, match=f"{keyword} is '{value}'; it is "):
         options(**{keyword: value})
+
+
+@pytest.mark.parametrize(
+    ("options", "keyword", "value"),
+    [
+        (Reading, "inputs", {"data": "1x3x8x8"}),
+        (Reading, "inputs", {"data": 5}),
+        (Reading, "inputs", {"data": (1, 2.5)}),
+        (Reading, "inputs", [1, 3, 8, 8]),
+        (Reading, "batch", "5"),
+        (Reading, "level", "a"),
+        (Reading, "stages", "deploy"),
+        (Reading, "fork", 3),
+        (Filling, "seed", "7"),
+        (Onnx, "blobs", "data"),
+        (Onnx, "weights_as", "beside"),
+    ],
+)
+def test_an_option_of_another_kind_is_refused(options, keyword, value):
+    with pytest.raises(CaffeCompatError) as caught:
+        options(**{keyword: value})
+    assert str(caught.value).startswith(f"{keyword} is {value!r}; it ")
+
+
+def test_numpy_sizes_are_sizes():
+    reading = Reading(inputs={"data": np.array([1, 3])}, batch=np.int64(2), stages=["a"])
+    assert reading.stages == ("a",)
 
 
 def test_a_phase_has_caffes_number():

@@ -68,7 +68,7 @@ def extract_features(
         raise ShapeError(f"{len(blobs)} blobs for {len(outs)} databases; one each")
     if count < 1:
         raise ShapeError(f"the number of batches must be positive, and is {count}")
-    reading = Reading("TEST", level, tuple(stages), ignore_unknown=ignore_unknown, fork=fork)
+    reading = Reading("TEST", level, stages, ignore_unknown=ignore_unknown, fork=fork)
     model = _Model(prototxt, steps.open_weights(weights), reading, blobs, device)
     done = dict.fromkeys(blobs, 0)
     with ExitStack() as stack:

@@ -65,7 +65,7 @@ def read_dataset(
 
     if block < 1:
         raise ShapeError(f"block must be positive, and is {block}")
-    reading = Reading(phase, level, tuple(stages), ignore_unknown=ignore_unknown)
+    reading = Reading(phase, level, stages, ignore_unknown=ignore_unknown)
     selected, paths = select(net, reading, root)
     access = Access(paths=paths.absolute(), skip_bad=skip_bad)
     sizes = functools.partial(shapes_of, selected, access)

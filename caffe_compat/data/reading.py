@@ -73,7 +73,7 @@ def batches(
     """
     if not 0 <= rank < ranks:
         raise ShapeError(f"rank {rank} of {ranks} ranks; they count from 0")
-    reading = Reading(phase, level, tuple(stages), ignore_unknown=ignore_unknown, fork=fork)
+    reading = Reading(phase, level, stages, ignore_unknown=ignore_unknown, fork=fork)
     selected, paths = select(net, reading, root)
     access = Access(rank=rank, ranks=ranks, paths=paths, skip_bad=skip_bad)
     sizes = functools.partial(shapes_of, selected, access)
@@ -129,7 +129,7 @@ def shapes(
     Raises:
         CaffeCompatError: as for `batches`.
     """
-    reading = Reading(phase, level, tuple(stages), ignore_unknown=ignore_unknown)
+    reading = Reading(phase, level, stages, ignore_unknown=ignore_unknown)
     selected, paths = select(net, reading, root)
     return shapes_of(selected, Access(paths=paths, skip_bad=skip_bad))
 

@@ -46,13 +46,16 @@ class Detection:
 def read_labels(path: str | Path) -> list[str]:
     """Read one label a line, as in synset_words.txt; blank lines at the end do not count.
 
+    Args:
+        path: a text file of any encoding; see `files.decode`.
+
     Raises:
-        ParseError: the file is missing, empty, or not UTF-8 text.
+        ParseError: the file is missing, empty, or no text.
     """
-    try:
-        lines = files.read_bytes(path, _MAX).decode("utf-8").rstrip().splitlines()
-    except UnicodeDecodeError:
-        raise ParseError(f"{path}: not a text file of labels") from None
+    data = files.read_bytes(path, _MAX)
+    if b"\0" in data and not data.startswith(files.UTF16):
+        raise ParseError(f"{path}: not a text file of labels")
+    lines = files.decode(data).rstrip().splitlines()
     if not lines:
         raise ParseError(f"{path}: no labels in it")
     return [line.strip() for line in lines]

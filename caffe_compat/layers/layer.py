@@ -221,9 +221,13 @@ def _check_numbers(param: Message, name: str) -> None:
 
 @contextmanager
 def named(proto: LayerParameter) -> Iterator[None]:
-    """Put the layer in front of the message of any error raised inside; no other code does."""
+    """Put the layer in front of the message of any error raised inside; no other code does.
+
+    Inside, infinity and NaN are results like others, as in Caffe, and no warnings.
+    """
     try:
-        yield
+        with np.errstate(all="ignore"):
+            yield
     except CaffeCompatError as error:
         raise error.within(f"layer '{proto.name}' ({proto.type})") from error
     except MemoryError as error:

@@ -8,6 +8,7 @@ from math import prod
 from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ..errors import ShapeError
 from ..fillers.rng import Rng
@@ -16,6 +17,7 @@ from ..progress import track
 from ..types import Array, Shape
 from ..weights import mapped
 from .aliasing import left_in_memory
+from .feeds import as_array, by_name
 from .graph import Graph, Node, Value
 from .needs import Needs
 
@@ -69,12 +71,12 @@ class Net:
         """
         mapped.check(array for arrays in self.arrays for array in arrays)
 
-    def forward(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+    def forward(self, feeds: Mapping[str, ArrayLike] | ArrayLike) -> dict[str, Array]:
         """Run every layer in numpy.
 
         Args:
             feeds: an array for each input, by its Caffe name, of the shape that the net was
-                built for.
+                built for; or the array of the only input.
 
         Returns:
             Every blob as Caffe shows it after a run, by its Caffe name: the last version, and
@@ -132,7 +134,7 @@ class Net:
 
     def run(
         self,
-        feeds: Mapping[str, Array],
+        feeds: Mapping[str, ArrayLike] | ArrayLike,
         extra: Extra | None = None,
         keep: dict[int, dict[str, Any]] | None = None,
         watch: Callable[[int], None] | None = None,
@@ -166,19 +168,21 @@ class Net:
                 watch(index)
         return values
 
-    def _fed(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+    def _fed(self, feeds: Mapping[str, ArrayLike] | ArrayLike) -> dict[str, Array]:
         inputs = {value.blob: value for value in self.graph.inputs}
+        feeds = by_name(feeds, list(inputs))
+        values: dict[str, Array] = {}
         for name in feeds:
             if name not in inputs:
                 raise ShapeError(f"the net has no input '{name}'; its inputs: {', '.join(inputs)}")
         for name, value in inputs.items():
             if name not in feeds:
                 raise ShapeError(f"input '{name}' {value.shape} is not fed")
-            if tuple(feeds[name].shape) != value.shape:
-                raise ShapeError(
-                    f"input '{name}' is {value.shape}, and was fed {tuple(feeds[name].shape)}"
-                )
-        return {inputs[name].name: np.asarray(array, np.float32) for name, array in feeds.items()}
+            array = as_array(name, feeds[name])
+            if array.shape != value.shape:
+                raise ShapeError(f"input '{name}' is {value.shape}, and was fed {array.shape}")
+            values[value.name] = array.astype(np.float32, copy=False)
+        return values
 
     def backward(
         self,

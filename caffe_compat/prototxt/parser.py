@@ -8,6 +8,7 @@ blanks, in place, and protobuf reads the rest strictly.
 from __future__ import annotations
 
 import bisect
+import itertools
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -32,6 +33,8 @@ _TOKEN = re.compile(
 )
 # C++ refuses a backslash without a meaning; Python's parser only warns.
 _ESCAPE = re.compile(r"""\\(?:[abfnrtvxuU\\'"]|[0-3][0-7]{2}|[0-7]{1,2}(?![0-7])|(?P<bad>.?))""")
+# Reading takes some seconds and some hundred MB at these limits; weights in text count.
+_MAX_TOKENS, _MAX_MESSAGES = 3_000_000, 100_000
 _CLOSER = {"{": "}", "<": ">", "[": "]"}
 
 
@@ -131,7 +134,7 @@ class _Walk:
 
     def __init__(self, text: str, message: Any, file: str) -> None:
         self.text, self.file = text, file
-        self.tokens = list(_tokens(text))
+        self.tokens = self._read_tokens()
         self.at = 0
         self.skipped: list[Skipped] = []
         self.spans: list[tuple[int, int]] = []
@@ -140,6 +143,16 @@ class _Walk:
         self.stack = [_Frame(message, "", "", None, Counter())]
         while self.at < len(self.tokens) and self._step():
             pass
+
+    def _read_tokens(self) -> list[_Token]:
+        tokens = list(itertools.islice(_tokens(self.text), _MAX_TOKENS + 1))
+        opened = sum(token.text == "{" for token in tokens)
+        if len(tokens) > _MAX_TOKENS or opened > _MAX_MESSAGES:
+            raise ParseError(
+                f"{self.file}: more than {_MAX_MESSAGES:,} messages or {_MAX_TOKENS:,} words; "
+                "the largest nets have a tenth of that"
+            )
+        return tokens
 
     def known_text(self) -> str:
         """Return the text with every skipped field overwritten with blanks."""
@@ -157,6 +170,8 @@ class _Walk:
         words = str(error).removeprefix(f"{line}:{column} : ").removeprefix(f"'{quoted}': ")
         words = words.removeprefix("'': ").replace("caffe_compat.", "")
         start = self.lines[line - 1] + column - 1
+        if self.text.startswith(("//", "/*"), start):
+            words = f"a comment begins with #, not with {self.text[start : start + 2]}"
         before = bisect.bisect(self.fields, start, key=lambda field: field[0])
         name = f"field '{self.fields[before - 1][1]}': " if before else ""
         return ParseError(f"{self.file}:{line}:{column}: {name}{words[:300]}")

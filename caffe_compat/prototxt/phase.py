@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable
 
 from ..caffe_pb2 import (
     LayerParameter,
@@ -17,7 +17,7 @@ from .skipped import Skipped, is_harmless
 
 
 def select(
-    net: NetParameter, phase: int | Phase, level: int = 0, stages: Sequence[str] = ()
+    net: NetParameter, phase: int | Phase, level: int = 0, stages: Iterable[str] = ()
 ) -> NetParameter:
     """Drop the layers that their include and exclude rules keep out.
 
@@ -51,7 +51,7 @@ def select_skipped(
     net: NetParameter,
     phase: int | Phase,
     level: int = 0,
-    stages: Sequence[str] = (),
+    stages: Iterable[str] = (),
     *,
     harmless: bool = False,
 ) -> list[Skipped]:
@@ -81,7 +81,7 @@ def select_skipped(
     ]
 
 
-def _state(net: NetParameter, phase: int | Phase, level: int, stages: Collection[str]) -> NetState:
+def _state(net: NetParameter, phase: int | Phase, level: int, stages: Iterable[str]) -> NetState:
     if not -(2**31) <= level < 2**31:
         raise ParseError(f"level {level} does not fit in 32 bits")
     state = NetState(stage=net.state.stage, phase=Phase.Name(int(phase)), level=level)

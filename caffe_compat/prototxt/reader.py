@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from ..caffe_pb2 import TEST, TRAIN, NetParameter, NetState, SolverParameter
 from ..errors import ParseError
-from ..files import foreign_format, read_bytes
+from ..files import UTF16, decode, foreign_format, read_bytes
 from .parser import parse_tolerantly
 from .skipped import Skipped
 
@@ -72,18 +72,13 @@ def _read_text(path: str | os.PathLike[str]) -> str:
 
 
 def _decode(data: bytes, path: str | os.PathLike[str]) -> str:
-    """Decode bytes to text with Unix line ends; Caffe reads bytes, so any encoding occurs."""
-    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):  # from the redirection of a Windows shell
-        text = data.decode("utf-16", errors="replace")
-    else:
-        # More than a stray byte: a caffemodel, or something compressed.
-        if b"\0" in data or len(re.findall(rb"[\x01-\x08\x0e-\x1f]", data[:4096])) > 8:
-            raise ParseError(f"{path}: a binary file; a prototxt is text")
-        try:
-            text = data.decode("utf-8-sig")
-        except UnicodeDecodeError:
-            text = data.decode("latin-1")  # one character a byte: names stay distinct
-    return text.replace("\r\n", "\n").replace("\r", "\n")
+    """Decode a prototxt to text with Unix line ends."""
+    # More than a stray byte: a caffemodel, or something compressed.
+    if not data.startswith(UTF16) and (
+        b"\0" in data or len(re.findall(rb"[\x01-\x08\x0e-\x1f]", data[:4096])) > 8
+    ):
+        raise ParseError(f"{path}: a binary file; a prototxt is text")
+    return decode(data).replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _inline_net(

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..errors import CaffeCompatError, DeviceError, ShapeError
+from ..net.feeds import as_array, by_name
 from ..net.net import Net
 from ..onnx import writer
 from ..onnx.lowering import Lowered
@@ -107,12 +108,12 @@ class Session:
         """Release the model and its memory; runs that are under way still end well."""
         self._session = self._bindings = None
 
-    def run(self, feeds: Mapping[str, ArrayLike]) -> dict[str, AnyArray]:
+    def run(self, feeds: Mapping[str, ArrayLike] | ArrayLike) -> dict[str, AnyArray]:
         """Run the net once.
 
         Args:
-            feeds: an array for each input, by name; integers and other floats are converted
-                where nothing but precision is lost.
+            feeds: an array for each input, by name, or the array of the only input; integers and
+                other floats are converted where nothing but precision is lost.
 
         Returns:
             The outputs by name.
@@ -124,7 +125,7 @@ class Session:
         session, bindings = self._session, self._bindings
         if session is None:
             raise CaffeCompatError("the session is closed")
-        checked = self._check(feeds)
+        checked = self._check(by_name(feeds, list(self.inputs)))
         names = list(self.outputs)
         try:
             arrays = session.run(names, checked) if bindings is None else bindings.run(checked)
@@ -147,10 +148,7 @@ class Session:
         for name, dims in self.inputs.items():
             if name not in feeds:
                 raise ShapeError(f"input '{name}' is not fed; the net's inputs: {inputs}")
-            try:
-                array, dtype = np.asarray(feeds[name]), self.dtypes[name]
-            except ValueError as error:
-                raise ShapeError(f"input '{name}' was not fed an array: {error}") from None
+            array, dtype = as_array(name, feeds[name]), self.dtypes[name]
             if not np.can_cast(array.dtype, dtype, "same_kind"):
                 raise ShapeError(f"input '{name}' is {np.dtype(dtype)}, and was fed {array.dtype}")
             if len(array.shape) != len(dims) or any(

@@ -15,7 +15,7 @@ def test_labels_are_one_a_line(tmp_path):
     path = tmp_path / "labels.txt"
     path.write_text("a cat\n\n  b \n\n\n")
     assert decode.read_labels(path) == ["a cat", "", "b"]
-    for data, message in ((b"", "no labels in it"), (b"\xff\xfe", "not a text file of labels")):
+    for data, message in ((b"", "no labels in it"), (b"a\0b", "not a text file of labels")):
         path.write_bytes(data)
         with pytest.raises(ParseError, match=rf"labels\.txt: {message}"):
             decode.read_labels(path)
@@ -56,3 +56,17 @@ def test_nan_is_counted_in_floats():
 
 def test_json_has_no_infinities():
     assert [decode.finite(x) for x in (1.5, float("nan"), float("-inf"))] == [1.5, None, None]
+
+
+@pytest.mark.parametrize(
+    ("data", "label"),
+    [
+        ("Süßwasser\n".encode("latin-1"), "Süßwasser"),
+        ("Süßwasser\n".encode("utf-16"), "Süßwasser"),
+        (b"\xef\xbb\xbfcat\r\n", "cat"),
+        ("冰箱\n".encode("gbk"), "冰箱".encode("gbk").decode("latin-1")),
+    ],
+)
+def test_labels_of_any_encoding(tmp_path, data, label):
+    (tmp_path / "labels.txt").write_bytes(data)
+    assert decode.read_labels(tmp_path / "labels.txt") == [label]

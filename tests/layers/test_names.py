@@ -24,3 +24,10 @@ def test_a_freed_name_is_given_again():
     names.free("a")
     names.free("never taken")
     assert names.unique("a") == "a"
+
+
+def test_a_freed_number_is_given_again():
+    names = Names()
+    assert [names.unique("a") for _ in range(4)] == ["a", "a_2", "a_3", "a_4"]
+    names.free("a_3")
+    assert [names.unique("a") for _ in range(2)] == ["a_3", "a_5"]

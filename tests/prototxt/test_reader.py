@@ -68,6 +68,13 @@ REFUSED = {
     "bytes no text": ("layer { top: '\\xff' }", ":1:21: field 'top': Couldn't parse string"),
     "escape": (r"name: '\\\'\101\7\n' input: 'C:\dat'", r":1:32: field 'input': no such.*\\d"),
     "octal escape": (r"layer { name: '\400' }", ":1:16: field 'name': no such escape"),
+    "Windows path": (
+        r"layer { data_param { source: 'D:\caffe' } }",
+        r":1:33: field 'source': no such escape: \\c; a backslash .* write two, and in a path /",
+    ),
+    "comment of C++": ("name: 'a'\n// old", ":2:1: field 'name': a comment begins with #, not"),
+    "comment of C": ("/* old */ name: 'a'", ":1:1: a comment begins with #, not with /\\*"),
+    "too many messages": ("layer{}" * 100_001, ": more than 100,000 messages or 3,000,000 words"),
     "prose": ("This is not a net.", ":1:1: "),
     "JSON": ('{"layers": []}', ":1:1: "),
     "another prototxt": ("item { id: 1 } item { id: 2 }", ": not a Caffe net.*item"),
@@ -78,7 +85,7 @@ REFUSED = {
     "picture": (b"\x89PNG\r\n\x1a\n\0\0", ": not a prototxt but a PNG image"),
     "Git LFS": ("version https://git-lfs.github.com/spec/v1\n", ": .*git lfs pull"),
     "caffemodel": (NetParameter(name="x", input=["\0"]).SerializeToString(), ": a binary file"),
-    "unclosed nesting": ("layer { zz {" * 100_000, ":1:9: field 'zz': never closed"),
+    "unclosed nesting": ("layer { zz {" * 50_000, ":1:9: field 'zz': never closed"),
     "nested brackets": ("input_dim: " + "[" * 100_000, ":1:1: field 'input_dim': never closed"),
 }
 

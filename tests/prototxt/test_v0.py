@@ -49,6 +49,11 @@ REFUSED = {
         'layers { layer { name: "ip" type: "innerproduct" } bottom: "q" top: "r" }',
         "layer 'ip' \\(innerproduct\\): a padding",
     ),
+    "a number without a place": (
+        'layers { layer { name: "im" type: "images" source: "a" new_height: -1 } top: "d" }',
+        "^layer 'im' \\(images\\): new_height is -1, and new_height of ImageDataParameter is a "
+        "whole number of 0 to 4294967295$",
+    ),
     "unknown bottom in V0": (
         'layers { layer { name: "r" type: "relu" } bottom: "zz" top: "r" }',
         "Unknown bottom blob 'zz' \\(layer 'r'\\)",

@@ -41,3 +41,9 @@ def test_fast_has_the_distributions():
     assert abs(r.bernoulli(0.3, n).mean() - 0.3) < 3e-3
     assert r.u32(3).dtype == np.uint32
     assert 0 <= r.next_u32() < 2**32
+
+
+def test_nothing_is_drawn_from_many_cores(monkeypatch):
+    """As for MemoryData, whose blobs have no values."""
+    monkeypatch.setattr(stream, "cores", lambda: 4)
+    assert FastRng(1).u32(0).size == 0
