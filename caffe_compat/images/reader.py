@@ -64,6 +64,7 @@ def read(source: str | Path | bytes, name: str | None = None) -> Picture:
         raise ParseError(f"{name}: an empty file, not an image")
     try:
         with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of tags that do not matter
             # Pillow only warns up to twice its limit; here it is an error.
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(io.BytesIO(data), formats=_known()) as opened:

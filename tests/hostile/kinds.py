@@ -1,0 +1,159 @@
+"""The kinds of files that the package reads: examples, and a reading of everything in them."""
+
+from __future__ import annotations
+
+import io
+import math
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from caffe_compat import files, pipeline, weights
+from caffe_compat.data import database, datum
+from caffe_compat.data import images as data_images
+from caffe_compat.fillers.rng import make_rng
+from caffe_compat.images import decode, reader
+from caffe_compat.net.params import fill
+from caffe_compat.net.preprocess import mean_array
+from caffe_compat.net.summary import summarize
+from caffe_compat.onnx import reader as onnx_reader
+from caffe_compat.onnx.costs import costs
+from caffe_compat.options import Onnx
+from caffe_compat.training import curves, parameters
+from caffe_compat.weights import solverstate
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+_LARGEST = 100_000  # bytes of an example
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of file.
+
+    Attributes:
+        name: the file's name.
+        examples: the contents of sound files.
+        read: reads such a file, and all that it leads to.
+    """
+
+    name: str
+    examples: Callable[[], list[bytes]]
+    read: Callable[[Path], object]
+
+
+def _golden(*patterns: str, most: int = 120) -> Callable[[], list[bytes]]:
+    def examples() -> list[bytes]:
+        paths = sorted(path for pattern in patterns for path in GOLDEN.glob(pattern))
+        small = [path for path in paths if 0 < path.stat().st_size <= _LARGEST]
+        return [path.read_bytes() for path in small[:: -(-len(small) // most)]]
+
+    return examples
+
+
+def _read_net(path: Path) -> None:
+    for phase in ("TEST", "TRAIN"):
+        graph = pipeline.read(path, phase=phase)
+        summarize(graph)
+        total = costs(graph)
+        blobs = sum(math.prod(value.shape) for value in graph.values)
+        if max(blobs, total.total("parameters")) > 1 << 18 or total.total("operations") > 1 << 22:
+            continue
+        if total.total("multiply_adds") > 1 << 22:
+            continue
+        net = fill(graph, make_rng("fast", 1))
+        net.forward({value.blob: np.ones(value.shape, np.float32) for value in graph.inputs})
+        if phase == "TEST":
+            pipeline.lower_net(net, Onnx())
+
+
+def _read_weights(path: Path) -> None:
+    opened = weights.read(path)
+    for layer in opened.layers:
+        for blob in layer.blobs:
+            np.isnan(blob.array).any()
+    targets = [(layer.name, [("b", b.array.shape) for b in layer.blobs]) for layer in opened.layers]
+    weights.match(opened, targets)
+
+
+def _read_sets(path: Path) -> None:
+    for name in ("data", "label"):
+        np.isnan(weights.read_datasets(path, [name])[name]).any()
+
+
+def _read_database(path: Path) -> None:
+    for key, value in database.records(path.parent):
+        name = datum.name_of(path, key)
+        datum.read(datum.parse(bytes(value), name), name)
+
+
+def _pictures() -> list[bytes]:
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 255, (9, 7, 3), np.uint8)
+    forms = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "TGA", "ICO")
+    pictures = []
+    for form in forms:
+        for mode in ("RGB", "L", "P", "1", "I;16", "RGBA", "CMYK"):
+            file = io.BytesIO()
+            try:
+                Image.fromarray(pixels).convert(mode.partition(";")[0]).save(file, form)
+            except (OSError, ValueError, KeyError):
+                continue
+            pictures.append(file.getvalue())
+    return pictures
+
+
+def _read_data_picture(path: Path) -> None:
+    data_images.decode(path.read_bytes(), path.name)
+
+
+def _arrays() -> list[bytes]:
+    kinds: tuple[Any, ...] = ("<f4", ">f8", "u1", "<i8", "?", "<f2")
+    arrays = [np.ones((2, 3, 4), kind) for kind in kinds] + [np.asfortranarray(np.ones((3, 2)))]
+    stored = []
+    for array in arrays:
+        file = io.BytesIO()
+        np.save(file, array)
+        stored.append(file.getvalue())
+    return stored
+
+
+def _onnx_models() -> list[bytes]:
+    nets = sorted(GOLDEN.glob("layers/*/net.prototxt"))[::25]
+    models = []
+    with tempfile.TemporaryDirectory() as folder:
+        for net in nets:
+            pipeline.to_onnx(pipeline.load(net), Path(folder) / "a.onnx")
+            models.append((Path(folder) / "a.onnx").read_bytes())
+    return models
+
+
+def _texts(*texts: str) -> Callable[[], list[bytes]]:
+    return lambda: [text.encode() for text in texts]
+
+
+KINDS = {
+    "net": Kind(
+        "net.prototxt",
+        _golden("layers*/*/net.prototxt", "upgrade/**/*.prototxt", "reports/**/*.prototxt"),
+        _read_net,
+    ),
+    "solver": Kind("solver.prototxt", _golden("train*/*/solver.prototxt"), parameters.read),
+    "caffemodel": Kind("w.caffemodel", _golden("**/*.caffemodel"), _read_weights),
+    "hdf5": Kind("w.h5", _golden("**/*.caffemodel.h5"), _read_weights),
+    "hdf5_data": Kind("data.h5", _golden("train/*/data.h5", "data/sources/*.h5"), _read_sets),
+    "solverstate": Kind("a.solverstate", _golden("**/*.solverstate"), solverstate.read),
+    "solverstate_hdf5": Kind("a.solverstate.h5", _golden("**/*.solverstate.h5"), solverstate.read),
+    "mean": Kind("mean.binaryproto", _golden("**/*.binaryproto"), mean_array),
+    "npy": Kind("a.npy", _arrays, files.read_array),
+    "picture": Kind("a.png", _pictures, reader.read),
+    "data_picture": Kind("a.png", _pictures, _read_data_picture),
+    "lmdb": Kind("data.mdb", _golden("data/lmdb/*/db/data.mdb"), _read_database),
+    "labels": Kind("labels.txt", _texts("cat\ndog\n", "n01440764 tench\n"), decode.read_labels),
+    "log": Kind("train.log", _golden("train_logs/*/*.log"), curves.read),
+    "onnx": Kind("a.onnx", _onnx_models, onnx_reader.outline),
+}
