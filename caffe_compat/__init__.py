@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from .layers.builder import Builder
     from .layers.layer import Blob, Layer, layer
     from .layers.registry import register
+    from .net.filler_summary import summarize_fillers
     from .net.fold import fold_batchnorm
     from .net.graph import Graph
     from .net.net import Net
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
     from .net.slopes import decayed as decayed_slopes
     from .net.slopes import resolve as resolve_slopes
     from .net.stock import save_stock
-    from .net.summary import summarize, summarize_fillers
+    from .net.summary import summarize
     from .onnx.costs import Costs, costs
     from .onnx.lowering import Lowered
     from .onnx.passes.bake import bake
@@ -176,7 +177,8 @@ _HOMES = {
     "net.preprocess": "PRESETS Preprocess read_mean=mean_array read_preprocess=from_prototxt",
     "net.slopes": "decayed_slopes=decayed resolve_slopes=resolve",
     "net.stock": "save_stock",
-    "net.summary": "summarize summarize_fillers",
+    "net.filler_summary": "summarize_fillers",
+    "net.summary": "summarize",
     "images.tiles": "show_filters show_maps show_slopes",
     "onnx.costs": "Costs costs",
     "onnx.lowering": "Lowered",

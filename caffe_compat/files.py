@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import os
 import secrets
@@ -11,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tokenize import TokenError
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
 
 import numpy as np
 from numpy.lib.format import (
@@ -103,51 +104,78 @@ def read_array(path: str | os.PathLike[str]) -> NDArray[Any]:
             numbers that are not real.
     """
     try:
-        with Path(path).open("rb") as file, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a file of Python 2 is as good
-            return _array(file, path)
+        with Path(path).open("rb") as file:
+            return parse_array(file, os.fstat(file.fileno()).st_size, str(path))
     except OSError as error:
         raise ParseError(f"{path}: {_reason(error)}") from None
-    # The header is a Python literal: Python's tokenizer and parser have errors of their own.
-    except (
-        ValueError,
-        TypeError,
-        ArithmeticError,
-        LookupError,
-        SyntaxError,
-        EOFError,
-        MemoryError,
-        RecursionError,
-        TokenError,
-    ) as error:
-        if isinstance(error, ParseError):
-            raise
-        raise ParseError(f"{path}: not a .npy file: {error}") from None
 
 
-def _array(file: BinaryIO, path: str | os.PathLike[str]) -> NDArray[Any]:
-    head = file.read(len(MAGIC_PREFIX))
+def parse_array(file: IO[bytes], size: int, name: str) -> NDArray[Any]:
+    """Return the array in the contents of a .npy file.
+
+    Args:
+        file: the contents, read from their start to their end.
+        size: of the contents, in bytes.
+        name: what to call them in errors.
+
+    Raises:
+        ParseError: they contain no array, several, less data than they declare, or numbers that
+            are not real.
+    """
+    head = file.read(_NPY_HEAD)
     if head.startswith(b"PK"):
-        raise ParseError(f"{path}: contains several arrays; give a .npy file")
-    if head != MAGIC_PREFIX:
+        raise ParseError(f"{name}: contains several arrays; give a .npy file")
+    if not head.startswith(MAGIC_PREFIX):
         foreign = foreign_format(head)
-        raise ParseError(f"{path}: not a .npy file{f' but {foreign}' if foreign else ''}")
-    file.seek(0)
-    version = read_magic(file)
-    if version not in _HEADERS:  # 3.0 has names of fields, which no array of numbers has
-        raise ParseError(f"{path}: a .npy file of version {version[0]}.{version[1]}")
-    shape, by_columns, kind = _HEADERS[version](file)
+        raise ParseError(f"{name}: not a .npy file{f' but {foreign}' if foreign else ''}")
+    shape, by_columns, kind, start = _read_header(head, name)
     if kind.kind not in "biuf":
-        raise ParseError(f"{path}: contains {kind}, which are no real numbers")
-    size = math.prod(shape) * kind.itemsize
-    left = os.fstat(file.fileno()).st_size - file.tell()
-    if min(shape, default=0) < 0 or size > left:
-        raise ParseError(f"{path}: declares {size:,} bytes of numbers, and has {left:,}")
-    require(size, f"{path}: its numbers")
-    array = np.fromfile(file, kind, math.prod(shape))
+        raise ParseError(f"{name}: contains {kind}, which are no real numbers")
+    count = math.prod(shape)
+    if min(shape, default=0) < 0 or count * kind.itemsize > size - start:
+        raise ParseError(
+            f"{name}: declares {count * kind.itemsize:,} bytes of numbers, and has {size - start:,}"
+        )
+    require(count * kind.itemsize, f"the numbers of {name}")
+    array = np.empty(count, kind)
+    data = array.view(np.uint8)
+    early = np.frombuffer(head, np.uint8)[start : start + data.size]
+    data[: early.size] = early
+    _fill(file, memoryview(data.data)[early.size :], name)
     return array.reshape(shape[::-1]).T if by_columns else array.reshape(shape)
 
 
+def _read_header(head: bytes, name: str) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
+    """Return shape, order and type of an array, and where its numbers begin."""
+    file = io.BytesIO(head)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a file of Python 2 is as good
+            version = read_magic(file)
+            if version in _HEADERS:
+                return *_HEADERS[version](file), file.tell()
+    # A header is a Python literal: Python's tokenizer and parser have errors of their own.
+    except (
+        *(ValueError, TypeError, ArithmeticError, LookupError, SyntaxError),
+        *(EOFError, MemoryError, RecursionError, TokenError),
+    ) as error:
+        raise ParseError(f"{name}: not a .npy file: {error}") from None
+    # 3.0 is for names of fields, which no array of numbers has.
+    raise ParseError(f"{name}: a .npy file of version {version[0]}.{version[1]}")
+
+
+def _fill(file: IO[bytes], data: memoryview, name: str) -> None:
+    """Read bytes until the buffer is full; numpy's own reading needs a file that is no archive."""
+    done = 0
+    while done < len(data):
+        piece = file.read(min(len(data) - done, _PIECE))
+        if not piece:
+            raise ParseError(f"{name}: is cut short")
+        data[done : done + len(piece)] = piece
+        done += len(piece)
+
+
+_NPY_HEAD = 1 << 16  # bytes; numpy's own limit for a header is 10,000
 _HEADERS = {(1, 0): read_array_header_1_0, (2, 0): read_array_header_2_0}
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator, Sequence
 
-_LONGEST_WORD = 300  # letters of one name in a message; a path is rarely longer
+_LONGEST_WORD = 300  # letters of one name in a message, from which its middle is left out
 _LONGEST = 16_384  # letters of a message
-_WORD = re.compile(rf"\S{{{_LONGEST_WORD + 1},}}")
+_WIDEST = 80  # letters of a column, so that one long name does not widen every row
+_LONG = re.compile(rf"'[^']{{{_LONGEST_WORD},}}'|\S{{{_LONGEST_WORD},}}")
 
 
 def printable(text: str) -> str:
@@ -30,6 +32,19 @@ def message(text: str) -> str:
 
     A line end with the spaces around it becomes one space, as in another library's message.
     """
-    text = printable(re.sub(r"\s*[\r\n]\s*", " ", text).strip())
-    text = _WORD.sub(lambda word: f"{word[0][:200]}…{word[0][-50:]}", text)
+    text = printable(re.sub(r"\s*[\r\n]\s*", " ", text).strip()).replace("\t", "\\t")
+    text = _LONG.sub(lambda word: f"{word[0][:200]}…{word[0][-50:]}", text)
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+
+
+def table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Yield the rows with their columns aligned."""
+    rows = [[one_line(cell) for cell in row] for row in rows]
+    widths = [min(_WIDEST, max(map(len, column))) for column in zip(*rows, strict=True)]
+    for row in rows:
+        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+
+
+def say_shape(dims: Sequence[int | None]) -> str:
+    """Return a shape as 1x3x224x224, with a ? for an axis of any size."""
+    return "x".join("?" if n is None else str(n) for n in dims) or "scalar"

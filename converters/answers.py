@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..images.answers import Answer, Classes, Detections
+from ..text import say_shape
 from ..types import AnyArray
-from .terminal import say_shape
 
 
 def lines(answer: Answer, drawing: Path | None = None) -> Iterator[str]:

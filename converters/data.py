@@ -15,9 +15,10 @@ from ..data.mean import compute_image_mean, write_mean
 from ..data.summary import Summary, contact_sheet, summarize
 from ..files import atomic
 from ..options import SEED
+from ..text import say_shape, table
 from . import options
 from .grouping import ungroup
-from .terminal import say, say_file, say_shape, table
+from .terminal import say, say_file
 
 _ROWS = 20  # of a table of shapes or labels; a database may have thousands
 

@@ -14,10 +14,11 @@ from ..images.decode import count_nan
 from ..images.features import write_arrays
 from ..progress import track
 from ..runtime.session import Session
+from ..text import say_shape
 from ..types import AnyArray
 from . import models, options, preprocessing, run_images
 from .answers import statistics
-from .terminal import say, say_file, say_shape
+from .terminal import say, say_file
 
 
 def command(

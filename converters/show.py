@@ -12,10 +12,11 @@ import typer
 
 from ..errors import WeightsError
 from ..files import atomic
+from ..text import say_shape, table
 from ..weights import read as read_weights
 from ..weights.trained import LayerWeights, Weights
 from . import options
-from .terminal import say, say_file, say_shape, table
+from .terminal import say, say_file
 
 
 @dataclass(frozen=True)

@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from ..net.filler_summary import FillerSummary, summarize_fillers
 from ..net.rectifiers import Rectifier
 from ..net.slopes import decayed
-from ..net.summary import FillerSummary, LayerSummary, Summary, summarize, summarize_fillers
+from ..net.summary import summarize
 from ..onnx.costs import Cost, Costs, costs
 from ..options import Filling, Reading
 from ..pages.net_page import net_page
 from ..pipeline import read_graph
 from ..steps import fill
-from ..types import Dims
+from ..text import table
 from ..weights import read as read_weights
 from ..weights.trained import Weights
-from .terminal import say, say_shape, table
+from .terminal import say
 
 
 def show(
@@ -32,39 +33,7 @@ def show(
         )
     if fillers:
         return show_fillers(summarize_fillers(graph, weights))
-    return show_net(summarize(graph))
-
-
-def show_net(net: Summary) -> Iterator[str]:
-    """Yield a line for every layer: its blobs' shapes, its parameters, their count and fillers."""
-    heads = ("layer", "type", "bottoms", "tops", "parameters", "count", "fillers")
-    yield f"net {net.name!r}"
-    yield from table([heads, *map(_layer, net.layers)])
-    yield f"inputs   {_blobs(net.inputs)}"
-    yield f"outputs  {_blobs(net.outputs)}"
-    shared = f", and {net.shared:,} shared" if net.shared else ""
-    count = f"{net.parameters:,} parameters ({4 * net.parameters:,} bytes)"
-    yield f"{len(net.layers)} layers, {count}{shared}"
-
-
-def _layer(layer: LayerSummary) -> Sequence[str]:
-    parameters = (
-        f"{blob.name} {say_shape(blob.shape)}{' (shared)' if blob.shared else ''}"
-        for blob in layer.blobs
-    )
-    return (
-        layer.name,
-        layer.type,
-        ", ".join(layer.bottoms),
-        _blobs(layer.tops),
-        ", ".join(parameters),
-        f"{layer.count:,}" if layer.blobs else "",
-        ", ".join(blob.filler for blob in layer.blobs),
-    )
-
-
-def _blobs(blobs: Sequence[tuple[str, Dims]]) -> str:
-    return ", ".join(f"{name} {say_shape(dims)}" for name, dims in blobs)
+    return iter(str(summarize(graph)).split("\n"))
 
 
 def show_fillers(fillers: Sequence[FillerSummary]) -> Iterator[str]:

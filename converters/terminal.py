@@ -6,15 +6,13 @@ import logging
 import signal
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
 from ..progress import Display
 from ..text import one_line
-
-_WIDEST = 80  # characters of a column, so that one long name does not widen every row
 
 
 class _Notes(logging.Handler):
@@ -123,16 +121,3 @@ def _show(progress: Any, items: Iterable[Any], caption: str, total: int) -> Iter
     progress.remove_task(task)
     if not progress.tasks:
         progress.stop()
-
-
-def table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Yield the rows with their columns aligned."""
-    rows = [[one_line(cell) for cell in row] for row in rows]
-    widths = [min(_WIDEST, max(map(len, column))) for column in zip(*rows, strict=True)]
-    for row in rows:
-        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-
-
-def say_shape(dims: Sequence[int | None]) -> str:
-    """Return a shape as 1x3x224x224, with a ? for an axis of any size."""
-    return "x".join("?" if n is None else str(n) for n in dims) or "scalar"

@@ -20,8 +20,9 @@ def test_control_characters_are_escaped():
 
 def test_a_message_is_one_line_of_bounded_length():
     assert message("first:\r\n    second\n") == "first: second"
+    assert message(f"'{'ab ' * 2000}' a\tb").endswith("ab ab ' a\\tb")
     word = message(f"layer '{'x' * 5000}': no")
-    assert (len(word), word[:10], word[-6:]) == (260, "layer 'xxx", "x': no")
+    assert (len(word), word[:10], word[-6:]) == (261, "layer 'xxx", "x': no")
     assert len(message("ab " * 50_000)) == 16_385
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from math import prod
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -20,6 +21,9 @@ from .aliasing import left_in_memory
 from .feeds import as_array, by_name
 from .graph import Graph, Node, Value
 from .needs import Needs
+from .parameters import Params
+from .saving import save
+from .summary import summarize
 
 Extra: TypeAlias = Mapping[int, Mapping[str, Any]]
 """What layers receive beside their bottoms and blobs in training: for a node's index, by name."""
@@ -28,7 +32,7 @@ Watch: TypeAlias = Callable[[int, "list[Array | None]", "list[Array | None]"], N
 """Takes a node's index and its gradients, at its bottoms and at its blobs."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Net:
     """A graph and the data of its parameter blobs.
 
@@ -41,17 +45,44 @@ class Net:
     graph: Graph
     arrays: tuple[tuple[Array, ...], ...]
 
-    @property
-    def params(self) -> dict[str, dict[str, Array]]:
-        """The parameter blobs by layer and name: `net.params["conv1"]["weight"]`.
+    def __str__(self) -> str:
+        """Return the table of `show`: layers, blobs, parameters and their sums."""
+        return str(summarize(self.graph))
 
-        Of layers that share a name the first one is listed.
+    def __repr__(self) -> str:
+        """Return the net's name and its number of layers."""
+        return f"<Net {self.graph.net.name!r} of {len(self.graph.nodes)} layers>"
+
+    @property
+    def params(self) -> Params:
+        """The parameter blobs by layer and name: `net.params["conv1"]["weight"][:, 0] = 0`."""
+        return Params(self)
+
+    def own(self, index: int, i: int) -> Array:
+        """Return a blob of a node as an array that may be changed, here and where it is shared.
+
+        A view of the weights file is replaced by a copy first; the file is never changed.
         """
-        named: dict[str, dict[str, Array]] = {}
-        for index, node in enumerate(self.graph.nodes):
-            if node.blobs:
-                named.setdefault(node.layer.name, self.blobs_of(index))
-        return named
+        if not self.arrays[index][i].flags.writeable:
+            place = self.graph.nodes[index].owners[i]
+            copy = self.arrays[place[0]][place[1]].copy()
+            arrays = tuple(
+                tuple(
+                    copy.reshape(array.shape) if owner == place else array
+                    for array, owner in zip(blobs, node.owners, strict=True)
+                )
+                for blobs, node in zip(self.arrays, self.graph.nodes, strict=True)
+            )
+            object.__setattr__(self, "arrays", arrays)  # the same numbers in other memory
+        return self.arrays[index][i]
+
+    def save(self, path: str | Path) -> None:
+        """Write the net by its path's suffix: `.caffemodel`, `.h5`, `.npz` or `.prototxt`.
+
+        Raises:
+            CaffeCompatError: the suffix is none of these, or the file cannot be written.
+        """
+        save(self, path)
 
     @property
     def blobs(self) -> dict[str, Value]:

@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
 from ..caffe_pb2 import NetParameter, ParamSpec
 from ..errors import CaffeCompatError
 from ..prototxt.splits import insert_splits
 from ..prototxt.writer import write_text
 from ..types import Array
-from ..weights import snapshot
-from .net import Net
+from ..weights import npz, snapshot
+from .graph import Graph
 from .sharing import Place
 
 
+class Net(Protocol):
+    """What can be saved: a graph, and the arrays of each node."""
+
+    @property
+    def graph(self) -> Graph:
+        """The layers."""
+
+    @property
+    def arrays(self) -> Sequence[Sequence[Array]]:
+        """The parameter blobs of each node."""
+
+
 def save(net: Net, path: str | Path, diffs: Mapping[Place, Array] | None = None) -> None:
-    """Write a `.caffemodel`, Caffe's HDF5 (`.h5`), or the net's layers as a `.prototxt`.
+    """Write a `.caffemodel`, Caffe's HDF5 (`.h5`), an `.npz`, or the layers as a `.prototxt`.
 
     Args:
         net: the net.
@@ -38,9 +51,12 @@ def save(net: Net, path: str | Path, diffs: Mapping[Place, Array] | None = None)
         names = [layer.name for layer in message.layer]
         arrays, grads = _arrays(net, places), _diffs(net, places, diffs)
         snapshot.write_hdf5(path, names, arrays, _shared(net, places), grads)
+    elif suffix == ".npz":
+        names = [node.layer.name for node in net.graph.nodes]
+        npz.write(path, names, net.arrays)
     else:
         raise CaffeCompatError(
-            f"{path}: ends in none of .caffemodel, .caffemodel.h5, .prototxt, .onnx"
+            f"{path}: ends in none of .caffemodel, .caffemodel.h5, .npz, .prototxt, .onnx"
         )
 
 
@@ -64,7 +80,7 @@ def with_splits(net: Net) -> tuple[NetParameter, list[int | None]]:
     return message, places
 
 
-def _arrays(net: Net, places: list[int | None]) -> list[tuple[Array, ...]]:
+def _arrays(net: Net, places: list[int | None]) -> list[Sequence[Array]]:
     return [() if index is None else net.arrays[index] for index in places]
 
 

@@ -1,4 +1,4 @@
-"""A net's layers, shapes, parameters and fillers in numbers, as `show` prints them."""
+"""A net's layers, shapes and parameters in numbers, and as the table that `show` prints."""
 
 from __future__ import annotations
 
@@ -6,13 +6,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..caffe_pb2 import FillerParameter
-from ..fillers import moments
+from ..text import one_line, say_shape, table
 from ..types import Dims, Shape
-from ..weights.trained import Weights
-from . import slopes
 from .graph import Graph, Node, Value
-from .rectifiers import Rectifier
 
 
 @dataclass(frozen=True)
@@ -67,34 +63,23 @@ class Summary:
         """The number of parameters that layers take over from others."""
         return self._count(shared=True)
 
+    def __str__(self) -> str:
+        """Return a line for every layer, its blobs, parameters and fillers, and the sums."""
+        heads = ("layer", "type", "bottoms", "tops", "parameters", "count", "fillers")
+        shared = f", and {self.shared:,} shared" if self.shared else ""
+        count = f"{self.parameters:,} parameters ({4 * self.parameters:,} bytes)"
+        lines = (
+            f"net {self.name!r}",
+            *table([heads, *map(_row, self.layers)]),
+            one_line(f"inputs   {_blobs(self.inputs)}"),
+            one_line(f"outputs  {_blobs(self.outputs)}"),
+            f"{len(self.layers)} layers, {count}{shared}",
+        )
+        return "\n".join(lines)
+
     def _count(self, *, shared: bool) -> int:
         blobs = [blob for layer in self.layers for blob in layer.blobs if blob.shared == shared]
         return sum(math.prod(blob.shape) for blob in blobs)
-
-
-@dataclass(frozen=True)
-class FillerSummary:
-    """The filler of a blob of weights, and the rule that its rectifiers ask for.
-
-    Attributes:
-        layer: the layer's name.
-        blob: the blob's name.
-        filler: the filler's type.
-        norm: its variance_norm.
-        n: the divisor that the norm selects.
-        rectifiers: the rectifiers that count for the norm.
-        std: the std that they ask for; only msra with `slopes="auto"` uses it.
-        rms: the root mean square of the filler's own values; None if it has no closed form.
-    """
-
-    layer: str
-    blob: str
-    filler: str
-    norm: str
-    n: float
-    rectifiers: tuple[Rectifier, ...]
-    std: float
-    rms: float | None
 
 
 def summarize(graph: Graph) -> Summary:
@@ -105,37 +90,6 @@ def summarize(graph: Graph) -> Summary:
         _dims(graph.inputs),
         _dims(graph.outputs),
     )
-
-
-def summarize_fillers(graph: Graph, weights: Weights | None = None) -> tuple[FillerSummary, ...]:
-    """Return the filler of every blob of weights, and what its rectifiers ask for.
-
-    Args:
-        graph: the net.
-        weights: a file whose PReLU slopes count in place of those of their fillers.
-
-    Raises:
-        CaffeCompatError: as for `resolve_slopes`.
-    """
-    rows = []
-    for each in slopes.resolve(graph, weights):
-        index, i = each.place
-        node = graph.nodes[index]
-        with node.layer.named():
-            moment = moments.second_moment(node.blobs[i].shape, each.filler)
-        rows.append(
-            FillerSummary(
-                node.layer.name,
-                node.blobs[i].name,
-                each.filler.type,
-                FillerParameter.VarianceNorm.Name(each.filler.variance_norm),
-                each.n,
-                each.rectifiers,
-                float(each.sigma),
-                None if moment is None else math.sqrt(moment),
-            )
-        )
-    return tuple(rows)
 
 
 def _layer(index: int, node: Node) -> LayerSummary:
@@ -154,3 +108,23 @@ def _layer(index: int, node: Node) -> LayerSummary:
 
 def _dims(values: Sequence[Value]) -> tuple[tuple[str, Dims], ...]:
     return tuple((value.blob, value.dims) for value in values)
+
+
+def _row(layer: LayerSummary) -> Sequence[str]:
+    parameters = (
+        f"{blob.name} {say_shape(blob.shape)}{' (shared)' if blob.shared else ''}"
+        for blob in layer.blobs
+    )
+    return (
+        layer.name,
+        layer.type,
+        ", ".join(layer.bottoms),
+        _blobs(layer.tops),
+        ", ".join(parameters),
+        f"{layer.count:,}" if layer.blobs else "",
+        ", ".join(blob.filler for blob in layer.blobs),
+    )
+
+
+def _blobs(blobs: Sequence[tuple[str, Dims]]) -> str:
+    return ", ".join(f"{name} {say_shape(dims)}" for name, dims in blobs)

@@ -1,4 +1,4 @@
-"""Weights files: caffemodel, HDF5 and binaryproto, in and out, without copying.
+"""Weights files: caffemodel, HDF5, .npz and binaryproto; the first two without copying.
 
 A caffemodel is a protobuf whose data fields are already little-endian float32 in the file. So it is
 mapped, its tags and lengths are scanned, and every blob is a view of the file.
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ..errors import WeightsError
 from ..files import foreign_format
-from . import caffemodel
+from . import caffemodel, npz
 from .mapped import Mapped, location
 from .snapshot import write_caffemodel, write_hdf5
 from .trained import BlobData, LayerWeights, Report, Weights, match
@@ -33,6 +33,7 @@ __all__ = [
     "write_hdf5",
 ]
 
+_ZIP = b"PK\x03\x04"
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 
 
@@ -40,7 +41,8 @@ def read(path: str | os.PathLike[str]) -> Weights:
     """Open a weights file.
 
     Args:
-        path: a caffemodel of any generation (also NVCaffe's), or HDF5 as Caffe writes it.
+        path: a caffemodel of any generation (also NVCaffe's), HDF5 as Caffe writes it, or an
+            .npz with an array `<layer>/<i>` for each blob.
 
     Returns:
         Its layers, with blobs that are read-only float32 views of the file where the file has
@@ -55,6 +57,8 @@ def read(path: str | os.PathLike[str]) -> Weights:
         from . import hdf5  # only here: h5py takes longer to import than most files take to read
 
         return hdf5.read(file)
+    if file[: len(_ZIP)] == _ZIP:
+        return npz.read(file)
     _refuse_foreign(file, "caffemodel")
     return caffemodel.read(file)
 

@@ -47,7 +47,7 @@ class LayerWeights:
     Attributes:
         name: as stored; layers are matched by it.
         type: in the words of the file's generation: `Convolution` (V2), `CONVOLUTION` (V1),
-            `conv` (V0), or empty (HDF5).
+            `conv` (V0), or empty (HDF5, NPZ).
         blobs: by index; HDF5 files leave out the blobs that another layer owns.
     """
 
@@ -63,7 +63,7 @@ class Weights:
     Attributes:
         path: of the file.
         name: of the net; empty if the file has none.
-        format: `V2`, `V1` or `V0` (the generations of caffemodel) or `HDF5`.
+        format: `V2`, `V1` or `V0` (the generations of caffemodel), `HDF5` or `NPZ`.
         layers: in the file's order.
         file: the map behind the blobs.
     """

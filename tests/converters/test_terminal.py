@@ -7,9 +7,10 @@ import logging
 import sys
 
 import pytest
-from caffe_compat.converters.terminal import bars, notes, say, table
+from caffe_compat.converters.terminal import bars, notes, say
 
 from caffe_compat.progress import show_progress, track
+from caffe_compat.text import table
 
 
 class Terminal(io.StringIO):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from caffe_compat.net.summary import BlobSummary, summarize, summarize_fillers
+from caffe_compat.net.filler_summary import summarize_fillers
+from caffe_compat.net.summary import BlobSummary, summarize
 
 from ..cases import graph_of
 from ..slope_nets import INPUT, conv, layer
