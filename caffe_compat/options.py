@@ -1,4 +1,4 @@
-"""The options of the line in three groups, each packed once, at the entrance."""
+"""The options of the line in groups, each packed once, at the entrance."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, SupportsIndex, TypeAlias, get_args
 
 import numpy as np
 
-from .caffe_pb2 import TEST, TRAIN
+from .caffe_pb2 import TEST, TRAIN, NetParameter
 from .errors import CaffeCompatError, UnsupportedError
 from .net.sizes import Batch
 from .onnx.opsets import OPSET, OPSETS
@@ -20,10 +20,16 @@ if TYPE_CHECKING:  # these import onnx, which not every command needs
     from .onnx.writer import WeightsAs
 
 PathLike: TypeAlias = str | Path
+Prototxt: TypeAlias = PathLike | NetParameter
 Phase = Literal["TEST", "TRAIN"]
 
 Inputs: TypeAlias = Mapping[str, Sequence[int | None]]
 SEED = 1701
+
+
+def names(value: str | Iterable[str]) -> tuple[str, ...]:
+    """Return names as a tuple; a string is one name."""
+    return (value,) if isinstance(value, str) else tuple(value)
 
 
 @dataclass(frozen=True)
@@ -57,7 +63,7 @@ class Reading:
     def __post_init__(self) -> None:
         if self.phase not in get_args(Phase):
             raise CaffeCompatError(f"phase is {self.phase!r}; it is 'TEST' or 'TRAIN'")
-        object.__setattr__(self, "stages", _names("stages", self.stages))
+        object.__setattr__(self, "stages", names(self.stages))
         if not _is_whole(self.level):
             raise CaffeCompatError(f"level is {self.level!r}; it is a whole number")
         if not (self.batch in (None, "dynamic") or _is_whole(self.batch)):
@@ -104,6 +110,19 @@ class Filling:
 
 
 @dataclass(frozen=True)
+class Copying:
+    """How far a weights file may differ from the net that it is for.
+
+    Attributes:
+        allow_missing: take a file that has none of the net's layers; the fillers draw all.
+        allow_reshape: take blobs of another shape and equal count, as their numbers lie.
+    """
+
+    allow_missing: bool = False
+    allow_reshape: bool = False
+
+
+@dataclass(frozen=True)
 class Onnx:
     """The options of writing a net to an ONNX file.
 
@@ -132,18 +151,11 @@ class Onnx:
             raise UnsupportedError(
                 f"opset {self.opset}: this writes {OPSETS[0]} to {OPSETS[-1]}", remedies=("opset",)
             )
-        object.__setattr__(self, "blobs", _names("blobs", self.blobs))
+        object.__setattr__(self, "blobs", names(self.blobs))
         if self.weights_as not in (None, "inline", "external", "in-place"):
             raise CaffeCompatError(
                 f"weights_as is {self.weights_as!r}; it is 'inline', 'external' or 'in-place'"
             )
-
-
-def _names(argument: str, names: Iterable[str]) -> tuple[str, ...]:
-    """Return the names; one name without a list around it would count letter by letter."""
-    if isinstance(names, str) or not isinstance(names, Iterable):
-        raise CaffeCompatError(f'{argument} is {names!r}; it is a list of names, as ["a", "b"]')
-    return tuple(names)
 
 
 def _is_whole(value: object) -> bool:

@@ -23,7 +23,7 @@ from .onnx.passes import Pass
 from .onnx.passes.opencv import Target
 from .onnx.writer import Saved, WeightsAs
 from .onnx.writer import save as save_onnx
-from .options import SEED, Filling, Inputs, Onnx, PathLike, Phase, Reading
+from .options import SEED, Copying, Filling, Inputs, Onnx, PathLike, Phase, Prototxt, Reading
 from .prototxt import reader, writer
 from .prototxt.upgrade import upgrade as upgrade_net
 from .weights.trained import Weights
@@ -50,6 +50,8 @@ def convert(
     target: Target = "onnxruntime",
     fold_batchnorm: bool = False,
     passes: Sequence[Pass] = (),
+    allow_missing: bool = False,
+    allow_reshape: bool = False,
 ) -> Saved:
     """Convert a prototxt and its weights to an ONNX file: `load` and `to_onnx` in one.
 
@@ -73,6 +75,8 @@ def convert(
         target: the reader of the file.
         fold_batchnorm: fold BatchNorm and Scale into the layers before them.
         passes: further rewrites of the lowered net.
+        allow_missing: as for `load`, like `allow_reshape`.
+        allow_reshape: take blobs of equal count.
 
     Raises:
         CaffeCompatError: as for `load` and `to_onnx`.
@@ -87,7 +91,7 @@ def convert(
     current = upgrade_net(message)
     selected = steps.select(current, reading)
     graph = steps.build(selected, unknown, reading, stored)
-    net = steps.fill(graph, stored, drawing)
+    net = steps.fill(graph, stored, drawing, Copying(allow_missing, allow_reshape))
     folded = steps.fold(net, onnx)
     lowered = steps.lower(folded, onnx)
     rewritten = steps.rewrite(lowered, folded, onnx)
@@ -95,7 +99,7 @@ def convert(
 
 
 def read(
-    prototxt: PathLike,
+    prototxt: Prototxt,
     weights_file: PathLike | Weights | None = None,
     *,
     phase: Phase = "TEST",
@@ -110,7 +114,7 @@ def read(
     """Read a net's prototxt of any era: the layers of one phase, with their shapes.
 
     Args:
-        prototxt: the file.
+        prototxt: the file, or a `NetParameter`.
         weights_file: its weights, if there are any: the number and the shapes of a layer's blobs
             can tell whose layer it is.
         phase: TEST or TRAIN; with `level` and `stages` it selects the layers, as Caffe does.
@@ -133,7 +137,7 @@ def read(
 
 
 def load(
-    prototxt: PathLike,
+    prototxt: Prototxt,
     weights_file: PathLike | Weights | None = None,
     *,
     seed: int = SEED,
@@ -146,11 +150,13 @@ def load(
     ignore_unknown: Sequence[str] = (),
     fork: str | None = None,
     slopes: Literal["auto"] | None = None,
+    allow_missing: bool = False,
+    allow_reshape: bool = False,
 ) -> Net:
     """Read a net with the weights of a file, and the fillers' for layers that are not in it.
 
     Args:
-        prototxt: the net.
+        prototxt: the net: its file, or a `NetParameter`.
         weights_file: a caffemodel or Caffe's HDF5, whose layers are found by name; None: the
             fillers draw all weights.
         seed: of the fillers' random numbers; 0 to 2**32 - 1.
@@ -165,13 +171,17 @@ def load(
         fork: whose layers.
         slopes: `auto` finds the slope of every msra filler in the net itself, in place of the
             prototxt's `a`; PReLU slopes are those of the weights file where it has them.
+        allow_missing: take a file that has none of the net's layers; the fillers draw all.
+        allow_reshape: take blobs of another shape and equal count, as their numbers lie.
 
     Raises:
-        WeightsError: the file is damaged, is not one, or does not fit the net.
+        WeightsError: the file is damaged, is not one, does not fit the net, or has none of its
+            layers.
         CaffeCompatError: as for `read`.
     """
     reading = Reading(phase, level, stages, inputs or {}, batch, ignore_unknown, fork)
-    return load_net(prototxt, steps.open_weights(weights_file), reading, Filling(seed, rng, slopes))
+    drawing, copying = Filling(seed, rng, slopes), Copying(allow_missing, allow_reshape)
+    return load_net(prototxt, steps.open_weights(weights_file), reading, drawing, copying)
 
 
 def fill(
@@ -296,15 +306,21 @@ def upgrade(prototxt: PathLike, path: PathLike) -> None:
     writer.write_text(upgrade_net(message), path)
 
 
-def read_graph(prototxt: PathLike, stored: Weights | None, reading: Reading) -> Graph:
+def read_graph(prototxt: Prototxt, stored: Weights | None, reading: Reading) -> Graph:
     """Walk the line's first part: read, upgrade, select, build."""
     message, unknown = steps.read(prototxt, reading)
     return steps.build(steps.select(upgrade_net(message), reading), unknown, reading, stored)
 
 
-def load_net(prototxt: PathLike, stored: Weights | None, reading: Reading, drawing: Filling) -> Net:
+def load_net(
+    prototxt: Prototxt,
+    stored: Weights | None,
+    reading: Reading,
+    drawing: Filling,
+    copying: Copying | None = None,
+) -> Net:
     """Walk the line up to a net with weights."""
-    return steps.fill(read_graph(prototxt, stored, reading), stored, drawing)
+    return steps.fill(read_graph(prototxt, stored, reading), stored, drawing, copying)
 
 
 def lower_net(net: Net, onnx: Onnx) -> Lowered:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 
 from . import weights
 from .caffe_pb2 import NetParameter
+from .errors import WeightsError
 from .fillers.rng import make_rng
 from .net import params, slopes
 from .net.build import connect, create
@@ -19,10 +21,11 @@ from .onnx.lowering import Lowered
 from .onnx.opsets import LOWERED
 from .onnx.passes import opencv
 from .onnx.passes.older import write_older
-from .options import Filling, Onnx, PathLike, Reading
+from .options import Copying, Filling, Onnx, PathLike, Prototxt, Reading
 from .prototxt import phase, reader
 from .prototxt.skipped import Unknown
 from .prototxt.splits import insert_splits
+from .text import list_names
 from .weights.trained import Weights
 
 log = logging.getLogger("caffe_compat")
@@ -33,13 +36,17 @@ def open_weights(source: PathLike | Weights | None) -> Weights | None:
     return source if source is None or isinstance(source, Weights) else weights.read(source)
 
 
-def read(prototxt: PathLike, reading: Reading) -> tuple[NetParameter, Unknown]:
+def read(prototxt: Prototxt, reading: Reading) -> tuple[NetParameter, Unknown]:
     """Read a net as it is written, and the fields that the schema does not know.
+
+    A message is a net that is read already.
 
     Raises:
         ParseError: the file is no prototxt.
         UnsupportedError: layers of the phase have types outside V1's enum.
     """
+    if isinstance(prototxt, NetParameter):
+        return prototxt, Unknown()
     net, skipped = reader.read_net(prototxt, reading.number)
     counted = phase.select_skipped(skipped, net, reading.number, reading.level, reading.stages)
     return net, Unknown(skipped, counted)
@@ -64,13 +71,16 @@ def build(net: NetParameter, unknown: Unknown, reading: Reading, stored: Weights
     return replace(connect(net, layers, reading.inputs, reading.batch), ignored=ignored)
 
 
-def fill(graph: Graph, stored: Weights | None, drawing: Filling) -> Net:
+def fill(
+    graph: Graph, stored: Weights | None, drawing: Filling, copying: Copying | None = None
+) -> Net:
     """Give a graph the weights of the file, and the fillers' for layers that are not in it.
 
     Raises:
-        WeightsError: the file does not fit the net.
+        WeightsError: the file does not fit the net, or has none of its layers.
         CaffeCompatError: a filler is refused.
     """
+    copying = copying or Copying()
     if drawing.slopes:
         resolved = slopes.resolve(graph, stored)
         if not any(each.filler.type == "msra" for each in resolved):
@@ -79,20 +89,18 @@ def fill(graph: Graph, stored: Weights | None, drawing: Filling) -> Net:
     rng = make_rng(drawing.rng, drawing.seed)
     if stored is None:
         net = params.fill(graph, rng)
-        names = [node.layer.name for node in graph.nodes]
+        drawn = [node.layer.name for node in graph.nodes]
     else:
-        net, report = params.load(graph, stored, rng)
-        names = list(report.left)
-        if names:
-            log.warning(
-                "drawn from their fillers, since they are not in %s: %s",
-                stored.path,
-                ", ".join(names),
-            )
+        net, report = params.load(graph, stored, rng, reshape=copying.allow_reshape)
+        drawn = list(report.left)
+        if drawn and not report.copied and not copying.allow_missing:
+            raise _all_missing(stored, drawn)
+        if drawn:
+            _warn(f"drawn from their fillers, since they are not in {stored.path}", drawn)
         if report.unused:
-            log.info("in %s and not in the net: %s", stored.path, ", ".join(report.unused))
-    if zeros := params.without_filler(graph, names):
-        log.warning("weights are all 0, since there is no weight_filler: %s", ", ".join(zeros))
+            log.info("in %s and not in the net: %s", stored.path, list_names(report.unused))
+    if zeros := params.without_filler(graph, drawn):
+        _warn("weights are all 0, since there is no weight_filler", zeros)
     if uncounted := params.without_count(net):
         log.warning(
             "mean and variance are not used, since the third blob, by which Caffe divides them, is "
@@ -100,6 +108,20 @@ def fill(graph: Graph, stored: Weights | None, drawing: Filling) -> Net:
             ", ".join(uncounted),
         )
     return net
+
+
+def _warn(fact: str, layers: Sequence[str]) -> None:
+    """Log what makes a net's answers worthless, for the last line that a command prints."""
+    log.warning("%s: %s", fact, list_names(layers), extra={"last": True})
+
+
+def _all_missing(stored: Weights, drawn: Sequence[str]) -> WeightsError:
+    have = list_names([layer.name for layer in stored.layers if layer.blobs]) or "none"
+    return WeightsError(
+        f"{stored.path}: has none of the net's layers: the net's are {list_names(drawn)}, the "
+        f"file's {have}; allow_missing=True draws them all from their fillers",
+        remedies=("allow_missing",),
+    )
 
 
 def fold(net: Net, onnx: Onnx) -> Net:

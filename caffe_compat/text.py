@@ -37,6 +37,12 @@ def message(text: str) -> str:
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 
+def list_names(names: Sequence[str], most: int = 5) -> str:
+    """Return names with commas, and behind the first ones how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most + 1 else ""
+    return ", ".join(names[: most if more else most + 1]) + more
+
+
 def table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
     """Yield the rows with their columns aligned."""
     rows = [[one_line(cell) for cell in row] for row in rows]

@@ -27,7 +27,7 @@ COMMANDS = {
     "init": "Initialise a net's weights as Caffe does.",
     "plot": "Draw loss, outputs and learning rate over iterations, from the logs of trainings.",
     "run": "Run a net on arrays or images.",
-    "show": "Show a net's layers, shapes, parameters and costs, or a weights file.",
+    "show": "Show a net's layers, shapes, parameters and costs, or what is in another file.",
     "test": "Score a net on the batches of its TEST phase, and log the means of its outputs.",
     "time": "Time a net's layers in numpy, forward and backward, on random inputs.",
     "train": "Train a net by its solver's prototxt, with Caffe's numbers and log.",
@@ -70,9 +70,20 @@ for _name, _help in COMMANDS.items():
     app.command(_name, help=_help)(_stub)
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        package = importlib.import_module(str(__package__).rpartition(".")[0])
+        say(f"caffe-compat {package.__version__}")
+        raise typer.Exit
+
+
 @app.callback()
 def options(
     debug: Annotated[bool, typer.Option("--debug", help="Show where an error was raised.")] = False,
+    version: Annotated[
+        bool,
+        typer.Option("--version", is_eager=True, callback=_show_version, help="Show the version."),
+    ] = False,
 ) -> None:
     """Caffe models without Caffe: convert, initialise, run and inspect them."""
 

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ..errors import CaffeCompatError
 from ..files import check_other
 from ..net.fold import fold_batchnorm as fold
 from ..net.net import Net
@@ -56,11 +57,14 @@ def command(
     weights: Annotated[Path | None, typer.Argument(metavar="WEIGHTS", show_default=False)] = None,
     *,
     output: Annotated[
-        Path,
+        Path | None,
         typer.Option(
-            "-o", "--output", metavar="OUT.onnx|.pt2|.safetensors", help="The file to write."
+            "-o",
+            "--output",
+            metavar="OUT.onnx|.pt2|.safetensors",
+            help="The file to write (default: NET.onnx in the current folder, if there is none).",
         ),
-    ],
+    ] = None,
     form: Annotated[
         Form | None,
         typer.Option(
@@ -68,6 +72,9 @@ def command(
             help="torch-source: write PyTorch code, OUT/model.py, and its weights beside it.",
         ),
     ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Without -o, replace a file that is there.")
+    ] = False,
     opset: options.Opset = OPSET,
     weights_as: Annotated[
         WeightsAs | None,
@@ -101,6 +108,7 @@ def command(
         ),
     ] = False,
     drawing: options.Drawing,
+    fit: options.Fit,
     source: options.Data,
     selection: options.Selection,
 ) -> None:
@@ -108,6 +116,7 @@ def command(
 
     Without WEIGHTS the net is initialised by its fillers.
     """
+    output = output or _beside(net, "" if form else ".onnx", force=force)
     check_other(output, net)
     deployed.check(prep)
     if deployed.used and target != Target.ONNXRUNTIME:
@@ -115,7 +124,11 @@ def command(
             "--target opencv goes without --bake-preprocess, --fp16 and --int8"
         )
     loaded = load_net(
-        net, open_weights(weights), source.sized(net, selection.reading()), drawing.filling()
+        net,
+        open_weights(weights),
+        source.sized(net, selection.reading()),
+        drawing.filling(),
+        fit.packed(),
     )
     if fold_batchnorm:
         loaded, report = fold(loaded)
@@ -147,6 +160,18 @@ def command(
     if verify:
         result = _verify(loaded, output, convert, deployed.sample(loaded, output, preprocess))
     _report(result, loaded)
+
+
+def _beside(net: Path, suffix: str, *, force: bool) -> Path:
+    """Return the net's name with the suffix, in the current folder.
+
+    Raises:
+        CaffeCompatError: such a file is there, as when two nets are called deploy.prototxt.
+    """
+    output = Path(f"{net.stem}{suffix}")
+    if output.exists() and not force:
+        raise CaffeCompatError(f"{output}: is there already; name another file with -o, or --force")
+    return output
 
 
 def _write_torch(net: Net, output: Path, blobs: Sequence[str], *, verify: bool) -> None:

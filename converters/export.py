@@ -9,15 +9,18 @@ import typer
 
 from ..images.decode import read_labels
 from ..images.triton import export as export_triton
+from ..net.net import Net
 from ..onnx.opsets import OPSET
+from ..onnx.passes import Pass
 from ..options import Onnx
-from . import models, options
+from . import deployment, models, options, preprocessing
 from .flags import flags_of
 from .terminal import say, say_file
 
 
 def command(
     model: models.ModelFile,
+    trained: models.Trained = None,
     *,
     triton: Annotated[
         Path, typer.Option("--triton", metavar="DIR", help="The Triton model repository to write.")
@@ -41,22 +44,39 @@ def command(
         ),
     ] = 1000,
     opset: options.Opset = OPSET,
+    bake_preprocess: Annotated[
+        bool,
+        typer.Option(
+            "--bake-preprocess",
+            help="Put the prototxt's preprocessing in: the input is uint8 NHWC RGB.",
+        ),
+    ] = False,
+    prep: preprocessing.Options,
+    fit: options.Fit,
     selection: options.Selection,
 ) -> None:
     """Write a Triton model repository: model, configuration, labels.
 
-    A prototxt is converted with an open batch axis unless --batch or --input chooses its size.
+    A prototxt is converted with an open batch axis unless --batch or --input chooses its size. With
+    a preprocessing option, or --bake-preprocess, the model takes images as they are.
     """
     names = read_labels(labels) if labels is not None else None
-    source = models.Model(model, weights, selection)
+    source = models.Model(model, models.one_of(trained, weights), selection, fit)
+    loaded = source.load(batch=None if selection.input else "dynamic")
+    passes: tuple[Pass, ...] = ()
+    if bake_preprocess or prep.used:
+        if not isinstance(loaded, Net):
+            raise typer.BadParameter("is for a prototxt", param_hint="--bake-preprocess")
+        deployed = deployment.Options(bake_preprocess=True)
+        passes = deployed.passes(loaded, Onnx(opset), prep.choose(loaded, model))
     written = export_triton(
-        source.load(batch=None if selection.input else "dynamic"),
+        loaded,
         triton,
         name or model.stem,
         labels=names,
         max_batch=max_batch,
         delay=delay,
-        onnx=Onnx(opset),
+        onnx=Onnx(opset, passes=passes),
     )
     for path in written.files:
         say_file(path)

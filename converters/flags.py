@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 _FLAGS = {
+    "allow_missing": "--allow-missing",
+    "allow_reshape": "--allow-reshape",
     "batch": "--batch N|dynamic",
     "data": "--data net",
     "feeds": "--feed NAME=FILE.npy",

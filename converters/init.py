@@ -20,7 +20,7 @@ def command(
     output: Annotated[
         Path | None,
         typer.Option(
-            "-o", "--output", metavar="OUT", help="A .caffemodel, .caffemodel.h5 or .onnx file."
+            "-o", "--output", metavar="OUT", help="A .caffemodel, .h5, .npz or .onnx file."
         ),
     ] = None,
     stock: Annotated[
@@ -40,6 +40,7 @@ def command(
         typer.Option("--weights", metavar="FILE", help="Copy the layers of FILE, by name."),
     ] = None,
     drawing: options.Drawing,
+    fit: options.Fit,
     source: options.Data,
     selection: options.Selection,
 ) -> None:
@@ -52,7 +53,11 @@ def command(
     if fix_decay and stock is None:
         raise typer.BadParameter("--fix-decay changes what --stock writes; give --stock too")
     loaded = load_net(
-        net, open_weights(weights), source.sized(net, selection.reading()), drawing.filling()
+        net,
+        open_weights(weights),
+        source.sized(net, selection.reading()),
+        drawing.filling(),
+        fit.packed(),
     )
     if stock is not None:
         save_stock(net, loaded.graph, stock, fix_decay=fix_decay)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
@@ -16,6 +17,10 @@ from ..pipeline import load_net
 from ..steps import open_weights
 from . import options
 
+log = logging.getLogger("caffe_compat")
+
+_STRICT = options.Fit()
+
 
 @dataclass(frozen=True)
 class Model:
@@ -24,6 +29,7 @@ class Model:
     path: Path
     weights: Path | None
     selection: options.Selection
+    fit: options.Fit = _STRICT
 
     def __post_init__(self) -> None:
         if self.path.suffix == ".onnx" and self.weights is not None:
@@ -42,19 +48,42 @@ class Model:
         reading = replace(
             reading, inputs={**(inputs or {}), **reading.inputs}, batch=reading.batch or batch
         )
-        return load_net(self.path, open_weights(self.weights), reading, Filling())
+        stored, copying = open_weights(self.weights), self.fit.packed()
+        return self._checked(load_net(self.path, stored, reading, Filling(), copying))
 
     def load_for(self, count: int) -> Net | Path:
         """Return the same, a net with a batch that suits a number of images if it allows that."""
         if self.path.suffix == ".onnx":
             return self.path
         stored = open_weights(self.weights)
-        return load_batched(self.path, stored, count, self.selection.reading())
+        reading, copying = self.selection.reading(), self.fit.packed()
+        return self._checked(load_batched(self.path, stored, count, reading, copying))
+
+    def _checked(self, net: Net) -> Net:
+        """Return the net; without weights, log that its answers mean nothing."""
+        if self.weights is None and any(node.blobs for node in net.graph.nodes):
+            log.warning(
+                "no weights are given: every weight was drawn by its filler, and the answers mean "
+                "nothing; name the trained ones behind the net",
+                extra={"last": True},
+            )
+        return net
 
 
 ModelFile = Annotated[
     Path, typer.Argument(metavar="MODEL", show_default=False, help="An .onnx or .prototxt file.")
 ]
-Weights = Annotated[
-    Path | None, typer.Option("--weights", metavar="FILE", help="A prototxt's weights.")
+Trained = Annotated[
+    Path | None,
+    typer.Argument(metavar="WEIGHTS", show_default=False, help="A prototxt's trained weights."),
 ]
+Weights = Annotated[
+    Path | None, typer.Option("--weights", metavar="FILE", help="The same as WEIGHTS.")
+]
+
+
+def one_of(trained: Path | None, weights: Path | None) -> Path | None:
+    """Return the weights, which are named at most once: as an argument or by --weights."""
+    if trained is not None and weights is not None:
+        raise typer.BadParameter("the weights are named twice", param_hint="--weights")
+    return trained or weights

@@ -11,7 +11,7 @@ from typing import Annotated, Any, cast
 import typer
 
 from ..errors import CaffeCompatError
-from ..options import SEED, Filling, Reading
+from ..options import SEED, Copying, Filling, Reading
 from ..types import Dims
 
 
@@ -205,6 +205,28 @@ class Drawing:
     def filling(self) -> Filling:
         """Return them packed for the line."""
         return Filling(self.seed, self.rng, cast("Any", self.slopes and self.slopes.value))
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How far the weights may differ from the net."""
+
+    allow_missing: Annotated[
+        bool,
+        typer.Option(
+            "--allow-missing", help="Take weights that have none of the net's layers, too."
+        ),
+    ] = False
+    allow_reshape: Annotated[
+        bool,
+        typer.Option(
+            "--allow-reshape", help="Take blobs of another shape and equal count as they lie."
+        ),
+    ] = False
+
+    def packed(self) -> Copying:
+        """Return them packed for the line."""
+        return Copying(self.allow_missing, self.allow_reshape)
 
 
 Prototxt = Annotated[Path, typer.Argument(metavar="NET.prototxt", show_default=False)]

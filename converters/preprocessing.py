@@ -90,8 +90,10 @@ class Options:
 
     def choose(self, net: Net | None, prototxt: Path) -> Preprocess | None:
         """Return the options' steps over those of the net's prototxt; None if there are none."""
+        own = self.preset is None and self.mean is None and self.mean_file is None
+        base = None if net is None else from_prototxt(net.graph.net, prototxt.parent, mean=own)
         return choose(
-            None if net is None else from_prototxt(net.graph.net, prototxt.parent),
+            base,
             preset=self.preset and self.preset.value,
             mean=self.mean,
             mean_file=self.mean_file,

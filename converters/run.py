@@ -23,6 +23,7 @@ from .terminal import say, say_file
 
 def command(
     model: models.ModelFile,
+    trained: models.Trained = None,
     *,
     weights: models.Weights = None,
     feed: Annotated[
@@ -49,6 +50,7 @@ def command(
     view: run_images.View,
     place: run_images.Place,
     prep: preprocessing.Options,
+    fit: options.Fit,
     selection: options.Selection,
 ) -> None:
     """Run a net on arrays or images.
@@ -57,7 +59,8 @@ def command(
     """
     feeds = {name: read_array(path) for name, path in map(_split, feed or ())}
     blobs = [name for names in blob or () for name in names.split(",") if name]
-    job = run_images.Job(models.Model(model, weights, selection), feeds, blobs, place)
+    source = models.Model(model, models.one_of(trained, weights), selection, fit)
+    job = run_images.Job(source, feeds, blobs, place)
     if data is not None:
         if image or feed or model.suffix == ".onnx":
             raise typer.BadParameter(
@@ -75,8 +78,6 @@ def command(
         return
     if view.picture is not None and not blobs:
         raise typer.BadParameter("draws blobs; give --blob", param_hint="--picture")
-    if blobs and view.out is None and view.picture is None:
-        raise typer.BadParameter("writes files; give --out DIR", param_hint="--blob")
     run_images.run(job, view, image, prep)
 
 

@@ -21,8 +21,9 @@ from ..images.predictor import Result
 from ..images.reader import find
 from ..images.recipe import Recipe
 from ..net.net import Net
+from ..text import say_shape
 from . import options, pictures, preprocessing
-from .answers import lines
+from .answers import lines, statistics
 from .models import Model
 from .terminal import say, say_file
 
@@ -154,8 +155,10 @@ def run(job: Job, view: View, images: Sequence[str], prep: preprocessing.Options
     )
     if view.picture is not None:
         unread = pictures.write_maps(view.picture, job.blobs, results)
-    elif job.blobs or view.out is not None:
+    elif view.out is not None:
         unread = _write_features(job, view, results)
+    elif job.blobs:
+        unread = _show_blobs(job.blobs, results)
     else:
         unread = _show(view, labels, results)
     if unread:
@@ -176,6 +179,22 @@ def _write_features(job: Job, view: View, results: Iterable[Result]) -> int:
             _warn(result.name, count_nan(result.outputs))
     for path in features.files:
         say_file(path)
+    return unread
+
+
+def _show_blobs(blobs: Sequence[str], results: Iterable[Result]) -> int:
+    """Print the shape and the statistics of each image's blobs; return the failures."""
+    unread = 0
+    for result in results:
+        if result.error is not None:
+            unread += 1
+            say(f"warning: skipped: {result.error}", err=True)
+            continue
+        say(result.name)
+        for name in blobs:
+            array = result.outputs[name]
+            say(f"  {name}  {say_shape(array.shape)}  {statistics(array)}")
+        _warn(result.name, count_nan(result.outputs))
     return unread
 
 

@@ -16,6 +16,7 @@ from ..text import say_shape, table
 from ..weights import read as read_weights
 from ..weights.trained import LayerWeights, Weights
 from . import options
+from .show_files import Kind, kind_of, show_file
 from .terminal import say, say_file
 
 
@@ -52,6 +53,11 @@ class Views:
         typer.Option("-o", "--output", metavar="OUT.png", help="The picture to write."),
     ] = None
 
+    def refuse(self, file: Path) -> None:
+        """Raise where a view is asked for of a file that has one only."""
+        if self.fillers or self.costs or self.html is not None:
+            raise typer.BadParameter(f"{file}: --fillers, --costs and --html are for a prototxt")
+
     def check(self, weights: bool) -> None:
         """Raise where options contradict each other or the file."""
         if self.as_json and not self.costs:
@@ -69,7 +75,12 @@ class Views:
 
 def command(
     file: Annotated[
-        Path, typer.Argument(metavar="FILE", show_default=False, help="A prototxt or weights.")
+        Path,
+        typer.Argument(
+            metavar="FILE",
+            show_default=False,
+            help="A prototxt, weights, or any other file that this tool writes or reads.",
+        ),
     ],
     trained: Annotated[
         Path | None,
@@ -89,10 +100,14 @@ def command(
     source: options.Data,
     selection: options.Selection,
 ) -> None:
-    """Show a net's layers, shapes, parameters and costs, or a weights file."""
+    """Show a net's layers, shapes, parameters and costs, or what is in another file.
+
+    Weights (.caffemodel, HDF5, .npz), .onnx, .binaryproto, .npy, .solverstate.
+    """
     stored = trained or weights
     lines: Iterable[str]
-    of_weights = file.suffix in (".caffemodel", ".h5")
+    kind = kind_of(file)
+    of_weights = kind is Kind.WEIGHTS
     views.check(of_weights)
     if stored and not (views.fillers or views.html):
         raise typer.BadParameter("is for --fillers and --html", param_hint="WEIGHTS")
@@ -101,6 +116,9 @@ def command(
             _draw(read_weights(file), views, views.output)
             return
         lines = show_weights(read_weights(file))
+    elif kind is not Kind.NET:
+        views.refuse(file)
+        lines = show_file(file, kind)
     else:
         from . import show_net  # here, since it loads onnx
 

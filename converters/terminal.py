@@ -16,11 +16,25 @@ from ..text import one_line
 
 
 class _Notes(logging.Handler):
-    """A handler that prints the library's log as `warning: …` and `note: …` lines."""
+    """A handler that prints the library's log as `warning: …` and `note: …` lines.
+
+    What makes the answers worthless is said last and loudly: a record with the attribute `last`.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._last: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
+        if getattr(record, "last", False):
+            self._last.append(f"WARNING: {record.getMessage()}")
+            return
         level = "warning" if record.levelno >= logging.WARNING else "note"
-        say(f"{level}: {one_line(record.getMessage())}", err=True)
+        say(f"{level}: {record.getMessage()}", err=True)
+
+    def say_last(self) -> None:
+        """Print what is to be said last, each line once."""
+        say(*dict.fromkeys(self._last), err=True)
 
 
 def say(*lines: object, err: bool = False) -> None:
@@ -64,16 +78,26 @@ def _in_main_thread() -> bool:
 
 @contextmanager
 def notes() -> Iterator[None]:
-    """Show the library's log on standard error while the block runs."""
+    """Show the library's log on standard error while the block runs.
+
+    What is to be said last is said unless the block fails.
+    """
     log, handler = logging.getLogger("caffe_compat"), _Notes()
     before = log.level, log.propagate
     log.addHandler(handler)
     log.setLevel(logging.INFO)
     log.propagate = False
+    failed = True
     try:
         yield
+        failed = False
+    except SystemExit as end:  # the end of every command, well or ill
+        failed = bool(end.code)
+        raise
     finally:
         log.removeHandler(handler)
+        if not failed:
+            handler.say_last()
         log.level, log.propagate = before
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from caffe_compat import pipeline
 from caffe_compat.errors import CaffeCompatError
-from caffe_compat.options import Filling, Onnx, Reading
+from caffe_compat.options import Copying, Filling, Onnx, Reading
 
 
 @pytest.mark.parametrize(
@@ -31,10 +31,8 @@ def test_a_word_that_is_none_is_refused(options, keyword, value):
         (Reading, "inputs", [1, 3, 8, 8]),
         (Reading, "batch", "5"),
         (Reading, "level", "a"),
-        (Reading, "stages", "deploy"),
         (Reading, "fork", 3),
         (Filling, "seed", "7"),
-        (Onnx, "blobs", "data"),
         (Onnx, "weights_as", "beside"),
     ],
 )
@@ -45,8 +43,13 @@ def test_an_option_of_another_kind_is_refused(options, keyword, value):
 
 
 def test_numpy_sizes_are_sizes():
-    reading = Reading(inputs={"data": np.array([1, 3])}, batch=np.int64(2), stages=["a"])
-    assert reading.stages == ("a",)
+    reading = Reading(inputs={"data": np.array([1, 3])}, batch=np.int64(2))
+    assert reading.batch == 2
+
+
+@pytest.mark.parametrize("value", ["deploy", ["deploy"], ("deploy",)])
+def test_one_name_is_a_list_of_one(value):
+    assert (Reading(stages=value).stages, Onnx(blobs=value).blobs) == (("deploy",), ("deploy",))
 
 
 def test_a_phase_has_caffes_number():
@@ -57,11 +60,11 @@ def test_a_phase_has_caffes_number():
     ("function", "groups"),
     [
         (pipeline.read, [Reading]),
-        (pipeline.load, [Reading, Filling]),
+        (pipeline.load, [Reading, Filling, Copying]),
         (pipeline.fill, [Filling]),
         (pipeline.lower, [Onnx]),
         (pipeline.to_onnx, [Onnx]),
-        (pipeline.convert, [Reading, Filling, Onnx]),
+        (pipeline.convert, [Reading, Filling, Copying, Onnx]),
     ],
 )
 def test_public_keywords_are_the_options_with_their_defaults(function, groups):

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from ..errors import ParseError
 from ..files import foreign_format, read_bytes
+from ..memory import require
 from ..types import Size
 from .cursor import Value
 from .extras import extra
@@ -66,7 +67,8 @@ def decode(data: Value, name: str, color: bool | None = None) -> Pixels:
         ParseError: it is no image, cut short, damaged, too large, or not of 8 bits.
         CaffeCompatError: the extra `data` is not installed.
     """
-    check(data, name)
+    height, width = check(data, name)
+    require(24 * height * width, f"the pixels of {name}")  # four channels of 16 bits, three times
     with opencv() as cv2:
         flag = {None: cv2.IMREAD_UNCHANGED, True: cv2.IMREAD_COLOR, False: cv2.IMREAD_GRAYSCALE}
         try:

@@ -102,7 +102,8 @@ class Tree:
         own, _, flags, lower, upper = _PAGE.unpack_from(self.file, start)
         count = (lower - _PAGE.size) // 2
         kind = flags & _KIND
-        if own != number or kind not in (_BRANCH, _LEAF) or count < 1 or not lower <= upper:
+        inside = lower <= upper <= self._size
+        if own != number or kind not in (_BRANCH, _LEAF) or count < 1 or not inside:
             raise self.error(f"damaged: page {number} is not a page of keys")
         nodes = struct.unpack_from(f"<{count}H", self.file, start + _PAGE.size)
         if min(nodes) < lower or max(nodes) + _NODE.size > self._size:

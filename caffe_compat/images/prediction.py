@@ -8,7 +8,7 @@ from typing import Literal
 
 from ..errors import ShapeError, UnsupportedError
 from ..net.net import Net
-from ..options import Filling, PathLike, Reading
+from ..options import Copying, Filling, PathLike, Reading
 from ..pipeline import load_net
 from ..progress import track
 from ..weights.trained import Weights
@@ -61,6 +61,7 @@ def load_batched(
     stored: Weights | None,
     count: int,
     reading: Reading | None = None,
+    copying: Copying | None = None,
 ) -> Net:
     """Load a net with a batch that suits a number of images, if its layers allow that.
 
@@ -72,12 +73,13 @@ def load_batched(
         stored: its weights; None: the fillers draw them.
         count: the number of images.
         reading: as for `pipeline.load_net`.
+        copying: how far the weights may differ from the net.
     """
     reading = reading or Reading()
     if reading.batch is None and not reading.inputs:
         try:
             wider = replace(reading, batch=min(count, BATCH))
-            return load_net(prototxt, stored, wider, Filling())
+            return load_net(prototxt, stored, wider, Filling(), copying)
         except (ShapeError, UnsupportedError):
             pass
-    return load_net(prototxt, stored, reading, Filling())
+    return load_net(prototxt, stored, reading, Filling(), copying)

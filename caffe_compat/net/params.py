@@ -53,7 +53,7 @@ def _check_memory(graph: Graph) -> None:
     require(sum(sizes), f"the parameters, {max(sizes, default=0):,} bytes in layer '{largest}',")
 
 
-def load(graph: Graph, weights: Weights, rng: Rng) -> tuple[Net, Report]:
+def load(graph: Graph, weights: Weights, rng: Rng, *, reshape: bool = False) -> tuple[Net, Report]:
     """Take the weights from a file, and from the fillers where the file lacks a layer.
 
     Layers are matched by name, as Caffe's CopyTrainedLayersFrom does. Nothing is copied: arrays
@@ -64,6 +64,7 @@ def load(graph: Graph, weights: Weights, rng: Rng) -> tuple[Net, Report]:
         graph: the net.
         weights: the file, opened.
         rng: the random numbers of the fillers.
+        reshape: as for `match`.
 
     Returns:
         The net, and a report on the file's layers.
@@ -71,7 +72,7 @@ def load(graph: Graph, weights: Weights, rng: Rng) -> tuple[Net, Report]:
     Raises:
         WeightsError: a layer's blobs do not fit the file's.
     """
-    copied, report = match_weights(graph, weights)
+    copied, report = match_weights(graph, weights, reshape=reshape)
     owned: dict[Place, Array] = {}
     if report.left or any(node.layer.proto.blobs for node in graph.nodes):
         net = fill(graph, rng)
@@ -87,7 +88,9 @@ def load(graph: Graph, weights: Weights, rng: Rng) -> tuple[Net, Report]:
     return Net(graph, params), report
 
 
-def match_weights(graph: Graph, weights: Weights) -> tuple[dict[Place, Array], Report]:
+def match_weights(
+    graph: Graph, weights: Weights, *, reshape: bool = False
+) -> tuple[dict[Place, Array], Report]:
     """Return the blobs that a net takes from a weights file, by the places that own them.
 
     Raises:
@@ -101,7 +104,7 @@ def match_weights(graph: Graph, weights: Weights) -> tuple[dict[Place, Array], R
         for i, owner in enumerate(node.owners)
         if owner != (index, i)
     }
-    report = match(weights, targets, shared)
+    report = match(weights, targets, shared, reshape=reshape)
     owned: dict[Place, Array] = {}
     for index, arrays in report.copied.items():
         for i, array in enumerate(arrays):

@@ -161,12 +161,13 @@ PRESETS = {
 """Preprocessing that published models share, by name."""
 
 
-def from_prototxt(net: NetParameter, folder: str | Path) -> Preprocess | None:
+def from_prototxt(net: NetParameter, folder: str | Path, *, mean: bool = True) -> Preprocess | None:
     """Return the preprocessing of the net's first layer with a transform_param; None without one.
 
     Args:
         net: the net, its layers selected.
         folder: the prototxt's folder; a mean_file is read there or below only.
+        mean: whether to read it; False for a caller who has another.
 
     Raises:
         ParseError: the mean_file is not there.
@@ -175,18 +176,18 @@ def from_prototxt(net: NetParameter, folder: str | Path) -> Preprocess | None:
     """
     for layer in net.layer:
         if layer.HasField("transform_param"):
-            return _from_layer(layer, Path(folder))
+            return _from_layer(layer, Path(folder), mean=mean)
     return None
 
 
-def _from_layer(layer: LayerParameter, folder: Path) -> Preprocess:
+def _from_layer(layer: LayerParameter, folder: Path, *, mean: bool) -> Preprocess:
     p = layer.transform_param
     if p.mean_file and p.mean_value:
         raise ShapeError("transform_param gives both mean_file and mean_value; one of them")
     if p.force_color and p.force_gray:
         raise ShapeError("transform_param gives both force_color and force_gray; one of them")
-    mean: tuple[float, ...] | Array = tuple(p.mean_value)
-    if p.mean_file:
+    subtracted: tuple[float, ...] | Array = tuple(p.mean_value)
+    if p.mean_file and mean:
         path = (folder / p.mean_file).resolve()
         if not path.is_relative_to(folder.resolve()) or not path.is_file():
             raise ParseError(
@@ -194,13 +195,13 @@ def _from_layer(layer: LayerParameter, folder: Path) -> Preprocess:
                 "mean_array, and give it as mean=...",
                 remedies=("mean",),
             )
-        mean = mean_array(path)
+        subtracted = mean_array(path)
     images = layer.image_data_param
     size = (images.new_height, images.new_width)
     return Preprocess(
         resize=size if all(size) else None,
         crop=(p.crop_size, p.crop_size) if p.crop_size else None,
-        mean=mean,
+        mean=subtracted,
         scale=p.scale,
     )
 

@@ -9,10 +9,11 @@ from pathlib import Path
 
 from ..errors import ParseError
 
-_NUMBER = r"([-+]?(?:\d[\d.]*(?:e[-+]?\d+)?|inf|nan))"
-_LOSS = re.compile(rf"Iteration (\d+)(?: \([^)]*\))?, loss = {_NUMBER}")
-_RATE = re.compile(rf"Iteration (\d+), lr = {_NUMBER}")
-_TESTING = re.compile(r"Iteration (\d+), Testing net \(#(\d+)\)")
+_NUMBER = r"([-+]?(?:\d+(?:\.\d*)?(?:e[-+]?\d+)?|inf|nan))"
+_COUNT = r"(\d{1,18})(?!\d)"
+_LOSS = re.compile(rf"Iteration {_COUNT}(?: \([^)]*\))?, loss = {_NUMBER}")
+_RATE = re.compile(rf"Iteration {_COUNT}, lr = {_NUMBER}")
+_TESTING = re.compile(rf"Iteration {_COUNT}, Testing net \(#{_COUNT}\)")
 _OUTPUT = re.compile(rf"(Train|Test) net output #\d+: (\S+) = {_NUMBER}")
 
 

@@ -24,6 +24,7 @@ __all__ = [
     "LayerWeights",
     "Report",
     "Weights",
+    "is_text",
     "location",
     "match",
     "read",
@@ -105,13 +106,14 @@ def _refuse_foreign(file: Mapped, kind: str) -> None:
     """Refuse a file of another known format; protobuf would accept some as empty."""
     begin = file[:1024]
     foreign = foreign_format(begin)
-    if not foreign and _is_text(begin):
+    if not foreign and is_text(begin):
         foreign = "text (a prototxt?)"
     if foreign:
         raise WeightsError(f"{file.path}: not a {kind} but {foreign}")
 
 
-def _is_text(begin: bytes) -> bool:
+def is_text(begin: bytes) -> bool:
+    """Return whether the first 1024 bytes of a file are text in UTF-8, as a prototxt's."""
     if any(byte < 32 and byte not in b"\t\n\f\r" for byte in begin):
         return False
     try:

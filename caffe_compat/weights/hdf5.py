@@ -6,6 +6,7 @@ and data sets that lead out of the file are refused.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import WeightsError
+from ..memory import require
 from .mapped import Mapped
 from .trained import BlobData, LayerWeights, Weights
 
@@ -61,6 +63,23 @@ def read_datasets(file: Mapped, names: Iterable[str]) -> dict[str, NDArray[np.fl
     return found
 
 
+def list_datasets(path: str | os.PathLike[str]) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of a file's data sets by their paths in it; links are not followed.
+
+    Raises:
+        WeightsError: it is missing or damaged.
+    """
+    shapes: dict[str, tuple[int, ...]] = {}
+    with _plain_errors(f"{path}: damaged, or not HDF5"), h5py.File(path, "r") as opened:
+
+        def note(name: str, child: Any) -> None:
+            if isinstance(child, h5py.Dataset):
+                shapes[name] = child.shape or ()
+
+        opened.visititems(note)
+    return shapes
+
+
 def _layer(file: Mapped, data: Any, name: str) -> LayerWeights:
     where = f"{file.path}: /data/"
     group = _child(data, name, h5py.Group, where)
@@ -102,6 +121,7 @@ def _array(file: Mapped, dataset: Any, where: str) -> NDArray[np.float32]:
     stored = dataset.id.get_storage_size()
     if length > _MAX_RATIO * stored:
         raise WeightsError(f"{where}: declares {length} bytes, of which {stored} are stored")
+    require(4 * count, f"{where}: its numbers")
     out = np.empty(shape, "<f4")
     if count:
         dataset.read_direct(out)

@@ -45,9 +45,8 @@ def write(
         with writing(path) as file, zipfile.ZipFile(file, "w", allowZip64=True) as archive:
             for name, blobs in layers:
                 for i, blob in enumerate(blobs):
-                    place = zipfile.ZipInfo(
-                        f"{name}/{i}{_SUFFIX}"
-                    )  # of 1980: equal nets, equal bytes
+                    # Without today's date, so that equal nets are equal files.
+                    place = zipfile.ZipInfo(f"{name}/{i}{_SUFFIX}")
                     with archive.open(place, "w", force_zip64=True) as member:
                         write_array(member, np.asarray(blob, "<f4"), allow_pickle=False)
     except (OSError, ValueError) as error:  # ValueError: a name that a zip cannot have

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,8 @@ from numpy.typing import NDArray
 from ..errors import WeightsError
 from ..types import Shape
 from .mapped import Mapped
+
+log = logging.getLogger("caffe_compat")
 
 Target: TypeAlias = tuple[str, Sequence[tuple[str, Shape]]]
 
@@ -106,7 +109,11 @@ class Report:
 
 
 def match(
-    weights: Weights, targets: Sequence[Target], shared: Collection[tuple[int, int]] = ()
+    weights: Weights,
+    targets: Sequence[Target],
+    shared: Collection[tuple[int, int]] = (),
+    *,
+    reshape: bool = False,
 ) -> Report:
     """Match the layers of a net with trained layers by name, as Caffe's copying does.
 
@@ -117,6 +124,8 @@ def match(
         weights: the opened file.
         targets: the net's layers in order: their names, and their blobs' names and shapes.
         shared: (target index, blob index) of the blobs that another layer owns.
+        reshape: take blobs of another shape and equal count, as their numbers lie; Caffe refuses
+            them.
 
     Returns:
         The matches. Nothing is copied yet: the arrays are views.
@@ -139,7 +148,7 @@ def match(
             continue
         target = index[layer.name]
         absent_ok = {j for i, j in shared if i == target} if hdf5 else set()
-        arrays = _fit(weights.path, layer, targets[target][1], absent_ok)
+        arrays = _fit(weights.path, layer, targets[target][1], absent_ok, reshape=reshape)
         if arrays:
             copied.pop(target, None)  # so that the order is that of the last copying
             copied[target] = arrays
@@ -148,7 +157,12 @@ def match(
 
 
 def _fit(
-    path: Path, layer: LayerWeights, blobs: Sequence[tuple[str, Shape]], absent_ok: set[int]
+    path: Path,
+    layer: LayerWeights,
+    blobs: Sequence[tuple[str, Shape]],
+    absent_ok: set[int],
+    *,
+    reshape: bool,
 ) -> tuple[NDArray[np.float32] | None, ...]:
     stored = {blob.index: blob for blob in layer.blobs}
     indices = set(range(len(blobs)))
@@ -162,11 +176,21 @@ def _fit(
     for j, (_, shape) in enumerate(blobs):
         blob = stored.get(j)
         if blob is not None and not blob.fits(shape):
-            raise WeightsError(
-                f"{path}: Cannot copy param {j} weights from layer '{layer.name}'; shape "
-                f"mismatch.  Source param shape is {describe(blob.array.shape)}; target param "
-                f"shape is {describe(shape)}. {_ADVICE}"
-            )
+            equal = blob.array.size == math.prod(shape)
+            if equal and reshape:
+                log.info(
+                    "layer '%s', blob %d: its %d numbers as they lie",
+                    layer.name,
+                    j,
+                    blob.array.size,
+                )
+            else:
+                raise WeightsError(
+                    f"{path}: Cannot copy param {j} weights from layer '{layer.name}'; shape "
+                    f"mismatch.  Source param shape is {describe(blob.array.shape)}; target param "
+                    f"shape is {describe(shape)}. {_EQUAL if equal else _ADVICE}",
+                    remedies=("allow_reshape",) if equal else (),
+                )
         arrays.append(None if blob is None else blob.array.reshape(shape))
     return tuple(arrays)
 
@@ -174,6 +198,12 @@ def _fit(
 _ADVICE = (
     "To learn this layer's parameters from scratch rather than copying from a saved net, "
     "rename the layer."
+)
+
+
+_EQUAL = (
+    "They have equally many values: allow_reshape=True takes these as they lie, which is right "
+    "for an InnerProduct that became a Convolution over its whole input, and the like."
 )
 
 

@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 from caffe_compat.converters import cli
 
+import caffe_compat
+
 from .models import NET, error
 
 
@@ -34,7 +36,7 @@ def test_init_convert_run_agree(run, net, tmp_path):
 
 
 def test_misuse_is_status_2(run, net):
-    assert run("convert", net)[0] == 2
+    assert run("convert")[0] == 2
     assert run("convert", net, "-o", "x.onnx", "--batch", "many")[0] == 2
     assert run("convert", net, "-o", "x.onnx", "--input", "data=axb")[0] == 2
     assert run("nothing")[0] == 2
@@ -196,3 +198,13 @@ def test_a_file_that_may_not_be_read(net, tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr == f"error: {net}: cannot be read: Permission denied\n"
+
+
+def test_version(run):
+    assert run("--version") == (0, f"caffe-compat {caffe_compat.__version__}\n", "")
+
+
+def test_an_error_of_the_system_is_a_sentence(run, net, tmp_path):
+    long = tmp_path / ("x" * 300 + ".caffemodel")
+    assert error(run("init", net, "-o", long)).endswith("cannot be written: File name too long")
+    assert error(run("show", tmp_path / ("y" * 300))).endswith("File name too long")

@@ -186,3 +186,17 @@ def test_python_layer_imports_nothing(run, net, tmp_path, monkeypatch):
 def test_convert_leaves_the_prototxt_alone(run, net):
     assert "is the net itself" in error(run("convert", net, "-o", net))
     assert net.read_text() == NET
+
+
+def test_without_a_name_it_is_the_nets_in_the_current_folder(run, net, tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    status, out, _ = run("convert", net)
+    assert (status, out.split()[0]) == (0, "net.onnx")
+    before = (tmp_path / "here" / "net.onnx").read_bytes()
+    status, _, err = run("convert", net, "--seed", 5)
+    says = "error: net.onnx: is there already; name another file with -o, or --force"
+    assert (status, err.splitlines()[-1]) == (1, says)
+    assert (tmp_path / "here" / "net.onnx").read_bytes() == before
+    assert run("convert", net, "--seed", 5, "--force")[0] == 0
+    assert (tmp_path / "here" / "net.onnx").read_bytes() != before

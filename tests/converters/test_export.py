@@ -55,6 +55,12 @@ def net(tmp_path):
     return tmp_path / "net.prototxt"
 
 
+DRAWN = (
+    "WARNING: no weights are given: every weight was drawn by its filler, and the answers mean "
+    "nothing; name the trained ones behind the net\n"
+)
+
+
 def test_a_prototxt_with_labels(run, net, tmp_path):
     status, out, err = run(
         "export",
@@ -68,7 +74,7 @@ def test_a_prototxt_with_labels(run, net, tmp_path):
         "--delay",
         250,
     )
-    assert (status, err) == (0, "")
+    assert (status, err) == (0, DRAWN)
     home = tmp_path / "repo" / "net"
     assert (home / "config.pbtxt").read_text() == CONFIG
     assert (home / "labels.txt").read_text() == "a\nb\nc\n"
@@ -82,7 +88,7 @@ def test_fixed_batch_is_not_joined(run, net, tmp_path):
     assert status == 0
     assert err == (
         "note: no dynamic batching, since 'data' is 2x3x7x5, its first axis not open; "
-        "batch='dynamic' opens it (--batch N|dynamic)\n"
+        "batch='dynamic' opens it (--batch N|dynamic)\n" + DRAWN
     )
     text = (tmp_path / "repo" / "b" / "config.pbtxt").read_text()
     assert "max_batch_size: 0\n" in text
@@ -129,3 +135,25 @@ def test_errors_are_before_the_configuration(run, net, tmp_path):
     assert (status, err) == (1, "error: 2 labels for the 3 classes of 'prob'\n")
     assert not (tmp_path / "r" / "net" / "config.pbtxt").exists()
     assert run("export", tmp_path / "x.onnx", "--triton", tmp_path / "r")[0] == 1
+
+
+def test_preprocessing_is_baked_in(run, net, tmp_path):
+    """As `run` takes it; a mean_file of the prototxt that is not there is named otherwise."""
+    own = 'bottom: "data" transform_param { mean_file: "../gone.binaryproto" }'
+    net.write_text(NET.replace('bottom: "data"', own, 1))
+    np.save(tmp_path / "mean.npy", np.full((3, 7, 5), 9, np.float32))
+    pipeline.load(net).save(tmp_path / "w.npz")
+    weights = tmp_path / "w.npz"
+    given = ("--triton", tmp_path / "r", "--bake-preprocess")
+    status, _, err = run("export", net, weights, *given)
+    assert (status, err.endswith("(--mean-file FILE)\n")) == (1, True)
+    status, _, err = run("export", net, weights, *given[:2], "--mean-file", tmp_path / "mean.npy")
+    assert (status, err) == (0, "")
+    session = Session(tmp_path / "r" / "net" / "1" / "model.onnx", "cpu")
+    assert session.dtypes["data"] == np.uint8
+    image = np.random.default_rng(0).integers(0, 256, (1, 7, 5, 3), np.uint8)
+    planes = np.float32(image[..., ::-1]).transpose(0, 3, 1, 2) - 9
+    want = pipeline.load(net, weights, inputs={"data": (1, 3, 7, 5)}).forward(planes)["prob"]
+    np.testing.assert_allclose(session.run(image)["prob"], want, atol=1e-6)
+    status, _, err = run("export", tmp_path / "x.onnx", *given)
+    assert (status, "is for a prototxt" in err) == (2, True)

@@ -233,7 +233,7 @@ def test_weights_that_stay_zero(run, tmp_path):
     status, _, err = run("init", path, "-o", tmp_path / "w.caffemodel")
     assert status == 0
     warning = "weights are all 0, since there is no weight_filler: rnn, lstm, embed, fc"
-    assert err == f"warning: {warning}\n"
+    assert err == f"WARNING: {warning}\n"
 
 
 def test_init_and_convert_with_slopes(run, net, tmp_path):

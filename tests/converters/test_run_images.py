@@ -258,7 +258,6 @@ def test_errors(run, folder, monkeypatch, arguments, says):
         ),
         (["--image", "a.png", "--mean", "a,b"], "is not numbers with commas"),
         (["--image", "a.png", "--resize", "0x3"], "is neither a size"),
-        (["--image", "a.png", "--blob", "conv1"], "give --out DIR"),
         (["--draw", "d"], "works on images; give --image"),
         (["--engine", "ray"], "works on images; give --image"),
     ],

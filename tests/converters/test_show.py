@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
+import h5py
+import numpy as np
 import pytest
 
+from caffe_compat import pipeline
+from caffe_compat.caffe_pb2 import BlobProto
+
+from ..cases import GOLDEN
 from ..slope_nets import INPUT, conv, layer
 from .models import NET
 
@@ -203,3 +210,65 @@ def test_filters_of_a_layer_that_is_not_there(run, tmp_path):
     assert status == 1
     assert "no blobs of a layer 'none'" in err
     assert not (tmp_path / "p.png").exists()
+
+
+def write(folder, name):
+    """Write a file of a kind that this tool writes, and return its path."""
+    path = folder / name
+    net = pipeline.load(MTCNN / "net.prototxt", MTCNN / "weights.caffemodel")
+    if name.startswith("snap"):
+        shutil.copy(GOLDEN / "train_states" / name, path)
+    elif name.endswith((".npz", ".h5", ".caffemodel", ".onnx")):
+        pipeline.save(net, path)
+    elif name.endswith(".npy"):
+        np.save(path, np.float32([[1, 2], [3, 6]]))
+    elif name == "data.hdf5":
+        with h5py.File(path, "w") as file:
+            file.create_dataset("data", data=np.ones((4, 3)))
+    elif name.endswith(".binaryproto"):
+        mean = BlobProto(num=1, channels=2, height=1, width=2, data=[1, 3, 4, 6])
+        path.write_bytes(mean.SerializeToString())
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "rename", "says"),
+    [
+        ("w.caffemodel", "w", "net 'PNet', V2"),
+        ("w.caffemodel", "w.bin", "net 'PNet', V2"),
+        ("w.npz", None, "net '', NPZ"),
+        ("w.h5", "w.weights", "net '', HDF5"),
+        ("n.onnx", None, "ONNX model 'PNet' by caffe_compat, opset ai.onnx "),
+        ("n.onnx", "model", "ONNX model 'PNet' by caffe_compat, opset ai.onnx "),
+        ("a.npy", "a", "array float32, 2x2\nmean 3  std "),
+        ("m.binaryproto", "m", "mean image 1x2x1x2\n"),
+        ("snap_iter_20.solverstate", None, "solver state at iteration 20, step 1 of the policy"),
+        ("snap_iter_20.solverstate.h5", None, "solver state at iteration 20, step 1 of the policy"),
+        ("data.hdf5", None, "data set  shape\ndata      4x3\n"),
+    ],
+)
+def test_whatever_the_tool_writes_or_reads(run, tmp_path, name, rename, says):
+    path = write(tmp_path, name)
+    if rename:
+        path = path.rename(tmp_path / rename)
+    status, out, _ = run("show", path)
+    assert status == 0
+    assert out.startswith(says)
+
+
+@pytest.mark.parametrize("name", ["a.npy", "a.onnx", "a.binaryproto", "a.solverstate", "a"])
+def test_a_damaged_file_is_one_error(run, tmp_path, name):
+    (tmp_path / name).write_bytes(b"\x0a\xff\xff\x01\0")
+    status, out, err = run("show", tmp_path / name)
+    assert (status, out, err.count("\n")) == (1, "", 1)
+    assert run("show", write(tmp_path, "b.npy"), "--costs")[0] == 2
+
+
+def test_the_newline_of_a_name_stays_in_its_line(run, tmp_path):
+    path = tmp_path / "net.prototxt"
+    path.write_text(
+        'input: "x\\nerror: forged" input_shape { dim: 1 }'
+        'layer { name: "a" type: "ReLU" bottom: "x\\nerror: forged" top: "y" }'
+    )
+    _, out, _ = run("show", path)
+    assert r"inputs   x\nerror: forged 1" in out.splitlines()
