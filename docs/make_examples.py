@@ -23,7 +23,7 @@ PAGES = [
     ROOT / "README.md",
     *(
         ROOT / f"docs/{name}.md"
-        for name in ("convert", "doctor", "initialisation", "library", "training")
+        for name in ("convert", "doctor", "initialisation", "library", "surgery", "training")
     ),
 ]
 BLOCK = re.compile(r'^```(prototxt|python|console)(?: title="([^"\n]*)")?\n(.*?)^```$', re.M | re.S)

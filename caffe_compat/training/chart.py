@@ -12,6 +12,7 @@ from typing import Any
 
 from ..errors import CaffeCompatError
 from ..files import atomic
+from ..text import printable
 
 WIDTH, HEIGHT = 560, 340
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 16, 34, 44
@@ -181,7 +182,7 @@ def _y(share: float) -> float:
 
 def _page(charts: Sequence[Chart], heading: str) -> str:
     figures = "".join(f"<figure>{_svg(chart)}</figure>" for chart in charts)
-    return (
+    return printable(
         '<!DOCTYPE html><html lang="en"><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width">'
         f"<title>{escape(heading or 'Training')}</title>"

@@ -150,7 +150,7 @@ def test_preprocessing_is_baked_in(run, net, tmp_path):
     status, _, err = run("export", net, weights, *given[:2], "--mean-file", tmp_path / "mean.npy")
     assert (status, err) == (0, "")
     session = Session(tmp_path / "r" / "net" / "1" / "model.onnx", "cpu")
-    assert session.dtypes["data"] == np.uint8
+    assert session.dtypes["image"] == np.uint8
     image = np.random.default_rng(0).integers(0, 256, (1, 7, 5, 3), np.uint8)
     planes = np.float32(image[..., ::-1]).transpose(0, 3, 1, 2) - 9
     want = pipeline.load(net, weights, inputs={"data": (1, 3, 7, 5)}).forward(planes)["prob"]

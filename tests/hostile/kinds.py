@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from caffe_compat.converters import show_files
 from PIL import Image
 
 from caffe_compat import files, pipeline, weights
@@ -21,7 +22,6 @@ from caffe_compat.images import decode, reader
 from caffe_compat.net.params import fill
 from caffe_compat.net.preprocess import mean_array
 from caffe_compat.net.summary import summarize
-from caffe_compat.onnx import reader as onnx_reader
 from caffe_compat.onnx.costs import costs
 from caffe_compat.options import Onnx
 from caffe_compat.training import curves, parameters
@@ -132,6 +132,26 @@ def _onnx_models() -> list[bytes]:
     return models
 
 
+_protobufs = _golden("**/*.binaryproto", "**/*.solverstate*", "**/*.caffemodel", "**/data.h5")
+
+
+def _archives() -> list[bytes]:
+    archives = []
+    for save in (np.savez, np.savez_compressed):
+        file = io.BytesIO()
+        save(file, **{"conv/0": np.ones((2, 3), np.float32), "conv/1": np.zeros(2)})
+        archives.append(file.getvalue())
+    return archives
+
+
+def _show(path: Path) -> None:
+    kind = show_files.kind_of(path)
+    if kind is show_files.Kind.WEIGHTS:
+        _read_weights(path)
+    elif kind is not show_files.Kind.NET:
+        list(show_files.show_file(path, kind))
+
+
 def _texts(*texts: str) -> Callable[[], list[bytes]]:
     return lambda: [text.encode() for text in texts]
 
@@ -155,5 +175,7 @@ KINDS = {
     "lmdb": Kind("data.mdb", _golden("data/lmdb/*/db/data.mdb"), _read_database),
     "labels": Kind("labels.txt", _texts("cat\ndog\n", "n01440764 tench\n"), decode.read_labels),
     "log": Kind("train.log", _golden("train_logs/*/*.log"), curves.read),
-    "onnx": Kind("a.onnx", _onnx_models, onnx_reader.outline),
+    "onnx": Kind("a.onnx", _onnx_models, _show),
+    "npz": Kind("w.npz", _archives, _read_weights),
+    "any": Kind("file", lambda: [*_onnx_models(), *_arrays(), *_protobufs()], _show),
 }

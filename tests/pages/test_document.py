@@ -35,3 +35,9 @@ def test_titles_are_escaped():
 def test_assets_are_there():
     assert "--ink" in asset("page.css")
     assert "use strict" in asset("net.js")
+
+
+def test_no_control_character_reaches_the_page():
+    page = document("a\x1b[31m\nb", "<p>\x07c</p>\n", "")
+    assert "<title>a\\u001b[31m\\nb</title>" in page
+    assert "<p>\\u0007c</p>\n" in page
