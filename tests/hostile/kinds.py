@@ -12,9 +12,11 @@ from typing import Any
 
 import numpy as np
 from caffe_compat.converters import show_files
+from google.protobuf import text_format
 from PIL import Image
 
-from caffe_compat import files, pipeline, weights
+from caffe_compat import data, files, pipeline, weights
+from caffe_compat.caffe_pb2 import NetParameter
 from caffe_compat.data import database, datum
 from caffe_compat.data import images as data_images
 from caffe_compat.fillers.rng import make_rng
@@ -83,6 +85,18 @@ def _read_weights(path: Path) -> None:
 def _read_sets(path: Path) -> None:
     for name in ("data", "label"):
         np.isnan(weights.read_datasets(path, [name])[name]).any()
+
+
+def _read_list(layer: str) -> Callable[[Path], object]:
+    """Return a reading of what a data layer reads; its files are those of tests/golden/data."""
+
+    def read(path: Path) -> None:
+        net = NetParameter()
+        text_format.Parse(layer.replace("LIST", str(path)), net)
+        with data.batches(net, root=GOLDEN / "data", workers=1) as batches:
+            next(batches)
+
+    return read
 
 
 def _read_database(path: Path) -> None:
@@ -173,6 +187,30 @@ KINDS = {
     "picture": Kind("a.png", _pictures, reader.read),
     "data_picture": Kind("a.png", _pictures, _read_data_picture),
     "lmdb": Kind("data.mdb", _golden("data/lmdb/*/db/data.mdb"), _read_database),
+    "image_list": Kind(
+        "list.txt",
+        _golden("data/sources/list.txt", "data/sources/same.txt"),
+        _read_list(
+            'layer { name: "d" type: "ImageData" top: "data" top: "label" image_data_param '
+            '{ source: "LIST" batch_size: 2 root_folder: "sources/" new_height: 6 new_width: 5 } }'
+        ),
+    ),
+    "window_file": Kind(
+        "windows.txt",
+        _golden("data/sources/windows.txt"),
+        _read_list(
+            'layer { name: "d" type: "WindowData" top: "data" top: "label" transform_param '
+            '{ crop_size: 9 } window_data_param { source: "LIST" batch_size: 4 } }'
+        ),
+    ),
+    "hdf5_list": Kind(
+        "h5.txt",
+        _golden("data/sources/h5.txt"),
+        _read_list(
+            'layer { name: "d" type: "HDF5Data" top: "data" hdf5_data_param '
+            '{ source: "LIST" batch_size: 2 } }'
+        ),
+    ),
     "labels": Kind("labels.txt", _texts("cat\ndog\n", "n01440764 tench\n"), decode.read_labels),
     "log": Kind("train.log", _golden("train_logs/*/*.log"), curves.read),
     "onnx": Kind("a.onnx", _onnx_models, _show),

@@ -54,7 +54,7 @@ def read_list(path: Path) -> list[Line]:
 def _line(path: Path, number: int, text: bytes) -> Line:
     name, _, last = text.rpartition(b" ")
     digits = _NUMBER.match(last)
-    label = int(digits[1]) if digits else 0
+    label = int(digits[1][:20]) if digits else 0
     if not -(2**31) <= label < 2**31:
         raise ParseError(f"{path}: line {number}: label {label} has more than 32 bits")
     return Line(number, os.fsdecode(name if b" " in text else text), label)

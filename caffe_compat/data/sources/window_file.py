@@ -45,17 +45,17 @@ def read_windows(path: Path) -> WindowFile:
     overlaps: list[float] = []
     try:
         for mark in words:
-            index = int(next(words))
+            index = _whole(next(words))
             if mark != b"#" or index != len(images):
                 raise ParseError(
                     f"{path}: image {len(images)} begins with '{os.fsdecode(mark)} {index}' and "
                     f"not with '# {len(images)}'"
                 )
             images.append(os.fsdecode(next(words)))
-            channels, _, _, count = (int(next(words)) for _ in range(4))
+            channels, _, _, count = (_whole(next(words)) for _ in range(4))
             for _ in range(count):
-                label, overlap = int(next(words)), float(next(words))
-                windows.append((index, label, *(int(next(words)) for _ in range(4))))
+                label, overlap = _whole(next(words)), float(next(words))
+                windows.append((index, label, *(_whole(next(words)) for _ in range(4))))
                 overlaps.append(overlap)
     except (StopIteration, RuntimeError):
         raise ParseError(f"{path}: cut short in image {len(images) - 1}") from None
@@ -67,6 +67,18 @@ def read_windows(path: Path) -> WindowFile:
         raise ParseError(f"{path}: the window file is empty")
     table = np.array(windows, np.int64).reshape(-1, 6)
     return WindowFile(images, channels, table, np.array(overlaps, np.float32))
+
+
+def _whole(word: bytes) -> int:
+    """Return a number as Caffe's stream reads it into an int.
+
+    Raises:
+        ValueError: it is none, or has more than 32 bits.
+    """
+    number = int(word[:20])
+    if len(word) > 20 or not -(2**31) <= number < 2**31:
+        raise ValueError(f"{os.fsdecode(word[:20])} has more than 32 bits")
+    return number
 
 
 def split(

@@ -29,6 +29,7 @@ def test_lines_are_split_at_the_last_space(tmp_path):
     [
         (b"", "the file is empty"),
         (b"a.png \0", "a binary file"),
+        (b"a.png " + b"9" * 5000, "line 1: label 99999999999999999999 has more than 32 bits"),
         (b"a.png 1\nb.png 2147483648\n", "line 2: label 2147483648 has more than 32 bits"),
     ],
 )

@@ -31,6 +31,7 @@ def test_a_window_file(tmp_path):
         ("a.png 3", "image 0 begins with 'a.png 3' and not with '# 0'"),
         (GOOD + "# 2 b", "image 1 begins with '# 2' and not with '# 1'"),
         (GOOD[:-3], "cut short in image 0"),
+        (GOOD.replace(" 9\n", f" {10**20}\n"), "image 0: 10{19} has more than 32 bits"),
         ("# 0 a.png 3 5 5 1 one", "image 0: invalid literal"),
     ],
 )
