@@ -18,7 +18,7 @@ from .grouping import ungroup
 from .terminal import bars, notes, say, unwind_on_signals
 
 COMMANDS = {
-    "convert": "Convert a Caffe net to ONNX.",
+    "convert": "Convert a Caffe net to ONNX or to PyTorch.",
     "data": "Make databases of images, and look into them.",
     "doctor": "Measure a net's signals and find what its fillers do to them.",
     "extract-features": "Run a net on its own data, and write blobs to databases.",
