@@ -11,6 +11,7 @@ from pathlib import Path
 
 from .errors import CaffeCompatError
 
+_SMALL = 1 << 20
 _CGROUPS = (
     ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
     (
@@ -30,6 +31,8 @@ def require(size: int, what: str) -> None:
     Raises:
         CaffeCompatError: it is not. Nothing is refused where the system does not tell.
     """
+    if size < _SMALL:  # not worth the question
+        return
     memory = available()
     if memory is not None and size > memory:
         raise CaffeCompatError(

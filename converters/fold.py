@@ -29,13 +29,14 @@ def command(
             help="The two files to write; the second may be a .caffemodel.h5.",
         ),
     ],
+    fit: options.Fit,
     selection: options.Selection,
 ) -> None:
     """Fold BatchNorm and Scale layers into the layers before them.
 
     Writes the layers of the phase, in Caffe's current form.
     """
-    loaded = load_net(net, open_weights(weights), selection.reading(), Filling())
+    loaded = load_net(net, open_weights(weights), selection.reading(), Filling(), fit.packed())
     folded, report = fold_batchnorm(loaded)
     prototxt, caffemodel = output
     save(folded, caffemodel)

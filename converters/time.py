@@ -35,6 +35,7 @@ def command(
         Path | None, typer.Option("--weights", metavar="FILE", help="Weights, by layer name.")
     ] = None,
     iterations: training.Iterations = 50,
+    fit: options.Fit,
     selection: _Selection,
 ) -> None:
     """Time a net's layers in numpy, forward and backward, on random inputs."""
@@ -43,5 +44,5 @@ def command(
         raise typer.BadParameter("name a net: NET.prototxt")
     log = Log(training.write_log)
     log("Use CPU.", "caffe.cpp")
-    loaded = load_net(path, open_weights(weights), selection.reading(), Filling())
+    loaded = load_net(path, open_weights(weights), selection.reading(), Filling(), fit.packed())
     time_layers(loaded, iterations, log)

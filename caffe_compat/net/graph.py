@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
+from math import prod
 
 from ..caffe_pb2 import NetParameter
 from ..errors import ShapeError
@@ -79,6 +81,11 @@ class Graph:
         """Every value, in the order of computation."""
         for node in self.nodes:
             yield from node.tops
+
+    @cached_property
+    def size(self) -> int:
+        """The bytes that all values take as float32."""
+        return 4 * sum(prod(value.shape) for value in self.values)
 
     def blob(self, name: str) -> Value:
         """Return the last version of a blob.

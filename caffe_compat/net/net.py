@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from math import prod
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -180,7 +179,7 @@ class Net:
         """
         self.check()
         values = self._fed(feeds)
-        require(4 * sum(prod(value.shape) for value in self.graph.values), "the net's blobs")
+        require(self.graph.size, "the net's blobs")
         for index, node in enumerate(track(self.graph.nodes, "computing")):
             if len(node.layer.feeds()) == len(node.tops) and node.tops:
                 continue
