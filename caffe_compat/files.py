@@ -142,7 +142,10 @@ def parse_array(file: IO[bytes], size: int, name: str) -> NDArray[Any]:
     early = np.frombuffer(head, np.uint8)[start : start + data.size]
     data[: early.size] = early
     _fill(file, memoryview(data.data)[early.size :], name)
-    return array.reshape(shape[::-1]).T if by_columns else array.reshape(shape)
+    try:
+        return array.reshape(shape[::-1]).T if by_columns else array.reshape(shape)
+    except (ValueError, TypeError, OverflowError):  # too many axes, one of True, one beyond int64
+        raise ParseError(f"{name}: its shape {shape} is none of an array") from None
 
 
 def _read_header(head: bytes, name: str) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
