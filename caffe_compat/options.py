@@ -141,7 +141,7 @@ class Onnx:
 
     opset: int = OPSET
     weights_as: WeightsAs | None = None
-    blobs: Iterable[str] = ()
+    blobs: Sequence[str] = ()
     target: Target = "onnxruntime"
     fold_batchnorm: bool = False
     passes: tuple[Pass, ...] = ()

@@ -14,7 +14,7 @@ if importlib.util.find_spec("caffe_compat.converters") is None:
     pytest.exit("the tests need an editable install: pip install -e '.[cpu,test]'", returncode=2)
 
 # Folders of tests that need an extra are not collected without the package that it brings.
-EXTRAS = {"torch": "torch", "data": "lmdb", "pycaffe": "fissix"}
+EXTRAS = {"torch": "torch", "data": "lmdb", "hostile": "lmdb", "pycaffe": "fissix"}
 collect_ignore = [
     folder for folder, package in EXTRAS.items() if importlib.util.find_spec(package) is None
 ]
