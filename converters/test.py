@@ -12,6 +12,7 @@ from ..fillers.rng import make_rng
 from ..training import parameters
 from ..training.log import Log
 from ..training.nets import BuiltNets
+from ..training.readers import Readers
 from ..training.scoring import score
 from . import options, training
 
@@ -44,6 +45,7 @@ def command(
     nets = BuiltNets(
         make_rng("boost-1.64", 1701),
         log,
+        Readers(path.parent, log, fork=fork),
         data=training.rows(feed, source.net) if feed else None,
         weights=files,
         fork=fork,

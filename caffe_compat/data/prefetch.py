@@ -45,12 +45,17 @@ class Prefetcher:
     def __init__(self, source: Source, pool: Executor, workers: int, ahead: int):
         self.source, self._pool, self._ahead = source, pool, ahead
         self._parts = _PARTS * workers  # that a batch is split into
-        self.state: State = source.state()
+        self._state: State = source.state()
         self.shapes = source.shapes()
         self._queue: deque[_Pending] = deque()
         self._changed = threading.Condition()
         self._stopped = False
         self._feeder: threading.Thread | None = None
+
+    @property
+    def state(self) -> State:
+        """The place behind the last batch that was handed out."""
+        return self.source.state() if self.source.in_turn else self._state
 
     def next(self) -> list[AnyArray]:
         """Return the next batch's tops.
@@ -58,6 +63,8 @@ class Prefetcher:
         Raises:
             CaffeCompatError: it cannot be read, now or at any later call.
         """
+        if self.source.in_turn:
+            return self._next_in_turn()
         if self._feeder is None:
             # Started when first needed, so that a place can be restored before.
             self._feeder = threading.Thread(
@@ -75,8 +82,14 @@ class Prefetcher:
         with self._changed:
             self._queue.popleft()
             self._changed.notify_all()
-        self.state = pending.state
+        self._state = pending.state
         return pending.tops
+
+    def _next_in_turn(self) -> list[AnyArray]:
+        with named(self.source.layer):
+            plan = self.source.plan(self._run)
+            self._run(lambda job: job(), plan.jobs)
+        return plan.tops
 
     def restore(self, state: State) -> None:
         """Go to a place that `state` had; what was read ahead is dropped.
@@ -95,7 +108,7 @@ class Prefetcher:
         self._stop()
         with named(self.source.layer):
             action()
-        self.state = self.source.state()
+        self._state = self.source.state()
         self._stopped = False
 
     def close(self) -> None:

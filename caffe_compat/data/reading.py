@@ -20,6 +20,7 @@ from ..types import Shape
 from .iterator import SOURCES, Arrays, Batches, data_layers
 from .paths import Paths
 from .source import Access
+from .streams import CRand
 from .words import draw_words, zero_words
 
 
@@ -177,5 +178,5 @@ def select(
 def shapes_of(net: NetParameter, access: Access) -> dict[str, Shape]:
     """Return the shapes of a net's tops, of the layers that read."""
     words = zero_words(net)
-    with Batches(net, replace(access, rank=0, ranks=1), words, workers=1) as opened:
+    with Batches(net, replace(access, rank=0, ranks=1, rand=CRand()), words, workers=1) as opened:
         return opened.shapes

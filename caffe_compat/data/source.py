@@ -49,7 +49,7 @@ class Access:
         ranks: how many read the same source together.
         paths: where relative paths are looked up.
         skip_bad: pass over records that cannot be read, in place of an error.
-        rand: the C library's `rand()`, one for the whole process.
+        rand: the C library's `rand()`, one for the whole process: HDF5Data shuffles by it.
     """
 
     words: Sequence[int] = ()
@@ -85,11 +85,18 @@ class Source(ABC):
     Args:
         layer: the layer, with its phase.
         access: how it is read.
+
+    Attributes:
+        in_turn: whether batches are planned when they are asked for and not ahead, since other
+            sources draw from the same stream.
+        skipped: by record, why it could not be read; with `skip_bad` only.
     """
+
+    in_turn = False
 
     def __init__(self, layer: LayerParameter, access: Access):
         self.layer, self.access = layer, access
-        self.skipped: dict[str, str] = {}  # what could not be read, and why
+        self.skipped: dict[str, str] = {}
 
     @abstractmethod
     def shapes(self) -> list[Shape]:

@@ -11,7 +11,7 @@ import numpy as np
 from ..errors import ShapeError, WeightsError
 from ..fillers.rng import Rng
 from ..net.net import Net
-from ..types import AnyArray
+from ..types import AnyArray, Shape
 
 Feeds: TypeAlias = Mapping[str, AnyArray]
 """A batch: an array for each fed blob, by name."""
@@ -30,6 +30,15 @@ class Resumable(Protocol):
         """Go to a place that `state` returned."""
 
 
+@runtime_checkable
+class Shaped(Protocol):
+    """Batches whose shapes are known before the first is taken."""
+
+    @property
+    def shapes(self) -> Mapping[str, Shape]:
+        """The shapes by blob."""
+
+
 class Batches:
     """A source of batches: any iterable of feeds.
 
@@ -44,13 +53,16 @@ class Batches:
         self._source, self._what = source, what
         self._iterator: Iterator[Feeds] = iter(source)
         self._ahead: list[Feeds] = []
-        self._place = source.state() if isinstance(source, Resumable) else b""
+        self._place = b""  # before the batch that was taken ahead
 
-    def peek(self) -> Feeds:
-        """Return the next batch without taking it."""
+    def shapes(self) -> dict[str, Shape]:
+        """Return the shapes of the next batch, by blob."""
+        if isinstance(self._source, Shaped):
+            return dict(self._source.shapes)
         if not self._ahead:
+            self._place = self.state()
             self._ahead.append(self._take())
-        return self._ahead[0]
+        return {name: array.shape for name, array in self._ahead[0].items()}
 
     def next(self) -> Feeds:
         """Return the next batch.
@@ -58,10 +70,7 @@ class Batches:
         Raises:
             ShapeError: there is none.
         """
-        batch = self._ahead.pop() if self._ahead else self._take()
-        if isinstance(self._source, Resumable):
-            self._place = self._source.state()
-        return batch
+        return self._ahead.pop() if self._ahead else self._take()
 
     def _take(self) -> Feeds:
         batch = next(self._iterator, None)
@@ -74,14 +83,15 @@ class Batches:
 
     def state(self) -> bytes:
         """Return the place behind the last batch; empty where the source cannot say."""
-        return self._place
+        if self._ahead:
+            return self._place
+        return self._source.state() if isinstance(self._source, Resumable) else b""
 
     def restore(self, state: bytes) -> None:
         """Go to a place that `state` returned."""
         if state and isinstance(self._source, Resumable):
             self._source.restore(state)
             self._ahead.clear()
-            self._place = state
 
 
 class Rows:

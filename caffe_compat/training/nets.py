@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from .. import weights as weight_files
-from ..caffe_pb2 import NetParameter
-from ..errors import CaffeCompatError, ShapeError, UnsupportedError
+from ..errors import CaffeCompatError, ShapeError
 from ..fillers.rng import Rng
 from ..net.build import connect, create
 from ..net.graph import Graph
@@ -24,10 +23,7 @@ from .feeding import Batches, Feeder, Feeds
 from .log import Log
 from .numpy_engine import NumpyEngine
 from .parameters import NetSource
-
-_READERS = frozenset(
-    ("Data", "HDF5Data", "ImageData", "MemoryData", "WindowData", "AnnotatedData", "VideoData")
-)
+from .readers import Readers
 
 
 class Nets(Protocol):
@@ -46,6 +42,7 @@ class BuiltNets:
     Args:
         rng: the stream.
         log: where to log.
+        readers: opens what the nets' own data layers read.
         data: batches for the train net; None: what its own data layers read.
         test_data: the same for each test net.
         weights: weights files to load, each over the ones before.
@@ -57,6 +54,7 @@ class BuiltNets:
         self,
         rng: Rng,
         log: Log,
+        readers: Readers,
         *,
         data: Iterable[Feeds] | None = None,
         test_data: Sequence[Iterable[Feeds]] | None = None,
@@ -65,7 +63,7 @@ class BuiltNets:
         fork: str | None = None,
     ) -> None:
         self._rng, self._log, self._splits, self._fork = rng, log, splits, fork
-        self._data, self._test_data = data, test_data
+        self._readers, self._data, self._test_data = readers, data, test_data
         names = [part.strip() for file in weights for part in str(file).split(",")]
         self._weights = [(name, weight_files.read(name)) for name in names]
         self._engine: NumpyEngine | None = None
@@ -121,9 +119,11 @@ class BuiltNets:
         state = source.net.state
         message = select(upgrade(source.net), state.phase, state.level)
         message = insert_splits(message) if self._splits else message
-        batches = Batches(self._own(message, what) if data is None else data, what)
+        if data is None:
+            data = self._readers.open(message, self._rng, what) or itertools.repeat({})
+        batches = Batches(data, what)
         stored = self._weights[0][1].shapes if self._weights else None
-        inputs = {name: array.shape for name, array in batches.peek().items()}
+        inputs = batches.shapes()
         graph = connect(message, create(message, self._fork, stored), inputs)
         _check_fed(graph, inputs, what)
         net = fill(graph, self._rng)
@@ -131,16 +131,6 @@ class BuiltNets:
             self._log(f"Finetuning from {name}")
             net = self._load(net, weights)
         return net, Feeder(net, batches, self._rng)
-
-    def _own(self, message: NetParameter, what: str) -> Iterable[Feeds]:
-        """Return what the net's own data layers read."""
-        readers = [layer for layer in message.layer if layer.type in _READERS]
-        if readers:
-            raise UnsupportedError(
-                f"layer '{readers[0].name}' ({readers[0].type}): give its batches as {what}",
-                remedies=("feeds",),
-            )
-        return itertools.repeat({})
 
     def _load(self, net: Net, weights: Weights) -> Net:
         """Return a net with the blobs of a weights file, by layer name (CopyTrainedLayersFrom)."""

@@ -24,6 +24,7 @@ from .feeding import Feeds
 from .log import Log, Write
 from .nets import BuiltNets, Nets
 from .policies import Place, Schedule
+from .readers import Readers
 from .scoring import SmoothedLoss, Sums
 from .updates import Updater
 
@@ -93,6 +94,7 @@ class Solver:
         nets = nets or BuiltNets(
             self.rng,
             self._log,
+            Readers(folder, self._log, fork=fork),
             data=data,
             test_data=test_data,
             weights=files,

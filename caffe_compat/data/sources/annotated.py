@@ -21,6 +21,7 @@ from ..source import Access, Plan, State, mean_of
 from ..ssd.boxes import Boxes, read_boxes
 from ..ssd.recipe import Picture, Recipe
 from ..ssd.transform import SSDTransform
+from ..streams import CRand
 from ..transform import naming
 from .database import Entry, EntrySource, open_source
 
@@ -57,7 +58,7 @@ class AnnotatedSource(EntrySource[Loaded]):
             mean_of(layer, access.paths),
             words[2] if len(words) == 4 else None,
             words[-1],
-            access.rand,
+            CRand(),  # its own: Caffe's thread reads ahead, so its turn among others is chance
         )
         self._cursor = open_source(layer, access)
         self._boxes = layer.annotated_data_param.HasField("anno_type")

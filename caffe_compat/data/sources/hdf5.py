@@ -37,7 +37,7 @@ class HDF5Source(Source):
             raise ShapeError("does not transform data, and has a transform_param")
         p = layer.hdf5_data_param
         self._batch_size = check_batch_size(p.batch_size)
-        self._shuffle = p.shuffle
+        self._shuffle = self.in_turn = p.shuffle
         source = access.paths.find(p.source, "source")
         self._names = read_bytes(source, _MOST_LIST).decode(errors="surrogateescape").split()
         if not self._names:
