@@ -67,7 +67,7 @@ class Readers:
             with named(layer):
                 if layer.type in ("MemoryData", "VideoData"):
                     raise UnsupportedError(
-                        f"{layer.type} reads no file; give its batches as {what}",
+                        f"reads no file; give its batches as {what}",
                         remedies=("feeds",),
                     )
                 for line, origin in _opened(layer, self._access.paths):
