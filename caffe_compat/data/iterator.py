@@ -15,7 +15,7 @@ from ..layers.layer import named
 from ..types import AnyArray, Shape
 from . import place
 from .prefetch import Prefetcher
-from .source import Access, Source
+from .source import Access, Source, State
 from .sources.annotated import AnnotatedSource
 from .sources.database import DatabaseSource
 from .sources.hdf5 import HDF5Source
@@ -144,12 +144,17 @@ class Batches:
             raise ShapeError(f"arrays: layer '{layer}' is no MemoryData")
         self._readers[layer].change(lambda: source.set_arrays(data, labels))
 
+    @property
+    def places(self) -> dict[str, State]:
+        """By layer, the place behind the last batch that was handed out."""
+        return {name: reader.state for name, reader in self._readers.items()}
+
     def state(self) -> bytes:
         """Return the place behind the last batch that was handed out.
 
         A reader opened on the same net and sources goes on there after `restore`.
         """
-        return place.pack({name: reader.state for name, reader in self._readers.items()})
+        return place.pack(self.places)
 
     def restore(self, state: bytes) -> None:
         """Go to a place that `state` returned.
@@ -157,7 +162,14 @@ class Batches:
         Raises:
             ParseError: it is none, or the sources have changed.
         """
-        places = place.unpack(state, self._readers)
+        self.go_to(place.unpack(state, self._readers))
+
+    def go_to(self, places: Mapping[str, State]) -> None:
+        """Go to places that `places` gave; those of layers that are not read here are ignored.
+
+        Raises:
+            ParseError: they are none, or the sources have changed.
+        """
         try:
             for name, reader in self._readers.items():
                 reader.restore(places[name])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -78,7 +79,9 @@ class Prefetcher:
             pending = self._queue[0]
         with named(self.source.layer):
             for future in pending.futures:
-                future.result()
+                if error := future.exception():
+                    # A copy, since the queue keeps the error, whose trace would keep the callers.
+                    raise copy.copy(error).with_traceback(error.__traceback__)
         with self._changed:
             self._queue.popleft()
             self._changed.notify_all()

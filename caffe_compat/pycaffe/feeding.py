@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from .. import fillers
 from ..caffe_pb2 import PoolingParameter
+from ..data import place
+from ..data.iterator import Batches
 from ..errors import CaffeCompatError, UnsupportedError
 from ..layers import layer as package
+from ..training import feeding as training
 from ..types import Array
 from . import mode
 from .blob import resize, shape_of
-from .steps import Computed, write
+from .reading import TYPES, ReaderStep
+from .steps import Computed, Step, write
 
 
 class InputStep(Computed):
@@ -105,12 +110,22 @@ class ChangingStep(Computed):
 
     _states: dict[str, Array] | None = None
 
+    @property
+    def states(self) -> dict[str, Array]:
+        """What the last pass left to the next one; where none fits, what the first one gets."""
+        initial = self.layer.state(*map(shape_of, self.bottoms))
+        if self._states is None or _shapes(self._states) != _shapes(initial):
+            return initial
+        return self._states
+
+    @states.setter
+    def states(self, states: dict[str, Array]) -> None:
+        self._states = states
+
     def forward(self) -> None:
         shapes = [shape_of(blob) for blob in self.bottoms]
         x = [blob.data for blob in self.bottoms]
-        initial = self.layer.state(*shapes)
-        if self._states is None or _shapes(self._states) != _shapes(initial):
-            self._states = initial
+        self._states = self.states
         self.keep()
         with self.layer.named():
             extra = {**self._states, **self.layer.draw(mode.rng(), *shapes)}
@@ -160,9 +175,44 @@ def data_layer(layer: package.Layer) -> Computed | None:
         return MemoryDataStep(layer)
     if not layer.feeds():
         return ChangingStep(layer) if _changes(layer) else None
-    from .reading import TYPES, ReaderStep  # only here: databases bring their packages
-
     if kind not in TYPES:
         with layer.named():
             raise UnsupportedError("reads what this package does not; give the net an Input layer")
     return ReaderStep(layer)
+
+
+def state(steps: Sequence[Step]) -> bytes:
+    """Return the place of a net's readers and what one pass leaves to the next.
+
+    The bytes are those of the same net in `caffe_compat.Solver`.
+    """
+    places = {name: at for reader in _readers(steps) for name, at in reader.places.items()}
+    return training.pack(place.pack(places) if places else b"", [s.states for s in _keeping(steps)])
+
+
+def restore(steps: Sequence[Step], state: bytes) -> None:
+    """Go to where `state` was.
+
+    Raises:
+        WeightsError: it is not a state of this net.
+        ParseError: a source has changed.
+    """
+    if not state:
+        return
+    keeping = _keeping(steps)
+    at, states = training.unpack(state, [step.states for step in keeping])
+    for step, arrays in zip(keeping, states, strict=True):
+        step.states = arrays
+    readers = _readers(steps)
+    if at and readers:
+        places = place.unpack(at, [name for reader in readers for name in reader.layers])
+        for reader in readers:
+            reader.go_to(places)
+
+
+def _readers(steps: Sequence[Step]) -> list[Batches]:
+    return [step.batches for step in steps if isinstance(step, ReaderStep)]
+
+
+def _keeping(steps: Sequence[Step]) -> list[ChangingStep]:
+    return [step for step in steps if isinstance(step, ChangingStep) and step.states]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from ..caffe_pb2 import NetParameter
 from ..data.iterator import SOURCES, Batches
 from ..data.paths import Paths
@@ -24,24 +22,27 @@ class ReaderStep(Computed):
     """A data layer: each forward hands out the next batch.
 
     Files are looked up from the current folder, as Caffe does.
+
+    Attributes:
+        batches: its batches.
     """
 
-    _batches: Any = None
+    batches: Batches
 
     def setup(self) -> None:
         net, access = NetParameter(layer=[self.proto]), Access(paths=Paths(), rand=_rand)
         with self.layer.named():
             words = draw_words(net, mode.rng(), lambda: shapes_of(net, access))
-            self._batches = Batches(net, access, words, words)
+            self.batches = Batches(net, access, words, words)
         self.reshape()
 
     def reshape(self) -> None:
         if self._bottom_shapes is None:
             self._bottom_shapes = ()
             for top, name in zip(self.tops, self.proto.top, strict=True):
-                resize(top, self._batches.shapes[name])
+                resize(top, self.batches.shapes[name])
 
     def forward(self) -> None:
-        batch = next(self._batches)
+        batch = next(self.batches)
         for top, name in zip(self.tops, self.proto.top, strict=True):
             write(top, batch[name])

@@ -20,7 +20,7 @@ from ..training.parameters import NetSource
 from ..training.solver import Solver as Training
 from ..types import Array
 from ..weights.trained import Weights
-from . import mode, storage, wiring
+from . import feeding, mode, storage, wiring
 from .blob import Blob, NetVec
 from .net import Net, check_file
 
@@ -118,11 +118,16 @@ class LiveEngine:
         return array
 
     def state(self) -> bytes:
-        """Return nothing: a live net's readers start anew, as pycaffe's do."""
-        return b""
+        """Return the place of its readers and what one pass leaves to the next."""
+        return feeding.state(self._parts.steps)
 
     def restore(self, state: bytes) -> None:
-        """Do nothing; see `state`."""
+        """Go to where `state` was.
+
+        Raises:
+            WeightsError: it is not a state of this net.
+        """
+        feeding.restore(self._parts.steps, state)
 
 
 class LiveNets:

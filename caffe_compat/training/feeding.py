@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator, Mapping
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy as np
 from ..errors import ShapeError, WeightsError
 from ..fillers.rng import Rng
 from ..net.net import Net
-from ..types import AnyArray, Shape
+from ..types import AnyArray, Array, Shape
 
 Feeds: TypeAlias = Mapping[str, AnyArray]
 """A batch: an array for each fed blob, by name."""
@@ -168,14 +169,7 @@ class Feeder:
 
     def state(self) -> bytes:
         """Return the reader's place and the state of the net; empty for neither."""
-        arrays = {f"{i}/{name}": a for i, held in self.states.items() for name, a in held.items()}
-        if place := self._batches.state():
-            arrays["reader"] = np.frombuffer(place, np.uint8)
-        if not arrays:
-            return b""
-        file = io.BytesIO()
-        np.savez(file, allow_pickle=False, **arrays)
-        return file.getvalue()
+        return pack(self._batches.state(), [*self.states.values()])
 
     def restore(self, state: bytes) -> None:
         """Go to where `state` was.
@@ -183,18 +177,55 @@ class Feeder:
         Raises:
             WeightsError: it is not a state of this net.
         """
-        if not state:
-            return
-        try:
-            with np.load(io.BytesIO(state), allow_pickle=False) as file:
-                arrays = dict(file)
-        except (ValueError, OSError, EOFError, KeyError) as error:
-            raise WeightsError(f"the reader's place is damaged: {error}") from None
-        self._batches.restore(arrays.pop("reader", np.empty(0, np.uint8)).tobytes())
-        own = {f"{i}/{name}": a for i, held in self.states.items() for name, a in held.items()}
-        shapes = {name: array.shape for name, array in arrays.items()}
-        if shapes != {name: np.shape(array) for name, array in own.items()}:
-            raise WeightsError(f"states of the shapes {shapes} are another net's")
-        for name, array in arrays.items():
-            index, _, key = name.partition("/")
-            self.states[int(index)][key] = array.astype(np.float32)
+        if state:
+            place, states = unpack(state, [*self.states.values()])
+            self._batches.restore(place)
+            self.states = dict(zip(self.states, states, strict=True))
+
+
+def pack(place: bytes, states: Sequence[Mapping[str, Any]]) -> bytes:
+    """Return a reader's place, and what each layer leaves to the next pass, as a .npz file's bytes.
+
+    Args:
+        place: the place; empty for none.
+        states: the arrays by name of each layer that leaves some, in the net's order.
+
+    Returns:
+        The bytes; empty where there is nothing to keep.
+    """
+    arrays = {f"{i}/{name}": a for i, state in enumerate(states) for name, a in state.items()}
+    if place:
+        arrays["reader"] = np.frombuffer(place, np.uint8)
+    if not arrays:
+        return b""
+    file = io.BytesIO()
+    np.savez(file, allow_pickle=False, **arrays)
+    return file.getvalue()
+
+
+def unpack(
+    state: bytes, states: Sequence[Mapping[str, Any]]
+) -> tuple[bytes, list[dict[str, Array]]]:
+    """Return what `pack` was given.
+
+    Args:
+        state: its result.
+        states: the arrays of this net, for their shapes.
+
+    Raises:
+        WeightsError: the bytes are damaged, or another net's.
+    """
+    try:
+        with np.load(io.BytesIO(state), allow_pickle=False) as file:
+            arrays = dict(file)
+    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
+        raise WeightsError(f"the reader's place is damaged: {error}") from None
+    place = arrays.pop("reader", np.empty(0, np.uint8)).tobytes()
+    own = {f"{i}/{name}": np.shape(a) for i, each in enumerate(states) for name, a in each.items()}
+    shapes = {name: array.shape for name, array in arrays.items()}
+    if shapes != own:
+        raise WeightsError(f"states of the shapes {shapes} are another net's")
+    return place, [
+        {name: arrays[f"{i}/{name}"].astype(np.float32) for name in each}
+        for i, each in enumerate(states)
+    ]

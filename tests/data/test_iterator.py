@@ -318,3 +318,14 @@ def test_nets_that_are_not_read(tmp_path, text, error, says):
     net.write_text(text)
     with pytest.raises(error, match=says):
         batches(net)
+
+
+def test_a_reader_that_failed_ends_its_threads_too(tmp_path):
+    values = [*(datum(image) for image in pixels(2)), b"no datum"]
+    reader = batches(data_net(tmp_path / "net.prototxt", database(tmp_path / "db", values)))
+    next(reader)
+    with pytest.raises(ParseError, match="00000002"):
+        next(reader)
+    del reader
+    gc.collect()
+    assert not threads()
