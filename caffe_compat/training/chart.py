@@ -17,6 +17,7 @@ from ..text import printable
 WIDTH, HEIGHT = 560, 340
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 16, 34, 44
 _TICKS = 6
+_KEY_COLUMNS, _KEY_ROW = 2, 16
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#b8639a", "#b07d00", "#56b4e9", "#444444")
 _DASHES = ((), (7, 4), (2, 3))
 
@@ -108,19 +109,25 @@ def _marks(chart: Chart) -> Iterator[_Stroke | _Text]:
         for run in _runs(line, chart):
             points = tuple((_x(across.place(x)), _y(up.place(y))) for x, y in run)
             yield _Stroke(points, colour, 1.6, dash)
-        yield from _key(i, line.label, colour, dash, len(chart.lines))
+        yield from _key(i, line.label, colour, dash)
 
 
-def _key(
-    i: int, label: str, colour: str, dash: tuple[int, ...], count: int
-) -> Iterator[_Stroke | _Text]:
-    """Which line is which, in the upper right corner."""
-    if count == 1 and not label:
+def _key(i: int, label: str, colour: str, dash: tuple[int, ...]) -> Iterator[_Stroke | _Text]:
+    """Yield which line is which, below the axis in columns."""
+    if not label:
         return
-    y = _TOP + 12 + 15 * i
-    right = WIDTH - _RIGHT - 8
-    yield _Stroke(((right - 26, y - 4), (right, y - 4)), colour, 2.2, dash)
-    yield _Text(right - 32, y, label, "end", "#1b1f24")
+    row, column = divmod(i, _KEY_COLUMNS)
+    x = _LEFT + column * (WIDTH - _LEFT - _RIGHT) / _KEY_COLUMNS
+    y = HEIGHT + 12 + _KEY_ROW * row
+    yield _Stroke(((x, y - 4), (x + 26, y - 4)), colour, 2.2, dash)
+    yield _Text(x + 32, y, label, "start", "#1b1f24")
+
+
+def _height(chart: Chart) -> int:
+    """Return the height of a chart with its key."""
+    labelled = any(line.label for line in chart.lines)
+    rows = -(-len(chart.lines) // _KEY_COLUMNS) if labelled else 0
+    return HEIGHT + _KEY_ROW * rows + (12 if rows else 0)
 
 
 def _runs(line: Line, chart: Chart) -> Iterator[list[tuple[float, float]]]:
@@ -195,7 +202,8 @@ def _page(charts: Sequence[Chart], heading: str) -> str:
 
 
 def _svg(chart: Chart) -> str:
-    parts = [f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(chart.title)}">']
+    label = escape(chart.title)
+    parts = [f'<svg viewBox="0 0 {WIDTH} {_height(chart)}" role="img" aria-label="{label}">']
     for mark in _marks(chart):
         if isinstance(mark, _Text):
             weight = ' font-weight="600"' if mark.bold else ""
@@ -222,12 +230,14 @@ _FINAL = 1.5
 def _picture(charts: Sequence[Chart], path: Path) -> None:
     from PIL import Image, ImageDraw
 
-    image = Image.new("RGB", (WIDTH * _SCALE, HEIGHT * _SCALE * max(1, len(charts))), "white")
+    tops = [0, *itertools.accumulate(map(_height, charts))]
+    height = tops[-1] or HEIGHT
+    image = Image.new("RGB", (WIDTH * _SCALE, height * _SCALE), "white")
     pen = ImageDraw.Draw(image)
-    for i, chart in enumerate(charts):
+    for chart, top in zip(charts, tops, strict=False):
         for mark in _marks(chart):
-            _draw(pen, mark, i * HEIGHT)
-    size = (round(WIDTH * _FINAL), round(HEIGHT * _FINAL * max(1, len(charts))))
+            _draw(pen, mark, top)
+    size = (round(WIDTH * _FINAL), round(height * _FINAL))
     image.resize(size, Image.Resampling.LANCZOS).save(path, "PNG", optimize=True)
 
 
