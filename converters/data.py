@@ -135,7 +135,7 @@ def show(
 
 
 def _lines(database: Path, found: Summary) -> Iterator[str]:
-    kinds = ", ".join(f"{count:,} {kind}" for kind, count in found.kinds.most_common())
+    kinds = ", ".join(f"{count:,} {_kind(kind)}" for kind, count in found.kinds.most_common())
     yield (
         f"{database}  {found.backend}, {found.count:,} records, {found.size:,} bytes"
         f"{_and_skipped(len(found.skipped))}"
@@ -149,6 +149,10 @@ def _lines(database: Path, found: Summary) -> Iterator[str]:
     if found.boxes:
         counted = [(str(label), f"{count:,}") for label, count in sorted(found.boxes.items())]
         yield from _table("boxes' label", counted)
+
+
+def _kind(kind: str) -> str:
+    return kind if kind.startswith("encoded") else f"as {kind}"
 
 
 def _table(name: str, rows: Sequence[tuple[str, str]]) -> Iterator[str]:

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from ..data.reading import open_batches, sized
 from ..options import Filling
 from ..pipeline import load_net
 from ..steps import open_weights
@@ -35,14 +36,24 @@ def command(
         Path | None, typer.Option("--weights", metavar="FILE", help="Weights, by layer name.")
     ] = None,
     iterations: training.Iterations = 50,
+    data: Annotated[
+        options.Source | None,
+        typer.Option("--data", help="net: read what the net's own data layers read."),
+    ] = None,
     fit: options.Fit,
     selection: _Selection,
 ) -> None:
-    """Time a net's layers in numpy, forward and backward, on random inputs."""
+    """Time a net's layers, forward and backward, on random inputs or its own data."""
     path = net or model
     if path is None:
         raise typer.BadParameter("name a net: NET.prototxt")
     log = Log(training.write_log)
     log("Use CPU.", "caffe.cpp")
-    loaded = load_net(path, open_weights(weights), selection.reading(), Filling(), fit.packed())
-    time_layers(loaded, iterations, log)
+    reading, packed = selection.reading(), fit.packed()
+    stored = open_weights(weights)
+    if data is None:
+        time_layers(load_net(path, stored, reading, Filling(), packed), iterations, log)
+        return
+    with open_batches(path, reading) as batches:
+        loaded = load_net(path, stored, sized(path, reading), Filling(), packed)
+        time_layers(loaded, iterations, log, batches)

@@ -18,7 +18,8 @@ from ..types import AnyArray
 from . import place
 from .extras import extra
 from .iterator import SOURCES, data_layers
-from .reading import select, shapes_of
+from .reading import select
+from .sizing import shapes_of
 from .source import Access, RecordSource
 from .words import draw_words
 

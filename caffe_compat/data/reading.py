@@ -19,9 +19,9 @@ from ..prototxt.upgrade import upgrade
 from ..types import Shape
 from .iterator import SOURCES, Arrays, Batches, data_layers
 from .paths import Paths
+from .sizing import shapes_of
 from .source import Access
-from .streams import CRand
-from .words import draw_words, zero_words
+from .words import draw_words
 
 
 def batches(
@@ -173,10 +173,3 @@ def select(
     Unknown((), counted).accept(reading.ignore_unknown)
     folders = (Path(root),) if root is not None else (Path(), Path(net).parent)
     return selected, Paths(folders)
-
-
-def shapes_of(net: NetParameter, access: Access) -> dict[str, Shape]:
-    """Return the shapes of a net's tops, of the layers that read."""
-    words = zero_words(net)
-    with Batches(net, replace(access, rank=0, ranks=1, rand=CRand()), words, workers=1) as opened:
-        return opened.shapes

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..caffe_pb2 import NetParameter
 from ..data.iterator import SOURCES, Batches
 from ..data.paths import Paths
-from ..data.reading import shapes_of
+from ..data.sizing import shapes_of
 from ..data.source import Access
 from ..data.streams import CRand
 from ..data.words import draw_words

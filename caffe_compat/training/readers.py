@@ -7,10 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..caffe_pb2 import TRAIN, DataParameter, LayerParameter, NetParameter
-from ..data import Batches
-from ..data.iterator import SOURCES
+from ..data.iterator import SOURCES, Batches
 from ..data.paths import Paths
-from ..data.reading import shapes_of
+from ..data.sizing import shapes_of
 from ..data.source import Access
 from ..data.words import draw_words
 from ..errors import UnsupportedError

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..data.iterator import Batches
 from ..errors import ShapeError
 from ..fillers.rng import make_rng
 from ..net.net import Net
@@ -17,13 +18,15 @@ from .log import Log
 _SOURCE = "caffe.cpp"
 
 
-def time_layers(net: Net, iterations: int, log: Log) -> None:
+def time_layers(net: Net, iterations: int, log: Log, reader: Batches | None = None) -> None:
     """Run a net forward and backward in numpy, and log what each layer takes.
 
     Args:
-        net: the net; its inputs are random, and data layers read nothing.
+        net: the net.
         iterations: how often.
         log: where to log.
+        reader: what its data layers read, whose waits are timed too. None: inputs are random, and
+            data layers read nothing.
 
     Raises:
         ShapeError: there are no iterations.
@@ -31,7 +34,7 @@ def time_layers(net: Net, iterations: int, log: Log) -> None:
     """
     if iterations < 1:
         raise ShapeError(f"iterations must be at least 1, and is {iterations}")
-    clock = _Clock(net)
+    clock = _Clock(net, reader)
     log("Performing Forward", _SOURCE)
     loss = clock.forward()
     log(f"Initial loss: {loss:g}", _SOURCE)
@@ -62,13 +65,17 @@ def time_layers(net: Net, iterations: int, log: Log) -> None:
 class _Clock:
     """A net whose layers are timed, each by itself.
 
+    Args:
+        net: the net.
+        reader: what its data layers read; None: nothing.
+
     Attributes:
         ahead: the seconds that each node has taken forward.
         back: likewise backward.
     """
 
-    def __init__(self, net: Net) -> None:
-        self._net = net
+    def __init__(self, net: Net, reader: Batches | None) -> None:
+        self._net, self._reader = net, reader
         self._feeds, self._rng = random_feeds(net), make_rng("fast", 0)
         self._state = net.state()
         self._values: dict[str, Array] = {}
@@ -91,6 +98,7 @@ class _Clock:
         for index, arrays in self._state.items():
             extra[index] = {**extra.get(index, {}), **arrays}
         kept: dict[int, dict[str, Any]] = {}
+        feeds = {**self._feeds, **self._read()}
         since = [time.perf_counter()]
 
         def watch(index: int) -> None:
@@ -98,13 +106,23 @@ class _Clock:
             self.ahead[index] += now - since[0]
             since[0] = now
 
-        self._values = self._net.run(self._feeds, extra, kept, watch)
+        self._values = self._net.run(feeds, extra, kept, watch)
         self._kept = {i: {**extra.get(i, {}), **kept.get(i, {})} for i in extra | kept}
         return sum(
             weight * float(self._values[top.name].sum())
             for node in self._net.graph.nodes
             for top, weight in zip(node.tops, node.loss_weights, strict=True)
         )
+
+    def _read(self) -> dict[str, Array]:
+        """Return the next batch of each data layer."""
+        batch: dict[str, Array] = {}
+        for index, node in enumerate(self._net.graph.nodes):
+            if self._reader and node.layer.name in self._reader.layers:
+                since = time.perf_counter()
+                batch |= self._reader.next_of(node.layer.name)
+                self.ahead[index] += time.perf_counter() - since
+        return batch
 
     def backward(self) -> None:
         """Run the net backward: every gradient, as Caffe's benchmark does not leave any out."""
