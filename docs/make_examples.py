@@ -1,7 +1,8 @@
 """Rewrite the outputs in the pages' examples; run as `python docs/make_examples.py`.
 
 The examples of a page run from top to bottom in a folder of their own, which contains MTCNN's O-Net
-as net.prototxt and net.caffemodel, and astronaut.png.
+as net.prototxt and net.caffemodel, and astronaut.png; the page on data has LeNet and the 400 digits
+of examples/mnist.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import contextlib
 import io
 import os
 import re
+import runpy
 import shlex
 import shutil
 import subprocess
@@ -19,11 +21,20 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 EXAMPLE = ROOT / "examples/mtcnn"
+MNIST = ROOT / "examples/mnist"
 PAGES = [
     ROOT / "README.md",
     *(
         ROOT / f"docs/{name}.md"
-        for name in ("convert", "doctor", "initialisation", "library", "surgery", "training")
+        for name in (
+            "convert",
+            "data",
+            "doctor",
+            "initialisation",
+            "library",
+            "surgery",
+            "training",
+        )
     ),
 ]
 BLOCK = re.compile(r'^```(prototxt|python|console)(?: title="([^"\n]*)")?\n(.*?)^```$', re.M | re.S)
@@ -36,12 +47,22 @@ def run_examples(page: Path) -> str:
         shutil.copy(EXAMPLE / "models/det3/net.prototxt", folder)
         shutil.copy(EXAMPLE / "models/det3/weights.caffemodel", Path(folder, "net.caffemodel"))
         shutil.copy(EXAMPLE / "astronaut.png", folder)
+        if page.name == "data.md":
+            _lay_out_digits(Path(folder))
         names: dict[str, object] = {}
         os.chdir(folder)
         try:
             return BLOCK.sub(lambda block: _run(block, names), page.read_text("utf-8"))
         finally:
             os.chdir(before)
+
+
+def _lay_out_digits(folder: Path) -> None:
+    """Write the digits, their lists, and LeNet."""
+    for name in ("lenet_train_test.prototxt", "lenet_solver.prototxt"):
+        shutil.copy(MNIST / name, folder)
+    digits = runpy.run_path(str(MNIST / "digits.py"))
+    digits["write"](folder / "digits", *digits["read_few"]())
 
 
 def _run(block: re.Match[str], names: dict[str, object]) -> str:

@@ -59,6 +59,9 @@ def test_api_page_has_every_public_name():
 @pytest.mark.parametrize("page", EXAMPLES["PAGES"], ids=lambda page: page.name)
 def test_examples_print_what_the_page_shows(page):
     """If a message has changed on purpose, run `python docs/make_examples.py`."""
+    if page.name == "data.md":
+        pytest.importorskip("lmdb")
+        pytest.importorskip("cv2")
     assert_same(EXAMPLES["run_examples"](page), page.read_text("utf-8"))
 
 
