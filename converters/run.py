@@ -47,6 +47,7 @@ def command(
     batches: Annotated[
         int, typer.Option("--batches", metavar="N", min=1, help="With --data net, how many.")
     ] = 1,
+    skip_bad: options.SkipBad = False,
     view: run_images.View,
     place: run_images.Place,
     prep: preprocessing.Options,
@@ -66,7 +67,7 @@ def command(
             raise typer.BadParameter(
                 "is for a prototxt, without --image and --feed", param_hint="--data"
             )
-        _run_own(job, view, batches)
+        _run_own(job, view, batches, skip_bad)
         return
     if not image:
         ray = place.engine is run_images.Engine.RAY
@@ -93,10 +94,10 @@ def _run_arrays(job: run_images.Job, view: run_images.View) -> None:
     _answer(session.run(job.feeds), job, view)
 
 
-def _run_own(job: run_images.Job, view: run_images.View, count: int) -> None:
+def _run_own(job: run_images.Job, view: run_images.View, count: int, skip_bad: bool) -> None:
     """Run a net on batches of its own data; what a batch gives is put behind what others gave."""
     found: dict[str, list[AnyArray]] = {}
-    with open_batches(job.model.path, job.model.selection.reading()) as reader:
+    with open_batches(job.model.path, job.model.selection.reading(), skip_bad=skip_bad) as reader:
         session = Session(
             job.model.load(inputs=reader.shapes),
             job.place.device,

@@ -33,6 +33,7 @@ def command(
     stage: training.Stage = None,
     level: training.Level = 0,
     fork: training.Fork = None,
+    skip_bad: options.SkipBad = False,
     custom: options.Custom = None,
 ) -> None:
     """Score a net on the batches of its TEST phase, and log the means of its outputs."""
@@ -45,7 +46,7 @@ def command(
     nets = BuiltNets(
         make_rng("boost-1.64", 1701),
         log,
-        Readers(path.parent, log, fork=fork),
+        Readers(path.parent, log, fork=fork, skip_bad=skip_bad),
         data=training.rows(feed, source.net) if feed else None,
         weights=files,
         fork=fork,

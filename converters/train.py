@@ -54,6 +54,7 @@ def command(
     stage: training.Stage = None,
     level: training.Level = 0,
     fork: training.Fork = None,
+    skip_bad: options.SkipBad = False,
     custom: options.Custom = None,
     rng: Annotated[
         str,
@@ -108,6 +109,7 @@ def command(
             weights=[] if snapshot else weights,
             rng=rng,
             fork=fork,
+            skip_bad=skip_bad,
             log=write,
         )
         effects = Action(sigint_effect.value), Action(sighup_effect.value)

@@ -1,7 +1,11 @@
-"""benchmarks/gpu.py: its counts and its table, and the whole script on the CPU's provider."""
+"""benchmarks/gpu.py: its counts and its table, and the whole script on the CPU's provider.
+
+benchmarks/claims.py: each of the claims on few digits, with narrow nets and few iterations.
+"""
 
 from __future__ import annotations
 
+import runpy
 import sys
 from pathlib import Path
 
@@ -76,3 +80,18 @@ def test_on_the_cpu(gpu, capsys):
     assert rates.startswith("cpu: MatMul ")
     assert one.split()[:2] == ["lenet", "1"]
     assert three.split()[:2] == ["lenet", "3"]
+
+
+@pytest.mark.parametrize(
+    ("claim", "rows", "picture"),
+    [("depth", 4, "depth.png"), ("slopes", 4, "slopes_auto.png"), ("prelu", 3, "prelu.png")],
+)
+def test_claims(claim, rows, picture, tmp_path, monkeypatch, capsys):
+    script = Path(__file__).parents[1] / "benchmarks" / "claims.py"
+    options = ("--few", "--iterations", "10", "--width", "4", "--seeds", "2")
+    monkeypatch.setattr(sys, "argv", ["claims.py", claim, *options, "--pictures", str(tmp_path)])
+    runpy.run_path(str(script), run_name="__main__")
+    table = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
+    assert len(table) == rows + 2
+    assert len({line.count("|") for line in table}) == 1
+    assert (tmp_path / picture).read_bytes().startswith(b"\x89PNG")

@@ -29,6 +29,7 @@ class Readers:
         ranks: how many train together.
         first: the first rank's stream where the train net begins; all ranks shuffle by it, while
             each crops and mirrors by its own. None: as this rank's own.
+        skip_bad: pass over records that cannot be read, with a warning.
     """
 
     def __init__(
@@ -40,8 +41,10 @@ class Readers:
         rank: int = 0,
         ranks: int = 1,
         first: Rng | None = None,
+        skip_bad: bool = False,
     ) -> None:
-        self._access = Access(rank=rank, ranks=ranks, paths=Paths((Path(), folder)))
+        paths = Paths((Path(), folder))
+        self._access = Access(rank=rank, ranks=ranks, paths=paths, skip_bad=skip_bad)
         self._log, self._fork, self._first = log, fork, first
 
     def open(self, net: NetParameter, rng: Rng, what: str) -> Batches | None:

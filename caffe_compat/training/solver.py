@@ -56,6 +56,7 @@ class Solver:
             default the solver's own.
         log: takes each line of the log, as Caffe words it.
         fork: whose layers, for types that forks of Caffe define differently under one name.
+        skip_bad: pass over records that the net's data layers cannot read, with a warning.
         nets: makes the nets, in place of all arguments above but the first.
 
     Attributes:
@@ -78,6 +79,7 @@ class Solver:
         folder: str | Path | None = None,
         log: Write | None = None,
         fork: str | None = None,
+        skip_bad: bool = False,
         nets: Nets | None = None,
     ) -> None:
         self._log = Log(log)
@@ -94,7 +96,7 @@ class Solver:
         nets = nets or BuiltNets(
             self.rng,
             self._log,
-            Readers(folder, self._log, fork=fork),
+            Readers(folder, self._log, fork=fork, skip_bad=skip_bad),
             data=data,
             test_data=test_data,
             weights=files,

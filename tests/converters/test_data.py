@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import caffe_compat
 from caffe_compat.caffe_pb2 import Datum
 from caffe_compat.data import batches
 from caffe_compat.data.database import records
 from caffe_compat.weights import read_mean
 
-from ..data.cases import DATA, IMAGES
+from ..data.cases import DATA, IMAGES, database
 
 pytest.importorskip("lmdb")
 
@@ -131,6 +132,42 @@ def test_the_doctor_examines_a_net_on_its_own_data(here, run):
     assert status in (0, 3)
     assert err == ""
     assert "1 layers with weights" in out
+
+
+def test_time_reads_a_net_s_own_data(here, run):
+    status, _, err = run("time", "net.prototxt", "--data", "net", "--iterations", "3")
+    assert status == 0
+    texts = [line.partition("] ")[2] for line in err.splitlines()]
+    with batches("net.prototxt", phase="TRAIN") as reader:
+        batch = next(reader)
+    inputs = {name: array.shape for name, array in batch.items()}
+    net = caffe_compat.load("net.prototxt", phase="TRAIN", inputs=inputs)
+    loss = float(net.forward(batch)["loss"])
+    assert f"Initial loss: {loss:g}" in texts
+    (reading,) = (float(text.split()[2]) for text in texts if text.split()[:2] == ["d", "forward:"])
+    assert reading > 0
+
+
+def test_run_and_train_pass_over_what_cannot_be_read(here, run):
+    values = [bytes(value) for _, value in records("db")]
+    values[2] = b"no datum"
+    database(here / "bad", values)
+    net = NET.replace('"db"', '"bad"').replace("batch_size: 4", "batch_size: 7")
+    (here / "net.prototxt").write_text(net)
+    assert run("init", "net.prototxt", "--data", "net", "-o", "w.caffemodel")[0] == 0
+    run_ = ("run", "net.prototxt", "--weights", "w.caffemodel", "--device", "cpu", "--data", "net")
+    assert run(*run_)[0] == 1
+    status, out, err = run(*run_, "--skip-bad")
+    assert (status, len(out.splitlines())) == (0, 2)
+    assert "00000002" in err
+    (here / "solver.prototxt").write_text(
+        'net: "net.prototxt" base_lr: 0.01 lr_policy: "fixed" max_iter: 2 test_iter: 1 '
+        'test_interval: 2 snapshot_prefix: "snap"'
+    )
+    status, _, err = run("train", "solver.prototxt")
+    assert (status, "layer 'd' (Data): " in err, "00000002" in err) == (1, True, True)
+    status, _, err = run("train", "solver.prototxt", "--skip-bad")
+    assert (status, err.count("00000002")) == (0, 2)  # once in each net
 
 
 @pytest.mark.parametrize(

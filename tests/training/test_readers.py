@@ -99,7 +99,7 @@ def test_a_missing_source_names_net_layer_and_path(tmp_path):
         solver(tmp_path)
 
 
-def test_a_damaged_record_ends_the_training_with_its_key(tmp_path):
+def test_a_damaged_record_ends_the_training_with_its_key(tmp_path, caplog):
     folder = tmp_path / "case"
     shutil.copytree(GOLDEN / "train_data" / "images_shuffled", folder)
     (folder / "images" / "07.png").write_bytes(b"no image")
@@ -108,6 +108,9 @@ def test_a_damaged_record_ends_the_training_with_its_key(tmp_path):
         CaffeCompatError, match=r"layer 'data' \(ImageData\): .*train\.txt: line 8: "
     ):
         trained.step(12)
+    going = Solver(trained.param, folder=folder, skip_bad=True)
+    going.step(12)
+    assert ["line 8" in record.message for record in caplog.records] == [True]
 
 
 MEMORY = """
