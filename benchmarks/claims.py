@@ -187,7 +187,7 @@ def depth(trainer: Trainer, options: argparse.Namespace) -> None:
         for filler in ("xavier", "msra"):
             print(f"{layers} layers, {filler}")
             net = write_net(layers, options.width or 16, filler, RELU)
-            got = trainer.train(net, options.iterations or 400, 0.01, SEED)
+            got = trainer.train(net, options.iterations or 1000, 0.01, SEED)
             lines.append(Line(filler, got.iterations, got.losses))
             rows.append((str(layers), filler, *_moments(got), _percent(got.error)))
         charts.append(Chart(f"{layers} layers, ReLU: training loss", lines))
@@ -203,7 +203,7 @@ def prelu(trainer: Trainer, options: argparse.Namespace) -> None:
         print(name)
         net = write_net(10, options.width or 16, "msra", act)
         results = [
-            trainer.train(net, options.iterations or 400, 0.01, SEED + i)
+            trainer.train(net, options.iterations or 1000, 0.01, SEED + i)
             for i in range(options.seeds)
         ]
         errors = [result.error for result in results]
@@ -235,7 +235,7 @@ def slopes(trainer: Trainer, options: argparse.Namespace) -> None:
         lines = []
         for label, auto in (("msra", None), ("msra, --slopes auto", "auto")):
             print(f"slope {slope}, {label}")
-            got = trainer.train(net, options.iterations or 400, 0.01, SEED, auto)
+            got = trainer.train(net, options.iterations or 1000, 0.01, SEED, auto)
             lines.append(Line(label, got.iterations, got.losses))
             rows.append((f"{slope}", label, *_moments(got), _percent(got.error)))
         charts.append(Chart(f"30 layers, PReLU from {slope}: training loss", lines))
