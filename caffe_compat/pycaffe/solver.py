@@ -181,8 +181,9 @@ class Solver:
         if param.random_seed >= 0:
             mode.set_random_seed(param.random_seed)
         nets = LiveNets(list(param.weights))
-        self._solver = Training(param, folder=Path(path).parent, log=_log, nets=nets)
-        self._solver.rng = mode.rng()
+        self._solver = Training(
+            param, folder=Path(path).parent, rng=mode.rng(), log=_log, nets=nets
+        )
         self._net = nets.engines[0].live
         self._test_nets = NetVec(engine.live for engine in nets.engines[1:])
 

@@ -51,7 +51,7 @@ class Solver:
             the net's own data layers read.
         test_data: the same for each test net, in their order.
         weights: weights files to start from; they take the place of the solver's own.
-        rng: the random stream; see `caffe_compat.load`.
+        rng: the random stream, by name as for `caffe_compat.load`, or itself.
         folder: the folder of files that `source` names and that are not in the current one; by
             default the solver's own.
         log: takes each line of the log, as Caffe words it.
@@ -75,7 +75,7 @@ class Solver:
         data: Iterable[Feeds] | None = None,
         test_data: Sequence[Iterable[Feeds]] | None = None,
         weights: Sequence[str | Path] | None = None,
-        rng: str = "boost-1.64",
+        rng: str | Rng = "boost-1.64",
         folder: str | Path | None = None,
         log: Write | None = None,
         fork: str | None = None,
@@ -89,7 +89,7 @@ class Solver:
         if p.snapshot:
             snapshots.check_writable(p)
         seed = p.random_seed if p.random_seed >= 0 else secrets.randbelow(2**32)
-        self.rng: Rng = make_rng(rng, seed % 2**32)
+        self.rng: Rng = make_rng(rng, seed % 2**32) if isinstance(rng, str) else rng
         if p.HasField("solver_mode") and p.solver_mode == SolverParameter.GPU:
             _notes.warning("solver_mode is GPU; the numpy engine trains on the CPU")
         files = parameters.weights(p, folder) if weights is None else weights
