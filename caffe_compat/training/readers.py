@@ -17,6 +17,15 @@ from ..fillers.rng import Rng
 from ..layers.layer import named
 from .log import Log
 
+_OPENED = {
+    "AnnotatedData": ("data_param", "Opened {backend}", "db_{backend}.cpp"),
+    "Data": ("data_param", "Opened {backend}", "db_{backend}.cpp"),
+    "HDF5Data": ("hdf5_data_param", "Loading list of HDF5 filenames from:", "hdf5_data_layer.cpp"),
+    "ImageData": ("image_data_param", "Opening file", "image_data_layer.cpp"),
+    "WindowData": ("window_data_param", "Opening file", "window_data_layer.cpp"),
+}
+"""By type the parameter that has the source, Caffe's line in its log, and the line's origin."""
+
 
 class Readers:
     """Opens what nets' own data layers read; all nets share the C library's `rand()`, as in Caffe.
@@ -69,8 +78,7 @@ class Readers:
             with named(layer):
                 if layer.type in ("MemoryData", "VideoData"):
                     raise UnsupportedError(
-                        f"reads no file; give its batches as {what}",
-                        remedies=("feeds",),
+                        f"reads no file; give its batches as {what}", remedies=("feeds",)
                     )
                 for line, origin in _opened(layer, self._access.paths):
                     self._log(line, origin)
@@ -94,16 +102,8 @@ def _opened(layer: LayerParameter, paths: Paths) -> Iterator[tuple[str, str]]:
     if layer.transform_param.mean_file:
         path = paths.find(layer.transform_param.mean_file, "mean_file")
         yield f"Loading mean file from: {path}", "data_transformer.cpp"
-    if layer.type in ("Data", "AnnotatedData"):
-        path = paths.find(layer.data_param.source, "source")
-        backend = DataParameter.DB.Name(layer.data_param.backend).lower()
-        yield f"Opened {backend} {path}", f"db_{backend}.cpp"
-    elif layer.type == "ImageData":
-        path = paths.find(layer.image_data_param.source, "source")
-        yield f"Opening file {path}", "image_data_layer.cpp"
-    elif layer.type == "HDF5Data":
-        path = paths.find(layer.hdf5_data_param.source, "source")
-        yield f"Loading list of HDF5 filenames from: {path}", "hdf5_data_layer.cpp"
-    elif layer.type == "WindowData":
-        path = paths.find(layer.window_data_param.source, "source")
-        yield f"Opening file {path}", "window_data_layer.cpp"
+    field, line, origin = _OPENED[layer.type]
+    p = getattr(layer, field)
+    backend = DataParameter.DB.Name(layer.data_param.backend).lower()
+    path = paths.find(p.source, "source")
+    yield f"{line.format(backend=backend)} {path}", origin.format(backend=backend)
