@@ -213,12 +213,10 @@ def prelu(trainer: Trainer, options: argparse.Namespace) -> None:
         spread = f"{statistics.stdev(errors):.2f}" if len(errors) > 1 else "-"
         every = ", ".join(f"{error:.1f}" for error in errors)
         rows.append((name, f"{statistics.mean(errors):.2f} %", spread, every, f"{last:.4f}"))
-        if learnt := [result.slopes for result in results if result.slopes]:
-            means = np.mean(learnt, axis=0).tolist()
-            slopes.append(Line(name, range(1, len(means) + 1), means))
-            rows[-1] += (" ".join(f"{mean:.2f}" for mean in means),)
-        else:
-            rows[-1] += ("",)
+        learnt = [result.slopes or [0.0] * 9 for result in results]  # ReLU's slope is 0
+        means = np.mean(learnt, axis=0).tolist()
+        slopes.append(Line(name, range(1, len(means) + 1), means))
+        rows[-1] += (" ".join(f"{mean:.2f}" for mean in means),)
     _tell(("rectifier", "mean error", "std", "errors", "last loss", "slopes by depth"), rows)
     charts = [
         Chart(f"10 layers, {options.seeds} seeds: mean training loss", lines, log=True),

@@ -185,3 +185,14 @@ def test_torchs_own_random_numbers():
         first, second = module(x), module(x)
         torch.manual_seed(1)
         assert torch.equal(module(x), first) and not torch.equal(first, second)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_loss_of_scores_that_are_not_finite_is_no_number(bad):
+    net = make(
+        'input: "x" input_shape { dim: 2 dim: 3 } input: "y" input_shape { dim: 2 }'
+        'layer { name: "loss" type: "SoftmaxWithLoss" bottom: "x" bottom: "y" top: "loss" }'
+    )
+    scores = torch.tensor([[bad, 1, 2], [0, 1, 2]])
+    outputs = build(net, outputs_of(net))(x=scores, y=torch.zeros(2))
+    assert torch.isnan(outputs["loss"] if isinstance(outputs, dict) else outputs)

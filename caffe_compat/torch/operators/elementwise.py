@@ -81,7 +81,8 @@ def Max(x: Tensor, *others: Tensor | float) -> Tensor:
         if isinstance(other, float) and not other:
             x = F.relu(x)
         elif isinstance(other, float):
-            x = torch.where(x > other, x, other + torch.nan_to_num(x - x.detach()))
+            # Not `x > other`, so that a NaN stays one.
+            x = torch.where(x <= other, other + torch.nan_to_num(x - x.detach()), x)
         else:
             x = (
                 torch.where(x > other, x, other)
