@@ -15,7 +15,7 @@ from caffe_compat.pycaffe import reading
 
 from ..cases import GOLDEN
 
-pytest.importorskip("cv2", reason="the extra data")
+pytest.importorskip("cv2")
 
 CASES = sorted(folder.name for folder in (GOLDEN / "train_data").iterdir())
 

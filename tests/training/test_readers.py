@@ -18,7 +18,7 @@ from caffe_compat.training.readers import Readers
 from ..cases import GOLDEN
 from .cases import MORE, TRAIN, blobs, close, recorded
 
-pytest.importorskip("cv2", reason="the extra data")
+pytest.importorskip("cv2")
 
 CASES = sorted((GOLDEN / "train_data").iterdir())
 needs_data = pytest.mark.parametrize("folder", CASES, ids=lambda folder: folder.name)
