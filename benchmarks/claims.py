@@ -254,7 +254,7 @@ def _moments(result: Result) -> list[str]:
 
 
 def _percent(error: float) -> str:
-    return f"{error:.1f} %"
+    return "-" if np.isnan(error) else f"{error:.1f} %"
 
 
 def _tell(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -84,3 +84,8 @@ def test_the_page_on_looking_is_current(tmp_path):
         assert path.read_bytes().startswith(b"\x89PNG")
     shown = set(re.findall(r"\(pictures/(\w+\.png)\)", (DOCS / "look.md").read_text()))
     assert shown == {path.name for path in (DOCS / "pictures").iterdir()}
+
+
+def test_every_curve_is_shown():
+    shown = re.findall(r"\(curves/(\w+\.png)\)", (DOCS / "training.md").read_text("utf-8"))
+    assert sorted(shown) == sorted(path.name for path in (DOCS / "curves").iterdir())
