@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from ..data.reading import open_batches
-from ..doctor import Diagnosis, diagnose, render, variant
+from ..doctor import Diagnosis, Finding, diagnose, render, say_layers, variant
 from ..files import atomic, read_array
 from ..options import Reading
 from ..text import printable
@@ -19,6 +19,7 @@ from . import options
 from .curves import legend, plot
 from .terminal import say_file
 
+_LINES = 4  # of a remedy; more do not fit a screen
 SEVERE = 3
 """The exit status if the net will hardly train."""
 
@@ -105,11 +106,26 @@ def _report(diagnosis: Diagnosis) -> None:
         title = "backward: the gradient's sum of squares, over that at the net's end"
         console.print(plot(title, backward, console))
     for finding in diagnosis.findings:
-        more = f" and {len(finding.layers) - 4} more" if len(finding.layers) > 4 else ""
-        layers = ", ".join(finding.layers[:4]) + more
-        line = Text(f"{finding.severity}: ", _STYLES[finding.severity])
-        line.append(printable(f"{layers}: {finding.message}\n"), "default")
-        line.append(printable(f"    {finding.remedy}"), "bold")
-        console.print(line, soft_wrap=True)
+        _say(finding, console)
     if not diagnosis.findings:
         console.print("no findings")
+
+
+def _say(finding: Finding, console: Console) -> None:
+    """Print a finding, its lines for the prototxt, and what they were measured to do."""
+    line = Text(f"{finding.severity}: ", _STYLES[finding.severity])
+    text = f"{say_layers(finding.layers)}: {finding.message}"
+    line.append(printable(text), "default")
+    console.print(line, soft_wrap=True)
+    if finding.remedy is None:
+        return
+    changes = finding.remedy.changes
+    for change in changes[:_LINES]:
+        console.print(Text(printable(f"    {change.line}"), "bold"), soft_wrap=True)
+        if change.layers != finding.layers:
+            console.print(f"        in {printable(say_layers(change.layers))}", markup=False)
+    if len(changes) > _LINES:
+        rest = sum(len(change.layers) for change in changes[_LINES:])
+        console.print(f"    and {rest} more layers: --json FILE has every line")
+    effects = "; ".join(map(str, finding.remedy.effects))
+    console.print(f"    measured with it: {printable(effects)}", markup=False)

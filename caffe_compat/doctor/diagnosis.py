@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from math import isfinite
 from typing import Any
 
-from .patient import Finding
+from .finding import Finding
 from .signals import Signal
 
 
@@ -33,7 +33,7 @@ class Diagnosis:
         net: the net's name.
         seed: the seed of the first trial.
         trials: the number of trials.
-        moment: E[x²] of the input.
+        moment: E[x²] of what the first layers with weights read.
         runs: the net as it is written, then under the fillers to compare with.
         findings: the findings of the first run, the severe ones first.
     """

@@ -18,11 +18,12 @@ from numpy.typing import NDArray
 from ..caffe_pb2 import EltwiseParameter
 from ..fillers.moments import of_activation
 from ..layers.families.batch_norm import BatchNorm
-from ..layers.families.conv import Convolution, Deconvolution
+from ..layers.families.conv import Deconvolution
 from ..layers.families.dense import InnerProduct
 from ..layers.families.rectifier import PReLU
 from ..layers.layer import Layer, canonical_axis
 from ..layers.spatial import conv_window
+from ..net.fans import is_weighted
 from ..net.graph import Node, Value
 from ..net.net import Net
 from ..types import Array
@@ -123,11 +124,6 @@ def connections(node: Node) -> tuple[float, float]:
     down = weight[1] * pairs / prod(small)
     up = weight[0] / layer.p.group * pairs / prod(large)
     return (up, down) if deconvolves else (down, up)
-
-
-def is_weighted(node: Node) -> bool:
-    """Return whether a layer is a weighted sum of its inputs."""
-    return isinstance(node.layer, (Convolution, InnerProduct))
 
 
 def gain(layer: Layer, blobs: Mapping[str, Array]) -> float | None:

@@ -1,0 +1,47 @@
+"""The connections of a layer, which fillers count from a blob's shape alone."""
+
+from __future__ import annotations
+
+from math import prod
+
+from ..caffe_pb2 import FillerParameter
+from ..layers.families.conv import Convolution, Deconvolution
+from ..layers.families.dense import InnerProduct
+from ..layers.layer import canonical_axis
+from ..layers.spatial import conv_window
+from .graph import Node
+
+
+def is_weighted(node: Node) -> bool:
+    """Return whether a layer is a weighted sum of its inputs."""
+    return isinstance(node.layer, (Convolution, InnerProduct))
+
+
+def true_n(node: Node, norm: int = FillerParameter.FAN_IN) -> float:
+    """Return the n that msra and xavier should divide by at a layer with weights.
+
+    Caffe takes the first axis of the weights for the outputs and the second for the inputs, which
+    is wrong of Deconvolution, of `group` (FAN_OUT) and of InnerProduct with `transpose`.
+
+    Args:
+        node: a layer of `is_weighted`.
+        norm: FillerParameter's FAN_IN, FAN_OUT, or AVERAGE of both.
+    """
+    inputs, outputs = _fans(node)
+    if norm == FillerParameter.AVERAGE:
+        return (inputs + outputs) / 2
+    return outputs if norm == FillerParameter.FAN_OUT else inputs
+
+
+def _fans(node: Node) -> tuple[float, float]:
+    layer, shape = node.layer, node.blobs[0].shape
+    if isinstance(layer, InnerProduct):
+        outputs, inputs = shape[::-1] if layer.p.transpose else shape
+        return float(inputs), float(outputs)
+    taps = prod(shape[2:])
+    near, far = float(shape[1] * taps), shape[0] / layer.p.group * taps
+    if isinstance(layer, Deconvolution):
+        x = node.bottoms[0].shape
+        window = conv_window(layer.p, len(x) - canonical_axis(layer.p.axis, len(x)) - 1)
+        return far / prod(window.stride), near
+    return near, far
