@@ -15,7 +15,7 @@ from ..files import atomic, read_array
 from ..options import Reading
 from ..text import printable
 from ..types import AnyArray
-from . import options
+from . import options, preprocessing
 from .curves import legend, plot
 from .terminal import say_file
 
@@ -39,7 +39,7 @@ def command(
         str,
         typer.Option(
             "--compare",
-            metavar="xavier,msra,msra:auto,gaussian:0.01",
+            metavar="xavier,msra,msra:auto,msra:residual,gaussian:0.01",
             help="Other fillers to measure the net under.",
         ),
     ] = "",
@@ -47,8 +47,9 @@ def command(
         str | None,
         typer.Option(
             "--data",
-            metavar="FILE.npy|net",
-            help="Data for the first input (default N(0, 1)); net: a batch of the net's own.",
+            metavar="DIR|FILE.npy|net",
+            help="Data for the first input (default N(0, 1)): pictures, an array, or a batch of "
+            "the net's own.",
         ),
     ] = None,
     html: Annotated[
@@ -58,19 +59,25 @@ def command(
         Path | None, typer.Option("--json", metavar="FILE", help="Write all numbers.")
     ] = None,
     drawing: options.Drawing,
+    prep: preprocessing.Options,
     selection: options.Selection,
 ) -> None:
     """Measure a net's signals and find what its fillers do to them.
 
     Forward and backward, over random input. The exit status is 3 if a finding is severe.
     """
+    pictures = data not in (None, "net") and Path(str(data)).suffix != ".npy"
+    if prep.used and not pictures:
+        raise typer.BadParameter("preprocessing options go with --data DIR", param_hint="--data")
     diagnosis = diagnose(
         net,
         weights,
         reading=selection.reading(),
         drawing=drawing.filling(),
         trials=trials,
-        data=_read(data, net, selection.reading(), drawing.seed),
+        data=None if pictures else _read(data, net, selection.reading(), drawing.seed),
+        pictures=data if pictures else None,
+        preprocess=lambda graph: prep.choose(graph, net),
         compare=[variant(text.strip()) for text in compare.split(",") if text.strip()],
     )
     _report(diagnosis)
@@ -105,6 +112,10 @@ def _report(diagnosis: Diagnosis) -> None:
         console.print(plot("forward: Var[y] over the input's mean square", forward, console))
         title = "backward: the gradient's sum of squares, over that at the net's end"
         console.print(plot(title, backward, console))
+    if len(diagnosis.runs) > 1:
+        for run in diagnosis.runs:
+            arrives = f"forward {run.forward:.2g}, backward {run.backward:.2g}"
+            console.print(f"{printable(run.label)}: {arrives}", markup=False)
     for finding in diagnosis.findings:
         _say(finding, console)
     if not diagnosis.findings:

@@ -35,27 +35,25 @@ class Bench:
 
     def __init__(self, seeds: range, rng: str, data: Data) -> None:
         self._seeds, self._rng, self._data = seeds, rng, data
-        self._trials: dict[_Key, tuple[Graph, list[Stats], frozenset[str]]] = {}
+        self._trials: dict[_Key, tuple[Graph, list[Stats]]] = {}
+        self._zeros: dict[_Key, frozenset[str]] = {}
 
     def measure(self, graph: Graph, weights: Weights | None = None, count: int = 0) -> Flow:
         """Return the measurements of so many trials, 0 for all of them."""
         count = count or len(self._seeds)
-        graph, stats, zeros = self._trials.setdefault(
-            _key(graph, weights), (graph, [], self._zeros(graph, weights))
-        )
+        key = _key(graph, weights)
+        graph, stats = self._trials.setdefault(key, (graph, []))
         for trial in track(range(len(stats), count), "measuring"):
             net, _ = draw(graph, weights, make_rng(self._rng, self._seeds[trial]))
+            self._zeros.setdefault(key, zeros_of(net))
             stats.append(measure(net, make_feeds(net, trial, self._data), trial))
-        return Flow(graph, average(stats[:count]), zeros)
+        return Flow(graph, average(stats[:count]), self._zeros[key])
 
     def signals(self, graph: Graph, weights: Weights | None = None) -> tuple[Signal, ...]:
         """Return the measurements of all trials layer by layer, with the theory."""
         flow = self.measure(graph, weights)
         net, _ = draw(graph, weights, make_rng(self._rng, self._seeds[0]))
         return list_signals(net, flow.stats)
-
-    def _zeros(self, graph: Graph, weights: Weights | None) -> frozenset[str]:
-        return zeros_of(draw(graph, weights, make_rng("fast", 0))[0])
 
 
 def draw(graph: Graph, weights: Weights | None, rng: Rng) -> tuple[Net, frozenset[str]]:

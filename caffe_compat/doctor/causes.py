@@ -10,10 +10,15 @@ from dataclasses import dataclass
 
 from .. import fillers
 from ..caffe_pb2 import FillerParameter
+from ..fillers.moments import second_moment
 from ..net.fans import true_n
-from ..net.residual import Branches
+from ..net.residual import Branches, std_by_node
+from ..net.sharing import Place
 from .patient import OFF, Patient, filler_with, type_of
 from .remedies import Trial, hidden
+
+_LINEAR = 0.8  # of the variance: as much passes no rectifier of a slope that is in use
+_HEAVY = 10.0  # times the variance of a layer's output that its biases' square may be
 
 
 @dataclass(frozen=True)
@@ -38,14 +43,14 @@ class Cause:
 def find_causes(patient: Patient) -> tuple[Cause, ...]:
     """Return the causes that there may be, whether the signal suffers from them or not."""
     wrong = {i: patient.factor(i) for i in patient.drawn if _is_wrong(patient, i)}
+    biased = _biased(patient)
     fans = {i: f for i, f in wrong.items() if _counts_others(patient, i)}
     branches = {i: f for i, f in wrong.items() if i in patient.shares and i not in fans and f > 1}
     rest = {i: f for i, f in wrong.items() if i not in fans and i not in branches}
-    causes = [*_fan(patient, fans), *_residual(patient, branches)]
-    for kind in dict.fromkeys(type_of(patient.nodes[i]) for i in rest):
-        causes += _of_type(
-            patient, kind, {i: f for i, f in rest.items() if i in _of(patient, kind)}
-        )
+    causes = [*_fan(patient, fans), *_residual(patient, branches), *_bias(patient, biased)]
+    kinds = {i: _kind(patient, i) for i in rest}
+    for kind in dict.fromkeys(kinds.values()):
+        causes += _of_type(patient, kind, {i: f for i, f in rest.items() if kinds[i] == kind})
     return tuple(causes)
 
 
@@ -59,24 +64,48 @@ def normalised(patient: Patient) -> Trial:
     return Trial("BatchNorm behind every layer", {}, hidden(patient))
 
 
-def right_fillers(patient: Patient, indices: Sequence[int]) -> dict[int, FillerParameter]:
+def unpadded(patient: Patient) -> Trial:
+    """Return the trial in which n counts what lies inside the picture alone.
+
+    Padding takes a part of the variance at each layer, which tells on small pictures.
+    """
+    stds = std_by_node(patient.net.graph, inside=True)
+    fillers = {
+        (index, 0): FillerParameter(type="gaussian", std=float(f"{stds[index]:.6g}"))
+        for index in patient.drawn
+        if stds[index] > 0
+    }
+    return Trial("an n without the padding", fillers)
+
+
+def right_fillers(patient: Patient, indices: Sequence[int]) -> dict[Place, FillerParameter]:
     """Return the fillers that keep the variance at these layers."""
     return {
-        index: filler_with(patient.stds[index], patient.nodes[index])
+        (index, 0): filler_with(patient.stds[index], patient.nodes[index])
         for index in indices
         if patient.stds[index] > 0
     }
 
 
 def _is_wrong(patient: Patient, index: int) -> bool:
-    factor = patient.factor(index)
-    if type_of(patient.nodes[index]) == "msra" and index not in patient.shares:
-        return abs(factor - 1) > 0.01
+    """Return whether a layer's variance is wrong and matters.
+
+    It does not before a normalisation; nor does a small last layer, or 2 instead of 1 at the first.
+    """
+    factor, node, flow = patient.factor(index), patient.nodes[index], patient.flow
+    if node.tops[0].name in flow.tamed or (index in flow.heads and factor < 1):
+        return False
+    if type_of(node) == "msra" and index not in patient.shares:
+        first = not flow.depths[node.bottoms[0].name] and factor < 2 * OFF
+        return abs(factor - 1) > 0.01 and not (first and factor > 1 / OFF)
     return not 1 / OFF < factor < OFF
 
 
-def _of(patient: Patient, kind: str) -> set[int]:
-    return set(patient.of_type(kind))
+def _kind(patient: Patient, index: int) -> str:
+    """Return the type of a filler; `linear` of msra where no rectifier halves anything."""
+    kind, node = type_of(patient.nodes[index]), patient.nodes[index]
+    passed = 1 / (patient.stds[index] ** 2 * true_n(node) or 1.0)
+    return "linear" if kind == "msra" and passed > _LINEAR else kind
 
 
 def _counts_others(patient: Patient, index: int) -> bool:
@@ -116,7 +145,7 @@ def _residual(patient: Patient, wrong: Mapping[int, float]) -> Iterator[Cause]:
     series = Branches(patient.net.graph).series
     share = max(factor * patient.shares[index] for index, factor in wrong.items())
     scaled = {
-        index: FillerParameter(type="gaussian", std=_scaled(patient, index)) for index in wrong
+        (index, 0): FillerParameter(type="gaussian", std=_scaled(patient, index)) for index in wrong
     }
     message = (
         f"{len(wrong)} branches, each adding up to {share:.2g} times what its trunk carries: "
@@ -147,12 +176,20 @@ def _of_type(patient: Patient, kind: str, wrong: Mapping[int, float]) -> Iterato
     factor, count, node = wrong[worst], len(wrong), patient.nodes[worst]
     # The first layer follows no rectifier, so that many others may have another factor.
     usual = sorted(wrong.values())[count // 2]
-    over = f", and {count} of them {usual**count:.1e}" if count > 1 and usual else ""
+    series = min(count, patient.flow.depth)
+    over = f", and {series} of them {usual**series:.1e}" if series > 1 and usual else ""
     if kind == "zero":
         message = "the weights are all 0: no signal passes, and no gradient"
-    elif kind == "xavier":
+    elif kind == "xavier" and 0.4 < usual < 1:
         factor = usual
         message = f"xavier before a rectifier: each layer keeps {usual:.2g} of the variance{over}"
+    elif kind == "linear":
+        factor = usual
+        message = (
+            "msra doubles what its rectifier is to halve, and no rectifier halves it here: behind "
+            f"a sum of rectified values, or behind none, each layer multiplies the variance by "
+            f"{usual:.3g}"
+        )
     elif kind == "msra":
         factor = usual
         message = (
@@ -170,6 +207,31 @@ def _of_type(patient: Patient, kind: str, wrong: Mapping[int, float]) -> Iterato
     yield Cause(
         rule, tuple(sorted(wrong)), factor, message, _ways(patient, f"{kind} mended", wrong)
     )
+
+
+def _biased(patient: Patient) -> tuple[int, ...]:
+    """Return the layers whose biases outweigh what their weights let through."""
+    biased = []
+    for index in patient.drawn:
+        node = patient.nodes[index]
+        filler = node.blobs[1].filler if len(node.blobs) > 1 else None
+        if filler is None or node.owners[1] != (index, 1):
+            continue
+        moment = second_moment(node.blobs[1].shape, filler) or 0.0
+        if moment > _HEAVY * (patient.flow.stats.variances[node.tops[0].name] or patient.flow.unit):
+            biased.append(index)
+    return tuple(biased)
+
+
+def _bias(patient: Patient, biased: Sequence[int]) -> Iterator[Cause]:
+    if not biased:
+        return
+    node = patient.nodes[biased[0]]
+    filler = node.blobs[1].filler
+    moment = (second_moment(node.blobs[1].shape, filler) or 0.0) ** 0.5
+    none = {(index, 1): FillerParameter(type="constant") for index in biased}
+    message = f"biases of {moment:.3g} outweigh what the weights let through"
+    yield Cause("bias", tuple(biased), moment, message, (Trial("biases of 0", none),))
 
 
 def _ways(patient: Patient, name: str, wrong: Mapping[int, float]) -> tuple[Trial, ...]:

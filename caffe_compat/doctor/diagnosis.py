@@ -14,10 +14,19 @@ from .signals import Signal
 
 @dataclass(frozen=True)
 class Run:
-    """The signals of a net under one choice of fillers."""
+    """The signals of a net under one choice of fillers.
+
+    Attributes:
+        label: its name.
+        signals: the measurements layer by layer.
+        forward: the signal that the last layer reads, over the mean square of the input.
+        backward: the gradient's sum of squares at the first layer, over that at the last.
+    """
 
     label: str
     signals: tuple[Signal, ...]
+    forward: float
+    backward: float
 
     @property
     def weighted(self) -> tuple[Signal, ...]:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Literal
 
 from ..errors import CaffeCompatError, ShapeError
 from ..fillers.rng import make_rng
 from ..net.graph import Graph
+from ..net.preprocess import Preprocess, from_prototxt
 from ..options import SEED, Filling, PathLike, Reading
 from ..steps import open_weights
 from ..types import Array
@@ -19,6 +21,7 @@ from .diagnosis import Diagnosis, Run
 from .findings import find
 from .known import read_known
 from .patient import Patient
+from .pictures import read_pictures
 from .variants import Variant, refill, with_batch_statistics
 
 AS_WRITTEN = "as written"
@@ -33,6 +36,8 @@ def diagnose(
     drawing: Filling | None = None,
     trials: int = 3,
     data: Array | Mapping[str, Array] | None = None,
+    pictures: PathLike | None = None,
+    preprocess: Callable[[Graph], Preprocess | None] | None = None,
     compare: Sequence[Variant] = (),
 ) -> Diagnosis:
     """Read a net and examine it; the inputs take the shapes of the data.
@@ -44,14 +49,22 @@ def diagnose(
         drawing: how parameters that no weights file gives are drawn.
         trials: as for `examine`, like the others.
         data: as for `examine`; a batch of `caffe_compat.data.batches` is such a mapping.
+        pictures: an image, or a folder of images, for the first input in place of `data`.
+        preprocess: returns how a picture becomes the net's input; by default the prototxt's way.
         compare: other fillers.
 
+    A batch of four is examined where the prototxt has a larger one, and an end of layers that
+    only a fork knows, such as its loss, is left away.
+
     Raises:
-        CaffeCompatError: as for `read` and `examine`.
+        CaffeCompatError: as for `read` and `examine`; an image cannot be read.
     """
     reading, drawing = reading or Reading(), drawing or Filling()
     weights = open_weights(weights_file)
     graph, left = read_known(prototxt, weights, _sized(reading, data))
+    if pictures is not None:
+        way = preprocess(graph) if preprocess else from_prototxt(graph.net, Path(prototxt).parent)
+        data = read_pictures(graph, pictures, way)
     feeds = feeds_of(graph, data)
     if any(value.shape != feeds[value.blob].shape for value in graph.inputs if value.blob in feeds):
         shapes = {name: array.shape for name, array in feeds.items()}
@@ -125,11 +138,12 @@ def examine(
     live = graph if weights else with_batch_statistics(graph)
     bench = Bench(range(seed, seed + trials), rng, data)
     written = refill(live, Variant(AS_WRITTEN, None, slopes), weights)
-    flow, signals = bench.measure(written, weights), bench.signals(written, weights)
-    runs = [Run(AS_WRITTEN, signals)]
+    flow = bench.measure(written, weights)
+    runs = [Run(AS_WRITTEN, bench.signals(written, weights), *flow.arrivals())]
     for choice in compare:
         changed = refill(live, choice)
-        runs.append(Run(choice.label, bench.signals(changed, None)))
+        arrivals = bench.measure(changed).arrivals()
+        runs.append(Run(choice.label, bench.signals(changed), *arrivals))
     net, from_file = draw(written, weights, make_rng(rng, seed))
     patient = Patient(
         net,

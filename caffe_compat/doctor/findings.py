@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from math import inf
 
 from . import symptoms
-from .causes import Cause, all_right, find_causes, normalised
+from .causes import Cause, all_right, find_causes, normalised, unpadded
 from .finding import Finding, Severity
 from .flow import HIGH, Flow, Loss, distance
 from .patient import OFF, Patient
@@ -42,7 +42,9 @@ def _explain(patient: Patient, lost: Sequence[Loss]) -> tuple[Finding, Flow | No
     whole = all_right(patient)
     together = Trial("all of these", {k: v for c in causes for k, v in _last(c).fillers.items()})
     ways = [way for cause in causes for way in cause.remedies]
-    trial, _, tried = first_that_mends(patient, [*ways, together, whole, normalised(patient)])
+    trial, _, tried = first_that_mends(
+        patient, [*ways, together, whole, unpadded(patient), normalised(patient)]
+    )
     cause = next((c for c in causes if trial in c.remedies), None)
     said = "; ".join(_say(loss, patient.flow.depth) for loss in lost)
     worst = max(lost, key=lambda loss: distance(loss.share))

@@ -8,7 +8,8 @@ first of these layers, backward of the gradient's sum of squares at the net's en
 
 Two things are no loss. Values that a normalisation scales before any layer with weights reads them
 count after it. And the last layer with weights before an end may be as small as it likes, since
-its own training mends that; what follows is measured from there.
+its own training mends that; what follows is measured from there, and from before the mean over a
+picture that it may read.
 """
 
 from __future__ import annotations
@@ -19,8 +20,10 @@ from functools import cached_property
 from math import inf, prod
 from typing import Literal, TypeAlias
 
+from ..caffe_pb2 import PoolingParameter
 from ..net.fans import is_weighted
 from ..net.graph import Graph, Node, Value
+from ..net.residual import is_fixed
 from .signals import Stats, depths_of, find_ends
 
 Way: TypeAlias = Literal["forward", "backward"]
@@ -85,9 +88,9 @@ class Flow:
         heads = set()
         for index, node in reversed([*enumerate(self.graph.nodes)]):
             onward = any(top.name in above for top in node.tops)
-            if is_weighted(node) and not onward:
+            if _learns(node) and not onward:
                 heads.add(index)
-            if onward or is_weighted(node):
+            if onward or _learns(node):
                 above.update(value.name for value in node.bottoms)
         return frozenset(heads)
 
@@ -171,14 +174,20 @@ class Flow:
     def arrivals(self) -> tuple[float, float]:
         """Return the levels at which the signal arrives: forward at the end, backward at the start.
 
-        At the deepest end, or what its last layer reads; of several starts at the worst.
+        At the deepest end, or what its last layer reads, before it is averaged; of several starts
+        at the worst.
         """
         ahead = 1.0
         if self.ends:
             end = max(self.ends, key=lambda value: self.depths[value.name])
             name = self._before_head(end)
             ahead = self.forward.get(name, 1.0) if self.depths[name] else self.forward[end.name]
-        back = [self.backward[v.name] for v in self.starts if v.name in self.backward]
+        units = self.backward_units
+        back = [
+            self.backward[v.name] / units.get(v.name, 1.0)
+            for v in self.starts
+            if v.name in self.backward
+        ]
         return ahead, max(back, key=distance, default=1.0)
 
     def _before_head(self, end: Value) -> str:
@@ -189,7 +198,10 @@ class Flow:
             if len(makers[value.name].bottoms) != 1:
                 return end.name
             value = makers[value.name].bottoms[0]
-        return makers[value.name].bottoms[0].name
+        value = makers[value.name].bottoms[0]
+        while self.depths[value.name] and _averages(makers[value.name]):
+            value = makers[value.name].bottoms[0]
+        return value.name
 
     def _lost_forward(self) -> Iterable[Loss]:
         levels, carried = self.forward, set[str]()
@@ -231,39 +243,61 @@ class Flow:
             node = makers[deepest.name]
         return node
 
+    @cached_property
+    def backward_units(self) -> dict[str, float]:
+        """What the gradient is measured by, by `Value.name`: less behind a small last layer."""
+        units = {end.name: 1.0 for end in self.ends}
+        near: set[str] = set()  # values that nothing but the mean's layer parts from the last one
+        for index, node in reversed([*enumerate(self.graph.nodes)]):
+            above = [units[top.name] for top in node.tops if top.name in units]
+            last = index in self.heads
+            mean = _averages(node) and node.tops[0].name in near
+            for value in node.bottoms if above else ():
+                level = self.backward.get(value.name, 1.0)
+                unit = (min(1.0, level) or 1.0) if last or mean else max(above)
+                units[value.name] = max(unit, units.get(value.name, 0.0))
+            if last or (len(node.bottoms) == 1 and node.tops[0].name in near):
+                near.update(value.name for value in node.bottoms)
+        return units
+
     def _lost_backward(self) -> Iterable[Loss]:
         levels, nodes = self.backward, self.graph.nodes
-        units = {end.name: 1.0 for end in self.ends}  # of the values that a gradient reaches
+        reached = {end.name for end in self.ends}
         fronts: list[tuple[Value, float, Node]] = []
         readers: dict[str, Node] = {}
-        for index, node in reversed([*enumerate(nodes)]):
+        for node in reversed(nodes):
             for top in node.tops:
                 if top.name not in readers:
                     continue
-                level = levels.get(top.name, 0.0) / units[top.name]
+                level = levels.get(top.name, 0.0) / self.backward_units[top.name]
                 if not LOW <= level <= self.highest[top.name]:
                     fronts.append((top, level, readers[top.name]))
-                    del units[top.name]
-            above = [units[top.name] for top in node.tops if top.name in units]
-            if not above:
+                    reached.discard(top.name)
+            if not any(top.name in reached for top in node.tops):
                 continue
             for value in node.bottoms:
-                if value.name not in levels:
-                    continue
-                unit = max(above)
-                if index in self.heads:  # its own training mends a small last layer
-                    unit *= min(1.0, levels[value.name]) or 1.0
-                units[value.name] = max(unit, units.get(value.name, 0.0))
-                if is_weighted(node):
-                    readers[value.name] = node
+                if value.name in levels:
+                    reached.add(value.name)
+                    if is_weighted(node):
+                        readers[value.name] = node
         starts = [value for value in self.starts if value.name in levels]
         before = _ancestors(self.graph, [value for value, _, _ in fronts])
-        lost = {v.name for v in starts if v.name not in units and v.name in before}
+        lost = {v.name for v in starts if v.name not in reached and v.name in before}
         for value, level, node in reversed(fronts):
             if lost & _ancestors(self.graph, [value]):
                 depth = self.depths[node.tops[0].name]
                 yield Loss("backward", node.layer.name, level, depth)
                 return
+
+
+def _learns(node: Node) -> bool:
+    """Return whether a layer has weights that are no bilinear kernel."""
+    return is_weighted(node) and not is_fixed(node)
+
+
+def _averages(node: Node) -> bool:
+    """Return whether a layer takes means, whose variance is less than that of the values."""
+    return node.layer.type == "Pooling" and node.layer.p.pool == PoolingParameter.AVE
 
 
 def distance(level: float) -> float:

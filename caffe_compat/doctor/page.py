@@ -122,8 +122,8 @@ def _remedy(finding: Finding) -> str:
     if finding.remedy is None:
         return ""
     lines = "".join(
-        f'<p><code>{escape(change.line)}</code><br><span class="soft">'
-        f"{escape(say_layers(change.layers, 8))}</span></p>"
+        f"<p><code>{escape(change.line)}</code></p>"
+        f'<p class="soft">{escape(say_layers(change.layers, 8))}</p>'
         for change in finding.remedy.changes
     )
     effects = escape("; ".join(map(str, finding.remedy.effects)))

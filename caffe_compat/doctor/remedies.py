@@ -12,6 +12,7 @@ from ..layers.registry import find, registry
 from ..net.build import connect
 from ..net.fans import is_weighted
 from ..net.graph import Graph, Node
+from ..net.sharing import Place
 from .flow import Flow, distance
 from .patient import Patient
 
@@ -67,28 +68,29 @@ class Trial:
 
     Attributes:
         name: what is done, for a message.
-        fillers: the new filler of the weights by the node's index.
+        fillers: the new fillers by the blob's place, the node's index and 0 or 1 (the bias).
         normalise: the indices of the nodes to put a BatchNorm behind.
     """
 
     name: str
-    fillers: Mapping[int, FillerParameter]
+    fillers: Mapping[Place, FillerParameter]
     normalise: tuple[int, ...] = ()
 
     def apply(self, graph: Graph) -> Graph:
         """Return the changed net."""
         nodes = list(graph.nodes)
-        for index, filler in self.fillers.items():
-            first, *others = nodes[index].blobs
-            nodes[index] = replace(nodes[index], blobs=(replace(first, filler=filler), *others))
+        for (index, i), filler in self.fillers.items():
+            blobs = list(nodes[index].blobs)
+            blobs[i] = replace(blobs[i], filler=filler)
+            nodes[index] = replace(nodes[index], blobs=tuple(blobs))
         changed = replace(graph, nodes=tuple(nodes))
         return _normalise(changed, self.normalise) if self.normalise else changed
 
     def changes(self, graph: Graph) -> tuple[Change, ...]:
         """Return the lines that make the same of the prototxt."""
         lines: dict[str, list[str]] = {}
-        for index in sorted(self.fillers):
-            line = filler_line(self.fillers[index])
+        for index, i in sorted(self.fillers):
+            line = filler_line(self.fillers[index, i], "bias" if i else "weight")
             lines.setdefault(line, []).append(graph.nodes[index].layer.name)
         changes = [Change(tuple(dict.fromkeys(names)), line) for line, names in lines.items()]
         for index in self.normalise:
@@ -101,14 +103,16 @@ class Trial:
         return len(self.fillers) + len(self.normalise)
 
 
-def filler_line(filler: FillerParameter) -> str:
+def filler_line(filler: FillerParameter, blob: str = "weight") -> str:
     """Return a filler as a line of prototxt."""
+    if filler.type == "constant":
+        return f"{blob}_filler {{ value: {filler.value:g} }}"
     if filler.type == "gaussian":
-        return f'weight_filler {{ type: "gaussian" std: {filler.std:.6g} }}'
+        return f'{blob}_filler {{ type: "gaussian" std: {filler.std:.6g} }}'
     norm = FillerParameter.VarianceNorm.Name(filler.variance_norm)
     slope = f" a: {filler.a:.6g}" if filler.a else ""
     suffix = f" variance_norm: {norm}" if filler.variance_norm else ""
-    return f'weight_filler {{ type: "{filler.type}"{slope}{suffix} }}'
+    return f'{blob}_filler {{ type: "{filler.type}"{slope}{suffix} }}'
 
 
 def first_that_mends(
@@ -120,7 +124,7 @@ def first_that_mends(
         The first that mends and its measurements, and what the others gave, for a message.
     """
     tried: dict[str, tuple[float, float]] = {}
-    done: list[Mapping[int, FillerParameter]] = []
+    done: list[Mapping[Place, FillerParameter]] = []
     for trial in sorted(trials, key=lambda trial: (bool(trial.normalise), trial.size())):
         if not trial.size() or (not trial.normalise and trial.fillers in done):
             continue

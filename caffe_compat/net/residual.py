@@ -2,11 +2,11 @@
 
 msra makes Var[y] = n Var[w] E[x²] the variance before the rectifier in front of the layer. On a
 chain E[x²] is ½ (1 + a²) of it (He et al. 2015, eq. 10). A sum adds the E[x²] of its bottoms, and
-its rectifier halves nothing where the values were rectified before: of z = s + b with s ≥ 0 only
-the branch b loses. L branches in series that each add as much as their trunk has make it 2^L; with
-the last filler of each scaled by 1/√L the sum grows by (1 + 1/L)^L < e, forward and backward
-(Zhang et al. 2019, "Fixup Initialization", whose L^(-1/(2m - 2)) on the m - 1 first of m layers is
-the same product).
+its rectifier halves nothing that was rectified before: of z = s + b with s ≥ 0 only the branch b
+loses. So L branches in series that each add as much as their trunk has make it 2^L. With the last
+layer of each such that it adds 1 / L of E[s²], the sum grows by (1 + 1/L)^L < e, forward and
+backward (Zhang et al. 2019, "Fixup Initialization", whose L^(-1/(2m - 2)) on the m - 1 first of
+m layers is the same product).
 """
 
 from __future__ import annotations
@@ -16,16 +16,15 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from math import inf, prod, sqrt
 
-import numpy as np
-
 from ..caffe_pb2 import EltwiseParameter, FillerParameter
 from ..weights.trained import Weights
-from .fans import is_weighted, true_n
+from .fans import connections, is_weighted, true_n
 from .graph import Graph, Node
 from .params import match_weights
 from .rectifiers import Rectifier, rectifier_of
 
 _NORMAL = ("BatchNorm", "MVN")
+_RECTIFIERS = ("ReLU", "PReLU", "CReLU", "ELU", "ReLU6")
 
 
 @dataclass(frozen=True)
@@ -34,13 +33,17 @@ class Branch:
 
     Attributes:
         sum: the index of the Eltwise node that adds it.
+        trunk: the name of the value that it is added to.
         last: the indices of its last layers with weights; none: a normalisation comes after them.
         inside: the indices of all its nodes, as bits.
+        rectified: whether a rectifier comes after its last weights.
     """
 
     sum: int
+    trunk: str
     last: tuple[int, ...]
     inside: int
+    rectified: bool
 
 
 class Branches:
@@ -104,64 +107,81 @@ class Branches:
         trunk = weights.index(min(weights))
         for i, value in enumerate(node.bottoms):
             if i != trunk and weights[i] and ways[i] & ways[trunk]:
-                yield Branch(index, self._last(value.name, own[i]), own[i])
+                last, rectified = self._last(value.name, own[i])
+                yield Branch(index, node.bottoms[trunk].name, last, own[i], rectified)
 
-    def _last(self, name: str, own: int) -> tuple[int, ...]:
-        """Return the last layers with weights before a value, among the nodes of `own`."""
-        found, todo = set(), [name]
+    def _last(self, name: str, own: int) -> tuple[tuple[int, ...], bool]:
+        """Return the last layers with weights before a value, and whether one is rectified.
+
+        Among the nodes of `own`.
+        """
+        found, todo, rectified = set(), [name], False
         while todo:
             index = self._makers[todo.pop()]
             node = self._graph.nodes[index]
             if not own >> index & 1:
                 continue
             if node.layer.type in _NORMAL:
-                return ()
+                return (), False
             if is_weighted(node):
                 found.add(index)
             else:
+                rectified |= node.layer.type in _RECTIFIERS
                 todo += [value.name for value in node.bottoms]
-        return tuple(sorted(found))
+        return tuple(sorted(found)), rectified
 
 
 def branch_shares(graph: Graph) -> dict[int, float]:
     """Return the share of the trunk's variance that each branch may add: 1 / L, by the last layer.
 
-    Branches of one sum divide it, and so do several last layers of one branch.
+    Branches of one sum divide it, and so do several last layers of one branch. Of a branch that
+    ends in a rectifier it is 1 / L², since the means of rectified values add up.
     """
+    return {index: share for index, (share, _) in _shares(graph).items()}
+
+
+def _shares(graph: Graph) -> dict[int, tuple[float, str]]:
+    """Return the share and the trunk's name by the index of a branch's last layer."""
     branches = Branches(graph)
     counts: dict[int, int] = {}
     for branch in branches.all:
         counts[branch.sum] = counts.get(branch.sum, 0) + len(branch.last)
-    return {
-        index: 1 / (branches.series * counts[branch.sum])
-        for branch in branches.all
-        for index in branch.last
-    }
+    shares = {}
+    for branch in branches.all:
+        for index in branch.last:
+            share = 1 / (branches.series * counts[branch.sum])
+            shares[index] = (share**2 if branch.rectified else share, branch.trunk)
+    return shares
 
 
-def std_by_node(graph: Graph, weights: Weights | None = None) -> dict[int, float]:
+def std_by_node(
+    graph: Graph, weights: Weights | None = None, *, inside: bool = False
+) -> dict[int, float]:
     """Return the std of each layer's weights that keeps the variance, by the node's index.
 
     Args:
         graph: the net.
         weights: a file whose PReLU slopes count in place of those of their fillers.
+        inside: count the inputs inside the picture alone; the padding's are 0.
 
     Raises:
         CaffeCompatError: the weights do not fit the net; a PReLU's filler is refused.
     """
     slopes = match_weights(graph, weights)[0] if weights else {}
-    shares = branch_shares(graph)
+    shares = _shares(graph)
     levels: dict[str, _Level] = {}
     stds: dict[int, float] = {}
     for index, node in enumerate(graph.nodes):
         parts = [levels.get(value.name, _Level(1.0, 1.0)) for value in node.bottoms]
         if is_weighted(node) and parts:
-            share = shares.get(index, 1.0)
+            wanted = parts[0].unit
+            if index in shares:
+                share, trunk = shares[index]  # a projection may come behind the branch
+                wanted = share * (levels[trunk].square if trunk in levels else wanted)
             norm = node.blobs[0].filler.variance_norm if node.blobs[0].filler else 0
-            with np.errstate(all="ignore"):
-                variance = share * parts[0].unit / (true_n(node, norm) * parts[0].square or inf)
-            stds[index] = sqrt(variance)
-            level = _Level(share * parts[0].unit, share * parts[0].unit)
+            n = connections(node)[0] if inside else true_n(node, norm)
+            stds[index] = sqrt(wanted / (n * parts[0].square or inf))
+            level = _Level(wanted, wanted)
         else:
             level = _pass(node, rectifier_of(graph, node, slopes), parts)
         levels |= {top.name: level for top in node.tops}
@@ -169,12 +189,12 @@ def std_by_node(graph: Graph, weights: Weights | None = None) -> dict[int, float
 
 
 def apply_residual(graph: Graph, weights: Weights | None = None) -> Graph:
-    """Return the net with a gaussian of `std_by_node` for every layer's weights.
+    """Return the net with a gaussian of `std_by_node` for every layer's weights, without padding.
 
     Bilinear upsampling stays, as do blobs in the prototxt itself.
     """
     nodes = list(graph.nodes)
-    for index, std in std_by_node(graph, weights).items():
+    for index, std in std_by_node(graph, weights, inside=True).items():
         first = nodes[index].blobs[0]
         if not is_fixed(nodes[index]):
             blob = replace(first, filler=FillerParameter(type="gaussian", std=std))
@@ -197,7 +217,7 @@ class _Level:
 
     Attributes:
         square: E[x²].
-        unit: the variance before the rectifier that it comes from, which msra is to keep.
+        unit: the variance before a rectifier that gives this E[x²], which msra is to keep.
         trunk: the part of `square` that was rectified before, which a rectifier leaves alone.
         rectified: whether no weights followed the last rectifier.
     """
@@ -214,8 +234,9 @@ def _pass(node: Node, rectifier: Rectifier | None, parts: Sequence[_Level]) -> _
         return _Level(1.0, 1.0)
     first = parts[0]
     if rectifier is not None:
-        square = first.trunk + rectifier.gain / 2 * (first.square - first.trunk)
-        unit = square if first.trunk else first.unit
+        gain = rectifier.gain / 2
+        square = first.trunk + gain * (first.square - first.trunk)
+        unit = square / (gain or 1.0) if first.trunk else first.unit
         return _Level(square, unit, square, True)
     if node.layer.type in _NORMAL:
         return _Level(1.0, 1.0)
@@ -234,7 +255,8 @@ def _pass(node: Node, rectifier: Rectifier | None, parts: Sequence[_Level]) -> _
         pairs = list(zip(scales, parts, strict=True))
         square = sum(c * part.square for c, part in pairs)
         trunk = sum(c * part.square for c, part in pairs if part.rectified)
-        return _Level(square, square, trunk)
+        ratios = [part.unit / (part.square or inf) for part in parts if part.rectified]
+        return _Level(square, square * max(ratios, default=1.0), trunk)
     if node.layer.type == "Power" and node.layer.p.power == 1:
         scale = float(node.layer.p.scale) ** 2
         return _Level(

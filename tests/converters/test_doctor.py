@@ -26,7 +26,10 @@ def test_command(run, tmp_path):
     )
     assert status == 3
     assert err == ""
-    assert "severe: conv2, conv3, conv4, conv5 and 8 more: xavier before a rectifier" in out
+    assert "severe: conv2, conv3, conv4, conv5 and 7 more: signal vanishing: Var[y]" in out
+    assert "xavier before a rectifier: each layer keeps 0.5 of the variance" in out
+    assert "    measured with it: forward " in out
+    assert "msra: forward " in out
     assert '    weight_filler { type: "msra" }' in out
     assert "1e-04 |" in out
     assert "Signals of stack" in page.read_text(encoding="utf-8")

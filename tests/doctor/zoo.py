@@ -17,6 +17,9 @@ def gaussian(std):
     return f'type: "gaussian" std: {std:g}'
 
 
+SMALL = gaussian(0.01)
+
+
 class Pen:
     """Writes a net layer by layer; every method returns the top's name."""
 
@@ -86,8 +89,8 @@ class Pen:
         return self.layer("Concat", *bottoms)
 
 
-def plain(depth, filler=MSRA, act=RELU, *, norm=False, width=16, last=None):
-    pen = Pen("plain", filler=filler, act=act, size=8)
+def plain(depth, filler=MSRA, act=RELU, *, norm=False, width=24, last=None, size=16):
+    pen = Pen("plain", filler=filler, act=act, size=size)
     x = "data"
     for _ in range(depth - 1):
         x = pen.conv(x, width)
@@ -96,7 +99,7 @@ def plain(depth, filler=MSRA, act=RELU, *, norm=False, width=16, last=None):
     return pen.text
 
 
-def vgg(blocks, filler=MSRA, head=gaussian(0.01)):
+def vgg(blocks, filler=MSRA, head=SMALL):
     pen = Pen("vgg", filler=filler, size=32)
     x = "data"
     for width, count in zip((8, 16, 24, 32, 32), blocks, strict=True):
@@ -232,7 +235,7 @@ def densenet(norm=True, layers=6, growth=8):
     return pen.text
 
 
-def squeezenet(last=gaussian(0.01)):
+def squeezenet(last=SMALL):
     pen = Pen("squeezenet", filler=XAVIER, size=32)
     x = pen.pool(pen.act_(pen.conv("data", 16, 3, 1)))
     for i, n in enumerate((4, 4, 8, 8, 12, 12, 16, 16)):
@@ -285,7 +288,7 @@ def enet():
     return pen.text
 
 
-def sphereface(units, filler=gaussian(0.01)):
+def sphereface(units, filler=SMALL):
     """xavier at each stage's start, and blocks of two PReLU layers that are added."""
     pen = Pen("sphereface", filler=filler, act=PRELU, size=32)
     x = "data"
