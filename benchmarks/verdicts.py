@@ -6,10 +6,10 @@ net of tests/doctor/zoo.py:
 
 - signals: on crops of a photograph, at five seeds, Var[y] at the end over the input's
   mean square and the gradient's sum of squares at the start over that at the end;
-- training: forty steps of SGD (momentum 0.9) on one batch of 40 crops, to tell their ten places
-  (or bright pixels), at the best of four learning rates: the loss at the end over that of guessing
-  each class as often as it occurs. A net that carries no signal cannot do better than 1, whatever
-  it does with its biases; one that explodes ends in infinity.
+- training: forty steps of SGD (momentum 0.9) on one batch of 20 crops, to tell their ten places
+  (or bright pixels), at the best of four learning rates: the least loss of three steps on end
+  over that of guessing each class as often as it occurs. A net that carries no signal cannot do
+  better than 1, whatever it does with its biases, and one that explodes does not come down to 1.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ ROOT = Path(__file__).parents[1]
 PHOTO = ROOT / "examples/mtcnn/astronaut.png"
 FACTS = ROOT / "tests/golden/doctor/facts.json"
 SEEDS = range(1701, 1706)
-RATES = (0.03, 0.1, 0.01, 0.003)
-LEARNT = 0.3
-STEPS, PICTURES = 40, 40
+RATES = (0.01, 0.03, 0.003, 0.1)
+LEARNT = 0.6
+STEPS, PICTURES = 40, 20
 
 
 def pictures(shape: tuple[int, ...], classes: int) -> tuple[Any, Any]:
     """Return crops of a picture, of mean 0 and std 1, and their places, or each pixel's class.
 
-    Four crops around each of ten places; a pixel's class is whether it is bright.
+    Two crops around each of ten places; a pixel's class is whether it is bright.
     """
     from PIL import Image
 
@@ -91,12 +91,13 @@ def _train(text: str, *, dense: bool, seed: int, rate: float) -> float:
         loss = sum(torch.nn.functional.cross_entropy(s, target) for s in scores)
         losses.append(loss.item() / len(scores))
         if not np.isfinite(losses[-1]):
-            return float("inf")
+            break
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
     share = np.bincount(classes.ravel()) / classes.size
-    return float(np.mean(losses[-3:]) / -(share * np.log(share)).sum())
+    means = np.convolve(losses, np.full(3, 1 / 3), "valid")
+    return float(np.min(means, initial=np.inf) / -(share * np.log(share)).sum())
 
 
 def measure(text: str, *, dense: bool) -> list[tuple[float, float]]:
@@ -104,9 +105,9 @@ def measure(text: str, *, dense: bool) -> list[tuple[float, float]]:
     from caffe_compat.doctor.bench import Bench
     from caffe_compat.doctor.variants import with_batch_statistics
 
-    graph = with_batch_statistics(_graph(text, 8))
+    graph = with_batch_statistics(_graph(text, 10))
     data, _ = pictures(graph.inputs[0].shape, 2 if dense else 10)
-    picked = np.ascontiguousarray(data[:: PICTURES // 8])
+    picked = np.ascontiguousarray(data[:: PICTURES // 10])
     return [
         Bench(range(seed, seed + 1), "boost-1.64", picked).measure(graph).arrivals()
         for seed in SEEDS

@@ -59,7 +59,7 @@ def _filler(row: FillerSummary) -> Sequence[str]:
         f"{row.n:.10g}",
         " | ".join(_few(r.layers) or "linear" for r in row.rectifiers),
         " | ".join(_slope(r) for r in row.rectifiers),
-        f"{row.std:.6g}",
+        "" if row.std is None else f"{row.std:.6g}",
         "?" if row.rms is None else f"{row.rms:.6g}",
     )
 

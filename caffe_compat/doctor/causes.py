@@ -142,14 +142,14 @@ def _residual(patient: Patient, wrong: Mapping[int, float]) -> Iterator[Cause]:
     """Find branches that add more to their trunk than their depth allows."""
     if not wrong:
         return
-    series = Branches(patient.net.graph).series
-    share = max(factor * patient.shares[index] for index, factor in wrong.items())
+    branches = Branches(patient.net.graph)
+    series, share = branches.series, _added(patient, branches, wrong)
     scaled = {
         (index, 0): FillerParameter(type="gaussian", std=_scaled(patient, index)) for index in wrong
     }
     message = (
-        f"{len(wrong)} branches, each adding up to {share:.2g} times what its trunk carries: "
-        f"{series} sums in series multiply it by up to {(1 + share) ** series:.1e}"
+        f"{len(wrong)} branches, which each add {share:.2g} times what their trunk carries: "
+        f"{series} sums in series multiply it by {(1 + share) ** series:.1e}"
     )
     yield Cause(
         "residual",
@@ -161,6 +161,17 @@ def _residual(patient: Patient, wrong: Mapping[int, float]) -> Iterator[Cause]:
             *_ways(patient, "the branches' last std", wrong),
         ),
     )
+
+
+def _added(patient: Patient, branches: Branches, wrong: Mapping[int, float]) -> float:
+    """Return what sums add to their trunk's mean square, over it: the median of those measured."""
+    moments, added = patient.flow.stats.moments, []
+    for branch in branches.all:
+        trunk = moments.get(branch.trunk, 0.0)
+        if trunk and not wrong.keys().isdisjoint(branch.last):
+            bottoms = patient.nodes[branch.sum].bottoms
+            added.append(sum(moments[v.name] for v in bottoms if v.name != branch.trunk) / trunk)
+    return sorted(added)[len(added) // 2] if added else 0.0
 
 
 def _scaled(patient: Patient, index: int) -> float:

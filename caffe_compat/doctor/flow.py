@@ -29,8 +29,8 @@ from .signals import Stats, depths_of, find_ends
 Way: TypeAlias = Literal["forward", "backward"]
 
 LOW, HIGH = 1e-3, 1e3
-TAMED = 1e6  # a gradient before a normalised layer: it grows by 1.47 a layer, and larger weights
-# mean smaller steps (Yang et al. 2019, "A Mean Field Theory of Batch Normalization")
+TAMED = 1e9  # a gradient before a normalised layer: it grows with depth, and larger weights mean
+# smaller steps (Yang et al. 2019, "A Mean Field Theory of Batch Normalization"); ResNet-152: 3e7
 _NORMAL = ("BatchNorm", "MVN")
 _RESTARTS = {"Normalize"}  # the length of a vector, not its elements, is what it makes 1
 

@@ -43,6 +43,7 @@ def test_branches_that_each_double_the_variance_are_not():
     assert finding.rule == "residual"
     assert finding.severity == "severe"
     assert len(finding.layers) == 12
+    assert "12 branches, which each add 1" in finding.message
     assert "12 sums in series" in finding.message
     ahead, back = finding.remedy.effects
     assert ahead.before > 1e3
