@@ -96,8 +96,9 @@ def _train(text: str, *, dense: bool, seed: int, rate: float) -> float:
         loss.backward()
         optimizer.step()
     share = np.bincount(classes.ravel()) / classes.size
-    means = np.convolve(losses, np.full(3, 1 / 3), "valid")
-    return float(np.min(means, initial=np.inf) / -(share * np.log(share)).sum())
+    means = [np.mean(losses[i : i + 3]) for i in range(len(losses) - 2)]
+    least = min((mean for mean in means if np.isfinite(mean)), default=np.inf)
+    return float(least / -(share * np.log(share)).sum())
 
 
 def measure(text: str, *, dense: bool) -> list[tuple[float, float]]:
