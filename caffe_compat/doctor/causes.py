@@ -190,7 +190,7 @@ def _of_type(patient: Patient, kind: str, wrong: Mapping[int, float]) -> Iterato
     series = min(count, patient.flow.depth)
     over = f", and {series} of them {usual**series:.1e}" if series > 1 and usual else ""
     if kind == "zero":
-        message = "the weights are all 0: no signal passes, and no gradient"
+        message = "the weights are all 0, as they are without a weight_filler"
     elif kind == "xavier" and 0.4 < usual < 1:
         factor = usual
         message = f"xavier before a rectifier: each layer keeps {usual:.2g} of the variance{over}"

@@ -191,14 +191,19 @@ class Flow:
         return ahead, max(back, key=distance, default=1.0)
 
     def _before_head(self, end: Value) -> str:
-        """Return the value that the last layer before an end reads; of a sum the end itself."""
+        """Return what the deepest last layer before an end reads, if all ways there pass one."""
         makers = {top.name: node for node in self.graph.nodes for top in node.tops}
-        value = end
-        while not is_weighted(makers[value.name]):
-            if len(makers[value.name].bottoms) != 1:
-                return end.name
-            value = makers[value.name].bottoms[0]
-        value = makers[value.name].bottoms[0]
+        passed: set[str] = set()
+        for index, node in enumerate(self.graph.nodes):
+            behind = all(value.name in passed for value in node.bottoms)
+            if index in self.heads or (node.bottoms and behind):
+                passed.update(top.name for top in node.tops)
+        if end.name not in passed:
+            return end.name
+        before = _ancestors(self.graph, [end])
+        nodes = [self.graph.nodes[index] for index in self.heads]
+        reads = [node.bottoms[0] for node in nodes if node.tops[0].name in before]
+        value = max(reads, key=lambda value: self.depths[value.name])
         while self.depths[value.name] and _averages(makers[value.name]):
             value = makers[value.name].bottoms[0]
         return value.name

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import runpy
+from statistics import median
 
 import pytest
 
@@ -13,7 +15,12 @@ from ..cases import GOLDEN, graph_of
 from .zoo import NETS
 
 FACTS = json.loads((GOLDEN / "doctor/facts.json").read_text())
-LEARNT = 0.9  # of the loss of guessing
+SCRIPT = runpy.run_path(str(GOLDEN.parents[1] / "benchmarks/verdicts.py"))
+LEARNT = SCRIPT["LOWERED"]  # of the loss of guessing
+
+
+def test_the_page_is_current():
+    assert SCRIPT["PAGE"].read_text("utf-8") == SCRIPT["page"](FACTS)
 
 
 def test_every_net_was_recorded():
@@ -29,8 +36,7 @@ def test_the_verdict_agrees_with_training(name):
 
 @pytest.mark.parametrize("name", NETS)
 def test_the_verdict_agrees_with_the_signals(name):
-    """At each of five seeds, on pictures: lost where the doctor says so, and only there."""
-    learnt = FACTS[name]["loss"] < LEARNT
-    for ahead, back in zip(FACTS[name]["forward"], FACTS[name]["backward"], strict=True):
-        alive = LOW <= ahead <= HIGH and LOW <= back <= TAMED
-        assert alive == learnt
+    """On pictures, the median of five seeds: lost where the doctor says so, and only there."""
+    ahead, back = (median(FACTS[name][way]) for way in ("forward", "backward"))
+    alive = LOW <= ahead <= HIGH and LOW <= back <= TAMED
+    assert alive == (FACTS[name]["loss"] < LEARNT)
