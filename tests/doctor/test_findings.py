@@ -49,4 +49,4 @@ def test_what_nothing_mends_is_explained():
     assert finding.severity == "severe"
     assert "signal exploding" in finding.message
     assert finding.remedy is None
-    assert "no filler drew these weights, so that none can be changed" in finding.message
+    assert "no remedy mends it: BatchNorm behind every layer gives" in finding.message
