@@ -40,3 +40,14 @@ def test_the_verdict_agrees_with_the_signals(name):
     ahead, back = (median(FACTS[name][way]) for way in ("forward", "backward"))
     alive = LOW <= ahead <= HIGH and LOW <= back <= TAMED
     assert alive == (FACTS[name]["loss"] < LEARNT)
+
+
+@pytest.mark.parametrize("name", ["plain-22 xavier", "SphereFace-20", "sick: gaussian 0.3", "ENet"])
+def test_four_pictures_tell_what_ten_do(name):
+    few, many = (
+        examine(graph_of(NETS[name]().replace("shape { dim: 4", f"shape {{ dim: {n}")), trials=1)
+        for n in (4, 10)
+    )
+    for one, other in zip(few.findings, many.findings, strict=True):
+        assert (one.rule, one.severity, one.layers) == (other.rule, other.severity, other.layers)
+        assert (one.remedy and one.remedy.changes) == (other.remedy and other.remedy.changes)
