@@ -86,7 +86,7 @@ def _train(text: str, *, dense: bool, seed: int, rate: float) -> float:
     import torch
 
     import caffe_compat.torch
-    from caffe_compat.doctor.signals import find_ends
+    from caffe_compat.doctor.ends import find_ends
     from caffe_compat.doctor.variants import with_batch_statistics
     from caffe_compat.fillers.rng import make_rng
     from caffe_compat.net.params import fill

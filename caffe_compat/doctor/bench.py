@@ -17,8 +17,9 @@ from ..progress import track
 from ..runtime.sampling import random_feeds
 from ..types import Array
 from ..weights.trained import Weights
+from .ends import zeros_of
 from .flow import Flow
-from .signals import Signal, Stats, average, list_signals, measure, zeros_of
+from .signals import Signal, Stats, average, list_signals, measure
 
 Data: TypeAlias = Array | Mapping[str, Array] | None
 _Key: TypeAlias = tuple[object, ...]

@@ -24,7 +24,8 @@ from ..caffe_pb2 import PoolingParameter
 from ..net.fans import is_weighted
 from ..net.graph import Graph, Node, Value
 from ..net.residual import is_fixed
-from .signals import Stats, depths_of, find_ends
+from .ends import depths_of, find_ends
+from .signals import Stats
 
 Way: TypeAlias = Literal["forward", "backward"]
 

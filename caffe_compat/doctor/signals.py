@@ -13,7 +13,7 @@ E[y²] is. Several ends count alike, whatever their sizes.
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf, isfinite, prod, sqrt
 from typing import TypeAlias
@@ -21,7 +21,6 @@ from typing import TypeAlias
 import numpy as np
 
 from ..errors import DeviceError, UnsupportedError
-from ..layers.layer import Layer
 from ..net.fans import is_weighted
 from ..net.graph import Graph, Node, Value
 from ..net.needs import Needs
@@ -29,12 +28,12 @@ from ..net.net import Net
 from ..runtime.models import lower_values
 from ..runtime.session import Session
 from ..types import Array
+from .ends import depths_of, find_ends, zeros_of
 from .theory import predict_backward, predict_forward
 
 Watch: TypeAlias = Callable[[str, Array], None]
 
 _ENOUGH = 64  # values of a channel, all on one side of 0, that make it dead
-_CONSTANTS = ("PriorBox",)  # layers whose outputs depend on their bottoms' sizes alone
 _SAFE = 1e30  # mean squares in float32 are right between its inverse and it
 _FLAT = 0.999  # share of the mean in the mean square, from which float32 loses the variance
 
@@ -234,63 +233,6 @@ def run(
 def _computed(graph: Graph) -> list[Value]:
     inputs = {value.name for value in graph.inputs}
     return [top for node in graph.nodes for top in node.tops if top.name not in inputs]
-
-
-# ---- a net's ends and its depth -----------------------------------------------------------------
-
-
-def find_ends(graph: Graph, zeros: Collection[str] = ()) -> tuple[Value, ...]:
-    """Return a net's outputs before Softmax, losses and layers without a gradient.
-
-    Values that depend on the inputs' sizes alone do not count. A last layer whose weights are all
-    0, by its name among `zeros`, passes no gradient before its first step: the end is before it.
-    """
-    makers = {top.name: node for node in graph.nodes for top in node.tops}
-    live = _live(graph)
-    ends: dict[str, Value] = {}
-    todo = list(graph.outputs)
-    while todo:
-        value = todo.pop()
-        node = makers[value.name]
-        if value.name not in live or not node.bottoms:
-            continue
-        passed = node.layer.loss or node.layer.type == "Softmax" or node.layer.name in zeros
-        if passed or not has_backward(node.layer):
-            todo += node.bottoms
-        else:
-            ends[value.name] = value
-    return tuple(ends.values())
-
-
-def zeros_of(net: Net) -> frozenset[str]:
-    """Return the names of the layers whose weights are all 0."""
-    return frozenset(
-        node.layer.name
-        for node, arrays in zip(net.graph.nodes, net.arrays, strict=True)
-        if is_weighted(node) and not arrays[0].any()
-    )
-
-
-def has_backward(layer: Layer) -> bool:
-    """Return whether gradients pass a layer."""
-    return type(layer).backward is not Layer.backward
-
-
-def _live(graph: Graph) -> set[str]:
-    live = {value.name for value in graph.inputs}
-    for node in graph.nodes:
-        if node.layer.type not in _CONSTANTS and any(v.name in live for v in node.bottoms):
-            live |= {top.name for top in node.tops}
-    return live
-
-
-def depths_of(graph: Graph) -> dict[str, int]:
-    """Return the number of layers with weights on the longest path to each value."""
-    depths: dict[str, int] = {}
-    for node in graph.nodes:
-        before = max((depths[value.name] for value in node.bottoms), default=0)
-        depths |= {top.name: before + is_weighted(node) for top in node.tops}
-    return depths
 
 
 # ---- numbers ------------------------------------------------------------------------------------

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from caffe_compat.doctor.signals import find_ends, list_signals, measure
+from caffe_compat.doctor.ends import find_ends
+from caffe_compat.doctor.signals import list_signals, measure
 
 from ..cases import feed, graph_of, make
 from .nets import one, stack

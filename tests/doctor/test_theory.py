@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from caffe_compat.doctor import examine, theory
-from caffe_compat.doctor.signals import find_ends
+from caffe_compat.doctor.ends import find_ends
 from caffe_compat.net.fans import connections
 
 from ..cases import feed, graph_of, make
