@@ -8,7 +8,9 @@ from typing import Annotated
 import typer
 
 from ..net.stock import save_stock
+from ..net.stock import stock as stock_net
 from ..pipeline import load_net, read_graph, save
+from ..prototxt.writer import write_text
 from ..steps import fill, open_weights
 from . import options
 from .terminal import say_file
@@ -71,7 +73,10 @@ def command(
         graph = refill(read_graph(net, trained, reading), variant(fillers), trained)
         loaded = fill(graph, trained, drawing.filling(), fit.packed())
     if stock is not None:
-        save_stock(net, loaded.graph, stock, fix_decay=fix_decay)
+        if selection.cuts:
+            write_text(stock_net(loaded.graph.net, loaded.graph, fix_decay=fix_decay), stock)
+        else:
+            save_stock(net, loaded.graph, stock, fix_decay=fix_decay)
         say_file(stock)
     if output is not None:
         save(loaded, output)
