@@ -97,6 +97,9 @@ class Engine(Protocol):
     def array(self, array: Array) -> Any:
         """Return a numpy array as one of the engine's own."""
 
+    def numpy(self, array: Any) -> Array:
+        """Return one of the engine's own arrays as numpy's, which may be the same memory."""
+
     def state(self) -> bytes:
         """Return the place of its reader and what one pass leaves to the next; empty for none."""
 

@@ -11,21 +11,18 @@ from pathlib import Path
 
 import numpy as np
 
-from .. import weights as weight_files
 from ..caffe_pb2 import SolverParameter
-from ..errors import CaffeCompatError, WeightsError
+from ..errors import CaffeCompatError
 from ..fillers.rng import Rng, make_rng
 from ..net.net import Net
 from ..types import Array
-from ..weights.solverstate import State
 from . import parameters, snapshots
+from .course import Course
 from .engine import Engine, Pass
 from .feeding import Feeds
 from .log import Log, Write
 from .nets import BuiltNets, Nets
-from .policies import Place, Schedule
 from .scoring import SmoothedLoss, Sums
-from .updates import Updater
 
 _notes = logging.getLogger("caffe_compat")
 
@@ -59,7 +56,9 @@ class Solver:
 
     Attributes:
         param: the solver's parameters.
-        iter: the number of updates so far.
+        engine: what runs the train net.
+        testers: what runs each test net.
+        rng: the random stream.
         action: asked after each update for what a signal requests.
 
     Raises:
@@ -107,9 +106,7 @@ class Solver:
             self._log(f"Creating test net (#{i}) specified by {each.origin}")
             self.testers.append(nets.test(i, each))
         self._log("Solver scaffolding done.")
-        self._schedule = Schedule(p)
-        self._updater = Updater(p, self.engine, self._log)
-        self.iter = 0
+        self._course = Course(p, self.engine, self.testers, self.rng, self._log)
         self._loss = SmoothedLoss(p.average_loss)
         self._stopped = False
         self._watch: Write | None = None  # takes debug_info's lines, while they are wanted
@@ -120,6 +117,15 @@ class Solver:
             "update": [],
         }
         self.action: Callable[[], Action] = lambda: Action.NONE
+
+    @property
+    def iter(self) -> int:
+        """The number of updates so far."""
+        return self._course.iter
+
+    @iter.setter
+    def iter(self, number: int) -> None:
+        self._course.iter = number
 
     @property
     def net(self) -> Net:
@@ -134,7 +140,7 @@ class Solver:
     @property
     def lr(self) -> float:
         """The learning rate of the next update."""
-        return self._schedule.next_rate(self.iter)
+        return self._course.schedule.next_rate(self.iter)
 
     @property
     def smoothed_loss(self) -> float:
@@ -146,7 +152,7 @@ class Solver:
         """The gradients by layer and blob; after an update what it subtracted, as in Caffe."""
         named: dict[str, dict[str, Array]] = {}
         for each, grad in zip(self.engine.learnables, self.engine.grads, strict=True):
-            named.setdefault(each.layer, {})[each.blob] = np.asarray(grad, np.float32)
+            named.setdefault(each.layer, {})[each.blob] = self.engine.numpy(grad)
         return named
 
     def add_callback(
@@ -266,14 +272,7 @@ class Solver:
 
     def apply_update(self) -> None:
         """Change the weights by the gradients as they stand (sgd_solver.cpp, ApplyUpdate)."""
-        p = self.param
-        for line in self._schedule.advance(self.iter, self.smoothed_loss):
-            self._log(line, "sgd_solver.cpp")
-        rate = self._schedule.rate(self.iter)
-        if p.display and self.iter % p.display == 0:
-            self._log(f"Iteration {self.iter}, lr = {rate:g}", "sgd_solver.cpp")
-        self._updater.update(self.iter, rate)
-        self.iter += 1
+        self._course.update(self.smoothed_loss)
 
     def test_all(self) -> list[dict[str, Array]]:
         """Test every test net; see `test`."""
@@ -322,22 +321,12 @@ class Solver:
         Raises:
             CaffeCompatError: a file cannot be written, or would replace one that is no snapshot.
         """
-        p, place = self.param, self._schedule.place
+        p = self.param
         model, resume = snapshots.paths(p, self.iter)
         kind = "HDF5" if p.snapshot_format == SolverParameter.HDF5 else "binary proto"
         self._log(f"Snapshotting to {kind} file {model}")
         self._log(f"Snapshotting solver state to {kind} file {resume}", "sgd_solver.cpp")
-        state = State(
-            self.iter,
-            place.step,
-            str(model),
-            [np.asarray(array, np.float32) for array in self._updater.history],
-            minimum_loss=place.minimum_loss,
-            iter_last_event=place.last_event,
-            random_stream=self.rng.state(),
-            readers=[engine.state() for engine in (self.engine, *self.testers)],
-        )
-        snapshots.write(p, self.engine, state)
+        snapshots.write(p, self.engine, self._course.state(model))
         self._last_snapshot = resume
         return model, resume
 
@@ -349,22 +338,5 @@ class Solver:
         """
         self._log(f"Restoring previous solver status from {path}")
         state, model = snapshots.restore(path)
-        history = self._updater.history
-        shapes = [tuple(array.shape) for array in history]
-        if [array.shape for array in state.history] != shapes:
-            raise WeightsError(
-                f"{path}: its history has {len(state.history)} arrays, and a solver of type "
-                f"{self._updater.type} for this net has {len(shapes)}, or their shapes differ"
-            )
-        if model:
-            self.engine.load(weight_files.read(model))
-        self._log("SGDSolver: restoring history", "sgd_solver.cpp")
-        for own, array in zip(history, state.history, strict=True):
-            own[...] = self.engine.array(array)
-        self.iter = state.iter
-        self._schedule.place = Place(state.current_step, state.minimum_loss, state.iter_last_event)
-        if state.random_stream:
-            self.rng.restore(state.random_stream)
-        for engine, reader in zip((self.engine, *self.testers), state.readers, strict=False):
-            engine.restore(reader)
+        self._course.restore(state, model, str(path))
         self._last_snapshot = Path(path)
