@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,6 +13,7 @@ from ..net.net import Net
 from ..net.sharing import Place
 from ..types import Array
 from ..weights.trained import Weights
+from .blocks import Block, Learnable
 from .log import Write
 
 
@@ -27,23 +28,6 @@ class Pass:
 
     loss: float
     outputs: dict[str, Array]
-
-
-@dataclass(frozen=True)
-class Learnable:
-    """A parameter blob that a solver updates.
-
-    Attributes:
-        layer: its owner.
-        blob: its name in that layer.
-        lr_mult: multiplies the learning rate.
-        decay_mult: multiplies the weight decay.
-    """
-
-    layer: str
-    blob: str
-    lr_mult: float
-    decay_mult: float
 
 
 class Engine(Protocol):
@@ -63,11 +47,14 @@ class Engine(Protocol):
 
     @property
     def params(self) -> Sequence[Any]:
-        """The data of `learnables`, the engine's own arrays; the solver changes them in place."""
+        """The data of `learnables`, the engine's own arrays."""
 
     @property
     def grads(self) -> Sequence[Any]:
         """Their gradients since `clear`, alike."""
+
+    def blocks(self, history: Sequence[Any]) -> Iterator[Block]:
+        """Yield the parameters in blocks, with gradients and history, as an update wants them."""
 
     def clear(self) -> None:
         """Set the gradients to zero."""

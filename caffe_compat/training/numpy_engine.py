@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from ..net.params import match_weights
 from ..net.sharing import Place
 from ..types import Array
 from ..weights.trained import Weights
+from .blocks import Block, cut
 from .debug import BackwardLog, log_forward, total
 from .engine import Pass, learnables, loss_weights, owned, share
 from .feeding import Feeder
@@ -105,6 +106,10 @@ class NumpyEngine:
             if not all(np.isfinite(self._values[top.name]).all() for top in node.tops):
                 return node.layer.name
         return None
+
+    def blocks(self, history: Sequence[Array]) -> Iterator[Block]:
+        """Yield the parameters in blocks; see `cut`."""
+        return cut(self.learnables, self.params, self.grads, history)
 
     def clear(self) -> None:
         """Set the gradients to zero."""
