@@ -32,6 +32,8 @@ def command(
     stage: training.Stage = None,
     level: training.Level = 0,
     fork: training.Fork = None,
+    engine: training.Engine = "auto",
+    device: training.Device = "auto",
     custom: options.Custom = None,
 ) -> None:
     """Score a net on the batches of its TEST phase, and log the means of its outputs."""
@@ -40,10 +42,12 @@ def command(
         raise typer.BadParameter("name a net and its weights: NET.prototxt WEIGHTS")
     source = parameters.net_file(path, TEST, level, training.split(stage))
     log = Log(training.write_log)
-    log("Use CPU.", "caffe.cpp")
+    make, place = backends.choose(SolverParameter(), engine, device)
+    training.log_device(log, place)
     nets = BuiltNets(
         make_rng("boost-1.64", 1701),
         log,
+        make,
         data=training.rows(feed, source.net) if feed else None,
         weights=files,
         fork=fork,

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+
 from ..errors import ShapeError
 from ..net.graph import Graph
 from ..net.net import Net
@@ -14,6 +16,7 @@ from ..net.sharing import Place
 from ..types import Array
 from ..weights.trained import Weights
 from .blocks import Block, Learnable
+from .feeding import Feeder
 from .log import Write
 
 
@@ -27,7 +30,7 @@ class Pass:
     """
 
     loss: float
-    outputs: dict[str, Array]
+    outputs: Mapping[str, Array]
 
 
 class Engine(Protocol):
@@ -36,6 +39,13 @@ class Engine(Protocol):
     @property
     def name(self) -> str:
         """The net's name."""
+
+    def tester(self, net: Net, feeder: Feeder) -> Engine:
+        """Return an engine for a test net that shares this one's blobs by layer name.
+
+        Raises:
+            ShapeError: a layer of the same name has blobs of other shapes.
+        """
 
     @property
     def learnables(self) -> Sequence[Learnable]:
@@ -130,6 +140,27 @@ def owned(graph: Graph) -> list[Place]:
         for i, owner in enumerate(node.owners)
         if owner == (index, i)
     ]
+
+
+def owning(net: Net, shared: Mapping[Place, Array] | None = None) -> tuple[Net, dict[Place, Array]]:
+    """Return a net with parameter blobs of its own, and these by the places that own them.
+
+    Args:
+        net: the net, whose blobs are copied: a weights file is never written to.
+        shared: arrays to use as they are.
+    """
+    own = {
+        place: np.array(net.arrays[place[0]][place[1]], np.float32) for place in owned(net.graph)
+    }
+    own |= shared or {}
+    arrays = tuple(
+        tuple(
+            own[owner].reshape(blob.shape)
+            for owner, blob in zip(node.owners, node.blobs, strict=True)
+        )
+        for node in net.graph.nodes
+    )
+    return Net(net.graph, arrays), own
 
 
 def loss_weights(graph: Graph) -> dict[str, float]:

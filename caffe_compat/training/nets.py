@@ -19,10 +19,10 @@ from ..prototxt.phase import select
 from ..prototxt.splits import insert_splits
 from ..prototxt.upgrade import upgrade
 from ..weights.trained import Weights
+from .backends import Make
 from .engine import Engine, loss_weights
 from .feeding import Batches, Feeder, Feeds
 from .log import Log
-from .numpy_engine import NumpyEngine
 from .parameters import NetSource
 
 _READERS = frozenset(
@@ -46,6 +46,7 @@ class BuiltNets:
     Args:
         rng: the stream.
         log: where to log.
+        make: makes an engine.
         data: batches for the train net; None: what its own data layers read.
         test_data: the same for each test net.
         weights: weights files to load, each over the ones before.
@@ -57,6 +58,7 @@ class BuiltNets:
         self,
         rng: Rng,
         log: Log,
+        make: Make,
         *,
         data: Iterable[Feeds] | None = None,
         test_data: Sequence[Iterable[Feeds]] | None = None,
@@ -68,7 +70,8 @@ class BuiltNets:
         self._data, self._test_data = data, test_data
         names = [part.strip() for file in weights for part in str(file).split(",")]
         self._weights = [(name, weight_files.read(name)) for name in names]
-        self._engine: NumpyEngine | None = None
+        self._make = make
+        self._engine: Engine | None = None
 
     def train(self, source: NetSource) -> Engine:
         """Return the engine of the train net.
@@ -80,7 +83,7 @@ class BuiltNets:
         net, feeder = self._build(source, self._data, "data")
         if not loss_weights(net.graph):
             raise ShapeError(f"{source.origin}: the net has no loss in TRAIN, so nothing to learn")
-        self._engine = NumpyEngine(net, feeder)
+        self._engine = self._make(net, feeder)
         return self._engine
 
     def test(self, index: int, source: NetSource) -> Engine:
@@ -105,7 +108,7 @@ class BuiltNets:
         Raises:
             CaffeCompatError: as for `train`.
         """
-        return NumpyEngine(*self._build(source, self._data, "data"))
+        return self._make(*self._build(source, self._data, "data"))
 
     def _build(
         self, source: NetSource, data: Iterable[Feeds] | None, what: str
@@ -130,7 +133,7 @@ class BuiltNets:
         for name, weights in self._weights:
             self._log(f"Finetuning from {name}")
             net = self._load(net, weights)
-        return net, Feeder(net, batches, self._rng)
+        return net, Feeder(Net(graph, ()), batches, self._rng)
 
     def _own(self, message: NetParameter, what: str) -> Iterable[Feeds]:
         """Return what the net's own data layers read."""

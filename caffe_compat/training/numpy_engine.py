@@ -17,7 +17,7 @@ from ..types import Array
 from ..weights.trained import Weights
 from .blocks import Block, cut
 from .debug import BackwardLog, log_forward, total
-from .engine import Pass, learnables, loss_weights, owned, share
+from .engine import Pass, learnables, loss_weights, owned, owning, share
 from .feeding import Feeder
 from .log import Write
 
@@ -34,16 +34,7 @@ class NumpyEngine:
     def __init__(self, net: Net, feeder: Feeder, shared: Mapping[Place, Array] | None = None):
         graph = net.graph
         self._places = owned(graph)
-        own = {(i, j): np.array(net.arrays[i][j], np.float32) for i, j in self._places}
-        own |= shared or {}
-        arrays = tuple(
-            tuple(
-                own[owner].reshape(blob.shape)
-                for owner, blob in zip(node.owners, node.blobs, strict=True)
-            )
-            for node in graph.nodes
-        )
-        self._net = Net(graph, arrays)
+        self._net, own = owning(net, shared)
         self._feeder = feeder
         self._needs = needs(graph)
         self._values: dict[str, Array] = {}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-import logging
 import math
 import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -16,15 +15,13 @@ from ..errors import CaffeCompatError
 from ..fillers.rng import Rng, make_rng
 from ..net.net import Net
 from ..types import Array
-from . import parameters, snapshots
+from . import backends, parameters, snapshots
 from .course import Course
 from .engine import Engine, Pass
 from .feeding import Feeds
 from .log import Log, Write
 from .nets import BuiltNets, Nets
 from .scoring import SmoothedLoss, Sums
-
-_notes = logging.getLogger("caffe_compat")
 
 
 class Action(enum.Enum):
@@ -51,6 +48,11 @@ class Solver:
         folder: the folder of files that `source` names and that are not in the current one; by
             default the solver's own.
         log: takes each line of the log, as Caffe words it.
+        engine: `torch`, `numpy`, or `auto`: torch where it is installed.
+        device: `cpu`, `cuda`, `cuda:N`, or `auto`: what solver_mode and device_id name, and the CPU
+            where that is not there.
+        amp: `bf16` lets torch compute layers in bfloat16; the weights stay float32.
+        tf32: let a GPU round the factors of its products to 10 bits.
         fork: whose layers, for types that forks of Caffe define differently under one name.
         nets: makes the nets, in place of all arguments above but the first.
 
@@ -59,6 +61,7 @@ class Solver:
         engine: what runs the train net.
         testers: what runs each test net.
         rng: the random stream.
+        device: where torch or numpy runs, `cpu` or `cuda:N`.
         action: asked after each update for what a signal requests.
 
     Raises:
@@ -75,6 +78,10 @@ class Solver:
         rng: str = "boost-1.64",
         folder: str | Path | None = None,
         log: Write | None = None,
+        engine: str = "auto",
+        device: str = "auto",
+        amp: str | None = None,
+        tf32: bool = False,
         fork: str | None = None,
         nets: Nets | None = None,
     ) -> None:
@@ -86,18 +93,22 @@ class Solver:
             snapshots.check_writable(p)
         seed = p.random_seed if p.random_seed >= 0 else secrets.randbelow(2**32)
         self.rng: Rng = make_rng(rng, seed % 2**32)
-        if p.HasField("solver_mode") and p.solver_mode == SolverParameter.GPU:
-            _notes.warning("solver_mode is GPU; the numpy engine trains on the CPU")
-        files = parameters.weights(p, folder) if weights is None else weights
-        nets = nets or BuiltNets(
-            self.rng,
-            self._log,
-            data=data,
-            test_data=test_data,
-            weights=files,
-            splits=p.debug_info,
-            fork=fork,
-        )
+        self.device = "cpu"
+        if nets is None:
+            drawn = seed if rng == "fast" else None
+            make, self.device = backends.choose(p, engine, device, amp=amp, tf32=tf32, seed=drawn)
+            nets = BuiltNets(
+                self.rng,
+                self._log,
+                make,
+                data=data,
+                test_data=test_data,
+                weights=parameters.weights(p, folder) if weights is None else weights,
+                splits=p.debug_info,
+                fork=fork,
+            )
+        if amp:
+            self._log(f"Layers compute in {amp}, the weights are float32.")
         train = parameters.train_net(p, folder)
         self._log(f"Creating training net from {train.origin}")
         self.engine: Engine = nets.train(train)

@@ -1,0 +1,267 @@
+"""The torch module of a net in training, with what Caffe's memory and averages add to it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import UnsupportedError
+from ..layers.families.batch_norm import BatchNorm as BatchNormLayer
+from ..layers.layer import Layer
+from ..net.graph import Graph, Node, Value
+from ..net.needs import Needs
+from ..net.net import Net, left_of
+from ..net.sharing import Place
+from ..torch.build import build
+from ..torch.drawing import Drawing
+from ..torch.layers import BatchNorm, CaffeLayer, Dropout
+from ..torch.module import CaffeModule
+from ..types import Array
+from .feeding import Extra
+
+# Layers that compute their gradient from the top alone, or from what it has kept.
+_OF_TOP = frozenset(("ELU", "Exp", "ReLU", "ReLU6", "Sigmoid", "Softmax", "Swish", "TanH"))
+
+
+class Memory(Mapping[str, Array]):
+    """The values of the last pass that a layer's gradient reads, by `Value.name`, as numpy's.
+
+    Attributes:
+        tensors: the values.
+    """
+
+    def __init__(self) -> None:
+        self.tensors: Mapping[str, Tensor] = {}
+
+    def __getitem__(self, name: str) -> Array:
+        return to_numpy(self.tensors[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.tensors)
+
+    def __len__(self) -> int:
+        return len(self.tensors)
+
+
+def to_numpy(tensor: Tensor) -> Array:
+    """Return a tensor's numbers in float32, on the CPU in its own memory."""
+    array: Array = tensor.detach().to("cpu", torch.float32).numpy()
+    return array
+
+
+class TorchNet:
+    """The torch module of a net in its phase, with tensors in the place of its parameters.
+
+    Args:
+        net: the net.
+        outputs: what a call returns, by `Value.name`; what `memory` must have comes beside them.
+        tensors: the parameter blobs that own their data, on the device.
+        needs: which gradients are to be computed; None: none.
+        memory: takes the values that gradients read where Caffe overwrote them.
+
+    Attributes:
+        module: the module.
+        leaves: those of its parameters that get a gradient, by their places.
+
+    Raises:
+        UnsupportedError: neither torch nor numpy can compute a layer.
+    """
+
+    def __init__(
+        self,
+        net: Net,
+        outputs: Sequence[Value],
+        tensors: Mapping[Place, Tensor],
+        needs: Needs | None,
+        memory: Memory,
+    ) -> None:
+        graph = net.graph
+        special = {i: node.layer for i, node in enumerate(graph.nodes) if _has_state(node)}
+        wanted = {value.name: value for value in outputs}
+        if needs:
+            values = {value.name: value for value in (*graph.inputs, *graph.values)}
+            for index in _overwritten(graph, needs):
+                node = graph.nodes[index]
+                special[index] = _reading(node, needs.left, memory)
+                for value in (node.bottoms[0], node.tops[0]):
+                    name = needs.left.get(value.name, value.name)
+                    wanted[name] = values[name]
+        self._names = list(wanted)
+        self.module = build(net, [*wanted.values()], versions=True, in_numpy=special)
+        self.module.to(next(iter(tensors.values())).device if tensors else None)
+        parameters = _adopt(self.module, graph, tensors)
+        trained = _trained(graph, needs) if needs else set()
+        for owner, parameter in parameters.items():
+            parameter.requires_grad_(owner in trained)
+        self.leaves = {owner: p for owner, p in parameters.items() if owner in trained}
+        named = self.module.origin.parts.items()
+        self._parts = {index: self.module.get_submodule(name) for index, name in named}
+        self.dropouts = [i for i, part in self._parts.items() if type(part) is Dropout]
+
+    def __call__(self, inputs: Mapping[str, Tensor], extra: Extra) -> dict[str, Tensor]:
+        """Return the outputs by `Value.name`.
+
+        Args:
+            inputs: by blob.
+            extra: the numbers that layers draw and the state that they go on from; see `Net.run`.
+        """
+        for index, part in self._parts.items():
+            if isinstance(part, CaffeLayer):
+                part.numbers = extra.get(index, {})
+            elif isinstance(part, Drawing):
+                part.numbers = extra.get(index)
+        results = self.module(*(inputs[blob] for blob in self.module.names.inputs.values()))
+        return {self._names[0]: results} if isinstance(results, Tensor) else results
+
+    def states(self) -> dict[int, dict[str, Any]]:
+        """Return what the last pass left to the next, by the layers' places."""
+        found = {i: part.states for i, part in self._parts.items() if isinstance(part, CaffeLayer)}
+        return {i: dict(arrays) for i, arrays in found.items() if arrays}
+
+    def hold(self) -> None:
+        """Let no pass move the averages of BatchNorm any more."""
+        for part in self._parts.values():
+            if isinstance(part, MovingSums):
+                part.moves = False
+
+
+def _has_state(node: Node) -> bool:
+    return bool(node.layer.state(*(value.shape for value in node.bottoms)))
+
+
+def _adopt(
+    module: CaffeModule, graph: Graph, tensors: Mapping[Place, Tensor]
+) -> dict[Place, nn.Parameter]:
+    """Let the parameters and buffers of a module be these tensors; return the parameters."""
+    parts = module.origin.parts
+    for index, name in parts.items():
+        if isinstance(module.get_submodule(name), BatchNorm):
+            node = graph.nodes[index]
+            sums = MovingSums(node.layer, [tensors[owner] for owner in node.owners])
+            setattr(module, name, sums.train(module.training))
+    held = module.state_dict(keep_vars=True)
+    parameters: dict[Place, nn.Parameter] = {}
+    for key, (index, blob) in module.origin.places.items():
+        if key not in held:  # BatchNorm's averages
+            continue
+        owner = graph.nodes[index].owners[blob]
+        held[key].data = tensors[owner].view(held[key].shape)
+        if isinstance(held[key], nn.Parameter):
+            parameters[owner] = held[key]
+    return parameters
+
+
+def _trained(graph: Graph, needs: Needs) -> set[Place]:
+    """Return the places of the parameters that get a gradient.
+
+    Raises:
+        UnsupportedError: layers share one that some of them train and others do not.
+    """
+    wanted = {
+        owner
+        for index, node in enumerate(graph.nodes)
+        for i, owner in enumerate(node.owners)
+        if needs.runs[index] and needs.blobs[index][i]
+    }
+    for index, node in enumerate(graph.nodes):
+        for i, owner in enumerate(node.owners):
+            if needs.runs[index] and owner in wanted and not needs.blobs[index][i]:
+                with node.layer.named():
+                    raise UnsupportedError(
+                        f"'{node.blobs[i].name}' is shared, and has lr_mult 0 here alone; "
+                        "engine='numpy' trains it",
+                        remedies=("engine",),
+                    )
+    return wanted
+
+
+def _overwritten(graph: Graph, needs: Needs) -> list[int]:
+    """Return the layers whose gradient is not the derivative, since Caffe overwrote what it reads.
+
+    Where nothing but the layer itself wrote to its top, those that read the top alone are as
+    exact as ever. So is a ReLU before a Dropout in place: what is dropped gets no gradient.
+    """
+    writers: dict[str, list[str]] = {}  # the types that wrote to each value's memory behind it
+    for node in graph.nodes:
+        if node.inplace:
+            for name, kinds in writers.items():
+                if needs.left.get(name) == needs.left.get(node.bottoms[0].name):
+                    kinds.append(node.layer.type)
+        writers.update({top.name: [] for top in node.tops})
+    found = []
+    for index, node in enumerate(graph.nodes):
+        special = type(node.layer).backward_left is not Layer.backward_left
+        if not (special and needs.runs[index] and node.bottoms and node.tops):
+            continue
+        bottom, top = node.bottoms[0].name, node.tops[0].name
+        if bottom not in needs.left and top not in needs.left:
+            continue
+        kind, later = node.layer.type, writers[top] if top in needs.left else []
+        slopes = (getattr(node.layer.p, name, 0.0) for name in ("negative_slope", "alpha"))
+        rising = node.layer.p is None or all(slope >= 0 for slope in slopes)
+        drops = kind == "ReLU" and set(later) <= {"Dropout"} and node.layer.p.negative_slope == 0
+        if not (kind in _OF_TOP and rising and ((top not in needs.left) or drops)):
+            found.append(index)
+    return found
+
+
+def _reading(node: Node, left: Mapping[str, str], memory: Memory) -> Layer:
+    """Return a layer whose gradient is Caffe's, from what is left in its memory."""
+    layer = copy.copy(node.layer)
+
+    def backward(dy: Any, *x: Array, **arrays: Any) -> Any:
+        pair = left_of(node, memory, left)
+        assert pair is not None
+        return node.layer.backward_left(dy, *x, left=pair[0], y=pair[1], **arrays)
+
+    layer.backward = backward  # type: ignore[method-assign]
+    return layer
+
+
+class MovingSums(nn.Module):
+    """BatchNorm whose buffers are Caffe's three blobs: weighted sums, and the sum of the weights.
+
+    Args:
+        layer: the layer in its phase.
+        blobs: the sums of means and of variances, (channels,), and of the weights, (1,).
+
+    Attributes:
+        moves: whether a pass changes them.
+    """
+
+    mean: Tensor
+    variance: Tensor
+    factor: Tensor
+
+    def __init__(self, layer: Layer, blobs: Sequence[Tensor]) -> None:
+        super().__init__()
+        assert isinstance(layer, BatchNormLayer)
+        self._stored, self._eps = layer.stored, float(layer.p.eps)
+        self._fraction = float(layer.p.moving_average_fraction)
+        self.moves = True
+        for name, blob in zip(("mean", "variance", "factor"), blobs, strict=True):
+            self.register_buffer(name, blob)
+
+    def forward(
+        self, x: Tensor, weight: Tensor | None = None, bias: Tensor | None = None
+    ) -> Tensor:
+        """Normalize, and with a weight and a bias for each channel scale and shift."""
+        if self._stored:
+            rate = torch.where(self.factor == 0, 0.0, 1 / self.factor)
+            mean, variance = self.mean * rate, self.variance * rate
+            return nn.functional.batch_norm(x, mean, variance, weight, bias, eps=self._eps)
+        mean, variance = torch.zeros_like(self.mean), torch.zeros_like(self.variance)
+        several = x.numel() > x.shape[1]
+        fast = torch.backends.cudnn.enabled
+        moments = (mean, variance) if several else (None, None)
+        # With a momentum of 1 torch's averages are the moments of the batch.
+        y = torch.batch_norm(x, weight, bias, *moments, True, 1.0, self._eps, fast)  # type: ignore[call-arg]
+        if self.moves:
+            mean = mean if several else x.detach().reshape(-1).to(mean)
+            for sums, moment in ((self.mean, mean), (self.variance, variance), (self.factor, 1.0)):
+                sums.mul_(self._fraction).add_(moment)
+        return y
