@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from ..caffe_pb2 import TEST
+from ..caffe_pb2 import TEST, SolverParameter
 from ..fillers.rng import make_rng
-from ..training import parameters
+from ..training import backends, parameters
 from ..training.log import Log
 from ..training.nets import BuiltNets
 from ..training.scoring import score

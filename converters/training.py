@@ -32,11 +32,10 @@ Level = Annotated[int, typer.Option("--level", metavar="N", help="The level of t
 Fork = Annotated[
     str | None, typer.Option("--fork", metavar="NAME", help="Whose layers, where forks differ.")
 ]
-Engine = Annotated[
-    str, typer.Option("--engine", metavar="auto|torch|numpy", help="What computes.")
-]
+Engine = Annotated[str, typer.Option("--engine", metavar="auto|torch|numpy", help="What computes.")]
 Device = Annotated[
-    str, typer.Option("--device", metavar="auto|cpu|cuda[:N]", help="Where, in place of the solver's.")
+    str,
+    typer.Option("--device", metavar="auto|cpu|cuda[:N]", help="Where, in place of the solver's."),
 ]
 Iterations = Annotated[int, typer.Option("--iterations", metavar="N", help="How many to run.")]
 

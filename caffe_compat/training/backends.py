@@ -46,36 +46,56 @@ def choose(
         CaffeCompatError: a name is not known, or two contradict each other.
         DeviceError: the device is not there, or PyTorch is not installed.
     """
-    if engine not in ("auto", "torch", "numpy"):
-        raise CaffeCompatError(f"engine is {engine!r}; it is 'auto', 'torch' or 'numpy'")
+    where = place(p, engine, device)
     if amp not in (None, "bf16"):
-        raise CaffeCompatError(f"amp is {amp!r}; it is 'bf16' or None", remedies=("amp",))
-    kind, _, number = device.partition(":")
-    if kind not in ("auto", "cpu", "cuda") or (number and not (kind == "cuda" and _digits(number))):
-        raise CaffeCompatError(f"device is {device!r}; it is 'auto', 'cpu', 'cuda' or 'cuda:N'")
-    installed = importlib.util.find_spec("torch") is not None
-    if engine == "numpy" or (engine == "auto" and not installed):
-        if kind == "cuda":
-            raise DeviceError(f"device {device} needs the torch engine{_install(installed)}")
+        raise CaffeCompatError(f"amp is {amp!r}; it is 'bf16' or None")
+    if not _by_torch(engine):
         if amp:
-            raise CaffeCompatError(f"amp {amp} needs the torch engine{_install(installed)}")
-        if _names_gpu(p) and kind == "auto":
-            _notes.warning("solver_mode is GPU; the numpy engine trains on the CPU")
-        return NumpyEngine, "cpu"
-    if not installed:
-        raise DeviceError(f"engine torch needs PyTorch{_install(installed)}")
+            raise DeviceError(f"amp {amp} needs the torch engine{_install()}")
+        return NumpyEngine, where
     import torch
 
     from .torch_engine import Setting, TorchEngine
 
-    setting = Setting(_device(p, device), amp, tf32, draws=seed is not None)
     if seed is not None:
         torch.manual_seed(seed)
-    return lambda net, feeder: TorchEngine(net, feeder, setting), setting.device
+    setting = Setting(where, amp, tf32, draws=seed is not None)
+    return lambda net, feeder: TorchEngine(net, feeder, setting), where
 
 
-def _install(installed: bool) -> str:
-    return "" if installed else ": python -m pip install 'caffe_compat[torch]'"
+def place(p: SolverParameter, engine: str = "auto", device: str = "auto") -> str:
+    """Return the device that a solver trains on, `cpu` or `cuda:N`; the arguments are `choose`'s.
+
+    Raises:
+        CaffeCompatError: a name is not known.
+        DeviceError: the device is not there, or PyTorch is not installed.
+    """
+    if engine not in ("auto", "torch", "numpy"):
+        raise CaffeCompatError(f"engine is {engine!r}; it is 'auto', 'torch' or 'numpy'")
+    kind, colon, number = device.partition(":")
+    if kind not in ("auto", "cpu", "cuda") or (colon and not (kind == "cuda" and _digits(number))):
+        raise CaffeCompatError(f"device is {device!r}; it is 'auto', 'cpu', 'cuda' or 'cuda:N'")
+    if engine == "torch" and not _installed():
+        raise DeviceError(f"engine torch needs PyTorch{_install()}")
+    if _by_torch(engine):
+        return _device(p, device)
+    if kind == "cuda":
+        raise DeviceError(f"device {device} needs the torch engine{_install()}")
+    if _names_gpu(p) and kind == "auto":
+        _notes.warning("solver_mode is GPU; the numpy engine trains on the CPU")
+    return "cpu"
+
+
+def _by_torch(engine: str) -> bool:
+    return engine == "torch" or (engine == "auto" and _installed())
+
+
+def _installed() -> bool:
+    return importlib.util.find_spec("torch") is not None
+
+
+def _install() -> str:
+    return "" if _installed() else ": python -m pip install 'caffe_compat[torch]'"
 
 
 def _digits(number: str) -> bool:
@@ -91,7 +111,7 @@ def _device(p: SolverParameter, device: str) -> str:
     import torch
 
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    own = int(os.environ.get("LOCAL_RANK", "0"))
+    local = os.environ.get("LOCAL_RANK")
     if device == "cpu":
         return "cpu"
     if device == "auto":
@@ -101,9 +121,9 @@ def _device(p: SolverParameter, device: str) -> str:
             if _names_gpu(p):
                 _notes.warning("solver_mode is GPU, and there is none; trains on the CPU")
             return "cpu"
-        number = p.device_id if _names_gpu(p) and p.HasField("device_id") else own
+        number = p.device_id if local is None else int(local)
     else:
-        number = int(device.partition(":")[2] or own)
+        number = int(device.partition(":")[2] or local or 0)
     if number >= count:
         raise DeviceError(
             f"device cuda:{number}: there are {count} GPUs here", remedies=("device",)

@@ -13,6 +13,7 @@ from ..weights.solverstate import State
 from .engine import Engine
 from .log import Log
 from .policies import Place, Schedule
+from .ranks import Ranks
 from .updates import Updater
 
 _SOURCE = "sgd_solver.cpp"
@@ -26,6 +27,7 @@ class Course:
         engine: the train net.
         testers: the test nets.
         rng: the random stream that all of them share.
+        ranks: the processes of the training.
         log: where to log.
 
     Attributes:
@@ -34,10 +36,16 @@ class Course:
     """
 
     def __init__(
-        self, p: SolverParameter, engine: Engine, testers: Sequence[Engine], rng: Rng, log: Log
+        self,
+        p: SolverParameter,
+        engine: Engine,
+        testers: Sequence[Engine],
+        rng: Rng,
+        ranks: Ranks,
+        log: Log,
     ) -> None:
         self._p, self._engine, self._testers = p, engine, testers
-        self._rng, self._log = rng, log
+        self._rng, self._ranks, self._log = rng, ranks, log
         self._updater = Updater(p, engine, log)
         self.schedule = Schedule(p)
         self.iter = 0
@@ -63,6 +71,9 @@ class Course:
             model: where the weights go.
         """
         place = self.schedule.place
+        readers = [engine.state() for engine in (self._engine, *self._testers)]
+        for stream, reader in self._ranks.gather((self._rng.state(), readers[0]))[1:]:
+            readers += [stream, reader]
         return State(
             self.iter,
             place.step,
@@ -71,7 +82,7 @@ class Course:
             minimum_loss=place.minimum_loss,
             iter_last_event=place.last_event,
             random_stream=self._rng.state(),
-            readers=[engine.state() for engine in (self._engine, *self._testers)],
+            readers=readers,
         )
 
     def restore(self, state: State, model: Path | None, path: str) -> None:
@@ -99,7 +110,17 @@ class Course:
             own[...] = self._engine.array(array)
         self.iter = state.iter
         self.schedule.place = Place(state.current_step, state.minimum_loss, state.iter_last_event)
-        if state.random_stream:
-            self._rng.restore(state.random_stream)
-        for engine, reader in zip((self._engine, *self._testers), state.readers, strict=False):
+        self._go_to(state)
+
+    def _go_to(self, state: State) -> None:
+        """Let the stream and the readers go on where they were; a process has those of its rank."""
+        engines = (self._engine, *self._testers)
+        readers, stream = [*state.readers], state.random_stream
+        own = len(engines) + 2 * (self._ranks.rank - 1)
+        if self._ranks.rank:
+            stream = readers[own] if own < len(readers) else b""
+            readers[:1] = readers[own + 1 : own + 2] or readers[:1]
+        if stream:
+            self._rng.restore(stream)
+        for engine, reader in zip(engines, readers, strict=False):
             engine.restore(reader)

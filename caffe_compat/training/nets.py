@@ -21,13 +21,15 @@ from ..prototxt.upgrade import upgrade
 from ..weights.trained import Weights
 from .backends import Make
 from .engine import Engine, loss_weights
-from .feeding import Batches, Feeder, Feeds
+from .feeding import Feeder, Feeds
 from .log import Log
 from .parameters import NetSource
+from .ranks import Ranks, Share
 
 _READERS = frozenset(
     ("Data", "HDF5Data", "ImageData", "MemoryData", "WindowData", "AnnotatedData", "VideoData")
 )
+_ALONE = Ranks()
 
 
 class Nets(Protocol):
@@ -52,6 +54,7 @@ class BuiltNets:
         weights: weights files to load, each over the ones before.
         splits: insert Caffe's Split layers, which `debug_info` lists.
         fork: whose layers, for types that forks of Caffe define differently.
+        ranks: the processes that share the train net's batches.
     """
 
     def __init__(
@@ -65,7 +68,9 @@ class BuiltNets:
         weights: Sequence[str | Path] = (),
         splits: bool = False,
         fork: str | None = None,
+        ranks: Ranks | None = None,
     ) -> None:
+        self._ranks = ranks or Ranks()
         self._rng, self._log, self._splits, self._fork = rng, log, splits, fork
         self._data, self._test_data = data, test_data
         names = [part.strip() for file in weights for part in str(file).split(",")]
@@ -80,7 +85,7 @@ class BuiltNets:
             ShapeError: the net has no loss; or Caffe refuses it.
             CaffeCompatError: a layer is not known, weights do not fit, data are missing.
         """
-        net, feeder = self._build(source, self._data, "data")
+        net, feeder = self._build(source, self._data, "data", self._ranks)
         if not loss_weights(net.graph):
             raise ShapeError(f"{source.origin}: the net has no loss in TRAIN, so nothing to learn")
         self._engine = self._make(net, feeder)
@@ -111,20 +116,20 @@ class BuiltNets:
         return self._make(*self._build(source, self._data, "data"))
 
     def _build(
-        self, source: NetSource, data: Iterable[Feeds] | None, what: str
+        self, source: NetSource, data: Iterable[Feeds] | None, what: str, ranks: Ranks = _ALONE
     ) -> tuple[Net, Feeder]:
         try:
-            return self._build_net(source, data, what)
+            return self._build_net(source, data, what, ranks)
         except CaffeCompatError as error:
             raise error.within(source.origin) from error
 
     def _build_net(
-        self, source: NetSource, data: Iterable[Feeds] | None, what: str
+        self, source: NetSource, data: Iterable[Feeds] | None, what: str, ranks: Ranks
     ) -> tuple[Net, Feeder]:
         state = source.net.state
         message = select(upgrade(source.net), state.phase, state.level)
         message = insert_splits(message) if self._splits else message
-        batches = Batches(self._own(message, what) if data is None else data, what)
+        batches = Share(self._own(message, what) if data is None else data, what, ranks)
         stored = self._weights[0][1].shapes if self._weights else None
         inputs = {name: array.shape for name, array in batches.peek().items()}
         graph = connect(message, create(message, self._fork, stored), inputs)

@@ -21,15 +21,16 @@ from .engine import Engine, Pass
 from .feeding import Feeds
 from .log import Log, Write
 from .nets import BuiltNets, Nets
+from .ranks import Ranks
 from .scoring import SmoothedLoss, Sums
 
 
 class Action(enum.Enum):
     """A request to a running solver, as Caffe's signal handler makes them."""
 
-    NONE = "none"
-    SNAPSHOT = "snapshot"
-    STOP = "stop"
+    NONE = 0
+    SNAPSHOT = 1
+    STOP = 2
 
 
 class Solver:
@@ -85,13 +86,15 @@ class Solver:
         fork: str | None = None,
         nets: Nets | None = None,
     ) -> None:
-        self._log = Log(log)
+        self._ranks = Ranks.current()
+        self._log = Log(log if self._ranks.rank == 0 else None)
         self.param, beside = parameters.checked(source)
         p, folder = self.param, Path(folder or beside)
         self._log(f"Initializing solver from parameters: \n{p}")
         if p.snapshot:
             snapshots.check_writable(p)
         seed = p.random_seed if p.random_seed >= 0 else secrets.randbelow(2**32)
+        seed += self._ranks.rank  # a stream of its own for each process, as Caffe's GPUs have
         self.rng: Rng = make_rng(rng, seed % 2**32)
         self.device = "cpu"
         if nets is None:
@@ -106,6 +109,7 @@ class Solver:
                 weights=parameters.weights(p, folder) if weights is None else weights,
                 splits=p.debug_info,
                 fork=fork,
+                ranks=self._ranks,
             )
         if amp:
             self._log(f"Layers compute in {amp}, the weights are float32.")
@@ -116,8 +120,9 @@ class Solver:
         for i, each in enumerate(parameters.test_nets(p, folder)):
             self._log(f"Creating test net (#{i}) specified by {each.origin}")
             self.testers.append(nets.test(i, each))
+        self._ranks.broadcast(self.engine.params)
         self._log("Solver scaffolding done.")
-        self._course = Course(p, self.engine, self.testers, self.rng, self._log)
+        self._course = Course(p, self.engine, self.testers, self.rng, self._ranks, self._log)
         self._loss = SmoothedLoss(p.average_loss)
         self._stopped = False
         self._watch: Write | None = None  # takes debug_info's lines, while they are wanted
@@ -242,7 +247,7 @@ class Solver:
             last = self._iterate(start)
             self.apply_update()
             self._call("update")
-            request = self.action()
+            request = Action(self._ranks.largest(self.action().value))
             if (p.snapshot and self.iter % p.snapshot == 0) or request is Action.SNAPSHOT:
                 self.snapshot()
             if request is Action.STOP:
@@ -267,6 +272,7 @@ class Solver:
         if display:
             self._log.iteration(self.iter, self.smoothed_loss, p.display)
             self._log.outputs("Train", last.outputs, self.engine.loss_weights)
+        self._ranks.average(self.engine.grads)
         self._call("gradients")
         return last
 
@@ -286,8 +292,10 @@ class Solver:
         self._course.update(self.smoothed_loss)
 
     def test_all(self) -> list[dict[str, Array]]:
-        """Test every test net; see `test`."""
-        scores = []
+        """Test every test net, with several processes in the first alone; see `test`."""
+        scores: list[dict[str, Array]] = []
+        if self._ranks.rank:
+            return scores
         for i in range(len(self.testers)):
             if self._stopped:
                 break
@@ -315,8 +323,8 @@ class Solver:
         return sums.means()
 
     def _act(self) -> None:
-        """Do what signals request while a test runs."""
-        while (request := self.action()) is not Action.NONE:
+        """Do what signals request while a test runs; several processes do so after an update."""
+        while self._ranks.size == 1 and (request := self.action()) is not Action.NONE:
             if request is Action.SNAPSHOT:
                 self.snapshot()
             else:
@@ -324,7 +332,7 @@ class Solver:
                 return
 
     def snapshot(self) -> tuple[Path, Path]:
-        """Write the weights and the solver's state.
+        """Write the weights and the solver's state; of several processes all must call this.
 
         Returns:
             The paths of the caffemodel and of the solver state.
@@ -337,7 +345,9 @@ class Solver:
         kind = "HDF5" if p.snapshot_format == SolverParameter.HDF5 else "binary proto"
         self._log(f"Snapshotting to {kind} file {model}")
         self._log(f"Snapshotting solver state to {kind} file {resume}", "sgd_solver.cpp")
-        snapshots.write(p, self.engine, self._course.state(model))
+        state = self._course.state(model)
+        if self._ranks.rank == 0:
+            snapshots.write(p, self.engine, state)
         self._last_snapshot = resume
         return model, resume
 
