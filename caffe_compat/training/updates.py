@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from ..caffe_pb2 import SolverParameter
 from . import rules
 from .blocks import Block
 from .engine import Engine
-from .log import Log
+from .log import Log, Write
 from .rules import Rule
 
 
@@ -36,25 +37,31 @@ class Updater:
     def update(self, iteration: int, rate: float) -> None:
         """Change the weights; the gradients become what is subtracted, as in Caffe."""
         p, t = self._p, iteration + 1
-        self._clip()
-        for block in self._engine.blocks(self.history):
+        blocks = list(self._engine.blocks(self.history))
+        clip(p, [block.grads for block in blocks], lambda line: self._log(line, "sgd_solver.cpp"))
+        for block in blocks:
             advance(self._rule, p, rate, t, block)
 
-    def _clip(self) -> None:
-        """Scale all gradients down to an L2 norm of clip_gradients."""
-        limit = self._p.clip_gradients
-        if limit < 0:
-            return
-        grads = [block.grads for block in self._engine.blocks(self.history)]
-        norm = math.sqrt(sum(float((g * g).sum()) for g in grads))
-        if norm > limit:
-            self._log(
-                f"Gradient clipping: scaling down gradients (L2 norm {norm:g} > {limit:g}) "
-                f"by scale factor {limit / norm:g}",
-                "sgd_solver.cpp",
-            )
-            for g in grads:
-                g *= limit / norm
+
+def clip(p: SolverParameter, grads: Sequence[Any], write: Write) -> None:
+    """Scale all gradients down to an L2 norm of clip_gradients.
+
+    Args:
+        p: the solver's parameters.
+        grads: the gradients.
+        write: takes a line where that happens.
+    """
+    limit = p.clip_gradients
+    if limit < 0:
+        return
+    norm = math.sqrt(sum(float((g * g).sum()) for g in grads))
+    if norm > limit:
+        write(
+            f"Gradient clipping: scaling down gradients (L2 norm {norm:g} > {limit:g}) "
+            f"by scale factor {limit / norm:g}"
+        )
+        for g in grads:
+            g *= limit / norm
 
 
 def advance(rule: Rule, p: SolverParameter, rate: float, t: int, block: Block) -> None:
