@@ -102,7 +102,8 @@ class Pooling(Layer):
             place = arrays.get("place")
             if place is None:
                 place = self.forward_keeping(x, **arrays)[1]["place"]
-            return send_back(dy, place, x.shape)
+            apart = all(s >= k for s, k in zip(window.stride, window.kernel, strict=True))
+            return send_back(dy, place, x.shape, apart=apart)
         if self.p.pool == PoolingParameter.AVE:
             with np.errstate(divide="ignore", invalid="ignore"):  # see forward
                 dy = dy / divisors(x.shape[2:], window, out)
