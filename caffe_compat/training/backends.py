@@ -125,7 +125,5 @@ def _device(p: SolverParameter, device: str) -> str:
     else:
         number = int(device.partition(":")[2] or local or 0)
     if number >= count:
-        raise DeviceError(
-            f"device cuda:{number}: there are {count} GPUs here", remedies=("device",)
-        )
+        raise DeviceError(f"device cuda:{number}: this machine has {count} GPUs")
     return f"cuda:{number}"

@@ -169,7 +169,7 @@ def _trained(graph: Graph, needs: Needs) -> set[Place]:
     }
     for index, node in enumerate(graph.nodes):
         for i, owner in enumerate(node.owners):
-            if needs.runs[index] and owner in wanted and not needs.blobs[index][i]:
+            if owner in wanted and not needs.blobs[index][i]:
                 with node.layer.named():
                     raise UnsupportedError(
                         f"'{node.blobs[i].name}' is shared, and has lr_mult 0 here alone; "
