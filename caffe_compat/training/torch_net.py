@@ -16,9 +16,10 @@ from ..net.graph import Graph, Node, Value
 from ..net.needs import Needs
 from ..net.net import Net, left_of
 from ..net.sharing import Place
+from ..torch.batch_norm import BatchNorm
 from ..torch.build import build
 from ..torch.drawing import Drawing
-from ..torch.layers import BatchNorm, CaffeLayer, Dropout
+from ..torch.layers import CaffeLayer, Dropout
 from ..torch.module import CaffeModule
 from ..types import Array
 from .feeding import Extra
