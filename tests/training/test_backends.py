@@ -111,7 +111,7 @@ def test_debug_info_is_the_same(name):
         for a, b in zip(mine, theirs, strict=True):
             if a != b:
                 a, b = (float(each.strip("(),;")) for each in (a, b))
-                assert abs(a - b) <= 2e-4 * max(abs(b), 1e-4), (mine, theirs)
+                assert abs(a - b) <= 2e-4 * max(abs(b), 1e-3), (mine, theirs)
 
 
 @torch_alone
