@@ -110,23 +110,13 @@ def reached(x: Array, window: Window, out: Shape, fraction: Array) -> tuple[Arra
     return np.take_along_axis(planes, flat, axis=2).reshape(place.shape), place
 
 
-def send_back(dy: Array, place: Places, shape: Shape, *, apart: bool = False) -> Array:
-    """Add each gradient at the index of its window's max.
-
-    Args:
-        dy: the gradients.
-        place: the indices.
-        shape: of the image.
-        apart: whether no two windows overlap.
-    """
+def send_back(dy: Array, place: Places, shape: Shape) -> Array:
+    """Add each gradient at the index of its window's max."""
     plane = shape[2] * shape[3]
     index = np.arange(prod(shape[:2])).reshape(*shape[:2], 1, 1) * plane + place
     found = place >= 0
     if not found.all():
         index, dy = index[found], dy[found]
-    if apart:
-        dx = np.zeros(prod(shape), np.float32)
-        dx[index] = dy
-        return dx.reshape(shape)
-    sums = np.bincount(index.reshape(-1), dy.reshape(-1), minlength=prod(shape))
-    return sums.astype(np.float32).reshape(shape)
+    dx = np.zeros(prod(shape), np.float32)
+    np.add.at(dx, index.reshape(-1), dy.reshape(-1))
+    return dx.reshape(shape)

@@ -105,7 +105,7 @@ class NumpyEngine:
     def clear(self) -> None:
         """Set the gradients to zero."""
         for grad in self.grads:
-            grad[...] = 0
+            grad.fill(0)
 
     def forward(self, debug: Write | None = None) -> Pass:
         """Run the net on its next batch."""

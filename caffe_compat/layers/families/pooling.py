@@ -102,8 +102,7 @@ class Pooling(Layer):
             place = arrays.get("place")
             if place is None:
                 place = self.forward_keeping(x, **arrays)[1]["place"]
-            apart = all(s >= k for s, k in zip(window.stride, window.kernel, strict=True))
-            return send_back(dy, place, x.shape, apart=apart)
+            return send_back(dy, place, x.shape)
         if self.p.pool == PoolingParameter.AVE:
             with np.errstate(divide="ignore", invalid="ignore"):  # see forward
                 dy = dy / divisors(x.shape[2:], window, out)
