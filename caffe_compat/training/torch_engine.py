@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -28,6 +29,7 @@ from .log import Write
 from .torch_blocks import bundle
 from .torch_net import Memory, TorchNet, to_numpy
 
+_log = logging.getLogger("caffe_compat")
 _MARK = b"torch's stream"  # stands before it in a state
 
 
@@ -84,6 +86,8 @@ class TorchEngine:
         outputs = [*graph.outputs, *(top for top, _ in self._losses)]
         self._run = self._make(outputs)
         self._leaves = self._run.leaves
+        for layer in self._run.in_numpy:
+            _log.warning("layer '%s' (%s) runs in numpy, on the CPU", layer.name, layer.type)
         self._last: tuple[dict[str, Tensor], Extra] = {}, {}
         self.name = graph.net.name
         self.learnables = learnables(graph)

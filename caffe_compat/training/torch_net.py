@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import UnsupportedError
-from ..layers.families.batch_norm import BatchNorm as BatchNormLayer
 from ..layers.layer import Layer
 from ..net.graph import Graph, Node, Value
 from ..net.needs import Needs
@@ -23,6 +22,7 @@ from ..torch.layers import CaffeLayer, Dropout
 from ..torch.module import CaffeModule
 from ..types import Array
 from .feeding import Extra
+from .torch_batch_norm import MovingSums
 
 # Layers that compute their gradient from the top alone, or from what it has kept.
 _OF_TOP = frozenset(("ELU", "Exp", "ReLU", "ReLU6", "Sigmoid", "Softmax", "Swish", "TanH"))
@@ -67,6 +67,8 @@ class TorchNet:
     Attributes:
         module: the module.
         leaves: those of its parameters that get a gradient, by their places.
+        in_numpy: the layers that numpy runs for the sake of their state or their gradient.
+        dropouts: the places of the layers that can draw on the device.
 
     Raises:
         UnsupportedError: neither torch nor numpy can compute a layer.
@@ -91,6 +93,7 @@ class TorchNet:
                 for value in (node.bottoms[0], node.tops[0]):
                     name = needs.left.get(value.name, value.name)
                     wanted[name] = values[name]
+        self.in_numpy = [graph.nodes[index].layer for index in sorted(special)]
         self._names = list(wanted)
         self.module = build(net, [*wanted.values()], versions=True, in_numpy=special)
         self.module.to(next(iter(tensors.values())).device if tensors else None)
@@ -251,48 +254,3 @@ def _reading(node: Node, left: Mapping[str, str], memory: Memory) -> Layer:
 
     layer.backward = backward  # type: ignore[method-assign]
     return layer
-
-
-class MovingSums(nn.Module):
-    """BatchNorm whose buffers are Caffe's three blobs: weighted sums, and the sum of the weights.
-
-    Args:
-        layer: the layer in its phase.
-        blobs: the sums of means and of variances, (channels,), and of the weights, (1,).
-
-    Attributes:
-        moves: whether a pass changes them.
-    """
-
-    mean: Tensor
-    variance: Tensor
-    factor: Tensor
-
-    def __init__(self, layer: Layer, blobs: Sequence[Tensor]) -> None:
-        super().__init__()
-        assert isinstance(layer, BatchNormLayer)
-        self._stored, self._eps = layer.stored, float(layer.p.eps)
-        self._fraction = float(layer.p.moving_average_fraction)
-        self.moves = True
-        for name, blob in zip(("mean", "variance", "factor"), blobs, strict=True):
-            self.register_buffer(name, blob)
-
-    def forward(
-        self, x: Tensor, weight: Tensor | None = None, bias: Tensor | None = None
-    ) -> Tensor:
-        """Normalize, and with a weight and a bias for each channel scale and shift."""
-        if self._stored:
-            rate = torch.where(self.factor == 0, 0.0, 1 / self.factor)
-            mean, variance = self.mean * rate, self.variance * rate
-            return nn.functional.batch_norm(x, mean, variance, weight, bias, eps=self._eps)
-        mean, variance = torch.zeros_like(self.mean), torch.zeros_like(self.variance)
-        several = x.numel() > x.shape[1]
-        fast = torch.backends.cudnn.enabled
-        moments = (mean, variance) if several else (None, None)
-        # With a momentum of 1 torch's averages are the moments of the batch.
-        y = torch.batch_norm(x, weight, bias, *moments, True, 1.0, self._eps, fast)  # type: ignore[call-arg]
-        if self.moves:
-            mean = mean if several else x.detach().reshape(-1).to(mean)
-            for sums, moment in ((self.mean, mean), (self.variance, variance), (self.factor, 1.0)):
-                sums.mul_(self._fraction).add_(moment)
-        return y
