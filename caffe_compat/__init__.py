@@ -11,7 +11,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import caffe_pb2, data, dnn, doctor, plugin
+    from . import caffe_pb2, data, dnn, doctor, plugin, training
     from .doctor import Diagnosis, diagnose, examine
     from .errors import (
         CaffeCompatError,
@@ -148,6 +148,7 @@ __all__ = [
     "to_int8",
     "to_onnx",
     "to_torch",
+    "training",
     "upgrade",
     "verify",
 ]
@@ -199,7 +200,7 @@ _HOMES = {
     "weights": "read_weights=read",
     "weights.trained": "Weights",
 }
-_MODULES = ("caffe_pb2", "data", "dnn", "doctor", "plugin")
+_MODULES = ("caffe_pb2", "data", "dnn", "doctor", "plugin", "training")
 _HOME = {
     public: (home, name or public)
     for home, words in _HOMES.items()

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from ..caffe_pb2 import TEST
+from ..caffe_pb2 import TEST, SolverParameter
 from ..fillers.rng import make_rng
-from ..training import parameters
+from ..training import backends, parameters
 from ..training.log import Log
 from ..training.nets import BuiltNets
 from ..training.readers import Readers
@@ -34,6 +34,8 @@ def command(
     level: training.Level = 0,
     fork: training.Fork = None,
     skip_bad: options.SkipBad = False,
+    engine: training.Engine = "auto",
+    device: training.Device = "auto",
     custom: options.Custom = None,
 ) -> None:
     """Score a net on the batches of its TEST phase, and log the means of its outputs."""
@@ -42,10 +44,12 @@ def command(
         raise typer.BadParameter("name a net and its weights: NET.prototxt WEIGHTS")
     source = parameters.net_file(path, TEST, level, training.split(stage))
     log = Log(training.write_log)
-    log("Use CPU.", "caffe.cpp")
+    make, place = backends.choose(SolverParameter(), engine, device)
+    training.log_device(log, place)
     nets = BuiltNets(
         make_rng("boost-1.64", 1701),
         log,
+        make,
         Readers(path.parent, log, fork=fork, skip_bad=skip_bad),
         data=training.rows(feed, source.net) if feed else None,
         weights=files,

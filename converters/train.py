@@ -11,7 +11,8 @@ from typing import Annotated, Any
 
 import typer
 
-from ..training import parameters, signals
+from ..caffe_pb2 import SolverParameter
+from ..training import backends, parameters, ranks, signals
 from ..training.log import Log
 from ..training.report import Events, Report
 from ..training.snapshots import paths
@@ -26,6 +27,11 @@ class Effect(str, Enum):
     STOP = "stop"
     SNAPSHOT = "snapshot"
     NONE = "none"
+
+    @property
+    def action(self) -> Action:
+        """The solver's name for it."""
+        return Action[self.name]
 
 
 def command(
@@ -55,6 +61,15 @@ def command(
     level: training.Level = 0,
     fork: training.Fork = None,
     skip_bad: options.SkipBad = False,
+    engine: training.Engine = "auto",
+    device: training.Device = "auto",
+    amp: Annotated[
+        str | None,
+        typer.Option("--amp", metavar="bf16", help="Compute layers in bfloat16, by torch."),
+    ] = None,
+    tf32: Annotated[
+        bool, typer.Option("--tf32", help="Let a GPU round factors to 10 bits.")
+    ] = False,
     custom: options.Custom = None,
     rng: Annotated[
         str,
@@ -90,36 +105,49 @@ def command(
         p.train_state.level = level
     p.train_state.stage.extend(training.split(stage))
     source = parameters.train_net(p, path.parent)
-    say(f"note: reads {source.origin}", err=True)
+    with ranks.joined(device) as processes:
+        first = processes.rank == 0
+        if first:
+            _show_files(p, source.origin)
+        place = backends.place(p, engine, device)
+        with _outputs(*((curves, tensorboard) if first else (None, None))) as watch:
+
+            def write(line: str) -> None:
+                training.write_log(line)
+                watch(line)
+
+            log = Log(write if first else None)
+            training.log_device(log, place)
+            trained = Solver(
+                p,
+                folder=path.parent,
+                data=training.rows(feed, source.net) if feed else None,
+                weights=[] if snapshot else weights,
+                rng=rng,
+                engine=engine,
+                device=place,
+                amp=amp,
+                tf32=tf32,
+                fork=fork,
+                skip_bad=skip_bad,
+                log=write,
+            )
+            effects = sigint_effect.action, sighup_effect.action
+            with signals.handling(*effects) as trained.action, _bar(trained, first):
+                if snapshot:
+                    log(f"Resuming from {snapshot}", "caffe.cpp")
+                    trained.restore(snapshot)
+                log("Starting Optimization", "caffe.cpp")
+                trained.solve()
+            log("Optimization Done.", "caffe.cpp")
+
+
+def _show_files(p: SolverParameter, net: str) -> None:
+    """Print what a training reads and writes."""
+    say(f"note: reads {net}", err=True)
     if p.snapshot or p.snapshot_after_train:
         model, state = (str(each).replace("_iter_0.", "_iter_N.") for each in paths(p, 0))
         say(f"note: writes {model} and {state}", err=True)
-    with _outputs(curves, tensorboard) as watch:
-
-        def write(line: str) -> None:
-            training.write_log(line)
-            watch(line)
-
-        log = Log(write)
-        log("Use CPU.", "caffe.cpp")
-        trained = Solver(
-            p,
-            folder=path.parent,
-            data=training.rows(feed, source.net) if feed else None,
-            weights=[] if snapshot else weights,
-            rng=rng,
-            fork=fork,
-            skip_bad=skip_bad,
-            log=write,
-        )
-        effects = Action(sigint_effect.value), Action(sighup_effect.value)
-        with signals.handling(*effects) as trained.action, _bar(trained):
-            if snapshot:
-                log(f"Resuming from {snapshot}", "caffe.cpp")
-                trained.restore(snapshot)
-            log("Starting Optimization", "caffe.cpp")
-            trained.solve()
-        log("Optimization Done.", "caffe.cpp")
 
 
 @contextmanager
@@ -142,9 +170,9 @@ def _outputs(curves: Path | None, tensorboard: Path | None) -> Iterator[Any]:
 
 
 @contextmanager
-def _bar(solver: Solver) -> Iterator[None]:
+def _bar(solver: Solver, first: bool) -> Iterator[None]:
     """Show iterations, loss, learning rate, images a second and the time left on a terminal."""
-    if not on_terminal(sys.stderr):
+    if not first or not on_terminal(sys.stderr):
         yield
         return
     from rich.console import Console

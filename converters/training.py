@@ -14,6 +14,7 @@ from ..errors import ShapeError
 from ..files import read_array
 from ..text import printable
 from ..training.feeding import Rows
+from ..training.log import Log
 
 Feed = Annotated[
     list[str] | None,
@@ -31,6 +32,11 @@ Level = Annotated[int, typer.Option("--level", metavar="N", help="The level of t
 Fork = Annotated[
     str | None, typer.Option("--fork", metavar="NAME", help="Whose layers, where forks differ.")
 ]
+Engine = Annotated[str, typer.Option("--engine", metavar="auto|torch|numpy", help="What computes.")]
+Device = Annotated[
+    str,
+    typer.Option("--device", metavar="auto|cpu|cuda[:N]", help="Where, in place of the solver's."),
+]
 Iterations = Annotated[int, typer.Option("--iterations", metavar="N", help="How many to run.")]
 
 
@@ -38,6 +44,14 @@ def write_log(line: str) -> None:
     """Print a line of the log on standard error, where Caffe's stands."""
     if sys.stderr is not None:  # the caller closed it
         sys.stderr.write(f"{printable(line)}\n")
+
+
+def log_device(log: Log, device: str) -> None:
+    """Log the device as Caffe does."""
+    if device == "cpu":
+        log("Use CPU.", "caffe.cpp")
+    else:
+        log(f"Using GPUs {device.partition(':')[2]}", "caffe.cpp")
 
 
 def split(texts: Sequence[str] | None) -> list[str]:

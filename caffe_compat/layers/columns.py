@@ -11,8 +11,8 @@ import numpy as np
 from ..types import Array, Shape
 from .spatial import Window, conv_size
 
-# Elements of columns in memory at once: 4 MB, so that they stay in the cache.
-_COLUMNS = 1 << 20
+# Elements of columns in memory at once: 2 MB, so that they stay in the cache.
+_COLUMNS = 1 << 19
 
 
 def convolve(x: Array, weight: Array, window: Window, group: int) -> Array:

@@ -70,14 +70,18 @@ def first_maxima(x: Array, window: Window, out: Shape) -> tuple[Array, Places]:
     down, across = (
         np.arange(o) * s - p for o, s, p in zip(out, window.stride, window.pad, strict=True)
     )
-    corner = down[:, None] * width + across
     padded = pad(x, window, out, LOWEST)
     y = np.full((*x.shape[:2], *out), LOWEST, np.float32)
-    place = np.full(y.shape, -1)
-    for (i, j), tap in zip(product(*map(range, window.kernel)), window.taps(out), strict=True):
-        larger = padded[tap] > y
-        np.copyto(y, padded[tap], where=larger)
-        np.copyto(place, corner + (i * width + j), where=larger)
+    taps = prod(window.kernel)
+    which = np.zeros(y.shape, np.min_scalar_type(taps))  # the number of the max's tap; 0 for none
+    for number, tap in enumerate(window.taps(out), start=1):
+        part = np.ascontiguousarray(padded[tap])
+        larger = (part > y).view(np.uint8)
+        np.maximum(which, np.multiply(larger, number, dtype=which.dtype), out=which)
+        np.fmax(y, part, out=y)
+    steps = [i * width + j for i, j in product(*map(range, window.kernel))]
+    place = np.array([0, *steps]).take(which) + (down[:, None] * width + across)
+    place[which == 0] = -1
     return y, place
 
 
@@ -109,7 +113,10 @@ def reached(x: Array, window: Window, out: Shape, fraction: Array) -> tuple[Arra
 def send_back(dy: Array, place: Places, shape: Shape) -> Array:
     """Add each gradient at the index of its window's max."""
     plane = shape[2] * shape[3]
-    first = np.arange(prod(shape[:2])).reshape(*shape[:2], 1, 1) * plane
+    index = np.arange(prod(shape[:2])).reshape(*shape[:2], 1, 1) * plane + place
     found = place >= 0
-    dx = np.bincount((first + place)[found], dy[found], minlength=prod(shape))
-    return dx.astype(np.float32).reshape(shape)
+    if not found.all():
+        index, dy = index[found], dy[found]
+    dx = np.zeros(prod(shape), np.float32)
+    np.add.at(dx, index.reshape(-1), dy.reshape(-1))
+    return dx.reshape(shape)

@@ -125,18 +125,28 @@ class Net:
             for value in self.graph.values
         }
 
-    def draw(self, rng: Rng) -> dict[int, dict[str, Any]]:
-        """Return the random numbers of one forward pass, layer by layer, as Caffe draws them."""
-        return self._of_layers(lambda node, shapes: node.layer.draw(rng, *shapes))
+    def draw(self, rng: Rng, skip: Collection[int] = ()) -> dict[int, dict[str, Any]]:
+        """Return the random numbers of one forward pass, layer by layer, as Caffe draws them.
+
+        Args:
+            rng: the random stream.
+            skip: the indices of nodes that draw their own.
+        """
+        return self._of_layers(lambda node, shapes: node.layer.draw(rng, *shapes), skip)
 
     def state(self) -> dict[int, dict[str, Any]]:
         """Return what the first forward pass of a training starts from (LSTM)."""
         return self._of_layers(lambda node, shapes: node.layer.state(*shapes))
 
     def _of_layers(
-        self, call: Callable[[Node, list[Shape]], dict[str, Array]]
+        self,
+        call: Callable[[Node, list[Shape]], dict[str, Array]],
+        skip: Collection[int] = (),
     ) -> dict[int, dict[str, Any]]:
-        results = (call(node, [v.shape for v in node.bottoms]) for node in self.graph.nodes)
+        results = (
+            {} if index in skip else call(node, [value.shape for value in node.bottoms])
+            for index, node in enumerate(self.graph.nodes)
+        )
         return {index: arrays for index, arrays in enumerate(results) if arrays}
 
     def update(self, values: Mapping[str, Array], extra: Extra) -> dict[int, dict[str, Any]]:
@@ -178,7 +188,7 @@ class Net:
             watch: called with the index of each node that has run.
         """
         self.check()
-        values = self._fed(feeds)
+        values = self.fed(feeds)
         require(self.graph.size, "the net's blobs")
         for index, node in enumerate(track(self.graph.nodes, "computing")):
             if len(node.layer.feeds()) == len(node.tops) and node.tops:
@@ -198,7 +208,12 @@ class Net:
                 watch(index)
         return values
 
-    def _fed(self, feeds: Mapping[str, ArrayLike] | ArrayLike) -> dict[str, Array]:
+    def fed(self, feeds: Mapping[str, ArrayLike] | ArrayLike) -> dict[str, Array]:
+        """Return the arrays that feed the net, by `Value.name`, in float32.
+
+        Raises:
+            ShapeError: an input is missing, unknown, or of another shape.
+        """
         inputs = {value.blob: value for value in self.graph.inputs}
         feeds = by_name(feeds, list(inputs))
         values: dict[str, Array] = {}
@@ -287,7 +302,7 @@ class Net:
         with node.layer.named():
             if alone:
                 flows = (None,) * count + node.layer.backward_blobs(dy, *x, **arrays)
-            elif needs and (left := _left(node, values, needs.left)):
+            elif needs and (left := left_of(node, values, needs.left)):
                 flows = node.layer.backward_left(dy, *x, left=left[0], y=left[1], **arrays)
             else:
                 flows = node.layer.backward(dy, *x, **arrays)
@@ -316,7 +331,7 @@ class Net:
         return tuple(grads.get(top.name, np.zeros_like(values[top.name])) for top in node.tops)
 
 
-def _left(
+def left_of(
     node: Node, values: Mapping[str, Array], left: Mapping[str, str]
 ) -> tuple[Array, Array] | None:
     """Return what is left in the memory of the first bottom and top, if either was overwritten."""

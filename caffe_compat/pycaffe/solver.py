@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,8 @@ from ..prototxt.phase import select
 from ..prototxt.splits import insert_splits
 from ..prototxt.upgrade import upgrade
 from ..training import parameters
-from ..training.engine import Learnable, Pass
+from ..training.blocks import Block, Learnable, cut
+from ..training.engine import Pass
 from ..training.parameters import NetSource
 from ..training.solver import Solver as Training
 from ..types import Array
@@ -116,6 +117,14 @@ class LiveEngine:
     def array(self, array: Array) -> Array:
         """Return a numpy array as it is."""
         return array
+
+    def numpy(self, array: Array) -> Array:
+        """Return an array as it is."""
+        return array
+
+    def blocks(self, history: Sequence[Array]) -> Iterator[Block]:
+        """Yield the parameters in blocks; see `training.engine.Engine`."""
+        return cut(self.learnables, self.params, self.grads, history)
 
     def state(self) -> bytes:
         """Return the place of its readers and what one pass leaves to the next."""

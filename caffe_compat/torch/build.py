@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from torch import fx, nn
 
 from ..caffe_pb2 import TRAIN
 from ..errors import UnsupportedError
+from ..layers.layer import Layer
 from ..net.graph import Node, Value
 from ..net.net import Net
 from ..net.sharing import Place
@@ -29,6 +31,7 @@ def build(
     outputs: Sequence[Value],
     *,
     versions: bool = False,
+    in_numpy: Mapping[int, Layer] = MappingProxyType({}),
 ) -> CaffeModule:
     """Return the module that computes these values of a net.
 
@@ -36,6 +39,7 @@ def build(
         net: the net with its weights.
         outputs: what it returns, by the blobs' names.
         versions: name the outputs by `Value.name`, for several versions of one blob.
+        in_numpy: layers for numpy to run, by their place in the graph, in place of the graph's.
 
     Raises:
         UnsupportedError: the layers that neither torch nor numpy can compute, all at once.
@@ -43,7 +47,7 @@ def build(
     """
     net.check()
     needed = _needed(net, outputs)
-    forms = _find_forms(net, needed)
+    forms = _find_forms(Forms(net, in_numpy), net, needed)
     nodes = net.graph.nodes
     taken = {*dir(CaffeModule), *vars(CaffeModule(nn.Module(), fx.Graph()))}
     names = attributes([node.layer.name for node in nodes], taken.__contains__)
@@ -53,7 +57,7 @@ def build(
     for value, argument in zip(inputs, arguments, strict=True):
         writer.input(value.name, argument)
     for index, form in forms.items():
-        _add(writer, nodes[index], form, names[index])
+        _add(writer, nodes[index], form, names[index], net.graph.net.force_backward)
     results = {
         value.name if versions else value.blob: writer.tensor(value.name).node for value in outputs
     }
@@ -76,6 +80,7 @@ def build(
         ),
         outputs=_loss_weights(net, outputs),
         places=places,
+        parts={index: names[index] for index, form in forms.items() if form.module},
         others=_others(net, places),
         files=Files(mapped.files(array for arrays in net.arrays for array in arrays)),
         shapes={value.blob: value.shape for value in net.graph.inputs},
@@ -113,9 +118,9 @@ def _needed(net: Net, outputs: Sequence[Value]) -> set[str]:
     return needed
 
 
-def _find_forms(net: Net, needed: set[str]) -> dict[int, Form]:
+def _find_forms(finder: Forms, net: Net, needed: set[str]) -> dict[int, Form]:
     """Return the form of every layer that makes something needed and not fed."""
-    finder, forms, refused = Forms(net), {}, []
+    forms, refused = {}, []
     for index, node in enumerate(net.graph.nodes):
         fed = len(node.layer.feeds()) == len(node.tops)
         if fed or needed.isdisjoint(top.name for top in node.tops):
@@ -129,9 +134,9 @@ def _find_forms(net: Net, needed: set[str]) -> dict[int, Form]:
     return forms
 
 
-def _add(writer: Writer, node: Node, form: Form, name: str) -> None:
+def _add(writer: Writer, node: Node, form: Form, name: str, all_gradients: bool) -> None:
     """Write a layer into the code of the net."""
-    bottoms = _bottoms(writer, node)
+    bottoms = _bottoms(writer, node, all_gradients)
     if form.piece is None:
         assert form.module is not None
         result: Any = writer.call(name, form.module, bottoms)
@@ -165,11 +170,15 @@ def _write(writer: Writer, form: Form, bottoms: Sequence[fx.Proxy], name: str) -
         return [top and writer.values[top] for top in form.piece.tops]
 
 
-def _bottoms(writer: Writer, node: Node) -> list[fx.Proxy]:
-    """Return the bottoms, of those that no gradient reaches the numbers alone."""
+def _bottoms(writer: Writer, node: Node, all_gradients: bool) -> list[fx.Proxy]:
+    """Return the bottoms, of those that no gradient reaches the numbers alone.
+
+    With `force_backward` Caffe does not read `propagate_down`.
+    """
     bottoms = [writer.tensor(value.name) for value in node.bottoms]
     blocked = {i % len(bottoms) for i in node.layer.blocked}
-    blocked |= {i for i, flows in enumerate(node.layer.proto.propagate_down) if not flows}
+    if not all_gradients:
+        blocked |= {i for i, flows in enumerate(node.layer.proto.propagate_down) if not flows}
     return [x.detach() if i in blocked else x for i, x in enumerate(bottoms)]
 
 

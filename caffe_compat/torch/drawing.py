@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -9,7 +11,7 @@ from torch import Tensor, nn
 
 from ..fillers.rng import Rng
 from ..layers.layer import Layer
-from ..types import Shape
+from ..types import Array, Shape
 
 Words = NDArray[np.uint32]
 Floats = NDArray[np.float32]
@@ -45,13 +47,18 @@ class Drawing:
 
     Attributes:
         stream: their source; None for torch's generator.
+        numbers: those of the next pass, and the layer's state, in place of what it would draw;
+            None where it draws itself.
     """
 
     stream: Rng | None = None
+    numbers: Mapping[str, Array] | None = None
 
     def draw(self, layer: Layer, shapes: list[Shape], like: Tensor) -> dict[str, Tensor]:
         """Return a layer's numbers for one forward pass, in a tensor's dtype and on its device."""
-        arrays = layer.draw(self.stream or TorchRng(), *shapes)
+        arrays = self.numbers
+        if arrays is None:
+            arrays = layer.draw(self.stream or TorchRng(), *shapes)
         return {name: torch.from_numpy(array).to(like) for name, array in arrays.items()}
 
 

@@ -6,6 +6,7 @@ import logging
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import numpy as np
 import onnx
@@ -14,7 +15,6 @@ from torch import Tensor, fx, nn
 
 from ..caffe_pb2 import TEST, TRAIN, LayerParameter
 from ..errors import UnsupportedError
-from ..fillers.rng import FastRng
 from ..layers.families import batch_norm as families
 from ..layers.layer import Layer
 from ..net.graph import Value
@@ -56,10 +56,11 @@ class Forms:
 
     Args:
         net: the net.
+        in_numpy: the layers that numpy is to run, by their place in the graph.
     """
 
-    def __init__(self, net: Net) -> None:
-        self._net = net
+    def __init__(self, net: Net, in_numpy: Mapping[int, Layer] = MappingProxyType({})) -> None:
+        self._net, self._chosen = net, in_numpy
         self._parameters = Parameters(net)
         self._in_numpy: set[int] = set()
 
@@ -70,6 +71,8 @@ class Forms:
             UnsupportedError: neither torch nor numpy can compute it.
         """
         layers = {phase: in_phase(self._net.graph.nodes[index].layer, phase) for phase in _PHASES}
+        if index in self._chosen:
+            return self._chosen_for_numpy(index)
         kind = layers["TEST"].type
         if kind == "Dropout":
             return Form(Dropout(layers["TRAIN"], shortest(layers["TRAIN"].p.dropout_ratio)))
@@ -156,10 +159,20 @@ class Forms:
         self, index: int, layers: Mapping[str, Layer], found: Mapping[str, Piece | Exception]
     ) -> Form:
         """Return a layer that differs by phase, has Caffe's own gradient, or runs in numpy."""
-        node = self._net.graph.nodes[index]
         forms = {phase: self._in_phase(index, layers[phase], found[phase]) for phase in _PHASES}
         if isinstance(forms["TEST"], Refused):
             raise forms["TEST"].reason
+        return self._with_blobs(index, layers, forms)
+
+    def _chosen_for_numpy(self, index: int) -> Form:
+        layer = self._chosen[index]
+        forms = {phase: NumpyForm(layer) for phase in _PHASES}
+        return self._with_blobs(index, dict.fromkeys(_PHASES, layer), forms)
+
+    def _with_blobs(
+        self, index: int, layers: Mapping[str, Layer], forms: Mapping[str, nn.Module]
+    ) -> Form:
+        node = self._net.graph.nodes[index]
         blobs: dict[str, Tensor] = {}
         for i, blob in enumerate(node.blobs):
             parameter = self._parameters.get(index, i, blob.shape)
@@ -174,9 +187,7 @@ class Forms:
             return self._function(index, found)
         if type(layer).forward is not Layer.forward:
             self._warn(index, found)
-            node = self._net.graph.nodes[index]
-            draws = layer.draw(FastRng(0), *(value.shape for value in node.bottoms))
-            return NumpyForm(layer, [*(blob.name for blob in node.blobs), *draws])
+            return NumpyForm(layer)
         return Refused(found)
 
     def _warn(self, index: int, reason: Exception) -> None:

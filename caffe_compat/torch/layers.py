@@ -23,7 +23,7 @@ class Dropout(nn.Dropout, Drawing):
 
     def forward(self, x: Tensor) -> Tensor:
         """Drop in training, and scale what stays."""
-        if self.training and self.stream is not None:
+        if self.training and (self.stream or self.numbers):
             mask = self.draw(self._layer, [tuple(x.shape)], x)["mask"]
             return x * (mask / (1 - self.p))
         return super().forward(x)
@@ -35,8 +35,9 @@ class CaffeLayer(nn.Module, Drawing):
     Its blobs have Caffe's names and shapes: parameters, and buffers where training computes them.
 
     Attributes:
-        test: returns the tops for the bottoms and the blobs, in TEST.
-        train_: likewise in TRAIN, for the bottoms, the blobs and the numbers drawn.
+        in_test: returns the tops for the bottoms and the blobs, in TEST.
+        in_train: likewise in TRAIN, for the bottoms, the blobs and the numbers drawn.
+        states: what the last pass in TRAIN leaves to the next (LSTM), by name.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class CaffeLayer(nn.Module, Drawing):
         super().__init__()
         self._layers, self._blobs = dict(layers), tuple(blobs)
         self.in_test, self.in_train = forms["TEST"], forms["TRAIN"]
+        self.states: dict[str, Array] = {}
         for name, blob in blobs.items():
             if isinstance(blob, nn.Parameter):
                 self.register_parameter(name, blob)
@@ -61,19 +63,19 @@ class CaffeLayer(nn.Module, Drawing):
         form = self.in_train if self.training else self.in_test
         blobs = self.blobs()
         shapes = [tuple(x.shape) for x in bottoms]
-        numbers = self.draw(layer, shapes, bottoms[0]) if self.training and bottoms else {}
+        live = self.training or self.numbers is not None
+        numbers = self.draw(layer, shapes, bottoms[0]) if live and bottoms else {}
         tensors = (*bottoms, *blobs.values(), *numbers.values())
+        names = (*blobs, *numbers)
+        if isinstance(form, NumpyForm):
+            form.names = names
         own = layer.approximate or isinstance(form, NumpyForm)
         if own and torch.is_grad_enabled():
-            names = (*blobs, *numbers)
             tops = _CaffeGradient.apply(layer, form, names, *tensors)
         else:
             tops = form(*tensors)
-        if self.training:
-            arrays, named = _arrays((*bottoms, *blobs.values()), self._blobs)
-            for name, value in layer.update(*arrays, **named).items():
-                with torch.no_grad():
-                    getattr(self, name).copy_(torch.from_numpy(value).reshape(blobs[name].shape))
+        if live and type(layer).update is not Layer.update:
+            self._update(layer, names, tensors)
         return tops
 
     def blobs(self) -> dict[str, Tensor]:
@@ -87,21 +89,36 @@ class CaffeLayer(nn.Module, Drawing):
             self.in_test.code != self.in_train.code
         )
 
+    def _update(self, layer: Layer, names: Sequence[str], tensors: Sequence[Tensor]) -> None:
+        """Change the blobs that a forward pass changes, and keep the state of the next one."""
+        arrays, named = _arrays(tensors, names)
+        for name, value in layer.update(*arrays, **named).items():
+            if name not in self._blobs:
+                self.states[name] = value
+                continue
+            blob = getattr(self, name)
+            with torch.no_grad():
+                blob.copy_(torch.from_numpy(value).reshape(blob.shape))
+
     def extra_repr(self) -> str:
         """Show the layer's type."""
         return str(self._layers["TEST"].proto.type)
 
 
 class NumpyForm(nn.Module):
-    """A layer's forward pass in numpy, on the CPU on whatever device its tensors are."""
+    """A layer's forward pass in numpy, on the CPU on whatever device its tensors are.
 
-    def __init__(self, layer: Layer, names: Sequence[str]) -> None:
+    Attributes:
+        names: of the tensors behind the bottoms: the blobs and the numbers drawn.
+    """
+
+    def __init__(self, layer: Layer) -> None:
         super().__init__()
-        self._layer, self._names = layer, tuple(names)
+        self._layer, self.names = layer, tuple[str, ...]()
 
     def forward(self, *tensors: Tensor) -> Any:
         """Return the tops for the bottoms, the blobs and the numbers drawn."""
-        arrays, named = _arrays(tensors, self._names)
+        arrays, named = _arrays(tensors, self.names)
         with self._layer.named():
             tops = self._layer.forward(*arrays, **named)
         tops = tops if isinstance(tops, tuple) else (tops,)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from ..errors import CaffeCompatError
 from ..net.build import connect
+from ..net.graph import Graph
 from ..net.net import Net
-from ..types import Dims
+from ..types import Dims, Shape
 from .forms import Forms
 
 
@@ -24,10 +25,16 @@ def open_sizes(net: Net) -> Net:
             graph = connect(net.graph.net, [node.layer for node in net.graph.nodes], inputs)
         except CaffeCompatError:  # a layer that is written for one size
             continue
+        if _blobs(graph) != _blobs(net.graph):  # an open axis was built at another size
+            continue
         opened = Net(graph, net.arrays)
         if _without_form(opened) <= closed:
             return opened
     return net
+
+
+def _blobs(graph: Graph) -> list[Shape]:
+    return [blob.shape for node in graph.nodes for blob in node.blobs]
 
 
 def _opened(dims: Dims, images: bool) -> Dims:

@@ -32,6 +32,7 @@ class Origin:
         graph: the net without its weights.
         names: Caffe's names and torch's.
         outputs: the blobs that it returns, and the weight of each in the loss.
+        parts: the submodule that each layer is, by the layer's place in the graph.
         places: of each key of `state_dict()`, the layer's place in the graph and the blob's.
         others: the parameter blobs that the outputs do not need.
         files: see `Files`.
@@ -42,6 +43,7 @@ class Origin:
     graph: Graph
     names: NameMap
     outputs: Mapping[str, float]
+    parts: Mapping[int, str]
     places: Mapping[str, Place]
     others: Mapping[Place, Array]
     files: Files

@@ -72,7 +72,8 @@ def lower(layer: Layer, node: Node, arrays: Sequence[Array]) -> Piece:
         g.parameter(name, array)
         blobs[blob.name] = g.view(name, blob.shape)
     shapes = [value.shape for value in node.bottoms]
-    draws = {name: f"draw_{name}" for name in layer.draw(FastRng(0), *shapes)}
+    drawn = {} if layer.feeds() else layer.draw(FastRng(0), *shapes)  # what is fed, is not drawn
+    draws = {name: f"draw_{name}" for name in drawn}
     for name in draws.values():
         g.value(name, ())
     with layer.named():

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
+
+import numpy as np
 
 from ..errors import ShapeError
 from ..net.graph import Graph
@@ -13,6 +15,8 @@ from ..net.net import Net
 from ..net.sharing import Place
 from ..types import Array
 from ..weights.trained import Weights
+from .blocks import Block, Learnable
+from .feeding import Feeder
 from .log import Write
 
 
@@ -26,24 +30,7 @@ class Pass:
     """
 
     loss: float
-    outputs: dict[str, Array]
-
-
-@dataclass(frozen=True)
-class Learnable:
-    """A parameter blob that a solver updates.
-
-    Attributes:
-        layer: its owner.
-        blob: its name in that layer.
-        lr_mult: multiplies the learning rate.
-        decay_mult: multiplies the weight decay.
-    """
-
-    layer: str
-    blob: str
-    lr_mult: float
-    decay_mult: float
+    outputs: Mapping[str, Array]
 
 
 class Engine(Protocol):
@@ -52,6 +39,13 @@ class Engine(Protocol):
     @property
     def name(self) -> str:
         """The net's name."""
+
+    def tester(self, net: Net, feeder: Feeder) -> Engine:
+        """Return an engine for a test net that shares this one's blobs by layer name.
+
+        Raises:
+            ShapeError: a layer of the same name has blobs of other shapes.
+        """
 
     @property
     def learnables(self) -> Sequence[Learnable]:
@@ -63,11 +57,14 @@ class Engine(Protocol):
 
     @property
     def params(self) -> Sequence[Any]:
-        """The data of `learnables`, the engine's own arrays; the solver changes them in place."""
+        """The data of `learnables`, the engine's own arrays."""
 
     @property
     def grads(self) -> Sequence[Any]:
         """Their gradients since `clear`, alike."""
+
+    def blocks(self, history: Sequence[Any]) -> Iterator[Block]:
+        """Yield the parameters in blocks, with gradients and history, as an update wants them."""
 
     def clear(self) -> None:
         """Set the gradients to zero."""
@@ -96,6 +93,9 @@ class Engine(Protocol):
 
     def array(self, array: Array) -> Any:
         """Return a numpy array as one of the engine's own."""
+
+    def numpy(self, array: Any) -> Array:
+        """Return one of the engine's own arrays as numpy's, which may be the same memory."""
 
     def state(self) -> bytes:
         """Return the place of its reader and what one pass leaves to the next; empty for none."""
@@ -140,6 +140,27 @@ def owned(graph: Graph) -> list[Place]:
         for i, owner in enumerate(node.owners)
         if owner == (index, i)
     ]
+
+
+def owning(net: Net, shared: Mapping[Place, Array] | None = None) -> tuple[Net, dict[Place, Array]]:
+    """Return a net with parameter blobs of its own, and these by the places that own them.
+
+    Args:
+        net: the net, whose blobs are copied: a weights file is never written to.
+        shared: arrays to use as they are.
+    """
+    own = {
+        place: np.array(net.arrays[place[0]][place[1]], np.float32) for place in owned(net.graph)
+    }
+    own |= shared or {}
+    arrays = tuple(
+        tuple(
+            own[owner].reshape(blob.shape)
+            for owner, blob in zip(node.owners, node.blobs, strict=True)
+        )
+        for node in net.graph.nodes
+    )
+    return Net(net.graph, arrays), own
 
 
 def loss_weights(graph: Graph) -> dict[str, float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
@@ -157,9 +157,13 @@ class Feeder:
         self._net, self._batches, self._rng = net, batches, rng
         self.states: Extra = net.state()
 
-    def next(self) -> tuple[Feeds, Extra]:
-        """Return the next batch, and what layers receive beside it; see `Net.run`."""
-        feeds, extra = self._batches.next(), self._net.draw(self._rng)
+    def next(self, skip: Collection[int] = ()) -> tuple[Feeds, Extra]:
+        """Return the next batch, and what layers receive beside it; see `Net.run`.
+
+        Args:
+            skip: the indices of nodes that draw their own numbers.
+        """
+        feeds, extra = self._batches.next(), self._net.draw(self._rng, skip)
         for index in [*extra]:
             if self._net.graph.nodes[index].layer.feeds():
                 feeds = {**extra.pop(index), **feeds}

@@ -18,12 +18,15 @@ from ..prototxt.phase import select
 from ..prototxt.splits import insert_splits
 from ..prototxt.upgrade import upgrade
 from ..weights.trained import Weights
+from .backends import Make
 from .engine import Engine, loss_weights
 from .feeding import Batches, Feeder, Feeds
 from .log import Log
-from .numpy_engine import NumpyEngine
 from .parameters import NetSource
+from .ranks import Ranks, Share
 from .readers import Readers
+
+_ALONE = Ranks()
 
 
 class Nets(Protocol):
@@ -42,18 +45,21 @@ class BuiltNets:
     Args:
         rng: the stream.
         log: where to log.
+        make: makes an engine.
         readers: opens what the nets' own data layers read.
         data: batches for the train net; None: what its own data layers read.
         test_data: the same for each test net.
         weights: weights files to load, each over the ones before.
         splits: insert Caffe's Split layers, which `debug_info` lists.
         fork: whose layers, for types that forks of Caffe define differently.
+        ranks: the processes that share the train net's batches.
     """
 
     def __init__(
         self,
         rng: Rng,
         log: Log,
+        make: Make,
         readers: Readers,
         *,
         data: Iterable[Feeds] | None = None,
@@ -61,12 +67,15 @@ class BuiltNets:
         weights: Sequence[str | Path] = (),
         splits: bool = False,
         fork: str | None = None,
+        ranks: Ranks | None = None,
     ) -> None:
+        self._ranks = ranks or Ranks()
         self._rng, self._log, self._splits, self._fork = rng, log, splits, fork
         self._readers, self._data, self._test_data = readers, data, test_data
         names = [part.strip() for file in weights for part in str(file).split(",")]
         self._weights = [(name, weight_files.read(name)) for name in names]
-        self._engine: NumpyEngine | None = None
+        self._make = make
+        self._engine: Engine | None = None
 
     def train(self, source: NetSource) -> Engine:
         """Return the engine of the train net.
@@ -75,10 +84,10 @@ class BuiltNets:
             ShapeError: the net has no loss; or Caffe refuses it.
             CaffeCompatError: a layer is not known, weights do not fit, data are missing.
         """
-        net, feeder = self._build(source, self._data, "data")
+        net, feeder = self._build(source, self._data, "data", self._ranks)
         if not loss_weights(net.graph):
             raise ShapeError(f"{source.origin}: the net has no loss in TRAIN, so nothing to learn")
-        self._engine = NumpyEngine(net, feeder)
+        self._engine = self._make(net, feeder)
         return self._engine
 
     def test(self, index: int, source: NetSource) -> Engine:
@@ -103,25 +112,27 @@ class BuiltNets:
         Raises:
             CaffeCompatError: as for `train`.
         """
-        return NumpyEngine(*self._build(source, self._data, "data"))
+        return self._make(*self._build(source, self._data, "data"))
 
     def _build(
-        self, source: NetSource, data: Iterable[Feeds] | None, what: str
+        self, source: NetSource, data: Iterable[Feeds] | None, what: str, ranks: Ranks = _ALONE
     ) -> tuple[Net, Feeder]:
         try:
-            return self._build_net(source, data, what)
+            return self._build_net(source, data, what, ranks)
         except CaffeCompatError as error:
             raise error.within(source.origin) from error
 
     def _build_net(
-        self, source: NetSource, data: Iterable[Feeds] | None, what: str
+        self, source: NetSource, data: Iterable[Feeds] | None, what: str, ranks: Ranks
     ) -> tuple[Net, Feeder]:
         state = source.net.state
         message = select(upgrade(source.net), state.phase, state.level)
         message = insert_splits(message) if self._splits else message
-        if data is None:
-            data = self._readers.open(message, self._rng, what) or itertools.repeat({})
-        batches = Batches(data, what)
+        batches = (
+            Batches(self._readers.open(message, self._rng, what) or itertools.repeat({}), what)
+            if data is None
+            else Share(data, what, ranks)
+        )
         stored = self._weights[0][1].shapes if self._weights else None
         inputs = batches.shapes()
         graph = connect(message, create(message, self._fork, stored), inputs)
@@ -130,7 +141,7 @@ class BuiltNets:
         for name, weights in self._weights:
             self._log(f"Finetuning from {name}")
             net = self._load(net, weights)
-        return net, Feeder(net, batches, self._rng)
+        return net, Feeder(Net(graph, ()), batches, self._rng)
 
     def _load(self, net: Net, weights: Weights) -> Net:
         """Return a net with the blobs of a weights file, by layer name (CopyTrainedLayersFrom)."""

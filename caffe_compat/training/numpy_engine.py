@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,9 @@ from ..net.params import match_weights
 from ..net.sharing import Place
 from ..types import Array
 from ..weights.trained import Weights
+from .blocks import Block, cut
 from .debug import BackwardLog, log_forward, total
-from .engine import Pass, learnables, loss_weights, owned, share
+from .engine import Pass, learnables, loss_weights, owned, owning, share
 from .feeding import Feeder
 from .log import Write
 
@@ -33,16 +34,7 @@ class NumpyEngine:
     def __init__(self, net: Net, feeder: Feeder, shared: Mapping[Place, Array] | None = None):
         graph = net.graph
         self._places = owned(graph)
-        own = {(i, j): np.array(net.arrays[i][j], np.float32) for i, j in self._places}
-        own |= shared or {}
-        arrays = tuple(
-            tuple(
-                own[owner].reshape(blob.shape)
-                for owner, blob in zip(node.owners, node.blobs, strict=True)
-            )
-            for node in graph.nodes
-        )
-        self._net = Net(graph, arrays)
+        self._net, own = owning(net, shared)
         self._feeder = feeder
         self._needs = needs(graph)
         self._values: dict[str, Array] = {}
@@ -83,6 +75,10 @@ class NumpyEngine:
         """Return a numpy array as it is."""
         return array
 
+    def numpy(self, array: Array) -> Array:
+        """Return an array as it is."""
+        return array
+
     def state(self) -> bytes:
         """Return the place of its reader and what one pass leaves to the next."""
         return self._feeder.state()
@@ -102,10 +98,14 @@ class NumpyEngine:
                 return node.layer.name
         return None
 
+    def blocks(self, history: Sequence[Array]) -> Iterator[Block]:
+        """Yield the parameters in blocks; see `cut`."""
+        return cut(self.learnables, self.params, self.grads, history)
+
     def clear(self) -> None:
         """Set the gradients to zero."""
         for grad in self.grads:
-            grad[...] = 0
+            grad.fill(0)
 
     def forward(self, debug: Write | None = None) -> Pass:
         """Run the net on its next batch."""

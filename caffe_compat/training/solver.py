@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-import logging
 import math
 import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -11,32 +10,28 @@ from pathlib import Path
 
 import numpy as np
 
-from .. import weights as weight_files
 from ..caffe_pb2 import SolverParameter
-from ..errors import CaffeCompatError, WeightsError
-from ..fillers.rng import Rng, make_rng
+from ..errors import CaffeCompatError
+from ..fillers.rng import FastRng, Rng, make_rng
 from ..net.net import Net
 from ..types import Array
-from ..weights.solverstate import State
-from . import parameters, snapshots
+from . import backends, parameters, snapshots
+from .course import Course
 from .engine import Engine, Pass
 from .feeding import Feeds
 from .log import Log, Write
 from .nets import BuiltNets, Nets
-from .policies import Place, Schedule
+from .ranks import Ranks
 from .readers import Readers
 from .scoring import SmoothedLoss, Sums
-from .updates import Updater
-
-_notes = logging.getLogger("caffe_compat")
 
 
 class Action(enum.Enum):
     """A request to a running solver, as Caffe's signal handler makes them."""
 
-    NONE = "none"
-    SNAPSHOT = "snapshot"
-    STOP = "stop"
+    NONE = 0
+    SNAPSHOT = 1
+    STOP = 2
 
 
 class Solver:
@@ -55,13 +50,21 @@ class Solver:
         folder: the folder of files that `source` names and that are not in the current one; by
             default the solver's own.
         log: takes each line of the log, as Caffe words it.
+        engine: `torch`, `numpy`, or `auto`: torch where it is installed.
+        device: `cpu`, `cuda`, `cuda:N`, or `auto`: what solver_mode and device_id name, and the CPU
+            where that is not there.
+        amp: `bf16` lets torch compute layers in bfloat16; the weights stay float32.
+        tf32: let a GPU round the factors of its products to 10 bits.
         fork: whose layers, for types that forks of Caffe define differently under one name.
         skip_bad: pass over records that the net's data layers cannot read, with a warning.
         nets: makes the nets, in place of all arguments above but the first.
 
     Attributes:
         param: the solver's parameters.
-        iter: the number of updates so far.
+        engine: what runs the train net.
+        testers: what runs each test net.
+        rng: the random stream.
+        device: where torch or numpy runs, `cpu` or `cuda:N`.
         action: asked after each update for what a signal requests.
 
     Raises:
@@ -78,31 +81,54 @@ class Solver:
         rng: str | Rng = "boost-1.64",
         folder: str | Path | None = None,
         log: Write | None = None,
+        engine: str = "auto",
+        device: str = "auto",
+        amp: str | None = None,
+        tf32: bool = False,
         fork: str | None = None,
         skip_bad: bool = False,
         nets: Nets | None = None,
     ) -> None:
-        self._log = Log(log)
+        self._ranks = Ranks.current()
+        self._log = Log(log if self._ranks.rank == 0 else None)
         self.param, beside = parameters.checked(source)
         p, folder = self.param, Path(folder or beside)
         self._log(f"Initializing solver from parameters: \n{p}")
         if p.snapshot:
             snapshots.check_writable(p)
         seed = p.random_seed if p.random_seed >= 0 else secrets.randbelow(2**32)
-        self.rng: Rng = make_rng(rng, seed % 2**32) if isinstance(rng, str) else rng
-        if p.HasField("solver_mode") and p.solver_mode == SolverParameter.GPU:
-            _notes.warning("solver_mode is GPU; the numpy engine trains on the CPU")
-        files = parameters.weights(p, folder) if weights is None else weights
-        nets = nets or BuiltNets(
-            self.rng,
-            self._log,
-            Readers(folder, self._log, fork=fork, skip_bad=skip_bad),
-            data=data,
-            test_data=test_data,
-            weights=files,
-            splits=p.debug_info,
-            fork=fork,
-        )
+        seed, rank = self._ranks.gather(seed)[0], self._ranks.rank
+        if isinstance(rng, str):  # a stream of its own for each process, as Caffe's GPUs have
+            first, rng = make_rng(rng, seed % 2**32), make_rng(rng, (seed + rank) % 2**32)
+        else:
+            first = None
+        self.rng: Rng = rng
+        self.device = "cpu"
+        if nets is None:
+            drawn = seed + rank if isinstance(rng, FastRng) else None
+            make, self.device = backends.choose(p, engine, device, amp=amp, tf32=tf32, seed=drawn)
+            nets = BuiltNets(
+                self.rng,
+                self._log,
+                make,
+                Readers(
+                    folder,
+                    self._log,
+                    fork=fork,
+                    rank=rank,
+                    ranks=self._ranks.size,
+                    first=first if rank else None,
+                    skip_bad=skip_bad,
+                ),
+                data=data,
+                test_data=test_data,
+                weights=parameters.weights(p, folder) if weights is None else weights,
+                splits=p.debug_info,
+                fork=fork,
+                ranks=self._ranks,
+            )
+        if amp:
+            self._log(f"Layers compute in {amp}, the weights are float32.")
         train = parameters.train_net(p, folder)
         self._log(f"Creating training net from {train.origin}")
         self.engine: Engine = nets.train(train)
@@ -110,10 +136,9 @@ class Solver:
         for i, each in enumerate(parameters.test_nets(p, folder)):
             self._log(f"Creating test net (#{i}) specified by {each.origin}")
             self.testers.append(nets.test(i, each))
+        self._ranks.broadcast(self.engine.params)
         self._log("Solver scaffolding done.")
-        self._schedule = Schedule(p)
-        self._updater = Updater(p, self.engine, self._log)
-        self.iter = 0
+        self._course = Course(p, self.engine, self.testers, self.rng, self._ranks, self._log)
         self._loss = SmoothedLoss(p.average_loss)
         self._stopped = False
         self._watch: Write | None = None  # takes debug_info's lines, while they are wanted
@@ -124,6 +149,15 @@ class Solver:
             "update": [],
         }
         self.action: Callable[[], Action] = lambda: Action.NONE
+
+    @property
+    def iter(self) -> int:
+        """The number of updates so far."""
+        return self._course.iter
+
+    @iter.setter
+    def iter(self, number: int) -> None:
+        self._course.iter = number
 
     @property
     def net(self) -> Net:
@@ -138,7 +172,7 @@ class Solver:
     @property
     def lr(self) -> float:
         """The learning rate of the next update."""
-        return self._schedule.next_rate(self.iter)
+        return self._course.schedule.next_rate(self.iter)
 
     @property
     def smoothed_loss(self) -> float:
@@ -150,7 +184,7 @@ class Solver:
         """The gradients by layer and blob; after an update what it subtracted, as in Caffe."""
         named: dict[str, dict[str, Array]] = {}
         for each, grad in zip(self.engine.learnables, self.engine.grads, strict=True):
-            named.setdefault(each.layer, {})[each.blob] = np.asarray(grad, np.float32)
+            named.setdefault(each.layer, {})[each.blob] = self.engine.numpy(grad)
         return named
 
     def add_callback(
@@ -229,7 +263,7 @@ class Solver:
             last = self._iterate(start)
             self.apply_update()
             self._call("update")
-            request = self.action()
+            request = Action(self._ranks.largest(self.action().value))
             if (p.snapshot and self.iter % p.snapshot == 0) or request is Action.SNAPSHOT:
                 self.snapshot()
             if request is Action.STOP:
@@ -254,6 +288,7 @@ class Solver:
         if display:
             self._log.iteration(self.iter, self.smoothed_loss, p.display)
             self._log.outputs("Train", last.outputs, self.engine.loss_weights)
+        self._ranks.average(self.engine.grads)
         self._call("gradients")
         return last
 
@@ -270,18 +305,13 @@ class Solver:
 
     def apply_update(self) -> None:
         """Change the weights by the gradients as they stand (sgd_solver.cpp, ApplyUpdate)."""
-        p = self.param
-        for line in self._schedule.advance(self.iter, self.smoothed_loss):
-            self._log(line, "sgd_solver.cpp")
-        rate = self._schedule.rate(self.iter)
-        if p.display and self.iter % p.display == 0:
-            self._log(f"Iteration {self.iter}, lr = {rate:g}", "sgd_solver.cpp")
-        self._updater.update(self.iter, rate)
-        self.iter += 1
+        self._course.update(self.smoothed_loss)
 
     def test_all(self) -> list[dict[str, Array]]:
-        """Test every test net; see `test`."""
-        scores = []
+        """Test every test net, with several processes in the first alone; see `test`."""
+        scores: list[dict[str, Array]] = []
+        if self._ranks.rank:
+            return scores
         for i in range(len(self.testers)):
             if self._stopped:
                 break
@@ -309,8 +339,8 @@ class Solver:
         return sums.means()
 
     def _act(self) -> None:
-        """Do what signals request while a test runs."""
-        while (request := self.action()) is not Action.NONE:
+        """Do what signals request while a test runs; several processes do so after an update."""
+        while self._ranks.size == 1 and (request := self.action()) is not Action.NONE:
             if request is Action.SNAPSHOT:
                 self.snapshot()
             else:
@@ -318,7 +348,7 @@ class Solver:
                 return
 
     def snapshot(self) -> tuple[Path, Path]:
-        """Write the weights and the solver's state.
+        """Write the weights and the solver's state; of several processes all must call this.
 
         Returns:
             The paths of the caffemodel and of the solver state.
@@ -326,22 +356,14 @@ class Solver:
         Raises:
             CaffeCompatError: a file cannot be written, or would replace one that is no snapshot.
         """
-        p, place = self.param, self._schedule.place
+        p = self.param
         model, resume = snapshots.paths(p, self.iter)
         kind = "HDF5" if p.snapshot_format == SolverParameter.HDF5 else "binary proto"
         self._log(f"Snapshotting to {kind} file {model}")
         self._log(f"Snapshotting solver state to {kind} file {resume}", "sgd_solver.cpp")
-        state = State(
-            self.iter,
-            place.step,
-            str(model),
-            [np.asarray(array, np.float32) for array in self._updater.history],
-            minimum_loss=place.minimum_loss,
-            iter_last_event=place.last_event,
-            random_stream=self.rng.state(),
-            readers=[engine.state() for engine in (self.engine, *self.testers)],
-        )
-        snapshots.write(p, self.engine, state)
+        state = self._course.state(model)
+        if self._ranks.rank == 0:
+            snapshots.write(p, self.engine, state)
         self._last_snapshot = resume
         return model, resume
 
@@ -353,22 +375,5 @@ class Solver:
         """
         self._log(f"Restoring previous solver status from {path}")
         state, model = snapshots.restore(path)
-        history = self._updater.history
-        shapes = [tuple(array.shape) for array in history]
-        if [array.shape for array in state.history] != shapes:
-            raise WeightsError(
-                f"{path}: its history has {len(state.history)} arrays, and a solver of type "
-                f"{self._updater.type} for this net has {len(shapes)}, or their shapes differ"
-            )
-        if model:
-            self.engine.load(weight_files.read(model))
-        self._log("SGDSolver: restoring history", "sgd_solver.cpp")
-        for own, array in zip(history, state.history, strict=True):
-            own[...] = self.engine.array(array)
-        self.iter = state.iter
-        self._schedule.place = Place(state.current_step, state.minimum_loss, state.iter_last_event)
-        if state.random_stream:
-            self.rng.restore(state.random_stream)
-        for engine, reader in zip((self.engine, *self.testers), state.readers, strict=False):
-            engine.restore(reader)
+        self._course.restore(state, model, str(path))
         self._last_snapshot = Path(path)

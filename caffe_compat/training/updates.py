@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from ..caffe_pb2 import SolverParameter
 from . import rules
+from .blocks import Block
 from .engine import Engine
-from .log import Log
+from .log import Log, Write
+from .rules import Rule
 
 
 class Updater:
@@ -33,34 +36,52 @@ class Updater:
 
     def update(self, iteration: int, rate: float) -> None:
         """Change the weights; the gradients become what is subtracted, as in Caffe."""
-        p, engine = self._p, self._engine
-        self._clip()
-        count = len(engine.params)
-        arrays = zip(engine.learnables, engine.params, engine.grads, strict=True)
-        for i, (each, w, g) in enumerate(arrays):
-            if p.iter_size > 1:
-                g *= 1 / p.iter_size
-            decay = p.weight_decay * each.decay_mult
-            if decay:
-                g += decay * (w if p.regularization_type == "L2" else _sign(w))
-            history = self.history[i::count]
-            g[...] = self._rule.step(p, rate * each.lr_mult, iteration + 1, g, *history)
-            w -= g
+        p, t = self._p, iteration + 1
+        blocks = list(self._engine.blocks(self.history))
+        clip(p, [block.grads for block in blocks], lambda line: self._log(line, "sgd_solver.cpp"))
+        for block in blocks:
+            advance(self._rule, p, rate, t, block)
 
-    def _clip(self) -> None:
-        """Scale all gradients down to an L2 norm of clip_gradients."""
-        limit = self._p.clip_gradients
-        if limit < 0:
-            return
-        norm = math.sqrt(sum(float((g * g).sum()) for g in self._engine.grads))
-        if norm > limit:
-            self._log(
-                f"Gradient clipping: scaling down gradients (L2 norm {norm:g} > {limit:g}) "
-                f"by scale factor {limit / norm:g}",
-                "sgd_solver.cpp",
-            )
-            for g in self._engine.grads:
-                g *= limit / norm
+
+def clip(p: SolverParameter, grads: Sequence[Any], write: Write) -> None:
+    """Scale all gradients down to an L2 norm of clip_gradients.
+
+    Args:
+        p: the solver's parameters.
+        grads: the gradients.
+        write: takes a line where that happens.
+    """
+    limit = p.clip_gradients
+    if limit < 0:
+        return
+    norm = math.sqrt(sum(float((g * g).sum()) for g in grads))
+    if norm > limit:
+        write(
+            f"Gradient clipping: scaling down gradients (L2 norm {norm:g} > {limit:g}) "
+            f"by scale factor {limit / norm:g}"
+        )
+        for g in grads:
+            g *= limit / norm
+
+
+def advance(rule: Rule, p: SolverParameter, rate: float, t: int, block: Block) -> None:
+    """Change the parameters of a block; its gradients become what is subtracted.
+
+    Args:
+        rule: the rule.
+        p: the solver's parameters.
+        rate: the learning rate.
+        t: the number of the update, from 1 on.
+        block: numpy's arrays, or torch's.
+    """
+    w, g = block.params, block.grads
+    if p.iter_size > 1:
+        g *= 1 / p.iter_size
+    decay = p.weight_decay * block.decay_mult
+    if decay:
+        g += decay * (w if p.regularization_type == "L2" else _sign(w))
+    g[...] = rule.step(p, rate * block.lr_mult, t, g, *block.history)
+    w -= g
 
 
 def _sign(w: Any) -> Any:

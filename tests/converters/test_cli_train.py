@@ -254,3 +254,21 @@ def test_a_bar_on_a_terminal(folder):
     os.close(mine)
     assert process.wait(60) == 0
     assert b"images/s" in shown and b"2000/2000" in shown
+
+
+def test_engines_and_devices(run, folder):
+    status, _, err = run("train", "solver.prototxt", "--engine", "numpy", "--device", "cpu")
+    assert status == 0 and "Use CPU." in err
+    whole = blobs("snap_iter_20.caffemodel")
+    pytest.importorskip("torch")
+    assert run("train", "solver.prototxt", "--engine", "torch")[0] == 0
+    for a, b in zip(whole, blobs("snap_iter_20.caffemodel"), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
+    status, _, err = run("train", "solver.prototxt", "--amp", "bf16", "--rng", "fast")
+    assert status == 0 and "Layers compute in bf16, the weights are float32." in err
+    status, _, err = run("train", "solver.prototxt", "--engine", "numpy", "--device", "cuda")
+    assert (status, err.splitlines()[-1]) == (1, "error: device cuda needs the torch engine")
+    status, _, err = run("train", "solver.prototxt", "--device", "tpu")
+    assert status == 1 and "error: device is 'tpu'; it is 'auto', 'cpu', 'cuda'" in err
+    weights_file = "snap_iter_20.caffemodel"
+    assert run("test", "net.prototxt", weights_file, "--engine", "numpy", "--iterations", 1)[0] == 0

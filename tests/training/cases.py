@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from caffe_compat.training.solver import Solver
 
 from ..cases import GOLDEN
 
+ENGINES = ("numpy", "torch") if importlib.util.find_spec("torch") else ("numpy",)
 TRAIN = sorted((GOLDEN / "train").iterdir())
 MORE = sorted((GOLDEN / "train_more").iterdir())
 LOGS = GOLDEN / "train_logs"
@@ -58,7 +60,7 @@ def solver(folder, changes=None, prefix=None, **options):
         setattr(p, name, value)
     p.snapshot_prefix = str(prefix) if prefix else p.snapshot_prefix
     tests = [Rows(folder, layer + 1) for layer in range(len(p.test_iter))]
-    options = {"data": Rows(folder), "test_data": tests, **options}
+    options = {"data": Rows(folder), "test_data": tests, "device": "cpu", **options}
     return Solver(p, folder=folder, **options)
 
 

@@ -6,15 +6,15 @@ import re
 
 import pytest
 
-from .cases import LOGS, solver
+from .cases import ENGINES, LOGS, solver
 
 GLOG = re.compile(r"([IWE])\d{4} \d\d:\d\d:\d\d\.\d{6} +\d+ (\S+):\d+\] (.*)", re.DOTALL)
 NUMBER = re.compile(r"-?\d+\.?\d*(?:e[+-]?\d+)?")
 
 
-def logged(folder, tmp_path, start="Solving"):
+def logged(folder, tmp_path, engine, start="Solving"):
     lines = []
-    trained = solver(folder, prefix="snap", log=lines.append)
+    trained = solver(folder, prefix="snap", log=lines.append, engine=engine)
     trained.param.snapshot_prefix = str(tmp_path / "snap")
     trained.solve()
     parts = [GLOG.fullmatch(line).groups() for line in lines]
@@ -23,9 +23,10 @@ def logged(folder, tmp_path, start="Solving"):
 
 
 @pytest.mark.parametrize("name", ["log", "plateau"])
-def test_every_line_is_caffes(name, tmp_path):
+@pytest.mark.parametrize("engine", ENGINES)
+def test_every_line_is_caffes(name, engine, tmp_path):
     want = (LOGS / name / "caffe.log").read_text().splitlines()
-    got = [line.replace(f"{tmp_path}/", "") for line in logged(LOGS / name, tmp_path)]
+    got = [line.replace(f"{tmp_path}/", "") for line in logged(LOGS / name, tmp_path, engine)]
     if name == "plateau":  # the SSD branch does not measure its speed
         got = [re.sub(r" \([^)]* iters\)", "", line) for line in got]
         want = [line for line in want if "Restoring" not in line]

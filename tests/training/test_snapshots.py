@@ -16,7 +16,7 @@ from caffe_compat.errors import CaffeCompatError, WeightsError
 from caffe_compat.training import snapshots
 from caffe_compat.weights import solverstate
 
-from .cases import MORE, STATES, TRAIN, Rows, blobs, close, recorded, solver
+from .cases import ENGINES, MORE, STATES, TRAIN, Rows, blobs, close, recorded, solver
 
 BINARY, HDF5 = SolverParameter.BINARYPROTO, SolverParameter.HDF5
 BY_NAME = {folder.name: folder for folder in (*TRAIN, *MORE)}
@@ -24,21 +24,25 @@ CASES = ("sgd_30", "nesterov_19", "adagrad_08", "rmsprop_21", "adadelta_10", "ad
 
 
 def arrays(trained):
-    return [np.array(a) for a in trained.engine.params]
+    return [np.array(trained.engine.numpy(a)) for a in trained.engine.params]
 
 
 @pytest.mark.parametrize("name", [*CASES, "lstm", "rnn", "dummy_draws", "test_state"])
 @pytest.mark.parametrize("form", [BINARY, HDF5])
-def test_a_resumed_training_ends_in_the_same_bits(name, form, tmp_path):
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("rng", ["boost-1.64", "fast"])
+def test_a_resumed_training_ends_in_the_same_bits(name, form, engine, rng, tmp_path):
     folder = BY_NAME[name]
     changes = {"snapshot_format": form, "display": 1}
-    whole = solver(folder, changes, tmp_path / "whole")
+    options = {"engine": engine, "rng": rng}
+    whole = solver(folder, changes, tmp_path / "whole", **options)
     whole.step(14)
-    half = solver(folder, changes, tmp_path / "half")
+    half = solver(folder, changes, tmp_path / "half", **options)
     half.step(6)
     _, state = half.snapshot()
     lines = []
-    again = solver(folder, changes | {"random_seed": 99}, tmp_path / "again", log=lines.append)
+    changes["random_seed"] = 99
+    again = solver(folder, changes, tmp_path / "again", log=lines.append, **options)
     again.restore(state)
     assert again.iter == 6
     again.step(8)
@@ -54,13 +58,14 @@ def test_a_resumed_training_ends_in_the_same_bits(name, form, tmp_path):
 
 
 @pytest.mark.parametrize("suffix", ["", ".h5"])
-def test_real_caffes_state_is_gone_on_from(suffix):
+@pytest.mark.parametrize("engine", ENGINES)
+def test_real_caffes_state_is_gone_on_from(suffix, engine):
     folder = BY_NAME["adam_05"]
     want = recorded(folder)
     batches = Rows(folder)
     for _ in range(20 * 3):  # iter_size
         next(batches)
-    trained = solver(folder, data=batches)
+    trained = solver(folder, data=batches, engine=engine)
     trained.restore(STATES / f"snap_iter_20.solverstate{suffix}")
     losses = [trained.step(1).loss for _ in range(20)]
     assert close(np.array(losses), want["loss"][20:], 1e-5)
@@ -104,9 +109,10 @@ def test_an_hdf5_state_is_what_caffe_writes(tmp_path):
 
 
 @pytest.mark.parametrize("form", [BINARY, HDF5])
-def test_snapshot_diff(form, tmp_path):
+@pytest.mark.parametrize("engine", ENGINES)
+def test_snapshot_diff(form, engine, tmp_path):
     changes = {"snapshot_diff": True, "snapshot_format": form}
-    trained = solver(BY_NAME["shared"], changes, tmp_path / "s")
+    trained = solver(BY_NAME["shared"], changes, tmp_path / "s", engine=engine)
     trained.step(2)
     model, _ = trained.snapshot()
     grads = trained.gradients["c1"]["weight"]
