@@ -12,10 +12,14 @@ from google.protobuf import text_format
 
 from caffe_compat import weights
 from caffe_compat.caffe_pb2 import SolverParameter
+from caffe_compat.training import parameters
 from caffe_compat.training.feeding import Rows
 from caffe_compat.training.ranks import Ranks, Share
 from caffe_compat.training.solver import Solver
 
+from ..cases import GOLDEN
+
+LMDB = GOLDEN / "train_data" / "lmdb_crop_mirror"
 NET = """
 name: "shared"
 layer { name: "in" type: "Input" top: "x" top: "label"
@@ -95,6 +99,65 @@ def test_two_processes_end_as_one(engine, kind, tmp_path):
         "two_iter_20.caffemodel",
         "two_iter_20.solverstate",
     ]
+
+
+def reading(engine, prefix, batch=6, drawn=True):
+    """A solver on an LMDB; without what each process draws for itself, with max pooling."""
+    p = parameters.read(LMDB / "solver.prototxt")
+    p.net_param.CopyFrom(parameters.train_net(p, LMDB).net)
+    p.ClearField("net")
+    p.ClearField("test_iter")
+    p.ClearField("test_interval")
+    p.snapshot_prefix = str(prefix)
+    p.net_param.layer[0].data_param.batch_size = batch
+    if not drawn:
+        layers = {layer.name: layer for layer in p.net_param.layer}
+        transform = p.net_param.layer[0].transform_param
+        transform.ClearField("crop_size")
+        transform.ClearField("mirror")
+        layers["drop1"].CopyFrom(text_format.Parse(POOL, type(layers["drop1"])()))
+        layers["score"].bottom[0] = "pool"
+    return Solver(p, folder=LMDB, engine=engine, device="cpu")
+
+
+POOL = """name: "pool" type: "Pooling" bottom: "conv1" top: "pool"
+  pooling_param { pool: MAX kernel_size: 3 stride: 2 }"""
+
+
+def read_and_work(rank, folder, engine):
+    import torch
+    from torch import distributed
+
+    torch.set_num_threads(1)
+    distributed.init_process_group("gloo", f"file://{folder}/meet", rank=rank, world_size=2)
+    trained = reading(engine, f"{folder}/two", drawn=False)
+    trained.step(12)
+    np.savez(f"{folder}/{rank}.npz", *arrays(trained))
+    whole = reading(engine, f"{folder}/whole")
+    whole.step(5)
+    whole.snapshot()
+    whole.step(7)
+    distributed.barrier()
+    again = reading(engine, f"{folder}/again")
+    again.restore(f"{folder}/whole_iter_5.solverstate")
+    again.step(7)
+    for a, b in zip(arrays(whole), arrays(again), strict=True):
+        np.testing.assert_array_equal(a, b)
+    distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize("engine", ["torch", "numpy"])
+def test_two_processes_share_an_lmdb(engine, tmp_path):
+    pytest.importorskip("lmdb")
+    pytest.importorskip("cv2")
+    torch = pytest.importorskip("torch")
+    torch.multiprocessing.spawn(read_and_work, (str(tmp_path), engine), nprocs=2)
+    one = reading(engine, tmp_path / "one", batch=12, drawn=False)
+    one.step(12)
+    for rank in range(2):
+        with np.load(tmp_path / f"{rank}.npz") as file:
+            for mine, theirs in zip(file.values(), arrays(one), strict=True):
+                np.testing.assert_allclose(mine, theirs, atol=2e-6)
 
 
 def test_the_command(tmp_path):
