@@ -10,7 +10,7 @@ from typing import TypeVar
 from ..caffe_pb2 import LayerParameter
 from ..errors import UnsupportedError
 from ..types import Shape
-from .layer import Arity, Layer, _types
+from .layer import Arity, Layer, _types, built_in
 
 _python: dict[tuple[str, str], type[Layer]] = {}
 _L = TypeVar("_L", bound=type[Layer])
@@ -58,7 +58,7 @@ def find(
     fork: str | None = None,
     stored: Sequence[Shape] | None = None,
 ) -> type[Layer]:
-    """Return the class of a layer: one of `types`, or the caller's for a Python layer.
+    """Return the class of a layer: one of `types`, or that of a Python layer, the caller's first.
 
     Args:
         proto: the layer.
@@ -69,13 +69,15 @@ def find(
     Raises:
         UnsupportedError: the type is unknown, or ambiguous among forks.
     """
-    named = proto.python_param
-    custom = _python.get((named.module, named.layer)) if proto.type == "Python" else None
     classes = types.get(proto.type, ())
-    if custom:
-        return custom
+    if proto.type == "Python":
+        name = proto.python_param.module, proto.python_param.layer
+        known = _python.get(name) or built_in.get(name)
+        if known:
+            return known
     if not classes:
         raise UnsupportedError("unknown layer type")
+    classes = _stated(proto, classes)
     matches = [cls for cls in classes if fork and cls.fork == fork]
     matches = matches or [cls for cls in classes if cls.fits(proto, stored)]
     if len(matches) != 1:
@@ -88,6 +90,12 @@ def find(
             remedies=("fork",),
         )
     return matches[0]
+
+
+def _stated(proto: LayerParameter, classes: Sequence[type[Layer]]) -> Sequence[type[Layer]]:
+    """Return the definitions whose own fields the layer has, or else those that have none."""
+    stated = [cls for cls in classes if cls.stated(proto)]
+    return stated or [cls for cls in classes if not cls.fields]
 
 
 def registry() -> dict[str, tuple[type[Layer], ...]]:
