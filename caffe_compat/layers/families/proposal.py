@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from ...caffe_pb2 import LayerParameter
 from ...errors import ShapeError, UnsupportedError
 from ...types import Array, Shape
+from ..boxes import suppress_sorted
 from ..builder import FLOAT, Builder, Operand, int64
 from ..layer import Arrays, Layer, layer
 
@@ -105,7 +106,7 @@ class Proposal(Layer):
         for i in range(n):
             best = np.argsort(-rank[i], kind="stable")[: self.p.pre_nms_topn]
             best = best[rank[i][best] > -np.inf]
-            indices = best[_suppress(boxes[i][best], self.p.nms_thresh, self.p.post_nms_topn)]
+            indices = best[suppress_sorted(boxes[i][best], self.p.nms_thresh, self.p.post_nms_topn)]
             rows.append(np.insert(boxes[i][indices], 0, i, axis=1))
             ranks.append(rank[i][indices])
         tops = (np.concatenate(rows), np.concatenate(ranks))
@@ -252,24 +253,6 @@ def _decode(anchors: Array, deltas: Array) -> Array:
     middle = deltas[..., :2] * size + centre
     half = np.float32(0.5) * (np.exp(deltas[..., 2:]) * size)
     return np.concatenate([middle - half, middle + half], axis=2)
-
-
-def _suppress(boxes: Array, limit: float, most: int) -> NDArray[np.int64]:
-    """Return the indices of the boxes, best first, that no better one overlaps beyond `limit`."""
-    alive = np.ones(len(boxes), bool)
-    sizes = boxes[:, 2:] - boxes[:, :2] + 1
-    area = sizes[:, 0] * sizes[:, 1]
-    best: list[int] = []
-    for i, box in enumerate(boxes):
-        if not alive[i]:
-            continue
-        best.append(i)
-        if len(best) == most:
-            break
-        first, last = np.maximum(boxes[:, :2], box[:2]), np.minimum(boxes[:, 2:], box[2:])
-        common = np.prod(np.maximum(last - first + 1, 0), axis=1) * np.all(first <= last, axis=1)
-        alive &= ~(common / (area[i] + area - common) > np.float32(limit))
-    return np.array(best, np.int64)
 
 
 # -- ONNX --------------------------------------------------------------------------------------
