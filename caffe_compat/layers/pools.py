@@ -62,7 +62,8 @@ def divisors(size: Shape, window: Window, out: Shape) -> Array:
     for n, o, k, s, p, q in axes:
         start = np.arange(o) * s - p
         counts.append(np.minimum(start + k, n + q) - start)
-    return np.outer(*counts).astype(np.float32)
+    elements: Array = np.outer(*counts).astype(np.float32)
+    return elements
 
 
 def inner_divisors(size: Shape, window: Window, out: Shape) -> Array:

@@ -45,7 +45,7 @@ class _Yolo(Layer):
         boxes, scores, labels = (np.concatenate(parts) for parts in zip(*decoded, strict=True))
         order = np.argsort(-scores, kind="stable")
         order = order[scores[order] > self._least]
-        order = order[suppress_sorted(boxes[order], self._limit, pixel=0)]
+        order = order[suppress_sorted(boxes[order], float(self._limit), pixel=0)]
         rows = np.column_stack([np.zeros(len(order)), labels[order], scores[order], boxes[order]])
         return rows.astype(np.float32)[None, None] if len(rows) else _NOTHING
 
@@ -53,12 +53,12 @@ class _Yolo(Layer):
 
     @property
     def _limit(self) -> np.float32:
-        return np.nextafter(np.float32(self.p.nms_threshold), np.float32(-1))
+        return np.float32(np.nextafter(np.float32(self.p.nms_threshold), np.float32(-1)))
 
     @property
     def _least(self) -> np.float32:
         least = np.float32(self.p.confidence_threshold)
-        return np.nextafter(least, np.float32(-np.inf)) if self._closed else least
+        return np.float32(np.nextafter(least, np.float32(-np.inf))) if self._closed else least
 
     def _decode(self, x: Array, anchors: Array, unit: int) -> tuple[Array, Array, Array]:
         """Return boxes, scores and labels of a map (A (5 + classes), H, W)."""
@@ -123,8 +123,8 @@ class _Yolo(Layer):
         boxes = g.Expand(corners, g.Concat(g.Shape(scores), int64(4), axis=0))
         flat = g.Reshape(scores, int64(-1))
         if isinstance(labels, str):
-            labels = g.Reshape(labels, int64(-1))
-        else:
+            return g.Reshape(boxes, int64(-1, 4)), flat, g.Reshape(labels, int64(-1))
+        if labels is not None:
             labels = np.broadcast_to(labels, (len(anchors), self.p.num_classes, height * width))
             labels = labels.reshape(-1).astype(np.float32)
         return g.Reshape(boxes, int64(-1, 4)), flat, labels
@@ -160,9 +160,7 @@ class Yolov3DetectionOutput(_Yolo):
         masks = [list(p.mask[i * each :][: p.num_box]) for i in range(count)]
         if any(len(m) < p.num_box or max(m, default=0) >= len(anchors) for m in masks):
             raise ShapeError(f"mask {list(p.mask)} does not give {p.num_box} anchors to each map")
-        return [
-            (anchors[m], scale) for m, scale in zip(masks, p.anchors_scale, strict=True)
-        ]
+        return [(anchors[m], scale) for m, scale in zip(masks, p.anchors_scale, strict=True)]
 
     def _score(self, objects: Array, classes: Array) -> tuple[Array, Array]:
         scores = sigmoid(classes) * objects
