@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import pkgutil
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
-from ..caffe_pb2 import LayerParameter
+from ..caffe_pb2 import TRAIN, LayerParameter
 from ..errors import UnsupportedError
 from ..types import Shape
 from .layer import Arity, Layer, _types, built_in
+
+log = logging.getLogger("caffe_compat")
 
 _python: dict[tuple[str, str], type[Layer]] = {}
 _L = TypeVar("_L", bound=type[Layer])
@@ -69,6 +72,7 @@ def find(
     Raises:
         UnsupportedError: the type is unknown, or ambiguous among forks.
     """
+    _check_numbers(proto)
     classes = types.get(proto.type, ())
     if proto.type == "Python":
         name = proto.python_param.module, proto.python_param.layer
@@ -90,6 +94,21 @@ def find(
             remedies=("fork",),
         )
     return matches[0]
+
+
+def _check_numbers(proto: LayerParameter) -> None:
+    """Refuse a layer of quantized numbers, or log that it is computed in float32."""
+    for field in ("weights_compress", "activations_compress", "compress"):
+        methods = getattr(proto, field)
+        if methods:
+            raise UnsupportedError(
+                f"{field} {methods[0]!r} quantizes numbers in every pass, by a method of its fork "
+                "alone (GongCheng1919's); take the field out for the float32 net"
+            )
+    if proto.HasField("quantization_param"):
+        log.warning("layer '%s': in float32, without its quantization_param", proto.name)
+    if proto.phase == TRAIN and proto.connectivity_mode != LayerParameter.CONNECTED:
+        raise UnsupportedError("connectivity_mode leaves weights at 0 in training; not supported")
 
 
 def _stated(proto: LayerParameter, classes: Sequence[type[Layer]]) -> Sequence[type[Layer]]:

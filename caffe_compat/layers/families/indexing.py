@@ -140,6 +140,10 @@ class AutoCrop(CropFcn):
     Refused: layers between that align at no whole offset.
     """
 
+    @classmethod
+    def fits(cls, proto: LayerParameter, stored: Sequence[Shape] | None) -> bool:
+        return True
+
 
 @layer(bottoms=(2, None), tops=(1, None))
 class Filter(Layer):

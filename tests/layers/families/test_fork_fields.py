@@ -268,3 +268,56 @@ def test_a_field_selects_its_fork():
 def test_refused(body, words):
     with pytest.raises(ShapeError, match=words):
         make(one_layer(body, SHAPE))
+
+
+CONVOLUTION = (
+    'convolution_param { num_output: 4 kernel_size: 3 weight_filler { type: "gaussian" } }'
+)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        f'type: "Convolution" {CONVOLUTION} quantization_param {{ bw_params: 8 scale_in: 3.5 }}',
+        f'type: "ConvolutionRistretto" {CONVOLUTION} quantization_param {{ fl_params: 7 }}',
+    ],
+)
+def test_quantized_layers_in_float32(body, caplog):
+    plain = check_both(one_layer(f'type: "Convolution" {CONVOLUTION}', SHAPE))["y"]
+    assert np.array_equal(check_both(one_layer(body, SHAPE))["y"], plain)
+    assert "layer 'l': in float32" in caplog.text
+
+
+@pytest.mark.parametrize("field", ["weights_compress", "activations_compress", "compress"])
+def test_compressed_layers_are_refused(field):
+    with pytest.raises(UnsupportedError, match="every pass"):
+        make(one_layer(f'type: "Convolution" {CONVOLUTION} {field}: "Ternary"', SHAPE))
+
+
+def test_how_a_layer_trains_does_not_matter_in_test():
+    fields = "connectivity_mode: DISCONNECTED_ELTWISE forward_type: FLOAT16 backward_type: FLOAT"
+    body = f'type: "Convolution" {CONVOLUTION} {fields}'
+    make(one_layer(body, SHAPE))
+    with pytest.raises(UnsupportedError, match="connectivity_mode"):
+        make(one_layer(body, SHAPE), phase="TRAIN")
+
+
+@pytest.mark.parametrize(
+    ("body", "name"),
+    [
+        ('type: INTERP bottom: "x" top: "y" interp_param { zoom_factor: 2 }', "Interp"),
+        ('type: PADDING bottom: "x" top: "y" padding_param { pad: 1 }', "Padding"),
+        ('type: SMOOTH_L1_LOSS bottom: "x" bottom: "x" top: "y"', "SmoothL1Loss"),
+        (
+            'type: ROI_POOLING bottom: "x" bottom: "r" top: "y" '
+            "roi_pooling_param { pooled_h: 2 pooled_w: 2 }",
+            "ROIPooling",
+        ),
+        ('type: CROP bottom: "x" bottom: "x" top: "y"', "AutoCrop"),
+    ],
+)
+def test_types_of_2014(body, name):
+    inputs = 'input: "x" input_dim: 1 input_dim: 2 input_dim: 5 input_dim: 7 '
+    inputs += 'input: "r" input_dim: 3 input_dim: 5 input_dim: 1 input_dim: 1 '
+    layer = make(f'{inputs} layers {{ name: "l" {body} }}').graph.nodes[-1].layer
+    assert layer.type == name
