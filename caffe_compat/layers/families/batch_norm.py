@@ -210,12 +210,17 @@ class NvidiaBatchNorm(_Scaled):
     """BatchNorm with a scale and a bias in one layer of 5 blobs; eps is 1e-5 at least.
 
     TEST has the moments of the blobs, TRAIN those of the batch, whatever use_global_stats is. The
-    blobs are running averages of the moments; the first two passes set them.
+    blobs are running averages of the moments; the first two passes set them. A `filler` beside the
+    fields is Intel's, whose layer is BVLC's.
 
     From: NVIDIA/caffe, src/caffe/layers/batch_norm_layer.cpp
     Refused: in TRAIN an lr_mult or decay_mult of the scale or the bias other than 1, which that
         layer overwrites with 1.
     """
+
+    @classmethod
+    def stated(cls, proto: LayerParameter) -> bool:
+        return super().stated(proto) and not proto.batch_norm_param.HasField("filler")
 
     def __init__(self, proto: LayerParameter) -> None:
         super().__init__(proto)

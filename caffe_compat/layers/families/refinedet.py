@@ -1,4 +1,4 @@
-"""DetectionOutput of RefineDet: anchors refined and sifted first (Zhang et al. 2018)."""
+"""DetectionOutput of RefineDet, and of maps whose channels are not last."""
 
 from __future__ import annotations
 
@@ -86,3 +86,54 @@ class RefinedDetectionOutput(DetectionOutput):
             return g.Clip(boxes, np.float32(0), np.float32(1)) if self.p.clip else boxes
 
         return self._lower_detect(g, conf, prior, scores, decode)
+
+
+@layer(
+    "DetectionOutput",
+    fork="synopsys-caffe",
+    fields=("no_permute",),
+    param="detection_output_param",
+    bottoms=(3, None),
+)
+class UnpermutedDetectionOutput(DetectionOutput):
+    """SSD's detections of nbottom maps of scores, nbottom maps of locations, and all priors.
+
+    A map of scores is (1, classes, boxes of a cell, cells), one of locations (1, 4 times the boxes
+    of a cell, height, width).
+
+    From: foss-for-synopsys-dwc-arc-processors/synopsys-caffe,
+        src/caffe/layers/detection_output_layer.cpp (by reading alone)
+    Refused: several images, of which the fork reads the first; share_location: false.
+    """
+
+    def shapes(self, *x: Shape) -> list[Shape | None]:
+        count = self.p.nbottom
+        if len(x) != 2 * count + 1:
+            raise ShapeError(
+                f"nbottom {count} wants {2 * count + 1} bottoms, and there are {len(x)}"
+            )
+        if not self.p.share_location:
+            raise UnsupportedError("needs share_location")
+        for conf, loc in zip(x[:count], x[count:-1], strict=True):
+            if conf[:1] != (1,):
+                raise UnsupportedError(f"takes a single image, and has scores of {conf}")
+            cells = loc[2] * loc[3] if len(loc) == 4 else 0
+            if conf != (1, self.p.num_classes, loc[1] // 4, cells) or loc[1] % 4:
+                raise ShapeError(f"{self.p.num_classes} classes do not fit {conf} and {loc}")
+        boxes = sum(conf[2] * conf[3] for conf in x[:count])
+        return super().shapes((1, 4 * boxes), (1, self.p.num_classes * boxes), x[-1])
+
+    def forward(self, *x: Array) -> Array:
+        count = self.p.nbottom
+        scores = [conf.transpose(0, 3, 2, 1).reshape(1, -1) for conf in x[:count]]
+        boxes = [loc.transpose(0, 2, 3, 1).reshape(1, -1) for loc in x[count:-1]]
+        return super().forward(np.hstack(boxes), np.hstack(scores), x[-1])
+
+    def lower(self, g: Builder, *x: str) -> str:
+        count, classes = self.p.nbottom, self.p.num_classes
+        scores = [g.Flatten(g.Transpose(n, perm=[0, 3, 2, 1]), axis=1) for n in x[:count]]
+        boxes = [g.Flatten(g.Transpose(n, perm=[0, 2, 3, 1]), axis=1) for n in x[count:-1]]
+        loc, conf = (g.Concat(*parts, axis=1) for parts in (boxes, scores))
+        total = g.fixed(x[-1], 2) // 4
+        g.values[loc], g.values[conf] = (1, 4 * total), (1, classes * total)
+        return super().lower(g, loc, conf, x[-1])

@@ -321,3 +321,11 @@ def test_types_of_2014(body, name):
     inputs += 'input: "r" input_dim: 3 input_dim: 5 input_dim: 1 input_dim: 1 '
     layer = make(f'{inputs} layers {{ name: "l" {body} }}').graph.nodes[-1].layer
     assert layer.type == name
+
+
+def test_intels_filler_leaves_batch_norm_as_it_is():
+    """Its Scale stands behind in the file, and the layer has three blobs."""
+    body = 'type: "BatchNorm" batch_norm_param { filler { value: 1 } bias_filler { value: 0 } }'
+    node = make(one_layer(body, SHAPE)).graph.nodes[-1]
+    assert node.layer.fork is None
+    assert len(node.blobs) == 3

@@ -83,3 +83,43 @@ def test_soft_suppression_is_refused():
     with pytest.raises(UnsupportedError, match="soft_nms"):
         make(one_layer(body("").replace("top_k: 40", "soft_nms: true"), *SHAPES[:3]))
     make(one_layer(body("").replace("top_k: 40", "soft_nms: false theta: 0.5"), *SHAPES[:3]))
+
+
+def test_maps_as_they_are():
+    """Two maps, of 2 and 3 boxes a cell, beside SSD's own layer on what Permute makes of them."""
+    classes, cells = 3, [(3, 4), (1, 2)]
+    each = [2, 3]
+    shapes = [(1, classes, b, h * w) for b, (h, w) in zip(each, cells, strict=True)]
+    shapes += [(1, 4 * b, h, w) for b, (h, w) in zip(each, cells, strict=True)]
+    total = sum(b * h * w for b, (h, w) in zip(each, cells, strict=True))
+    net = make(one_layer(body("no_permute: true nbottom: 2"), *shapes, (1, 2, 4 * total)))
+    rng = np.random.default_rng(8)
+    low = rng.uniform(0, 0.6, (total, 2))
+    priors = np.hstack([low, low + rng.uniform(0.2, 0.4, (total, 2))]).ravel()
+    feeds = feed(net)
+    feeds["a"], feeds["b"] = (rng.random(shapes[i]).astype(np.float32) for i in (0, 1))
+    feeds["e"] = np.stack([priors, np.tile([0.1, 0.1, 0.2, 0.2], total)])[None].astype(np.float32)
+    scores, boxes = [], []
+    for conf, loc, (height, width) in zip("ab", "cd", cells, strict=True):
+        for i, j in np.ndindex(height, width):
+            scores.append(feeds[conf][0, :, :, i * width + j].T.ravel())
+            boxes.append(feeds[loc][0, :, i, j])
+    plain = make(one_layer(body(""), (1, 4 * total), (1, classes * total), (1, 2, 4 * total)))
+    one = {"a": np.hstack(boxes)[None], "b": np.hstack(scores)[None], "c": feeds["e"]}
+    want = plain.forward(one)["y"]
+    assert want.shape[2] > 4
+    for outputs in (net.forward(feeds), run_onnx(net, feeds)):
+        assert_close(outputs["y"], want, 1e-4, axis=3)
+
+
+@pytest.mark.parametrize(
+    ("extra", "shapes", "error", "words"),
+    [
+        ("nbottom: 2", [(1, 3, 2, 12), (1, 8, 3, 4), (1, 2, 96)], ShapeError, "wants 5"),
+        ("nbottom: 1", [(1, 3, 2, 12), (1, 8, 3, 5), (1, 2, 96)], ShapeError, "do not fit"),
+        ("nbottom: 1", [(2, 3, 2, 12), (2, 8, 3, 4), (1, 2, 96)], UnsupportedError, "single"),
+    ],
+)
+def test_maps_refused(extra, shapes, error, words):
+    with pytest.raises(error, match=words):
+        make(one_layer(body(f"no_permute: true {extra}"), *shapes))
