@@ -19,7 +19,7 @@ from ..spatial import Window, conv_size, conv_window, deconv_size
 _END = np.iinfo(np.int64).max  # of an axis, whatever its size
 
 
-@layer("ConvolutionRistretto", param="convolution_param", bottoms=(1, None), tops=(1, None))
+@layer(param="convolution_param", bottoms=(1, None), tops=(1, None))
 class Convolution(Layer):
     """y = W * x + b over any number of spatial axes, by groups of channels (conv_layer.cpp).
 
@@ -141,7 +141,7 @@ class Convolution(Layer):
         return correlate(x, dy, window, self.p.group)
 
 
-@layer("DeconvolutionRistretto", param="convolution_param", bottoms=(1, None), tops=(1, None))
+@layer(param="convolution_param", bottoms=(1, None), tops=(1, None))
 class Deconvolution(Convolution):
     """The adjoint of Convolution in x, plus b (Zeiler et al. 2010; deconv_layer.cpp).
 

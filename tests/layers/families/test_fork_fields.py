@@ -275,19 +275,6 @@ CONVOLUTION = (
 )
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        f'type: "Convolution" {CONVOLUTION} quantization_param {{ bw_params: 8 scale_in: 3.5 }}',
-        f'type: "ConvolutionRistretto" {CONVOLUTION} quantization_param {{ fl_params: 7 }}',
-    ],
-)
-def test_quantized_layers_in_float32(body, caplog):
-    plain = check_both(one_layer(f'type: "Convolution" {CONVOLUTION}', SHAPE))["y"]
-    assert np.array_equal(check_both(one_layer(body, SHAPE))["y"], plain)
-    assert "layer 'l': in float32" in caplog.text
-
-
 @pytest.mark.parametrize("field", ["weights_compress", "activations_compress", "compress"])
 def test_compressed_layers_are_refused(field):
     with pytest.raises(UnsupportedError, match="every pass"):
