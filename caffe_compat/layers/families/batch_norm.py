@@ -12,7 +12,7 @@ from ...errors import ShapeError, UnsupportedError
 from ...fillers.rng import Rng
 from ...types import Array, Shape
 from .. import channels
-from ..builder import Builder
+from ..builder import Builder, int64
 from ..layer import Blob, Layer, layer
 
 _ADDED_LATE = (
@@ -110,7 +110,8 @@ class BatchNorm(Layer):
             mean = g.change(mean, g.data(mean) * rate)
             variance = g.change(variance, g.data(variance) * rate)
         if not self.p.add_eps_before_sqrt:
-            centre, spread = (channels.lower_over(g, x, name) for name in (mean, variance))
+            shape = int64(-1, *(1,) * (len(g.dims(x)) - 2))
+            centre, spread = (g.Reshape(name, shape) for name in (mean, variance))
             return g.Div(g.Sub(x, centre), g.Add(g.Sqrt(spread), self._eps))
         one, zero = (np.full(g.fixed(x, 1), value, np.float32) for value in (1, 0))
         return g.BatchNormalization(x, one, zero, mean, variance, epsilon=float(self._eps))

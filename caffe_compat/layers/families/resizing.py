@@ -72,9 +72,12 @@ class _Resizing(Layer):
         if self._first == 2:
             return self._lower_resize(g, x, old, size)
         # onnxruntime up to 1.24 fails to move a Transpose through a Resize of named axes.
+        y = self._lower_product(g, g.Transpose(x, perm=[0, 3, 1, 2]), old, size)
+        return g.Transpose(y, perm=[0, 2, 3, 1])
+
+    def _lower_product(self, g: Builder, x: str, old: Shape, size: Shape) -> str:
         rows, columns = map(self._matrix, old, size)
-        y = g.MatMul(g.Transpose(x, perm=[0, 3, 1, 2]), np.ascontiguousarray(columns.T))
-        return g.Transpose(g.MatMul(rows, y), perm=[0, 2, 3, 1])
+        return g.MatMul(rows, g.MatMul(x, np.ascontiguousarray(columns.T)))
 
     def _ratio(self, n: int, size: int) -> np.float32:
         """Return the pixels of the bottom from one of the top's to the next."""
@@ -121,7 +124,8 @@ class ResizeBilinear(_Resizing):
         return matrix
 
     def _lower_resize(self, g: Builder, x: str, old: Shape, size: Shape) -> str:
-        mode = "align_corners" if self.p.align_corners else "asymmetric"
+        if not (self.p.align_corners or self._halves):
+            return self._lower_product(g, x, old, size)
         return g.Resize(
             x,
             None,
@@ -129,7 +133,7 @@ class ResizeBilinear(_Resizing):
             int64(*size),
             axes=[2, 3],
             mode="linear",
-            coordinate_transformation_mode="half_pixel" if self._halves else mode,
+            coordinate_transformation_mode="half_pixel" if self._halves else "align_corners",
         )
 
 
