@@ -161,9 +161,6 @@ class Product(Layer):
     def forward(self, a: Array, b: Array) -> Array:
         return a * b
 
-    def backward(self, dy: Array, a: Array, b: Array) -> tuple[Array, Array]:
-        return _summed(dy * b, a.shape), _summed(dy * a, b.shape)
-
     def lower(self, g: Builder, a: str, b: str) -> str:
         return g.Mul(a, b)
 
@@ -182,9 +179,6 @@ class Add(Layer):
     def forward(self, a: Array, b: Array) -> Array:
         return a + b
 
-    def backward(self, dy: Array, a: Array, b: Array) -> tuple[Array, Array]:
-        return _summed(dy, a.shape), _summed(dy, b.shape)
-
     def lower(self, g: Builder, a: str, b: str) -> str:
         return g.Add(a, b)
 
@@ -195,10 +189,3 @@ def _joined(a: Shape, b: Shape) -> Shape:
         return np.broadcast_shapes(a, b)
     except ValueError:
         raise ShapeError(f"bottom 0 {a} and bottom 1 {b} do not broadcast") from None
-
-
-def _summed(x: Array, shape: Shape) -> Array:
-    """Undo a broadcast: sum over the axes along which an array of this shape was repeated."""
-    x = x.sum(axis=tuple(range(x.ndim - len(shape))))
-    axes = tuple(i for i, n in enumerate(shape) if n < x.shape[i])
-    return np.asarray(x.sum(axis=axes, keepdims=True)).reshape(shape)
