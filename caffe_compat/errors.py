@@ -7,10 +7,13 @@ the command line adds `--fork NAME`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TypeVar
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeAlias, TypeVar
 
 from .text import message as one_message
+
+Changes: TypeAlias = Mapping[str, Any]
+"""Arguments of the library, by name, that an error proposes with their values."""
 
 _E = TypeVar("_E", bound="CaffeCompatError")
 
@@ -21,18 +24,28 @@ class CaffeCompatError(Exception):
     Args:
         message: the line; control characters in it are escaped, and long names shortened.
         remedies: the names of the arguments or functions of the library that it proposes.
+        changes: the arguments with their values, where these are known; several are alternatives,
+            the best one first.
 
     Attributes:
         remedies: the same.
+        changes: the same.
     """
 
-    def __init__(self, message: object = "", *, remedies: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        message: object = "",
+        *,
+        remedies: Iterable[str] = (),
+        changes: Iterable[Changes] = (),
+    ) -> None:
         super().__init__(one_message(str(message)))
         self.remedies = tuple(remedies)
+        self.changes = tuple(changes)
 
     def within(self: _E, place: str) -> _E:
         """Return the same error with a place in front of its message, as `layer 'conv1'`."""
-        return type(self)(f"{place}: {self}", remedies=self.remedies)
+        return type(self)(f"{place}: {self}", remedies=self.remedies, changes=self.changes)
 
     @classmethod
     def joined(cls: type[_E], errors: Iterable[CaffeCompatError]) -> _E:
@@ -40,7 +53,26 @@ class CaffeCompatError(Exception):
         errors = list(errors)
         messages = dict.fromkeys(str(error) for error in errors)
         remedies = dict.fromkeys(name for error in errors for name in error.remedies)
-        return cls("; ".join(messages), remedies=remedies)
+        changes: Changes = {}
+        for error in errors:
+            changes = merge(changes, error.changes[0]) if error.changes else changes
+        return cls("; ".join(messages), remedies=remedies, changes=[changes] if changes else ())
+
+
+def merge(first: Changes, second: Changes) -> Changes:
+    """Return two sets of changes as one: names are joined, and of two values the second holds."""
+    merged = dict(first)
+    for name, value in second.items():
+        old = merged.get(name)
+        if old is not None and isinstance(value, Mapping):
+            merged[name] = {**old, **value}
+        elif old is not None and isinstance(value, tuple):
+            merged[name] = tuple(dict.fromkeys((*old, *value)))
+        elif old is not None and name == "fork":
+            merged[name] = ",".join(dict.fromkeys((*old.split(","), *value.split(","))))
+        else:
+            merged[name] = value
+    return merged
 
 
 class ParseError(CaffeCompatError, ValueError):

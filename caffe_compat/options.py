@@ -46,6 +46,9 @@ class Reading:
             `ConvolutionParameter.pad_l`.
         fork: whose layers, for types that forks of Caffe define differently under one name.
         splits: insert the Split layers that Caffe inserts behind a blob with several readers.
+        until: the blobs to cut the net at; empty: none.
+        leave_out: layers, by name or type, to take out with whatever reads their tops.
+        deploy: turn a training net into its deploy form.
 
     Raises:
         CaffeCompatError: an option is not of its kind.
@@ -59,11 +62,15 @@ class Reading:
     ignore_unknown: Sequence[str] = ()
     fork: str | None = None
     splits: bool = False
+    until: Iterable[str] = ()
+    leave_out: Iterable[str] = ()
+    deploy: bool = False
 
     def __post_init__(self) -> None:
         if self.phase not in get_args(Phase):
             raise CaffeCompatError(f"phase is {self.phase!r}; it is 'TEST' or 'TRAIN'")
-        object.__setattr__(self, "stages", names(self.stages))
+        for name in ("stages", "until", "leave_out"):
+            object.__setattr__(self, name, names(getattr(self, name)))
         if not _is_whole(self.level):
             raise CaffeCompatError(f"level is {self.level!r}; it is a whole number")
         if not (self.batch in (None, "dynamic") or _is_whole(self.batch)):

@@ -11,11 +11,14 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from . import steps
-from .errors import ParseError
+from .errors import CaffeCompatError, ParseError
 from .files import check_other
+from .mending import Mending
 from .net import saving
+from .net.creation import Creator
 from .net.graph import Graph
 from .net.net import Net
+from .net.params import match_weights
 from .net.sizes import Batch
 from .onnx.lowering import Lowered
 from .onnx.opsets import OPSET
@@ -41,6 +44,9 @@ def convert(
     batch: Batch = None,
     ignore_unknown: Sequence[str] = (),
     fork: str | None = None,
+    until: Sequence[str] = (),
+    leave_out: Sequence[str] = (),
+    deploy: bool = False,
     seed: int = SEED,
     rng: str = "boost-1.64",
     slopes: Literal["auto"] | None = None,
@@ -59,13 +65,16 @@ def convert(
         prototxt: the net.
         weights_file: a caffemodel or Caffe's HDF5; None: the fillers draw all weights.
         path: the file to write; an old one stays if this fails.
-        phase: as for `read`, like all up to `fork`.
+        phase: as for `read`, like all up to `deploy`.
         level: NetState's level.
         stages: NetState's stages.
         inputs: shapes that override or supply the inputs'.
         batch: the size of every input's first axis.
         ignore_unknown: the unknown fields to do without, by name.
         fork: whose layers.
+        until: the blobs to cut the net at.
+        leave_out: layers to take out.
+        deploy: turn a training net into its deploy form.
         seed: as for `load`, like `rng` and `slopes`.
         rng: whose random numbers.
         slopes: `auto`, or None.
@@ -82,15 +91,23 @@ def convert(
         CaffeCompatError: as for `load` and `to_onnx`.
     """
     check_other(path, prototxt)
-    reading = Reading(phase, level, stages, inputs or {}, batch, ignore_unknown, fork)
+    reading = Reading(
+        phase,
+        level,
+        stages,
+        inputs or {},
+        batch,
+        ignore_unknown,
+        fork,
+        until=until,
+        leave_out=leave_out,
+        deploy=deploy,
+    )
     drawing = Filling(seed, rng, slopes)
     onnx = Onnx(opset, weights_as, blobs, target, fold_batchnorm, tuple(passes))
 
     stored = steps.open_weights(weights_file)
-    message, unknown = steps.read(prototxt, reading)
-    current = upgrade_net(message)
-    selected = steps.select(current, reading)
-    graph = steps.build(selected, unknown, reading, stored)
+    graph = read_graph(prototxt, stored, reading)
     net = steps.fill(graph, stored, drawing, Copying(allow_missing, allow_reshape))
     folded = steps.fold(net, onnx)
     lowered = steps.lower(folded, onnx)
@@ -110,6 +127,9 @@ def read(
     ignore_unknown: Sequence[str] = (),
     fork: str | None = None,
     splits: bool = False,
+    until: Sequence[str] = (),
+    leave_out: Sequence[str] = (),
+    deploy: bool = False,
 ) -> Graph:
     """Read a net's prototxt of any era: the layers of one phase, with their shapes.
 
@@ -126,13 +146,29 @@ def read(
         fork: whose layers, for types that forks of Caffe define differently under one name.
         splits: insert the Split layers that Caffe inserts behind a blob with several readers, so
             that layers and blobs are Caffe's own, by its names.
+        until: the blobs to cut the net at: what they do not depend on is left out.
+        leave_out: layers to take out, by name or type, with whatever reads their tops.
+        deploy: turn a training net into its deploy form: predictions for losses, no accuracies,
+            no labels, an open batch.
 
     Raises:
         ParseError: the file is no prototxt, or a layer of the phase has an unknown field.
         UnsupportedError: the net's unsupported layer types, all at once.
         ShapeError: what Caffe's CHECKs refuse.
     """
-    reading = Reading(phase, level, stages, inputs or {}, batch, ignore_unknown, fork, splits)
+    reading = Reading(
+        phase,
+        level,
+        stages,
+        inputs or {},
+        batch,
+        ignore_unknown,
+        fork,
+        splits,
+        until=until,
+        leave_out=leave_out,
+        deploy=deploy,
+    )
     return read_graph(prototxt, steps.open_weights(weights_file), reading)
 
 
@@ -149,6 +185,9 @@ def load(
     batch: Batch = None,
     ignore_unknown: Sequence[str] = (),
     fork: str | None = None,
+    until: Sequence[str] = (),
+    leave_out: Sequence[str] = (),
+    deploy: bool = False,
     slopes: Literal["auto"] | None = None,
     allow_missing: bool = False,
     allow_reshape: bool = False,
@@ -162,13 +201,16 @@ def load(
         seed: of the fillers' random numbers; 0 to 2**32 - 1.
         rng: whose random numbers: `boost-1.64` (Caffe built with Boost 1.64 or later),
             `boost-1.56`, `boost-1.55`, or `fast` (numpy's, not Caffe's).
-        phase: as for `read`, like all up to `fork`.
+        phase: as for `read`, like all up to `deploy`.
         level: NetState's level.
         stages: NetState's stages.
         inputs: shapes that override or supply the inputs'.
         batch: the size of every input's first axis, `dynamic` for an open one.
         ignore_unknown: the unknown fields to do without, by name.
         fork: whose layers.
+        until: the blobs to cut the net at.
+        leave_out: layers to take out.
+        deploy: turn a training net into its deploy form.
         slopes: `auto` finds the slope of every msra filler in the net itself, in place of the
             prototxt's `a`; PReLU slopes are those of the weights file where it has them.
         allow_missing: take a file that has none of the net's layers; the fillers draw all.
@@ -179,7 +221,18 @@ def load(
             layers.
         CaffeCompatError: as for `read`.
     """
-    reading = Reading(phase, level, stages, inputs or {}, batch, ignore_unknown, fork)
+    reading = Reading(
+        phase,
+        level,
+        stages,
+        inputs or {},
+        batch,
+        ignore_unknown,
+        fork,
+        until=until,
+        leave_out=leave_out,
+        deploy=deploy,
+    )
     drawing, copying = Filling(seed, rng, slopes), Copying(allow_missing, allow_reshape)
     return load_net(prototxt, steps.open_weights(weights_file), reading, drawing, copying)
 
@@ -289,17 +342,62 @@ def save(net: Net | Trained, path: PathLike) -> None:
         saving.save(net, path)
 
 
-def upgrade(prototxt: PathLike, path: PathLike) -> None:
+def upgrade(
+    prototxt: PathLike,
+    path: PathLike,
+    *,
+    phase: Phase = "TEST",
+    level: int = 0,
+    stages: Iterable[str] = (),
+    inputs: Inputs | None = None,
+    ignore_unknown: Sequence[str] = (),
+    fork: str | None = None,
+    until: Sequence[str] = (),
+    leave_out: Sequence[str] = (),
+    deploy: bool = False,
+) -> None:
     """Rewrite a prototxt of any era in Caffe's current form.
 
+    All its phases are written, unless an argument selects or cuts: then the layers of the phase
+    are, and every Input has its shape.
+
     Args:
-        prototxt: the file; all its phases are written.
+        prototxt: the file.
         path: the file to write.
+        phase: as for `read`, like all that follow.
+        level: NetState's level.
+        stages: NetState's stages.
+        inputs: shapes that override or supply the inputs'.
+        ignore_unknown: the unknown fields to do without, by name.
+        fork: whose layers.
+        until: the blobs to cut the net at.
+        leave_out: layers to take out.
+        deploy: turn a training net into its deploy form.
 
     Raises:
         ParseError: the prototxt has unknown fields, which would be lost.
-        CaffeCompatError: the file cannot be written.
+        CaffeCompatError: the file cannot be written; or as for `read`.
     """
+    reading = Reading(
+        phase,
+        level,
+        tuple(stages),
+        inputs or {},
+        ignore_unknown=ignore_unknown,
+        fork=fork,
+        until=until,
+        leave_out=leave_out,
+        deploy=deploy,
+    )
+    rewrite(prototxt, path, reading)
+
+
+def rewrite(prototxt: PathLike, path: PathLike, reading: Reading) -> None:
+    """Do as `upgrade`, with the options of reading packed."""
+    if reading != Reading():
+        graph = read_graph(prototxt, None, reading)
+        writer.write_text(saving.with_shapes(graph), path)
+        return
     message, skipped = reader.read_net(prototxt)
     if skipped:
         raise ParseError(f"{skipped[0]}; nothing is written, since it would be lost")
@@ -307,9 +405,32 @@ def upgrade(prototxt: PathLike, path: PathLike) -> None:
 
 
 def read_graph(prototxt: Prototxt, stored: Weights | None, reading: Reading) -> Graph:
-    """Walk the line's first part: read, upgrade, select, build."""
+    """Walk the line's first part: read, upgrade, select, build.
+
+    A refusal tells all that stands in the way, and the arguments with which the net is built. Where
+    only the channels of pictures are not stated, they are the weights' or 3, and a note says so.
+    """
     message, unknown = steps.read(prototxt, reading)
-    return steps.build(steps.select(upgrade_net(message), reading), unknown, reading, stored)
+    current = steps.upgrade(message, unknown)
+
+    def walk(reading: Reading) -> tuple[Graph, steps.Left]:
+        selected = steps.select(current, reading, stored)
+        graph = steps.build(selected, unknown, reading, stored)
+        return graph, steps.left_out(current, selected, reading)
+
+    def walk_fitting(reading: Reading) -> tuple[Graph, steps.Left]:
+        graph, left = walk(reading)
+        if stored is not None:
+            match_weights(graph, stored)
+        return graph, left
+
+    try:
+        graph, left = walk(reading)
+    except CaffeCompatError as error:
+        creator = Creator(reading.fork, stored.shapes if stored else None, current)
+        graph, left = Mending(current, walk_fitting, creator).assume(error, reading)
+    steps.report(graph, left, unknown)
+    return graph
 
 
 def load_net(

@@ -5,13 +5,18 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 from . import weights
-from .caffe_pb2 import NetParameter
-from .errors import WeightsError
+from .caffe_pb2 import LayerParameter, NetParameter
+from .errors import CaffeCompatError, WeightsError
 from .fillers.rng import make_rng
-from .net import params, slopes
+from .layers.registry import registry
+from .net import doubts, params, slopes
 from .net.build import connect, create
+from .net.creation import Creator
+from .net.deploy import deploy, fallen, is_score
+from .net.feeding import feed
 from .net.fold import fold_batchnorm
 from .net.graph import Graph
 from .net.net import Net
@@ -22,9 +27,10 @@ from .onnx.opsets import LOWERED
 from .onnx.passes import opencv
 from .onnx.passes.older import write_older
 from .options import Copying, Filling, Onnx, PathLike, Prototxt, Reading
-from .prototxt import phase, reader
+from .prototxt import cut, phase, reader
 from .prototxt.skipped import Unknown
 from .prototxt.splits import insert_splits
+from .prototxt.upgrade import upgrade as upgrade_net
 from .text import list_names
 from .weights.trained import Weights
 
@@ -43,23 +49,76 @@ def read(prototxt: Prototxt, reading: Reading) -> tuple[NetParameter, Unknown]:
 
     Raises:
         ParseError: the file is no prototxt.
-        UnsupportedError: layers of the phase have types outside V1's enum.
     """
     if isinstance(prototxt, NetParameter):
         return prototxt, Unknown()
     net, skipped = reader.read_net(prototxt, reading.number)
     counted = phase.select_skipped(skipped, net, reading.number, reading.level, reading.stages)
-    return net, Unknown(skipped, counted)
+    params = {kind: [cls.param or "" for cls in known] for kind, known in registry().items()}
+    return net, Unknown(skipped, counted).configure(net, params)
 
 
-def select(net: NetParameter, reading: Reading) -> NetParameter:
-    """Keep the layers of the phase, and insert Caffe's Split layers if they are asked for."""
+def upgrade(net: NetParameter, unknown: Unknown) -> NetParameter:
+    """Upgrade a net to the current form, with the names of the types that V1's enum lacks."""
+    return unknown.name_types(upgrade_net(net))
+
+
+def select(net: NetParameter, reading: Reading, stored: Weights | None = None) -> NetParameter:
+    """Keep the layers of the phase that are asked for, with inputs where the caller gives them.
+
+    Raises:
+        ShapeError: `until` or `leave_out` names what the net does not have.
+    """
     selected = phase.select(net, reading.number, reading.level, reading.stages)
+    creator = Creator(reading.fork, stored.shapes if stored else None, selected)
+    if reading.leave_out:
+        selected = cut.leave_out(selected, tuple(reading.leave_out))
+    if reading.until:
+        selected = cut.cut_until(selected, tuple(reading.until))
+    if reading.deploy:
+        selected = deploy(selected, net, creator)
+    selected = feed(selected, reading.inputs, creator)
     return insert_splits(selected) if reading.splits else selected
+
+
+class Left(NamedTuple):
+    """The layers of the phase that were left out, and how many it has."""
+
+    layers: Sequence[LayerParameter]
+    total: int
+
+    @property
+    def kept(self) -> float:
+        """The share of the layers that were kept; losses and accuracies that went do not count."""
+        scores = sum(map(is_score, self.layers))
+        return 1 - (len(self.layers) - scores) / max(1, self.total - scores)
+
+
+def left_out(net: NetParameter, selected: NetParameter, reading: Reading) -> Left:
+    """Return the layers of the phase that were left out."""
+    before = phase.select(net, reading.number, reading.level, reading.stages)
+    return Left(fallen(before, selected), len(before.layer))
+
+
+def report(graph: Graph, left: Left, unknown: Unknown) -> None:
+    """Log what a net was read without, fields and layers, and what it can hardly mean."""
+    unknown.report(graph.net)
+    for line in doubts.evident_forks(graph):
+        log.info("%s", line)
+    for node in doubts.folded_batches(graph):
+        log.warning(
+            "layer '%s' (Reshape): 'dim: 1' folds the batch into another axis; 'dim: 0' keeps it",
+            node.layer.name,
+        )
+    if left.layers:
+        lost = cut.list_layers(left.layers)
+        log.info("left out %d of %d layers: %s", len(left.layers), left.total, lost)
 
 
 def build(net: NetParameter, unknown: Unknown, reading: Reading, stored: Weights | None) -> Graph:
     """Build the graph; where forks differ, the stored blobs' shapes tell whose layer it is.
+
+    In the deploy form the batch is open where nothing else is asked for and every layer allows it.
 
     Raises:
         UnsupportedError: the unsupported layer types, all at once, before unknown fields.
@@ -67,8 +126,15 @@ def build(net: NetParameter, unknown: Unknown, reading: Reading, stored: Weights
         ShapeError: what Caffe's CHECKs refuse.
     """
     layers = create(net, reading.fork, stored.shapes if stored else None)
-    ignored = unknown.accept(reading.ignore_unknown)
-    return replace(connect(net, layers, reading.inputs, reading.batch), ignored=ignored)
+    ignored = unknown.accept(reading.ignore_unknown, net, stored.shapes if stored else ())
+    graph = replace(connect(net, layers, reading.inputs, reading.batch), ignored=ignored)
+    if reading.deploy and reading.batch is None and not reading.inputs:
+        try:
+            layers = create(net, reading.fork, stored.shapes if stored else None)
+            return replace(connect(net, layers, batch="dynamic"), ignored=ignored)
+        except CaffeCompatError as error:
+            log.info("the batch is fixed: %s", error)
+    return graph
 
 
 def fill(

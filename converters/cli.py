@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import io
+import shlex
 import sys
 from typing import Annotated, Any
 
@@ -13,7 +14,7 @@ from typer.core import TyperGroup
 from ..errors import CaffeCompatError
 from ..progress import show_progress
 from ..text import message as one_message
-from .flags import flags_of
+from .flags import flags_of, words_of
 from .grouping import ungroup
 from .terminal import bars, notes, say, unwind_on_signals
 
@@ -34,6 +35,8 @@ COMMANDS = {
     "upgrade": "Rewrite a prototxt of any era in Caffe's current form.",
 }
 """The first lines of the modules' help, so that `--help` needs to import none of them."""
+
+_MAX = 16_384  # letters of a proposed command; names may have any length
 
 
 class _Commands(TyperGroup):
@@ -124,4 +127,17 @@ def main() -> None:
             raise
         line = one_message(_sentence(error)) or type(error).__name__
         say(f"error: {line}{flags_of(error)}", err=True)
+        command = _mended(arguments, error)
+        if command and len(command) <= _MAX:
+            say(f"try: {command}", err=True)
         sys.exit(1)
+
+
+def _mended(arguments: list[str], error: BaseException) -> str:
+    """Return the whole command with the options that an error proposes; empty without any."""
+    for changes in getattr(error, "changes", ()):
+        words = list(words_of(changes))
+        known = {option for each in load_command(arguments[0]).params for option in each.opts}
+        if {word for word in words if word.startswith("--")} <= known:
+            return shlex.join(["caffe-compat", *arguments, *words])
+    return ""

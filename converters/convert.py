@@ -13,6 +13,7 @@ import typer
 
 from ..errors import CaffeCompatError
 from ..files import check_other
+from ..net.deploy import scores_only
 from ..net.fold import fold_batchnorm as fold
 from ..net.net import Net
 from ..onnx.lowering import Lowered
@@ -146,7 +147,7 @@ def command(
         return
     place: Any = weights_as and weights_as.value
     plain = Onnx(opset, place, tuple(blob or ()), target.value)
-    preprocess = prep.choose(loaded, net)
+    preprocess = prep.choose(loaded, net) if deployed.takes_images else None
 
     def convert(net: Net) -> Lowered:
         return lower_net(net, replace(plain, passes=deployed.passes(net, plain, preprocess)))
@@ -160,6 +161,8 @@ def command(
     if verify:
         result = _verify(loaded, output, convert, deployed.sample(loaded, output, preprocess))
     _report(result, loaded)
+    if scores_only(loaded.graph):
+        say("note: the outputs are losses and accuracies; --deploy gives predictions", err=True)
 
 
 def _beside(net: Path, suffix: str, *, force: bool) -> Path:

@@ -69,6 +69,11 @@ class Options:
         """Whether any of them changes the model."""
         return self.bake_preprocess or self.fp16 or self.int8 is not None
 
+    @property
+    def takes_images(self) -> bool:
+        """Whether the preprocessing of images matters to them."""
+        return self.bake_preprocess or bool(self.calibrate)
+
     def check(self, prep: preprocessing.Options) -> None:
         """Refuse options that have no meaning together."""
         if self.fp16 and self.int8:
@@ -79,7 +84,7 @@ class Options:
             )
         if self.calibrate and not (self.fp16 or self.int8):
             raise typer.BadParameter("goes with --int8 or --fp16", param_hint="--calibrate")
-        if prep.used and not (self.bake_preprocess or self.calibrate):
+        if prep.used and not self.takes_images:
             raise typer.BadParameter(
                 "preprocessing options go with --bake-preprocess or --calibrate"
             )

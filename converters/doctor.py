@@ -10,15 +10,16 @@ from rich.console import Console
 from rich.text import Text
 
 from ..data.reading import open_batches
-from ..doctor import Diagnosis, diagnose, render, variant
+from ..doctor import Diagnosis, Finding, diagnose, render, say_layers, variant
 from ..files import atomic, read_array
 from ..options import Reading
 from ..text import printable
 from ..types import AnyArray
-from . import options
+from . import options, preprocessing
 from .curves import legend, plot
 from .terminal import say_file
 
+_LINES = 4  # of a remedy; more do not fit a screen
 SEVERE = 3
 """The exit status if the net will hardly train."""
 
@@ -38,7 +39,7 @@ def command(
         str,
         typer.Option(
             "--compare",
-            metavar="xavier,msra,msra:auto,gaussian:0.01",
+            metavar="xavier,msra,msra:auto,msra:residual,gaussian:0.01",
             help="Other fillers to measure the net under.",
         ),
     ] = "",
@@ -46,8 +47,9 @@ def command(
         str | None,
         typer.Option(
             "--data",
-            metavar="FILE.npy|net",
-            help="Data for the first input (default N(0, 1)); net: a batch of the net's own.",
+            metavar="DIR|FILE.npy|net",
+            help="Data for the first input (default N(0, 1)): pictures, an array, or a batch of "
+            "the net's own.",
         ),
     ] = None,
     html: Annotated[
@@ -57,19 +59,25 @@ def command(
         Path | None, typer.Option("--json", metavar="FILE", help="Write all numbers.")
     ] = None,
     drawing: options.Drawing,
+    prep: preprocessing.Options,
     selection: options.Selection,
 ) -> None:
     """Measure a net's signals and find what its fillers do to them.
 
     Forward and backward, over random input. The exit status is 3 if a finding is severe.
     """
+    pictures = data not in (None, "net") and Path(str(data)).suffix != ".npy"
+    if prep.used and not pictures:
+        raise typer.BadParameter("preprocessing options go with --data DIR", param_hint="--data")
     diagnosis = diagnose(
         net,
         weights,
         reading=selection.reading(),
         drawing=drawing.filling(),
         trials=trials,
-        data=_read(data, net, selection.reading(), drawing.seed),
+        data=None if pictures else _read(data, net, selection.reading(), drawing.seed),
+        pictures=data if pictures else None,
+        preprocess=lambda graph: prep.choose(graph, net),
         compare=[variant(text.strip()) for text in compare.split(",") if text.strip()],
     )
     _report(diagnosis)
@@ -104,12 +112,31 @@ def _report(diagnosis: Diagnosis) -> None:
         console.print(plot("forward: Var[y] over the input's mean square", forward, console))
         title = "backward: the gradient's sum of squares, over that at the net's end"
         console.print(plot(title, backward, console))
+    if len(diagnosis.runs) > 1:
+        for run in diagnosis.runs:
+            arrives = f"forward {run.forward:.2g}, backward {run.backward:.2g}"
+            console.print(f"{printable(run.label)}: {arrives}", markup=False)
     for finding in diagnosis.findings:
-        more = f" and {len(finding.layers) - 4} more" if len(finding.layers) > 4 else ""
-        layers = ", ".join(finding.layers[:4]) + more
-        line = Text(f"{finding.severity}: ", _STYLES[finding.severity])
-        line.append(printable(f"{layers}: {finding.message}\n"), "default")
-        line.append(printable(f"    {finding.remedy}"), "bold")
-        console.print(line, soft_wrap=True)
+        _say(finding, console)
     if not diagnosis.findings:
         console.print("no findings")
+
+
+def _say(finding: Finding, console: Console) -> None:
+    """Print a finding, its lines for the prototxt, and what they were measured to do."""
+    line = Text(f"{finding.severity}: ", _STYLES[finding.severity])
+    text = f"{say_layers(finding.layers)}: {finding.message}"
+    line.append(printable(text), "default")
+    console.print(line, soft_wrap=True)
+    if finding.remedy is None:
+        return
+    changes = finding.remedy.changes
+    for change in changes[:_LINES]:
+        console.print(Text(printable(f"    {change.line}"), "bold"), soft_wrap=True)
+        if change.layers != finding.layers:
+            console.print(f"        in {printable(say_layers(change.layers))}", markup=False)
+    if len(changes) > _LINES:
+        rest = sum(len(change.layers) for change in changes[_LINES:])
+        console.print(f"    and {rest} more layers: --json FILE has every line")
+    effects = "; ".join(map(str, finding.remedy.effects))
+    console.print(f"    measured with it: {printable(effects)}", markup=False)

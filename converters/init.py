@@ -8,8 +8,10 @@ from typing import Annotated
 import typer
 
 from ..net.stock import save_stock
-from ..pipeline import load_net, save
-from ..steps import open_weights
+from ..net.stock import stock as stock_net
+from ..pipeline import load_net, read_graph, save
+from ..prototxt.writer import write_text
+from ..steps import fill, open_weights
 from . import options
 from .terminal import say_file
 
@@ -39,6 +41,14 @@ def command(
         Path | None,
         typer.Option("--weights", metavar="FILE", help="Copy the layers of FILE, by name."),
     ] = None,
+    fillers: Annotated[
+        str | None,
+        typer.Option(
+            "--fillers",
+            metavar="msra:residual|msra:auto|msra|xavier|gaussian:0.01",
+            help="Draw every layer's weights with this filler, as doctor --compare measures it.",
+        ),
+    ] = None,
     drawing: options.Drawing,
     fit: options.Fit,
     source: options.Data,
@@ -52,15 +62,21 @@ def command(
         raise typer.BadParameter("name a file to write: -o OUT, --stock OUT.prototxt, or both")
     if fix_decay and stock is None:
         raise typer.BadParameter("--fix-decay changes what --stock writes; give --stock too")
-    loaded = load_net(
-        net,
-        open_weights(weights),
-        source.sized(net, selection.reading()),
-        drawing.filling(),
-        fit.packed(),
-    )
+    if fillers is not None and drawing.slopes is not None:
+        raise typer.BadParameter("--fillers says which slopes; leave --slopes out")
+    trained, reading = open_weights(weights), source.sized(net, selection.reading())
+    if fillers is None:
+        loaded = load_net(net, trained, reading, drawing.filling(), fit.packed())
+    else:
+        from ..doctor import refill, variant  # here, since it loads onnxruntime
+
+        graph = refill(read_graph(net, trained, reading), variant(fillers), trained)
+        loaded = fill(graph, trained, drawing.filling(), fit.packed())
     if stock is not None:
-        save_stock(net, loaded.graph, stock, fix_decay=fix_decay)
+        if selection.cuts:
+            write_text(stock_net(loaded.graph.net, loaded.graph, fix_decay=fix_decay), stock)
+        else:
+            save_stock(net, loaded.graph, stock, fix_decay=fix_decay)
         say_file(stock)
     if output is not None:
         save(loaded, output)

@@ -56,6 +56,11 @@ def _batch(text: str) -> int | str:
     return int(text)
 
 
+def _words(lists: list[str] | None) -> tuple[str, ...]:
+    """Return the words of options that take them with commas."""
+    return tuple(word for words in lists or () for word in words.split(","))
+
+
 def _custom(path: str) -> Path:
     """Run the caller's own file, named on the command line, which registers layers."""
     try:
@@ -109,7 +114,7 @@ class Layers:
     @property
     def names_to_ignore(self) -> tuple[str, ...]:
         """The names of --ignore-unknown, one by one."""
-        return tuple(name for names in self.ignore_unknown or () for name in names.split(","))
+        return _words(self.ignore_unknown)
 
 
 @dataclass(frozen=True)
@@ -137,6 +142,32 @@ class Selection(Layers):
             help="Every input's first axis; dynamic: of any size.",
         ),
     ] = None
+    until: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--until", metavar="BLOB,...", help="Cut the net at these blobs; the rest is left out."
+        ),
+    ] = None
+    leave_out: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--leave-out",
+            metavar="TYPE|NAME,...",
+            help="Leave out layers, by type or name, with whatever reads their tops.",
+        ),
+    ] = None
+    deploy: Annotated[
+        bool,
+        typer.Option(
+            "--deploy",
+            help="A training net's deploy form: predictions for losses, no accuracies or labels.",
+        ),
+    ] = False
+
+    @property
+    def cuts(self) -> bool:
+        """Whether layers that the phase has are left out."""
+        return bool(self.until or self.leave_out or self.deploy)
 
     def reading(self, *, splits: bool = False) -> Reading:
         """Return them packed for the line."""
@@ -149,6 +180,9 @@ class Selection(Layers):
             self.names_to_ignore,
             self.fork,
             splits,
+            _words(self.until),
+            _words(self.leave_out),
+            self.deploy,
         )
 
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from ..images.preprocessing import choose
+from ..net.graph import Graph
 from ..net.net import Net
 from ..net.preprocess import PRESETS, Preprocess, from_prototxt
 
@@ -88,10 +89,11 @@ class Options:
         """Whether any of them is given."""
         return any(value is not None for value in vars(self).values())
 
-    def choose(self, net: Net | None, prototxt: Path) -> Preprocess | None:
+    def choose(self, net: Net | Graph | None, prototxt: Path) -> Preprocess | None:
         """Return the options' steps over those of the net's prototxt; None if there are none."""
+        graph = net.graph if isinstance(net, Net) else net
         own = self.preset is None and self.mean is None and self.mean_file is None
-        base = None if net is None else from_prototxt(net.graph.net, prototxt.parent, mean=own)
+        base = None if graph is None else from_prototxt(graph.net, prototxt.parent, mean=own)
         return choose(
             base,
             preset=self.preset and self.preset.value,

@@ -41,6 +41,9 @@ class Views:
         Path | None,
         typer.Option("--html", metavar="PAGE", help="Write a page: graph, costs, weights."),
     ] = None
+    doctor: Annotated[
+        bool, typer.Option("--doctor", help="With --html, examine the net, and show what is found.")
+    ] = False
     filters: Annotated[
         str | None,
         typer.Option("--filters", metavar="LAYER", help="Of weights, draw a layer's filters."),
@@ -60,6 +63,8 @@ class Views:
 
     def check(self, weights: bool) -> None:
         """Raise where options contradict each other or the file."""
+        if self.doctor and self.html is None:
+            raise typer.BadParameter("is for --html", param_hint="--doctor")
         if self.as_json and not self.costs:
             raise typer.BadParameter("is for --costs", param_hint="--json")
         if (self.filters is not None or self.slopes) != (self.output is not None):
@@ -125,7 +130,8 @@ def command(
         reading = source.sized(file, selection.reading(splits=splits))
         if views.html is not None:
             with atomic(views.html) as place:
-                place.write_text(show_net.page(file, stored, reading), encoding="utf-8")
+                html = show_net.page(file, stored, reading, doctor=views.doctor)
+                place.write_text(html, encoding="utf-8")
             say_file(views.html)
             return
         if views.costs:

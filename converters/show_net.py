@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..net.filler_summary import FillerSummary, summarize_fillers
 from ..net.rectifiers import Rectifier
@@ -18,6 +19,9 @@ from ..text import table
 from ..weights import read as read_weights
 from ..weights.trained import Weights
 from .terminal import say
+
+if TYPE_CHECKING:
+    from ..doctor import Finding
 
 
 def show(
@@ -55,7 +59,7 @@ def _filler(row: FillerSummary) -> Sequence[str]:
         f"{row.n:.10g}",
         " | ".join(_few(r.layers) or "linear" for r in row.rectifiers),
         " | ".join(_slope(r) for r in row.rectifiers),
-        f"{row.std:.6g}",
+        "" if row.std is None else f"{row.std:.6g}",
         "?" if row.rms is None else f"{row.rms:.6g}",
     )
 
@@ -75,12 +79,28 @@ def count(prototxt: Path, reading: Reading) -> Costs:
     return costs(read_graph(prototxt, None, reading))
 
 
-def page(prototxt: Path, weights: Path | None, reading: Reading) -> str:
-    """Read a net and return its page."""
+def page(prototxt: Path, weights: Path | None, reading: Reading, *, doctor: bool = False) -> str:
+    """Read a net and return its page, with the findings of an examination if that is asked for."""
     stored = read_weights(weights) if weights else None
     graph = read_graph(prototxt, stored, reading)
-    html: str = net_page(fill(graph, stored, Filling()) if stored else graph)
+    findings: dict[str, list[str]] = {}
+    if doctor:
+        from ..doctor import diagnose  # here, since it loads onnxruntime
+
+        for finding in diagnose(prototxt, stored, reading=reading).findings:
+            for name in finding.layers:
+                findings.setdefault(name, []).append(_finding(finding))
+    html: str = net_page(fill(graph, stored, Filling()) if stored else graph, findings)
     return html
+
+
+def _finding(finding: Finding) -> str:
+    text = f"{finding.severity}: {finding.message}"
+    if finding.remedy is None:
+        return text
+    lines = dict.fromkeys(change.line for change in finding.remedy.changes)
+    effects = "; ".join(map(str, finding.remedy.effects))
+    return f"{text}. Remedy: {' or '.join(lines)} (measured: {effects})"
 
 
 def show_costs(total: Costs) -> Iterator[str]:

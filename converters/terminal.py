@@ -13,6 +13,7 @@ from typing import Any, TextIO
 
 from ..progress import Display
 from ..text import one_line
+from .flags import flags_of
 
 
 class _Notes(logging.Handler):
@@ -24,13 +25,17 @@ class _Notes(logging.Handler):
     def __init__(self) -> None:
         super().__init__()
         self._last: list[str] = []
+        self._said: set[str] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
         if getattr(record, "last", False):
             self._last.append(f"WARNING: {record.getMessage()}")
             return
         level = "warning" if record.levelno >= logging.WARNING else "note"
-        say(f"{level}: {record.getMessage()}", err=True)
+        line = f"{level}: {record.getMessage()}{flags_of(record)}"
+        if line not in self._said:  # a net that is read twice is described once
+            self._said.add(line)
+            say(line, err=True)
 
     def say_last(self) -> None:
         """Print what is to be said last, each line once."""

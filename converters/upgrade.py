@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ..pipeline import upgrade
+from ..pipeline import rewrite
 from . import options
 
 
@@ -17,6 +17,10 @@ def command(
     output: Annotated[
         Path, typer.Option("-o", "--output", metavar="OUT.prototxt", help="The file to write.")
     ],
+    selection: options.Selection,
 ) -> None:
-    """Rewrite a prototxt of any era in Caffe's current form."""
-    upgrade(net, output)
+    """Rewrite a prototxt of any era in Caffe's current form.
+
+    All phases are written, unless an option selects or cuts.
+    """
+    rewrite(net, output, selection.reading())

@@ -23,7 +23,15 @@ PAGES = [
     ROOT / "README.md",
     *(
         ROOT / f"docs/{name}.md"
-        for name in ("convert", "doctor", "initialisation", "library", "surgery", "training")
+        for name in (
+            "convert",
+            "custom",
+            "doctor",
+            "initialisation",
+            "library",
+            "surgery",
+            "training",
+        )
     ),
 ]
 BLOCK = re.compile(r'^```(prototxt|python|console)(?: title="([^"\n]*)")?\n(.*?)^```$', re.M | re.S)
@@ -46,7 +54,7 @@ def run_examples(page: Path) -> str:
 
 def _run(block: re.Match[str], names: dict[str, object]) -> str:
     language, title, body = block.groups()
-    if language == "prototxt":
+    if title:
         Path(title).write_text(body, "utf-8")
     elif language == "python":
         out = io.StringIO()
@@ -58,11 +66,13 @@ def _run(block: re.Match[str], names: dict[str, object]) -> str:
         )
     else:
         commands = re.findall(r"^\$ caffe-compat (.*)$", body, re.M)
-        body = "".join(f"$ caffe-compat {command}\n{_output(command)}" for command in commands)
+        refused = "\nerror: " in body
+        outputs = [_output(command, refused=refused) for command in commands]
+        body = "".join(f"$ caffe-compat {c}\n{o}" for c, o in zip(commands, outputs, strict=True))
     return block[0].replace(block[3], body)
 
 
-def _output(command: str) -> str:
+def _output(command: str, *, refused: bool) -> str:
     """Return the output of a command, then its errors; the doctor's status 3 is no failure."""
     child = subprocess.run(
         [sys.executable, "-m", "caffe_compat.converters", *shlex.split(command)],
@@ -70,7 +80,7 @@ def _output(command: str) -> str:
         capture_output=True,
         encoding="utf-8",
     )
-    if child.returncode not in (0, 3):
+    if child.returncode not in ((1,) if refused else (0, 3)):
         raise SystemExit(f"caffe-compat {command}: {child.stderr}")
     return "".join(f"{line.rstrip()}\n" for line in (child.stdout + child.stderr).splitlines())
 

@@ -28,6 +28,7 @@ FLOORS = (
     ("plugin", "onnx"),
     ("options",),
     ("steps",),
+    ("mending",),
     ("pipeline",),
     ("runtime", "torch", "pages"),
     ("images", "data"),

@@ -58,4 +58,6 @@ def test_the_command_line_adds_its_flags(run, tmp_path):
     status, _, err = run("show", net)
     assert status == 1
     assert "fork=" in err
-    assert err.rstrip().endswith("(--fork NAME)")
+    first, second = err.splitlines()
+    assert first.endswith("(--fork NAME)")
+    assert second == f"try: caffe-compat show {net} --fork BN=segnet"

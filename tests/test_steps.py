@@ -48,8 +48,10 @@ def test_read_selects_nothing_and_judges_nothing(path):
     assert [field.field for field in unknown.skipped] == ["fork_only", "os"]
     assert unknown.counted == unknown.skipped
     path.write_text('layers { name: "a" type: NOVEL }')
+    net, unknown = steps.read(path, Reading())
+    current = steps.upgrade(net, unknown)
     with pytest.raises(UnsupportedError, match=r"layer 'a' \(NOVEL\): unknown layer type"):
-        steps.read(path, Reading())
+        steps.build(steps.select(current, Reading()), unknown, Reading(), None)
 
 
 def test_no_step_changes_its_input(path):

@@ -15,7 +15,6 @@ from ..net.sizes import follow_batch
 from ..options import SEED, PathLike, Phase, Reading
 from ..prototxt.phase import select_skipped
 from ..prototxt.skipped import Unknown
-from ..prototxt.upgrade import upgrade
 from ..types import Shape
 from .iterator import SOURCES, Arrays, Batches, data_layers
 from .paths import Paths
@@ -164,7 +163,7 @@ def select(
     if isinstance(net, NetParameter):
         return net, Paths((Path(root or ""),))
     message, unknown = steps.read(net, reading)
-    selected = steps.select(upgrade(message), reading)
+    selected = steps.select(steps.upgrade(message, unknown), reading)
     names = {layer.name for layer in selected.layer if layer.type in SOURCES}
     state = (reading.number, reading.level, reading.stages)
     skipped = select_skipped(unknown.skipped, message, *state, harmless=True)

@@ -2,7 +2,19 @@
 
 from .diagnosis import Diagnosis, Run
 from .examination import diagnose, examine
+from .finding import Finding, say_layers
 from .page import render
 from .variants import Variant, refill, variant
 
-__all__ = ["Diagnosis", "Run", "Variant", "diagnose", "examine", "refill", "render", "variant"]
+__all__ = [
+    "Diagnosis",
+    "Finding",
+    "Run",
+    "Variant",
+    "diagnose",
+    "examine",
+    "refill",
+    "render",
+    "say_layers",
+    "variant",
+]

@@ -8,16 +8,25 @@ from dataclasses import asdict, dataclass
 from math import isfinite
 from typing import Any
 
-from .patient import Finding
+from .finding import Finding
 from .signals import Signal
 
 
 @dataclass(frozen=True)
 class Run:
-    """The signals of a net under one choice of fillers."""
+    """The signals of a net under one choice of fillers.
+
+    Attributes:
+        label: its name.
+        signals: the measurements layer by layer.
+        forward: the signal that the last layer reads, over the mean square of the input.
+        backward: the gradient's sum of squares at the first layer, over that at the last.
+    """
 
     label: str
     signals: tuple[Signal, ...]
+    forward: float
+    backward: float
 
     @property
     def weighted(self) -> tuple[Signal, ...]:
@@ -33,7 +42,7 @@ class Diagnosis:
         net: the net's name.
         seed: the seed of the first trial.
         trials: the number of trials.
-        moment: E[x²] of the input.
+        moment: E[x²] of what the first layers with weights read.
         runs: the net as it is written, then under the fillers to compare with.
         findings: the findings of the first run, the severe ones first.
     """

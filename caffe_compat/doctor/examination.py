@@ -1,33 +1,31 @@
-"""Measures a net at initialisation, before any training, and looks for what is wrong."""
+"""Examine a net at initialisation, before any training, and look for what is wrong."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Literal
 
-import numpy as np
-
-from ..errors import ShapeError
-from ..fillers.rng import Rng, make_rng
+from ..errors import CaffeCompatError, ShapeError
+from ..fillers.rng import make_rng
 from ..net.graph import Graph
-from ..net.net import Net
-from ..net.params import fill
-from ..net.params import load as load_weights
+from ..net.preprocess import Preprocess, from_prototxt
 from ..options import SEED, Filling, PathLike, Reading
-from ..pipeline import read_graph
-from ..progress import track
-from ..runtime.sampling import random_feeds
 from ..steps import open_weights
 from ..types import Array
 from ..weights.trained import Weights
+from .bench import Bench, draw, feeds_of, make_feeds
 from .diagnosis import Diagnosis, Run
 from .findings import find
+from .known import read_known
 from .patient import Patient
-from .signals import average, measure
+from .pictures import read_pictures
 from .variants import Variant, refill, with_batch_statistics
 
 AS_WRITTEN = "as written"
+_BATCH = 4  # the pictures that tell what more would
 
 
 def diagnose(
@@ -38,6 +36,8 @@ def diagnose(
     drawing: Filling | None = None,
     trials: int = 3,
     data: Array | Mapping[str, Array] | None = None,
+    pictures: PathLike | None = None,
+    preprocess: Callable[[Graph], Preprocess | None] | None = None,
     compare: Sequence[Variant] = (),
 ) -> Diagnosis:
     """Read a net and examine it; the inputs take the shapes of the data.
@@ -49,23 +49,30 @@ def diagnose(
         drawing: how parameters that no weights file gives are drawn.
         trials: as for `examine`, like the others.
         data: as for `examine`; a batch of `caffe_compat.data.batches` is such a mapping.
+        pictures: an image, or a folder of images, for the first input in place of `data`.
+        preprocess: returns how a picture becomes the net's input; by default the prototxt's way.
         compare: other fillers.
 
+    A batch of four is examined where the prototxt has a larger one, and an end of layers that
+    only a fork knows, such as its loss, is left away.
+
     Raises:
-        CaffeCompatError: as for `read` and `examine`.
+        CaffeCompatError: as for `read` and `examine`; an image cannot be read.
     """
     reading, drawing = reading or Reading(), drawing or Filling()
     weights = open_weights(weights_file)
-    if isinstance(data, Mapping):
-        shapes = {name: array.shape for name, array in data.items()}
-        reading = replace(reading, inputs={**reading.inputs, **shapes})
-    graph = read_graph(prototxt, weights, reading)
-    feeds = _feeds_of(graph, data)
+    graph, left = read_known(prototxt, weights, _sized(reading, data))
+    if pictures is not None:
+        way = preprocess(graph) if preprocess else from_prototxt(graph.net, Path(prototxt).parent)
+        data = read_pictures(graph, pictures, way)
+    feeds = feeds_of(graph, data)
     if any(value.shape != feeds[value.blob].shape for value in graph.inputs if value.blob in feeds):
         shapes = {name: array.shape for name, array in feeds.items()}
         inputs = {**reading.inputs, **shapes}
-        graph = read_graph(prototxt, weights, replace(reading, inputs=inputs))
-    return examine(
+        graph, left = read_known(prototxt, weights, replace(reading, inputs=inputs))
+    elif not feeds and reading.batch is None and not reading.inputs:
+        graph = _resized(prototxt, weights, reading, graph)
+    diagnosis = examine(
         graph,
         weights,
         seed=drawing.seed,
@@ -75,6 +82,25 @@ def diagnose(
         data=data,
         compare=compare,
     )
+    return replace(diagnosis, findings=(*diagnosis.findings, *left))
+
+
+def _sized(reading: Reading, data: Array | Mapping[str, Array] | None) -> Reading:
+    if not isinstance(data, Mapping):
+        return reading
+    shapes = {name: array.shape for name, array in data.items()}
+    return replace(reading, inputs={**reading.inputs, **shapes})
+
+
+def _resized(prototxt: PathLike, weights: Weights | None, reading: Reading, graph: Graph) -> Graph:
+    """Return the net at a batch that tells as much as a larger one; its own if it has no other."""
+    sizes = {value.shape[:1] for value in graph.inputs}
+    normal = any(node.layer.type == "BatchNorm" for node in graph.nodes)
+    size = next(iter(sizes))[0] if len(sizes) == 1 and () not in sizes else _BATCH
+    if size > _BATCH or (size < _BATCH and normal):
+        with suppress(CaffeCompatError):  # a layer that is written for one batch
+            return read_known(prototxt, weights, replace(reading, batch=_BATCH))[0]
+    return graph
 
 
 def examine(
@@ -110,49 +136,22 @@ def examine(
     if trials < 1:
         raise ShapeError(f"trials must be positive, and is {trials}")
     live = graph if weights else with_batch_statistics(graph)
-    seeds = range(seed, seed + trials)
-    first: Patient | None = None
-    runs = []
-    for variant in (Variant(AS_WRITTEN, None, slopes), *compare):
-        trained = weights if variant.label == AS_WRITTEN else None
-        changed = refill(live, variant, trained)
-        measured = []
-        for trial, number in enumerate(track(seeds, f"measuring {variant.label}")):
-            net, from_file = _draw(changed, trained, make_rng(rng, number))
-            feeds = _feeds(net, trial, data)
-            measured.append(measure(net, feeds, trial))
-            first = first or Patient(net, graph, from_file, feeds, data is not None)
-        runs.append(Run(variant.label, average(measured)))
-    assert first is not None
-    moment = first.moment
-    findings = find(first, runs[0].signals)
-    return Diagnosis(graph.net.name, seed, trials, moment, tuple(runs), findings)
-
-
-def _draw(graph: Graph, weights: Weights | None, rng: Rng) -> tuple[Net, frozenset[str]]:
-    """Return the net, and the layers whose blobs are the file's."""
-    if weights is None:
-        return fill(graph, rng), frozenset()
-    net, report = load_weights(graph, weights, rng)
-    return net, frozenset(node.layer.name for node in graph.nodes) - set(report.left)
-
-
-def _feeds_of(graph: Graph, data: Array | Mapping[str, Array] | None) -> Mapping[str, Array]:
-    """Return the caller's data by input."""
-    if data is None or isinstance(data, Mapping):
-        return data or {}
-    if not graph.inputs:
-        raise ShapeError("the net has no input to take data")
-    return {graph.inputs[0].blob: data}
-
-
-def _feeds(net: Net, trial: int, data: Array | Mapping[str, Array] | None) -> dict[str, Array]:
-    feeds = random_feeds(net, trial)
-    shapes = {value.blob: value.shape for value in net.graph.inputs}
-    for blob, array in _feeds_of(net.graph, data).items():
-        if blob not in shapes:
-            raise ShapeError(f"the net has no input '{blob}'; its inputs: {', '.join(shapes)}")
-        if array.shape != shapes[blob]:
-            raise ShapeError(f"input '{blob}' is {shapes[blob]}, the data are {array.shape}")
-        feeds[blob] = np.asarray(array, np.float32)
-    return feeds
+    bench = Bench(range(seed, seed + trials), rng, data)
+    written = refill(live, Variant(AS_WRITTEN, None, slopes), weights)
+    flow = bench.measure(written, weights)
+    runs = [Run(AS_WRITTEN, bench.signals(written, weights), *flow.arrivals())]
+    for choice in compare:
+        changed = refill(live, choice)
+        arrivals = bench.measure(changed).arrivals()
+        runs.append(Run(choice.label, bench.signals(changed), *arrivals))
+    net, from_file = draw(written, weights, make_rng(rng, seed))
+    patient = Patient(
+        net,
+        graph,
+        from_file,
+        make_feeds(net, 0, data),
+        data is not None,
+        flow,
+        lambda changed, count: bench.measure(changed, weights, count),
+    )
+    return Diagnosis(graph.net.name, seed, trials, flow.unit, tuple(runs), find(patient))

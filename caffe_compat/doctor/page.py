@@ -9,7 +9,7 @@ from math import isfinite
 from ..pages.document import asset, document
 from .chart import Curve, draw, marker
 from .diagnosis import Diagnosis
-from .patient import Finding
+from .finding import Finding, say_layers
 from .signals import Signal
 
 
@@ -110,15 +110,24 @@ def _figure(
 
 
 def _finding(finding: Finding) -> str:
-    shown = ", ".join(map(escape, finding.layers[:8]))
-    rest = len(finding.layers) - 8
-    more = f" and {rest} more" if rest > 0 else ""
+    layers = escape(say_layers(finding.layers, 8))
     return f"""<article class="finding {finding.severity}">
-<p><span class="kind">{finding.severity}</span> <strong>{shown}</strong>{more}</p>
+<p><span class="kind">{finding.severity}</span> <strong>{layers}</strong></p>
 <p>{escape(finding.message)}</p>
-<p><code>{escape(finding.remedy)}</code></p>
-</article>
+{_remedy(finding)}</article>
 """
+
+
+def _remedy(finding: Finding) -> str:
+    if finding.remedy is None:
+        return ""
+    lines = "".join(
+        f"<p><code>{escape(change.line)}</code></p>"
+        f'<p class="soft">{escape(say_layers(change.layers, 8))}</p>'
+        for change in finding.remedy.changes
+    )
+    effects = escape("; ".join(map(str, finding.remedy.effects)))
+    return f'{lines}<p class="soft">Measured: {effects}</p>'
 
 
 def _comparison(diagnosis: Diagnosis) -> str:

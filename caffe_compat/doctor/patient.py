@@ -2,45 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, TypeAlias
-
-import numpy as np
 
 from .. import fillers
 from ..caffe_pb2 import FillerParameter
+from ..fillers.moments import second_moment
+from ..net.fans import is_weighted
 from ..net.graph import Graph, Node
 from ..net.net import Net
-from ..net.slopes import Resolved, resolve
+from ..net.residual import branch_shares, is_fixed, std_by_node
 from ..types import Array
-from .theory import is_weighted
-
-Severity: TypeAlias = Literal["severe", "warning", "note"]
+from .flow import Flow
 
 OFF = 1.5  # the factor by which a variance must be wrong to be reported
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that is wrong.
-
-    Attributes:
-        rule: the rule's name, one word.
-        severity: `severe`: the net will hardly train; `warning`; `note`.
-        layers: the layers concerned, first to last.
-        number: the measured or computed number in the message.
-        message: one sentence.
-        remedy: a line for the prototxt of each of these layers.
-    """
-
-    rule: str
-    severity: Severity
-    layers: tuple[str, ...]
-    number: float
-    message: str
-    remedy: str
 
 
 @dataclass(frozen=True)
@@ -51,73 +27,89 @@ class Patient:
         net: the net with its weights.
         written: the graph as the prototxt has it.
         from_file: the layers whose weights come from a file.
-        feeds: the input that its signals were measured on.
+        feeds: the input of the first trial.
         own_data: whether the caller provided that input.
+        flow: the measurements of all trials.
+        measure: measures another graph as this one was measured, with so many trials.
     """
 
     net: Net
     written: Graph
     from_file: frozenset[str]
-    feeds: dict[str, Array]
+    feeds: Mapping[str, Array]
     own_data: bool
+    flow: Flow
+    measure: Callable[[Graph, int], Flow]
+
+    @property
+    def nodes(self) -> Sequence[Node]:
+        """The layers."""
+        return self.net.graph.nodes
 
     @cached_property
-    def moment(self) -> float:
-        """E[x²] of the first input; 1 if there is none."""
-        inputs = self.net.graph.inputs
-        x = self.feeds[inputs[0].blob] if inputs else np.ones(1, np.float32)
-        return float(np.mean(np.square(x, dtype=np.float64))) or 1.0
+    def stds(self) -> dict[int, float]:
+        """The std that keeps the variance at each layer with weights, by index."""
+        return std_by_node(self.net.graph)
 
     @cached_property
-    def resolved(self) -> dict[int, Resolved]:
-        """The fillers that the rectifiers ask for, by the node's index."""
-        graph = self.net.graph
-        every = {each.place: each for each in resolve(graph)}
-        return {
-            index: every[index, 0]
-            for index, node in enumerate(graph.nodes)
-            if is_weighted(node) and (index, 0) in every
-        }
+    def shares(self) -> dict[int, float]:
+        """The share of its trunk that each residual branch may add, by its last layer's index."""
+        return branch_shares(self.net.graph)
 
-    def drawn(self, *types: str) -> Iterator[tuple[int, Node, Resolved]]:
-        """Yield the layers whose weights a filler of these types, the prototxt's own, drew."""
-        for index, each in self.resolved.items():
-            node = self.net.graph.nodes[index]
-            stored = node.layer.name in self.from_file or len(node.layer.proto.blobs)
-            own = self.written.nodes[index].blobs[0].filler == each.filler
-            if own and not stored and each.filler.type in types:
-                yield index, node, each
+    @cached_property
+    def drawn(self) -> tuple[int, ...]:
+        """The indices of the layers whose weights the prototxt's own fillers drew."""
+        return tuple(
+            index
+            for index, node in enumerate(self.nodes)
+            if is_weighted(node)
+            and node.bottoms
+            and node.layer.name not in self.from_file
+            and not is_fixed(node)
+            and node.owners[0] == (index, 0)
+            and self.written.nodes[index].blobs[0].filler == node.blobs[0].filler
+        )
 
+    def factor(self, index: int) -> float:
+        """Return the factor of a layer's variance: its filler's over the one that keeps it."""
+        blob, right = self.nodes[index].blobs[0], self.stds[index]
+        moment = second_moment(blob.shape, blob.filler)
+        return 1.0 if moment is None or not right else moment / right**2
 
-def is_right(node: Node, each: Resolved) -> bool:
-    """Return whether a filler about preserves the variance from layer to layer."""
-    std = std_of(node.blobs[0].shape, each.filler)
-    return std is not None and 1 / OFF < (std / float(each.sigma)) ** 2 < OFF
+    def of_type(self, *types: str) -> Iterator[int]:
+        """Yield the indices of the drawn layers with a filler of these types."""
+        for index in self.drawn:
+            if type_of(self.nodes[index]) in types:
+                yield index
 
-
-def std_of(shape: Sequence[int], p: FillerParameter) -> float | None:
-    """Return the std of a filler whose mean is 0; None of any other."""
-    if p.type == "msra":
-        return float(fillers.sigma(shape, p))
-    if p.type == "xavier":
-        return float(1 / fillers.fan(shape, p.variance_norm) ** 0.5)
-    steady = p.type == "gaussian" and p.sparse == -1 and not p.mean
-    return float(p.std) if steady else None
-
-
-def factor_of(node: Node, each: Resolved) -> float:
-    """Return the factor of a layer's variance: its filler's over the one that preserves it."""
-    std = std_of(node.blobs[0].shape, each.filler)
-    return 1.0 if std is None else (std / float(each.sigma)) ** 2
+    def names(self, indices: Sequence[int]) -> tuple[str, ...]:
+        """Return the names of layers, each once."""
+        return tuple(dict.fromkeys(self.nodes[index].layer.name for index in sorted(indices)))
 
 
-def remedy(each: Resolved) -> str:
-    """Return the prototxt line of the filler that preserves the variance at a layer."""
-    norm = each.filler.variance_norm
-    name = FillerParameter.VarianceNorm.Name(norm)
-    suffix = "" if norm == FillerParameter.FAN_IN else f" variance_norm: {name}"
-    rectifiers = {r for r in each.rectifiers if r.layers}
-    if len(rectifiers) > 1 or any(r.slope is None for r in rectifiers):
-        return f'weight_filler {{ type: "gaussian" std: {float(each.sigma):.6g} }}'
-    a = next((r.slope for r in rectifiers), None)
-    return f'weight_filler {{ type: "msra"{f" a: {a:.6g}" if a else ""}{suffix} }}'
+def type_of(node: Node) -> str:
+    """Return the type of the filler of a layer's weights; `zero` of one that fills with 0."""
+    filler = node.blobs[0].filler
+    if filler is None or (filler.type == "constant" and not filler.value):
+        return "zero"
+    return str(filler.type)
+
+
+def filler_with(std: float, node: Node) -> FillerParameter:
+    """Return the filler of a std: msra, with its slope where Caffe's count of n gives one.
+
+    A gaussian where no slope from 0 to 1 has this std.
+    """
+    norm = node.blobs[0].filler.variance_norm if node.blobs[0].filler else FillerParameter.FAN_IN
+    shape = node.blobs[0].shape
+    square = 2 / (std**2 * float(fillers.fan(shape, norm))) - 1 if std else -1.0
+    slope = float(f"{max(square, 0.0) ** 0.5:.6g}")
+    filler = FillerParameter(type="msra")
+    if norm:
+        filler.variance_norm = norm
+    if slope > 1e-3:
+        filler.a = slope
+    own = float(fillers.sigma(shape, filler))
+    if slope < 0.999 and abs(own - std) <= 1e-3 * std:
+        return filler
+    return FillerParameter(type="gaussian", std=float(f"{std:.6g}"))

@@ -1,115 +1,148 @@
-"""Rules about the measured signals of a net.
-
-A rule takes the patient and its signals, and yields findings.
-"""
+"""What else the measurements show: dead rectifiers, a saturated softmax, slopes under decay."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from math import inf
-from typing import TypeAlias
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 import numpy as np
 
-from .. import fillers
+from ..caffe_pb2 import FillerParameter
+from ..layers.families.rectifier import PReLU
 from ..layers.layer import canonical_axis
-from ..net.graph import Node
+from ..net.fans import is_weighted
+from ..net.graph import Graph, Node
 from ..net.net import Net
+from ..net.slopes import decayed
 from ..types import Array
-from .patient import Finding, Patient, Severity, is_right, remedy
-from .signals import Signal, run
+from .finding import Finding, Severity
+from .flow import Flow
+from .patient import Patient
+from .remedies import Change, Effect, Remedy, with_proto
+from .signals import run
 
-Signals: TypeAlias = Sequence[Signal]
-
-LOW, HIGH = 1e-3, 1e3
-SHALLOW = 8  # layers up to which a net trains from nearly any variance (He et al. §2.2)
 _CONFIDENT = 0.8  # the mean probability of a softmax's first choice, above which it hardly learns
 _CERTAIN = 0.95
 _DEAD = 0.6  # half of the channels are 0 in any deep net of random weights
 _READERS = ("Data", "ImageData", "MemoryData", "WindowData")
+_SCALE, _MEAN = 0.0078125, 127.5
 
 
-def forward(patient: Patient, signals: Signals) -> Iterator[Finding]:
-    """Find the layer where the signal leaves [1e-3, 1e3] on its way forward."""
-    weighted = [signal for signal in signals if signal.weighted]
-    for signal in weighted:
-        share = signal.forward / patient.moment
-        if not LOW <= share <= HIGH:
-            at = (
-                f"Var[y] is {share:.1e} of the input's mean square at depth {signal.depth} of "
-                f"{weighted[-1].depth}"
-            )
-            yield _lost(patient, signal, share, weighted[-1].depth, "forward", at)
-            return
+def find(patient: Patient, after: Flow) -> Iterator[Finding]:
+    """Yield the findings.
+
+    Args:
+        patient: the net.
+        after: its measurements with the remedy of what is worse, if there was something.
+    """
+    yield from dead(patient, after)
+    yield from saturated(patient)
+    yield from decaying(patient)
 
 
-def backward(patient: Patient, signals: Signals) -> Iterator[Finding]:
-    """Find the layer where the gradient leaves [1e-3, 1e3] on its way back."""
-    weighted = [signal for signal in signals if signal.weighted and signal.gradient is not None]
-    for signal in reversed(weighted):
-        if signal.gradient is not None and not LOW <= signal.gradient <= HIGH:
-            at = (
-                f"the gradient's sum of squares is {signal.gradient:.1e} of that at the net's end, "
-                f"at depth {signal.depth} of {weighted[-1].depth}"
-            )
-            yield _lost(patient, signal, signal.gradient, weighted[-1].depth, "backward", at)
-            return
+def dead(patient: Patient, after: Flow) -> Iterator[Finding]:
+    """Find rectifiers that are 0 for every input, whatever the weights."""
+    worst = {name: share for name, share in after.stats.dead.items() if share >= _DEAD}
+    if not worst:
+        return
+    name = max(worst, key=lambda layer: worst[layer])
+    changed = remedy = None
+    for changed, changes in _revivals(patient, tuple(worst)):
+        shares = patient.measure(changed, 0).stats.dead
+        left = max((shares.get(layer, 0.0) for layer in worst), default=0.0)
+        if left < _DEAD:
+            effect = Effect(f"dead channels of {name}", worst[name], shares.get(name, 0.0))
+            remedy = Remedy(changes, (effect,))
+            break
+    message = f"dead rectifiers: {worst[name]:.0%} of the channels of {name} are 0 everywhere"
+    if remedy is None:
+        message += "; neither biases of 0 nor a slope below 0 mends it"
+    severity: Severity = "severe" if worst[name] == 1 else "warning"
+    yield Finding("dead", severity, tuple(worst), worst[name], message, remedy)
 
 
-def _lost(patient: Patient, signal: Signal, share: float, depth: int, way: str, at: str) -> Finding:
-    what = "exploding" if share > HIGH else "vanishing"
-    signal_or = "signal" if way == "forward" else "gradient"
-    hopeless = depth > SHALLOW or not 0 < share < inf
-    severity: Severity = (
-        "severe" if hopeless and signal.layer not in patient.from_file else "warning"
+def _revivals(
+    patient: Patient, names: tuple[str, ...]
+) -> Iterator[tuple[Graph, tuple[Change, ...]]]:
+    """Yield nets in which the rectifiers may live: with biases of 0, or with a slope."""
+    graph = patient.net.graph
+    makers = {top.name: i for i, node in enumerate(graph.nodes) for top in node.tops}
+    nodes, biased = list(graph.nodes), []
+    for node in graph.nodes:
+        at = makers[node.bottoms[0].name] if node.bottoms and node.layer.name in names else None
+        if at is None or not is_weighted(nodes[at]) or len(nodes[at].blobs) < 2:
+            continue
+        weight, bias = nodes[at].blobs
+        if bias.filler is not None and bias.filler != FillerParameter():
+            blobs = (weight, replace(bias, filler=FillerParameter(type="constant")))
+            nodes[at] = replace(nodes[at], blobs=blobs)
+            biased.append(nodes[at].layer.name)
+    if biased:
+        line = "bias_filler { value: 0 }"
+        yield replace(graph, nodes=tuple(nodes)), (Change(tuple(biased), line),)
+
+    def lean(proto: object) -> None:
+        proto.relu_param.negative_slope = 0.1  # type: ignore[attr-defined]
+
+    leaning = tuple(
+        with_proto(node, lean) if node.layer.name in names else node for node in graph.nodes
     )
-    message = f"{signal_or} {what}: {at}"
-    return Finding(way, severity, (signal.layer,), share, message, _steadier(patient, signal.layer))
+    change = Change(names, "relu_param { negative_slope: 0.1 }")
+    yield replace(graph, nodes=leaning), (change,)
 
 
-def _steadier(patient: Patient, name: str) -> str:
-    """Return the remedy at a layer: the filler of the right std, or else a BatchNorm."""
-    for _, node, each in patient.drawn(*fillers.FILLERS):
-        if node.layer.name == name and not is_right(node, each):
-            return remedy(each)
-    top = next(n.tops[0].blob for n in patient.net.graph.nodes if n.layer.name == name)
-    return f'layer {{ name: "{name}_bn" type: "BatchNorm" bottom: "{top}" top: "{top}" }}'
+def decaying(patient: Patient) -> Iterator[Finding]:
+    """Find PReLU slopes under weight decay, which makes them ReLUs (He et al. 2015, 2.1)."""
+    names = tuple(decayed(patient.written))
+    rates = [
+        node.layer.proto.param[0].decay_mult if node.layer.proto.param else 1.0
+        for node in patient.written.nodes
+        if node.layer.name in names and isinstance(node.layer, PReLU)
+    ]
+    if not rates:
+        return
+    rate = max(rates)
+    message = (
+        f"PReLU under weight decay (decay_mult {rate:g}), which pulls its slopes to 0 in training; "
+        "no signal shows it before"
+    )
+    effect = Effect("decay of the slopes", rate, 0.0)
+    remedy = Remedy((Change(names, "param { decay_mult: 0 }"),), (effect,))
+    yield Finding("decay", "note", names, rate, message, remedy)
 
 
-def dead(patient: Patient, signals: Signals) -> Iterator[Finding]:
-    """Find rectifiers that are 0 for every input."""
-    for signal in signals:
-        if signal.dead is not None and signal.dead >= _DEAD:
-            yield Finding(
-                "dead",
-                "severe" if signal.dead == 1 else "warning",
-                (signal.layer,),
-                signal.dead,
-                f"dead rectifiers: {signal.dead:.0%} of the channels are 0 everywhere",
-                "relu_param { negative_slope: 0.1 }",
-            )
-
-
-def saturated(patient: Patient, signals: Signals) -> Iterator[Finding]:
+def saturated(patient: Patient) -> Iterator[Finding]:
     """Find a softmax that is confident before training, since the input is not normalised."""
     if patient.from_file:
         return
     for node, feeds in _raw_inputs(patient):
         confidence = _confidence(patient.net, feeds)
-        if confidence is not None and confidence > _CONFIDENT:
-            moment = np.mean(np.square(feeds[node.tops[0].blob], dtype=np.float64))
-            yield Finding(
-                "saturated",
-                "severe" if confidence > _CERTAIN else "warning",
-                (node.layer.name,),
-                confidence,
-                f"input not normalised: its mean square of {moment:.3g} saturates the softmax, "
-                f"whose first choice has a probability of {confidence:.3f} before any training",
-                "transform_param { mean_value: 127.5 scale: 0.0078125 }",
+        if confidence is None or confidence <= _CONFIDENT:
+            continue
+        blob = node.tops[0].blob
+        pixels = feeds[blob]
+        scaled = dict(feeds) | {blob: (pixels - np.float32(_MEAN)) * np.float32(_SCALE)}
+        better = _confidence(patient.net, scaled) or 0.0
+        line = f"transform_param {{ mean_value: {_MEAN:g} scale: {_SCALE:g} }}"
+        name = node.layer.name
+        remedy = None
+        if better <= _CONFIDENT:
+            effect = Effect("first choice's probability", confidence, better)
+            remedy = Remedy((Change((name,), line),), (effect,))
+        moment = float(np.mean(np.square(pixels, dtype=np.float64)))
+        message = (
+            f"input not normalised: its mean square of {moment:.3g} saturates the softmax, whose "
+            f"first choice has a probability of {confidence:.3f} before any training"
+        )
+        if remedy is None:
+            message += (
+                f"; pixels of mean 0 and std 1 give {better:.3f}, so the fillers are to blame"
             )
+        severity: Severity = "severe" if confidence > _CERTAIN else "warning"
+        yield Finding("saturated", severity, (name,), confidence, message, remedy)
 
 
-def _raw_inputs(patient: Patient) -> Iterator[tuple[Node, dict[str, Array]]]:
+def _raw_inputs(patient: Patient) -> Iterator[tuple[Node, Mapping[str, Array]]]:
     """Yield the layers whose data are bare pixels with such an input, or with the caller's own."""
     graph = patient.net.graph
     for node in graph.nodes:
@@ -120,15 +153,15 @@ def _raw_inputs(patient: Patient) -> Iterator[tuple[Node, dict[str, Array]]]:
         elif node.layer.type in _READERS and p.scale == 1 and not (p.mean_value or p.mean_file):
             rng = np.random.default_rng(0)
             pixels = rng.integers(0, 256, node.tops[0].shape).astype(np.float32)
-            yield node, patient.feeds | {first: pixels}
+            yield node, dict(patient.feeds) | {first: pixels}
 
 
-def _confidence(net: Net, feeds: dict[str, Array]) -> float | None:
+def _confidence(net: Net, feeds: Mapping[str, Array]) -> float | None:
     """Return the mean probability of the first choice over all softmaxes, None without any."""
     softmaxes = [n for n in net.graph.nodes if n.layer.type in ("Softmax", "SoftmaxWithLoss")]
     if not softmaxes:
         return None
-    values = run(net, feeds)
+    values = run(net, feeds, [node.bottoms[0] for node in softmaxes])
     confidence = []
     for node in softmaxes:
         x = values[node.bottoms[0].name].astype(np.float64)

@@ -18,11 +18,9 @@ from numpy.typing import NDArray
 from ..caffe_pb2 import EltwiseParameter
 from ..fillers.moments import of_activation
 from ..layers.families.batch_norm import BatchNorm
-from ..layers.families.conv import Convolution, Deconvolution
-from ..layers.families.dense import InnerProduct
 from ..layers.families.rectifier import PReLU
-from ..layers.layer import Layer, canonical_axis
-from ..layers.spatial import conv_window
+from ..layers.layer import Layer
+from ..net.fans import connections, is_weighted
 from ..net.graph import Node, Value
 from ..net.net import Net
 from ..types import Array
@@ -99,35 +97,6 @@ def predict_backward(
                 for value, factor in zip(node.bottoms, factors, strict=False):
                     grads[value.name] = grads.get(value.name, 0.0) + factor * dy
     return grads
-
-
-def connections(node: Node) -> tuple[float, float]:
-    """Return the inputs of an output and the outputs of an input, averaged over positions.
-
-    Taps in the padding do not count. For layers with weights.
-    """
-    layer, weight = node.layer, node.blobs[0].shape
-    if isinstance(layer, InnerProduct):
-        return (weight[0], weight[1]) if layer.p.transpose else (weight[1], weight[0])
-    x, y = node.bottoms[0].shape, node.tops[0].shape
-    start = canonical_axis(layer.p.axis, len(x)) + 1
-    window = conv_window(layer.p, len(x) - start)
-    deconvolves = isinstance(layer, Deconvolution)
-    large, small = (y[start:], x[start:]) if deconvolves else (x[start:], y[start:])
-    pairs = prod(
-        sum(0 <= i * step + tap * apart - pad < n for i in range(m) for tap in range(taps))
-        for n, m, taps, step, pad, apart in zip(
-            large, small, window.kernel, window.stride, window.pad, window.dilation, strict=True
-        )
-    )
-    down = weight[1] * pairs / prod(small)
-    up = weight[0] / layer.p.group * pairs / prod(large)
-    return (up, down) if deconvolves else (down, up)
-
-
-def is_weighted(node: Node) -> bool:
-    """Return whether a layer is a weighted sum of its inputs."""
-    return isinstance(node.layer, (Convolution, InnerProduct))
 
 
 def gain(layer: Layer, blobs: Mapping[str, Array]) -> float | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -10,10 +9,12 @@ from .. import fillers
 from ..caffe_pb2 import FillerParameter, LayerParameter
 from ..errors import ParseError
 from ..layers.layer import Blob
+from ..net.fans import is_weighted
 from ..net.graph import Graph, Node
+from ..net.residual import apply_residual
 from ..net.slopes import apply, resolve
 from ..weights.trained import Weights
-from .theory import is_weighted
+from .remedies import with_proto
 
 
 @dataclass(frozen=True)
@@ -23,28 +24,31 @@ class Variant:
     Attributes:
         label: its name.
         filler: the filler of every layer's weights; None: the net's own.
-        slopes: `auto` finds the slope of every msra filler in the net.
+        slopes: `auto` finds the slope of every msra filler in the net; `residual` also counts
+            what sums add, and scales the last filler of each of L branches by 1/√L.
     """
 
     label: str
     filler: FillerParameter | None = None
-    slopes: Literal["auto"] | None = None
+    slopes: Literal["auto", "residual"] | None = None
 
 
 def variant(text: str) -> Variant:
-    """Parse `xavier`, `msra`, `msra:auto`, `msra:0.25` (its a) or `gaussian:0.01`.
+    """Parse `xavier`, `msra`, `msra:auto`, `msra:residual`, `msra:0.25` or `gaussian:0.01`.
 
     Raises:
         ParseError: it is none of these.
     """
     name, _, setting = text.partition(":")
     filler = FillerParameter(type=name)
-    if name == "msra" and setting == "auto":
+    if text == "msra:auto":
         return Variant(text, filler, "auto")
+    if text == "msra:residual":
+        return Variant(text, filler, "residual")
     field = {"msra": "a", "gaussian": "std", "constant": "value"}.get(name)
     if name not in fillers.FILLERS or (setting and field is None):
         raise ParseError(
-            f"{text!r} is no filler to compare with; msra, msra:auto, msra:0.25, "
+            f"{text!r} is no filler to compare with; msra, msra:auto, msra:residual, msra:0.25, "
             "xavier, gaussian:0.01, constant:0 are"
         )
     if setting and field:
@@ -60,12 +64,14 @@ def refill(graph: Graph, variant: Variant, weights: Weights | None = None) -> Gr
     if variant.filler is not None:
         nodes = tuple(_refill(node, variant.filler) for node in graph.nodes)
         graph = replace(graph, nodes=nodes)
+    if variant.slopes == "residual":
+        return apply_residual(graph, weights)
     return apply(graph, resolve(graph, weights)) if variant.slopes else graph
 
 
 def with_batch_statistics(graph: Graph) -> Graph:
     """Return the net with BatchNorm by the statistics of the batch, as in training."""
-    nodes = tuple(_with_proto(node, _use_batch_statistics) for node in graph.nodes)
+    nodes = tuple(with_proto(node, _use_batch_statistics) for node in graph.nodes)
     return replace(graph, nodes=nodes)
 
 
@@ -76,15 +82,7 @@ def _refill(node: Node, filler: FillerParameter) -> Node:
     if weight.filler is not None and weight.filler.type == "bilinear":
         return node
     node = replace(node, blobs=(Blob(weight.name, weight.shape, filler), *biases))
-    return _with_proto(node, lambda proto: proto.ClearField("blobs"))
-
-
-def _with_proto(node: Node, change: Callable[[LayerParameter], object]) -> Node:
-    """Return the node with its layer created again from a changed copy of its message."""
-    proto = LayerParameter()
-    proto.CopyFrom(node.layer.proto)
-    change(proto)
-    return node if proto == node.layer.proto else replace(node, layer=type(node.layer)(proto))
+    return with_proto(node, lambda proto: proto.ClearField("blobs"))
 
 
 def _use_batch_statistics(proto: LayerParameter) -> None:

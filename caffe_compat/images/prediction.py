@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Literal
 
 from ..errors import ShapeError, UnsupportedError
+from ..net.doubts import USUAL, small_inputs
 from ..net.net import Net
 from ..options import Copying, Filling, PathLike, Reading
 from ..pipeline import load_net
@@ -15,6 +17,8 @@ from ..weights.trained import Weights
 from . import ray
 from .predictor import Predictor, Result, chunks
 from .recipe import Recipe
+
+log = logging.getLogger("caffe_compat")
 
 BATCH = 16  # images at a time if the net takes any number
 
@@ -79,7 +83,25 @@ def load_batched(
     if reading.batch is None and not reading.inputs:
         try:
             wider = replace(reading, batch=min(count, BATCH))
-            return load_net(prototxt, stored, wider, Filling(), copying)
+            return _warned(load_net(prototxt, stored, wider, Filling(), copying))
         except (ShapeError, UnsupportedError):
             pass
-    return load_net(prototxt, stored, reading, Filling(), copying)
+    net = load_net(prototxt, stored, reading, Filling(), copying)
+    return net if reading.inputs else _warned(net)
+
+
+def _warned(net: Net) -> Net:
+    """Return the net; log that pictures are shrunk, where it declares a tiny input for show."""
+    for value in small_inputs(net.graph):
+        batch, channels, height, width = value.shape
+        inputs = {value.blob: (batch, channels, *USUAL)}
+        log.warning(
+            "pictures are shrunk to %d x %d, which '%s' declares, and the net runs at any size; "
+            "give another, as in inputs=%r, or None for any size (?)",
+            height,
+            width,
+            value.blob,
+            inputs,
+            extra={"proposal": {"inputs": inputs}},
+        )
+    return net

@@ -6,6 +6,7 @@ numpy, and the same in ONNX (`lower`).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -18,8 +19,11 @@ from .. import fillers
 from ..caffe_pb2 import TRAIN, FillerParameter, LayerParameter
 from ..errors import CaffeCompatError, ShapeError, UnsupportedError
 from ..fillers.rng import Rng
+from ..prototxt.mapping import parse_mapping
+from ..prototxt.parser import parse
 from ..types import Array, Shape
 
+MessageType: TypeAlias = type[Message]
 Arity: TypeAlias = int | tuple[int, int | None]
 
 Arrays: TypeAlias = Array | tuple[Array, ...]
@@ -55,7 +59,9 @@ class Layer:
             definition, and for the one that holds unless a fork is named.
         fields: the fields of `param` that are this fork's alone: its definition holds where one
             of them is not at its default, and nowhere else. Empty where no field tells.
-        param: the field of LayerParameter that configures this type; `self.p` reads it.
+        param: the field of LayerParameter that configures this type; `self.p` reads it. One that
+            the schema lacks is a mapping, or `message` where that is given.
+        message: the protobuf message of such a field.
         bottoms: the number of bottoms: one number, or (min, max or None).
         tops: likewise for tops.
         inplace: whether a top may overwrite its bottom.
@@ -76,6 +82,7 @@ class Layer:
     fork: ClassVar[str | None] = None
     fields: ClassVar[tuple[str, ...]] = ()
     param: ClassVar[str | None] = None
+    message: ClassVar[MessageType | None] = None
     bottoms: ClassVar[Arity] = 1
     tops: ClassVar[Arity] = 1
     inplace: ClassVar[bool] = False
@@ -92,8 +99,8 @@ class Layer:
     def __init__(self, proto: LayerParameter) -> None:
         self.proto = proto
         self.name: str = proto.name
-        self.p: Any = getattr(proto, self.param) if self.param else None
-        if self.p is not None:
+        self.p: Any = _configuration(proto, self.param, self.message) if self.param else None
+        if isinstance(self.p, Message):
             _check_numbers(self.p, f"{self.param}")
         self.train: bool = proto.phase == TRAIN
 
@@ -226,6 +233,16 @@ def is_set(param: Message, field: str) -> bool:
     return bool(getattr(param, field) != descriptor.default_value)
 
 
+def _configuration(proto: LayerParameter, field: str, message: MessageType | None) -> Any:
+    """Return the field that configures a layer; of a caller's own layer what its text has."""
+    if field in LayerParameter.DESCRIPTOR.fields_by_name:
+        return getattr(proto, field)
+    if message is None:
+        return parse_mapping(proto.custom_param, proto.name).get(field, {})
+    inner = re.sub(r"^\w+\s*:?\s*[{<]|[}>]$", "", proto.custom_param)
+    return parse(inner, message, proto.name)
+
+
 def _check_numbers(param: Message, name: str) -> None:
     """Raise ShapeError for NaN, whose effect in Caffe depends on its linear algebra library."""
     for field, value in param.ListFields():
@@ -258,6 +275,7 @@ _L = TypeVar("_L", bound=type[Layer])
 def layer(
     *also: str,
     param: str | None = None,
+    message: MessageType | None = None,
     bottoms: Arity = 1,
     tops: Arity = 1,
     inplace: bool = False,
@@ -267,6 +285,9 @@ def layer(
 ) -> Callable[[_L], _L]:
     """Register a Layer class under its own name, and under the further names in `also`.
 
+    `param` may be a field that Caffe's schema lacks: `self.p` is then a mapping of what the
+    prototxt has in it, a field that is given several times as a list; or a `message` of protobuf.
+
     With `fork` it is that fork's definition of the types in `also` alone, and with `fields` only
     where one of these fields is set.
     """
@@ -274,7 +295,8 @@ def layer(
     def register(cls: _L) -> _L:
         cls.types = also if fork else (cls.__name__, *also)
         cls.type, cls.fork = cls.types[0], fork
-        cls.param, cls.fields, cls.bottoms, cls.tops = param, fields, bottoms, tops
+        cls.param, cls.message, cls.fields = param, message, fields
+        cls.bottoms, cls.tops = bottoms, tops
         cls.inplace, cls.loss = inplace, loss
         for name in cls.types:
             if any(other.fork == fork for other in _types.get(name, ())):

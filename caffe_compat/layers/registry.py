@@ -92,6 +92,7 @@ def find(
             f"differs among forks of Caffe, and neither its fields nor its blobs identify one; "
             f"name the fork (fork=...). {forks}",
             remedies=("fork",),
+            changes=[{"fork": f"{proto.type}={cls.fork}"} for cls in classes if cls.fork],
         )
     return matches[0]
 

@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from ..caffe_pb2 import NetParameter
 from ..errors import ShapeError, UnsupportedError
 from ..layers.families.indexing import Crop
-from ..layers.layer import Layer, check_arity, named
+from ..layers.layer import Layer, check_arity
 from ..layers.names import Names
-from ..layers.registry import find, registry
 from ..types import Dims, Shape
 from .aliasing import check_aliases
 from .alignment import align
+from .creation import Creator
 from .graph import Graph, Node, Value
 from .sharing import Sharing
 from .sizes import Batch, check_size, follow_batch, input_sizes
@@ -56,40 +56,7 @@ def create(
         UnsupportedError: every layer type that is unknown or refused, all at once; or the fork is
             unknown.
     """
-    types = registry()
-    forks = sorted({cls.fork for known in types.values() for cls in known if cls.fork})
-    chosen = _forks(fork, forks)
-    default = chosen.get("")
-    layers: list[Layer] = []
-    refused: list[UnsupportedError] = []
-    for proto in net.layer:
-        shapes = (stored or {}).get(proto.name) or None
-        try:
-            with named(proto):
-                own = chosen.get(proto.name) or chosen.get(proto.type) or default
-                layers.append(find(proto, types, own, shapes)(proto))
-        except UnsupportedError as error:
-            refused.append(error)
-    if refused:
-        raise UnsupportedError.joined(refused)
-    return layers
-
-
-def _forks(text: str | None, known: Sequence[str]) -> dict[str, str]:
-    """Return the forks of `Crop=fcn,Proposal=pvanet` by type or layer; one for all is under ''.
-
-    Raises:
-        UnsupportedError: a fork is unknown.
-    """
-    chosen: dict[str, str] = {}
-    for part in text.split(",") if text else ():
-        place, _, name = part.rpartition("=")
-        if name not in known:
-            raise UnsupportedError(
-                f"no fork '{name}' is known; these are: {', '.join(known)}", remedies=("fork",)
-            )
-        chosen[place] = name
-    return chosen
+    return Creator(fork, stored, net).create_all(net)
 
 
 def connect(
@@ -191,7 +158,10 @@ class _Walk:
         bottoms = layer.proto.bottom
         for i, blob in enumerate(bottoms):
             if blob not in self._current:
-                raise ShapeError(f"unknown bottom blob '{blob}' (bottom index {i})")
+                raise ShapeError(
+                    f"unknown bottom blob '{blob}' (bottom index {i})",
+                    changes=[{"inputs": {blob: None}}],
+                )
         check_arity("bottom", len(bottoms), layer.bottoms)
         if len(layer.proto.propagate_down) not in (0, len(bottoms)):
             raise ShapeError(

@@ -24,7 +24,8 @@ class FillerSummary:
         norm: its variance_norm.
         n: the divisor that the norm selects.
         rectifiers: the rectifiers that count for the norm.
-        std: the std that they ask for; only msra with `slopes="auto"` uses it.
+        std: the std that they ask for; only msra with `slopes="auto"` uses it; None of a bilinear
+            kernel, which is no random filler.
         rms: the root mean square of the filler's own values; None if it has no closed form.
     """
 
@@ -34,7 +35,7 @@ class FillerSummary:
     norm: str
     n: float
     rectifiers: tuple[Rectifier, ...]
-    std: float
+    std: float | None
     rms: float | None
 
 
@@ -62,7 +63,7 @@ def summarize_fillers(graph: Graph, weights: Weights | None = None) -> tuple[Fil
                 FillerParameter.VarianceNorm.Name(each.filler.variance_norm),
                 each.n,
                 each.rectifiers,
-                float(each.sigma),
+                None if each.filler.type == "bilinear" else float(each.sigma),
                 None if moment is None else math.sqrt(moment),
             )
         )

@@ -64,7 +64,7 @@ class Rectifiers:
     """
 
     def __init__(self, graph: Graph, slopes: Mapping[Place, Array]) -> None:
-        rectifiers = [_rectifier(graph, node, slopes) for node in graph.nodes]
+        rectifiers = [rectifier_of(graph, node, slopes) for node in graph.nodes]
         self._before, self._after = _before(graph, rectifiers), _after(graph, rectifiers)
 
     def around(self, node: Node, blob: Blob) -> tuple[Rectifier, Rectifier]:
@@ -105,7 +105,7 @@ _ACTIVATIONS = {
 }
 
 
-def _rectifier(graph: Graph, node: Node, slopes: Mapping[Place, Array]) -> Rectifier | None:
+def rectifier_of(graph: Graph, node: Node, slopes: Mapping[Place, Array]) -> Rectifier | None:
     """Return the rectifier that a layer is; None: no activation."""
     layer = node.layer
     with layer.named(), np.errstate(all="ignore"):  # an extreme parameter shows in the std

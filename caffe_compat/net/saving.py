@@ -41,7 +41,7 @@ def save(net: Net, path: str | Path, diffs: Mapping[Place, Array] | None = None)
     """
     suffix = Path(path).suffix
     if suffix == ".prototxt":
-        write_text(net.graph.net, path)
+        write_text(with_shapes(net.graph), path)
     elif suffix == ".caffemodel":
         message, places = with_splits(net)
         arrays, grads = _arrays(net, places), _diffs(net, places, diffs)
@@ -58,6 +58,18 @@ def save(net: Net, path: str | Path, diffs: Mapping[Place, Array] | None = None)
         raise CaffeCompatError(
             f"{path}: ends in none of .caffemodel, .caffemodel.h5, .npz, .prototxt, .onnx"
         )
+
+
+def with_shapes(graph: Graph) -> NetParameter:
+    """Return a graph's layers with the shapes that its Input layers were built at."""
+    message = NetParameter()
+    message.CopyFrom(graph.net)
+    for layer, node in zip(message.layer, graph.nodes, strict=True):
+        if layer.type == "Input" and node.layer.shapes() != [top.shape for top in node.tops]:
+            layer.input_param.ClearField("shape")
+            for top in node.tops:
+                layer.input_param.shape.add(dim=top.shape)
+    return message
 
 
 def with_splits(net: Net) -> tuple[NetParameter, list[int | None]]:

@@ -11,6 +11,7 @@ from ..types import Dims, Shape
 
 Batch: TypeAlias = int | Literal["dynamic"] | None
 
+_SIDE = 224  # height and width of an input whose size is open and is not in the prototxt
 _MAX_AXES, _MAX_VALUES = 32, 2**31 - 1  # blob.hpp: kMaxBlobAxes, and INT_MAX in Reshape
 
 
@@ -74,6 +75,7 @@ def input_sizes(
             + ", or take the source's own: inputs=data.shapes(prototxt)"
             * has_source,
             remedies=("inputs", "data") if has_source else ("inputs",),
+            changes=[{"inputs": {blob: None}}],
         )
     else:
         dims = shape
@@ -84,9 +86,16 @@ def input_sizes(
 
 
 def _override(blob: str, shape: Shape | None, dims: Dims) -> Shape:
-    """Return the caller's shape for an input, with the prototxt's sizes on its open axes."""
+    """Return the caller's shape for an input, with the prototxt's sizes on its open axes.
+
+    Where the prototxt gives none, it is built for one image of 224 by 224.
+    """
     if shape is not None and len(shape) == len(dims):
         return tuple(s if d is None else d for s, d in zip(shape, dims, strict=True))
-    if None in dims:
+    sizes = tuple(
+        (1 if axis == 0 else _SIDE if axis > 1 else d) if d is None and shape is None else d
+        for axis, d in enumerate(dims)
+    )
+    if None in sizes:
         raise ShapeError(f"'{blob}': {dims} leaves sizes open that the prototxt does not give")
-    return tuple(d for d in dims if d is not None)
+    return tuple(d for d in sizes if d is not None)

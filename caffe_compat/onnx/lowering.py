@@ -114,11 +114,21 @@ def parameter_names(net: Net) -> dict[Place, str]:
     return names
 
 
+def _silenced(net: Net) -> tuple[str, ...]:
+    """Return the blobs that Silence layers end."""
+    ends = (n for n in net.graph.nodes if n.layer.type == "Silence")
+    return tuple(value.blob for node in ends for value in node.bottoms)
+
+
 def _model(g: Builder, net: Net, outputs: Sequence[Value]) -> Lowered:
     if not outputs:
+        ends = _silenced(net)
+        where = f"; Silence ends {', '.join(map(repr, ends))}" if ends else ""
         raise UnsupportedError(
-            "the net has no output, and ONNX needs one; name a blob (blobs=[...])",
+            f"the net has no output, and ONNX needs one{where}; name a blob "
+            f"(blobs={list(ends) or '[...]'})",
             remedies=("blobs",),
+            changes=[{"blobs": ends}] if ends else (),
         )
     needed = g.finish([value.name for value in outputs])
     axes = _open_axes(net.graph.inputs)

@@ -20,6 +20,7 @@ from .document import asset, document
 from .layout import Layout, lay_out
 
 _WIDTH, _LINE, _PITCH, _GAP = 244, 16, 262, 34  # pixels: a box, a line in it, a column, a row's gap
+_LETTERS = 38  # that a box is wide
 _BINS = 40
 
 
@@ -29,6 +30,7 @@ class _Box:
 
     nodes: list[int]
     lines: list[str] = field(default_factory=list)
+    title: str = ""
 
     @property
     def height(self) -> int:
@@ -52,6 +54,7 @@ def net_page(net: Net | Graph, findings: Mapping[str, Sequence[str]] | None = No
     dearest = {id(cost) for cost in total.dearest()}
     for box in boxes:
         box.lines = _lines(graph, box, total)
+        box.title = ", ".join(graph.nodes[index].layer.name for index in box.nodes)
     drawing = _draw(boxes, lay_out(len(boxes), edges), total, dearest)
     title = graph.net.name or "unnamed net"
     body = f"""<header>
@@ -111,11 +114,16 @@ def _label(node: Node) -> str:
         )
         stride = f"/{p.stride[0]}" if p.stride and p.stride[0] > 1 else ""
         kind = f"{kind} {kernel}{stride}"
-    return f"{_short(node.layer.name)} · {kind}" if len(node.layer.name) < 24 else _short(kind)
+    return f"{_short(node.layer.name, _LETTERS - len(kind) - 3)} · {kind}"
 
 
-def _short(text: str, most: int = 30) -> str:
-    return text if len(text) <= most else f"{text[: most - 1]}…"
+def _short(text: str, most: int) -> str:
+    """Return a name of so many letters, but at least 8: its start and its end."""
+    most = max(most, 8)
+    if len(text) <= most:
+        return text
+    tail = (most - 1) // 2
+    return f"{text[: most - 1 - tail]}…{text[-tail:]}"
 
 
 def _say_shape(shape: Sequence[int]) -> str:
@@ -177,7 +185,8 @@ def _box(index: int, box: _Box, centre: tuple[float, float], dear: bool) -> str:
     style = "box dear" if dear else "box"
     return (
         f'<g class="{style}" data-nodes="{" ".join(map(str, box.nodes))}" tabindex="0" '
-        f'role="button"><rect x="{x:.0f}" y="{y:.0f}" width="{_WIDTH}" height="{box.height}" '
+        f'role="button"><title>{escape(box.title)}</title>'
+        f'<rect x="{x:.0f}" y="{y:.0f}" width="{_WIDTH}" height="{box.height}" '
         f'rx="6"/>{text}</g>'
     )
 

@@ -95,17 +95,27 @@ def _named(skip: Skipped, message: Message) -> Skipped:
     return skip
 
 
-class _Token(NamedTuple):
+class Token(NamedTuple):
+    """A string, a word or a mark of a prototxt's text, and where it is."""
+
     kind: str  # "string", "word" or "mark"
     text: str
     start: int
     end: int
 
 
-def _tokens(text: str) -> Iterator[_Token]:
+def tokens(text: str) -> Iterator[Token]:
+    """Yield the tokens of a prototxt's text, without comments."""
     for match in _TOKEN.finditer(text):
         if match.lastgroup:
-            yield _Token(match.lastgroup, match.group(), *match.span())
+            yield Token(match.lastgroup, match.group(), *match.span())
+
+
+def _is_repeated(field: Any) -> bool:
+    """Return whether a field may be given several times; protobuf 7 has no `label` any more."""
+    if hasattr(field, "is_repeated"):
+        return bool(field.is_repeated)
+    return bool(field.label == field.LABEL_REPEATED)
 
 
 def _has_value(field: Any, text: str) -> bool:
@@ -144,15 +154,15 @@ class _Walk:
         while self.at < len(self.tokens) and self._step():
             pass
 
-    def _read_tokens(self) -> list[_Token]:
-        tokens = list(itertools.islice(_tokens(self.text), _MAX_TOKENS + 1))
-        opened = sum(token.text == "{" for token in tokens)
-        if len(tokens) > _MAX_TOKENS or opened > _MAX_MESSAGES:
+    def _read_tokens(self) -> list[Token]:
+        found = list(itertools.islice(tokens(self.text), _MAX_TOKENS + 1))
+        opened = sum(token.text == "{" for token in found)
+        if len(found) > _MAX_TOKENS or opened > _MAX_MESSAGES:
             raise ParseError(
                 f"{self.file}: more than {_MAX_MESSAGES:,} messages or {_MAX_TOKENS:,} words; "
                 "the largest nets have a tenth of that"
             )
-        return tokens
+        return found
 
     def known_text(self) -> str:
         """Return the text with every skipped field overwritten with blanks."""
@@ -197,12 +207,21 @@ class _Walk:
         self.fields.append((token.start, token.text))
         if field is None:
             return self._skip(frame, token)
+        if self._is_again(frame, field):
+            return self._skip(frame, token, again=True)
         self.at += 1
         if self._peek() == ":":
             self.at += 1
         if field.message_type is not None:
             return self._enter(frame, field)
         return self._check(frame, field, token)
+
+    def _is_again(self, frame: _Frame, field: Any) -> bool:
+        """Count a field, and return whether one of a layer is given twice that is not repeated."""
+        if field.message_type is None:
+            frame.counts[field.name] += 1
+        seen = frame.counts[field.name] - (field.message_type is None)
+        return frame.layer is not None and bool(seen) and not _is_repeated(field)
 
     def _enter(self, frame: _Frame, field: Any) -> bool:
         opener = self._peek()
@@ -219,11 +238,16 @@ class _Walk:
         self.at += 1
         return True
 
-    def _check(self, frame: _Frame, field: Any, name: _Token) -> bool:
+    def _check(self, frame: _Frame, field: Any, name: Token) -> bool:
         first = self.at
         if not self._pass_value(name):
             return False
         for token in self.tokens[first : self.at]:
+            if token.kind == "string" and field.enum_type:
+                word = token.text.strip("\"'")
+                raise self._error(
+                    token.start, name, f"the quotes are the mistake: {name.text}: {word}"
+                )
             if token.kind == "word" and field.enum_type and not _has_value(field, token.text):
                 self._report(frame, name, token.text)
                 break
@@ -238,8 +262,8 @@ class _Walk:
                     )
         return True
 
-    def _skip(self, frame: _Frame, name: _Token) -> bool:
-        """Pass a field that the schema lacks; `[` begins an extension's name."""
+    def _skip(self, frame: _Frame, name: Token, *, again: bool = False) -> bool:
+        """Pass a field that the schema lacks, or has once; `[` begins an extension's name."""
         if name.text == "[":
             self._pass_brackets(name)
         else:
@@ -250,17 +274,20 @@ class _Walk:
             return False  # prose, not a field
         if not self._pass_value(name):
             return False
-        self._report(frame, name)
+        self._report(frame, name, again=again)
         return True
 
-    def _report(self, frame: _Frame, name: _Token, value: str = "") -> None:
+    def _report(self, frame: _Frame, name: Token, value: str = "", *, again: bool = False) -> None:
         end = self.tokens[self.at - 1].end
         self.spans.append((name.start, end))
         field = name.text if name.text != "[" else self.text[name.start : end].split("]")[0] + "]"
         place = (self.file, *self._place(name.start), frame.path, frame.message.name)
-        self.skipped.append(Skipped(*place, field[:100], value[:100], frame.layer))
+        skip = Skipped(*place, field[:100], value[:100], frame.layer, again=again)
+        if skip.is_configuration:
+            skip = replace(skip, text=self.text[name.start : end])
+        self.skipped.append(skip)
 
-    def _pass_value(self, name: _Token) -> bool:
+    def _pass_value(self, name: Token) -> bool:
         """Pass a value: a word, adjacent strings, or brackets."""
         if self._peek() in _CLOSER:
             self._pass_brackets(name)
@@ -274,7 +301,7 @@ class _Walk:
                 self.at += 1
         return token.kind != "mark"
 
-    def _pass_brackets(self, name: _Token) -> None:
+    def _pass_brackets(self, name: Token) -> None:
         open_brackets: list[str] = []
         for at in range(self.at, len(self.tokens)):
             token = self.tokens[at]
@@ -295,6 +322,6 @@ class _Walk:
         line = bisect.bisect(self.lines, at)
         return line, at - self.lines[line - 1] + 1
 
-    def _error(self, at: int, name: _Token, reason: str) -> ParseError:
+    def _error(self, at: int, name: Token, reason: str) -> ParseError:
         line, column = self._place(at)
         return ParseError(f"{self.file}:{line}:{column}: field '{name.text}': {reason}")

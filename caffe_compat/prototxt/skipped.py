@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from ..caffe_pb2 import LayerParameter, V1LayerParameter
-from ..errors import ParseError, UnsupportedError
+from ..caffe_pb2 import LayerParameter, NetParameter, V1LayerParameter
+from ..errors import ParseError
 
 log = logging.getLogger("caffe_compat")
 
@@ -21,20 +21,30 @@ _HARMLESS_MESSAGES = (
     "TransformationParameter",
     "WindowDataParameter",
 )
-_HARMLESS_FIELDS = re.compile(r"engine|cudnn_\w+|\w*workspace\w*|lr_mult|decay_mult")
+# A library's choice, and what only training reads (connectivity_mode: of SkimCaffe's updates).
+_HARMLESS_FIELDS = re.compile(
+    r"engine|cudnn_\w+|\w*workspace\w*|lr_mult|decay_mult|connectivity_mode"
+)
 
 # Fields of forks that are known to change a layer's numbers, so that no message proposes to
 # ignore them.
 _CHANGING = frozenset(
     [
+        "activations_compress",
+        "activations_compress_param",
+        "add_eps_before_sqrt",
         "ceil_mode",
+        "compress",
         "dilation_h",
         "dilation_w",
         "hole",
         "hole_h",
         "hole_w",
         "keep_dims",
+        "no_permute",
+        "normalize",
         "normalize_variance",
+        "objectness_score",
         "pad_b",
         "pad_bottom",
         "pad_end",
@@ -45,12 +55,17 @@ _CHANGING = frozenset(
         "pad_t",
         "pad_top",
         "pad_type",
+        "pixelshuffler",
         "relu6",
         "round_mode",
+        "sample_weights_test",
         "scale_bias",
         "scale_train",
+        "soft_nms",
         "torch_pooling",
         "use_global_stats",
+        "weights_compress",
+        "weights_compress_param",
     ]
 )
 
@@ -69,6 +84,8 @@ class Skipped:
         value: the enum value that is unknown; '' where the field itself is.
         layer: index in the file's `layer` (V2) or `layers` (V1, V0); None outside layers.
         layer_name: that layer's name.
+        again: whether the schema knows the field, and it is given a second time.
+        text: the field as it is written, where it is a layer's own message of parameters.
     """
 
     file: str
@@ -80,14 +97,28 @@ class Skipped:
     value: str = ""
     layer: int | None = None
     layer_name: str = ""
+    again: bool = False
+    text: str = ""
 
     def __str__(self) -> str:
         """Return one line: the position, and the unknown field or value."""
         owner = f"layer '{self.layer_name}': " if self.layer is not None else ""
         fact = f"{self.message} has no field '{self.field}'"
+        if self.again:
+            fact = f"{self.message}.{self.field} is given a second time"
         if self.value:
             fact = f"{self.message}.{self.field} has no value '{self.value}'"
         return f"{self.file}:{self.line}:{self.column}: {owner}{fact}"
+
+    @property
+    def is_configuration(self) -> bool:
+        """Whether the field is what configures layers of one type, as `region_param`."""
+        return self.message == "LayerParameter" and self.field.endswith("_param")
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the schema has the field, but not its value, or not twice."""
+        return bool(self.value) or self.again
 
     @property
     def name(self) -> str:
@@ -97,6 +128,22 @@ class Skipped:
     def matches(self, names: Collection[str]) -> bool:
         """Return whether one of the names, with or without the message, is the field's."""
         return self.field in names or self.name in names
+
+    def counts(self, built: Collection[str] | None, stored: Collection[str]) -> bool:
+        """Return whether the field can change a number of a net.
+
+        Args:
+            built: the names of the net's layers that are no inputs; None: all layers count.
+            stored: the names of those whose weights are given.
+        """
+        if (self.message == "V1LayerParameter" and self.field == "type") or (
+            self.layer_name in stored and self._is_filler()
+        ):
+            return False
+        return built is None or self.message == "NetStateRule" or self.layer_name in built
+
+    def _is_filler(self) -> bool:
+        return self.message == "FillerParameter" or self.field.endswith("filler")
 
 
 def is_harmless(skip: Skipped, layer: LayerParameter | V1LayerParameter) -> bool:
@@ -131,28 +178,59 @@ class Unknown:
     Attributes:
         skipped: all of them, in the file's order.
         counted: those in layers of the phase, without which the net's meaning is not known.
-
-    Raises:
-        UnsupportedError: layers of the phase have a type that V1's enum lacks, all at once.
     """
 
     skipped: Sequence[Skipped] = ()
     counted: Sequence[Skipped] = ()
 
-    def __post_init__(self) -> None:
-        layers = [
-            f"layer '{skip.layer_name}' ({skip.value}): unknown layer type"
-            for skip in self.counted
-            if skip.field == "type"
-        ]
-        if layers:
-            raise UnsupportedError("; ".join(layers))
+    def configure(self, net: NetParameter, params: Mapping[str, Collection[str]]) -> Unknown:
+        """Give layers of the caller's own types their parameters, as text, in `custom_param`.
 
-    def accept(self, ignore: Collection[str] = ()) -> tuple[str, ...]:
-        """Log the fields, or refuse those that count and are not named.
+        Args:
+            net: the net as it was read; changed in place.
+            params: the fields that configure the layers of each type.
+
+        Returns:
+            The fields that are still unknown.
+        """
+        taken: set[Skipped] = set()
+        for skip in self.skipped:
+            if skip.is_configuration and skip.layer is not None:
+                layer = net.layer[skip.layer]
+                if skip.field in params.get(layer.type, ()):
+                    layer.custom_param = skip.text
+                    taken.add(skip)
+        left = [[s for s in own if s not in taken] for own in (self.skipped, self.counted)]
+        return Unknown(*left)
+
+    def name_types(self, net: NetParameter) -> NetParameter:
+        """Return an upgraded net with the types that V1's enum lacks, as they are written."""
+        types = {
+            skip.layer_name: skip.value
+            for skip in self.skipped
+            if skip.message == "V1LayerParameter" and skip.field == "type"
+        }
+        if not types:
+            return net
+        new = NetParameter()
+        new.CopyFrom(net)
+        for layer in new.layer:
+            layer.type = layer.type or types.get(layer.name, "")
+        return new
+
+    def accept(
+        self,
+        ignore: Collection[str] = (),
+        net: NetParameter | None = None,
+        stored: Collection[str] = (),
+    ) -> tuple[str, ...]:
+        """Refuse the fields that count and are not named.
 
         Args:
             ignore: the names of fields to do without, as `pad_l` or `ConvolutionParameter.pad_l`.
+            net: the layers that are built, so that no other layer's fields count, nor those of
+                inputs; None: all of the phase.
+            stored: the layers whose weights are given, so that their fillers draw nothing.
 
         Returns:
             The names, with their messages, of the fields that count and were ignored.
@@ -163,27 +241,43 @@ class Unknown:
         if isinstance(ignore, bool) or "" in (ignore or ()):
             raise ParseError(self._name_fields())
         names = (ignore,) if isinstance(ignore, str) else tuple(ignore)
-        refused = [skip for skip in self.counted if skip.value or not skip.matches(names)]
+        built = None if net is None else _built(net)
+        counted = [skip for skip in self.counted if skip.counts(built, stored)]
+        refused = [skip for skip in counted if skip.is_known or not skip.matches(names)]
         if refused:
             first = "; ".join(str(skip) for skip in refused[:5])
             more = f"; and {len(refused) - 5} more" if len(refused) > 5 else ""
-            advice = self._advice(refused)
+            advice = _advice(refused, counted)
+            fields = tuple(dict.fromkeys(skip.field for skip in refused))
             raise ParseError(
-                f"{first}{more}{advice}", remedies=("ignore_unknown",) if advice else ()
+                f"{first}{more}{advice}",
+                remedies=("ignore_unknown",) if advice else (),
+                changes=[{"ignore_unknown": fields}] if advice else (),
             )
-        for skip in self.skipped:
-            log.warning("skipped: %s", skip)
-        return tuple(dict.fromkeys(skip.name for skip in self.counted))
+        return tuple(dict.fromkeys(skip.name for skip in counted))
 
-    def _advice(self, refused: Sequence[Skipped]) -> str:
-        """Return how to go on; nothing where a field is known to change numbers."""
-        if any(skip.value or skip.field in _CHANGING for skip in refused):
-            return ""
-        names = tuple(dict.fromkeys(skip.field for skip in self.counted))
-        return f"; ignore_unknown={names!r} reads on without their meaning"
+    def report(self, net: NetParameter, stored: Collection[str] = ()) -> None:
+        """Log the fields, those that can change a number of the net as warnings."""
+        built, counted = _built(net), set(self.counted)
+        for skip in self.skipped:
+            counts = skip in counted and skip.counts(built, stored)
+            log.log(logging.WARNING if counts else logging.INFO, "skipped: %s", skip)
 
     def _name_fields(self) -> str:
-        fields = tuple(dict.fromkeys(skip.field for skip in self.counted if not skip.value))
+        fields = tuple(dict.fromkeys(skip.field for skip in self.counted if not skip.is_known))
         if not fields:
             return "ignore_unknown takes the names of fields, and this net needs none"
         return f"ignore_unknown takes the names of fields; this net needs ignore_unknown={fields!r}"
+
+
+def _built(net: NetParameter) -> set[str]:
+    """Return the names of a net's layers that are no inputs."""
+    return {layer.name for layer in net.layer if layer.type != "Input"}
+
+
+def _advice(refused: Sequence[Skipped], counted: Sequence[Skipped]) -> str:
+    """Return how to go on; nothing where a field is known to change numbers."""
+    if any(skip.is_known or skip.field in _CHANGING for skip in refused):
+        return ""
+    names = tuple(dict.fromkeys(skip.field for skip in counted))
+    return f"; ignore_unknown={names!r} reads on without their meaning"

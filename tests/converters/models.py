@@ -32,7 +32,8 @@ def error(result):
     status, out, err = result
     assert status == 1
     assert out == ""
-    lines = [line for line in err.splitlines() if not line.startswith(("note:", "warning:"))]
+    beside = ("note:", "warning:", "try:")
+    lines = [line for line in err.splitlines() if not line.startswith(beside)]
     assert len(lines) == 1, err
     assert lines[0].startswith("error: ")
     return lines[0]

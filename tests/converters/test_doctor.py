@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import pytest
+from PIL import Image
 
 from ..doctor.nets import stack
 
@@ -26,7 +28,10 @@ def test_command(run, tmp_path):
     )
     assert status == 3
     assert err == ""
-    assert "severe: conv2, conv3, conv4, conv5 and 8 more: xavier before a rectifier" in out
+    assert "severe: conv2, conv3, conv4, conv5 and 7 more: signal vanishing: Var[y]" in out
+    assert "xavier before a rectifier: each layer keeps 0.5 of the variance" in out
+    assert "    measured with it: forward " in out
+    assert "msra: forward " in out
     assert '    weight_filler { type: "msra" }' in out
     assert "1e-04 |" in out
     assert "Signals of stack" in page.read_text(encoding="utf-8")
@@ -36,6 +41,33 @@ def test_command(run, tmp_path):
     assert said["findings"][0]["layers"][0].startswith("conv")
     net.write_text(stack(4, width=32))
     assert run("doctor", net, "--trials", 1, "--batch", 3)[0] == 0
+
+
+def test_command_takes_pictures(run, tmp_path):
+    net = tmp_path / "n.prototxt"
+    net.write_text(stack(3).replace("dim: 5", "dim: 3", 1))
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for i in range(2):
+        pixels = np.random.default_rng(i).integers(0, 256, (20, 30, 3)).astype(np.uint8)
+        Image.fromarray(pixels).save(folder / f"{i}.png")
+    status, out, _ = run("doctor", net, "--trials", 1, "--data", folder)
+    assert "data: input not normalised" in out
+    prep = ("--mean", "127.5", "--scale", "0.0078125")
+    status, out, _ = run("doctor", net, "--trials", 1, "--data", folder, *prep)
+    assert (status, "no findings" in out) == (0, True)
+    assert run("doctor", net, *prep)[0] == 2
+
+
+def test_page_of_the_net_has_the_findings(run, tmp_path):
+    pytest.importorskip("fast_sugiyama", reason="it has no build for Python 3.10")
+    net, page = tmp_path / "n.prototxt", tmp_path / "n.html"
+    net.write_text(stack(12, 'type: "xavier"'))
+    assert run("show", net, "--html", page, "--doctor")[0] == 0
+    html = page.read_text(encoding="utf-8")
+    assert "severe: signal vanishing" in html
+    assert "Remedy: weight_filler" in html
+    assert run("show", net, "--doctor")[0] == 2
 
 
 def test_command_takes_data(run, tmp_path):

@@ -13,6 +13,7 @@ import pytest
 from caffe_compat import weights
 
 from ..cases import GOLDEN
+from ..doctor.zoo import resnet
 from ..slope_nets import INPUT, conv, layer
 from .models import error
 
@@ -263,3 +264,19 @@ def test_init_writes_every_format(run, net, tmp_path):
         assert (tmp_path / name).stat().st_size > 1000
     assert "none of" in error(run("init", net, "-o", tmp_path / "w.txt"))
     assert not (tmp_path / "w.txt").exists()
+
+
+def test_fillers_by_name(run, tmp_path):
+    net, stock, file = (tmp_path / name for name in ("n.prototxt", "s.prototxt", "w.caffemodel"))
+    net.write_text(resnet(3, norm=False))
+    status, _, err = run("init", net, "--fillers", "msra:residual", "--stock", stock, "-o", file)
+    assert status == 0, err
+    assert stock.read_text().count('type: "gaussian"') == 22  # 19 layers, 2 projections, fc
+    assert "msra" not in stock.read_text()
+    again = tmp_path / "again.caffemodel"
+    assert run("init", stock, "-o", again)[0] == 0
+    for one, other in zip(weights.read(file).layers, weights.read(again).layers, strict=True):
+        for blob, same in zip(one.blobs, other.blobs, strict=True):
+            np.testing.assert_array_equal(blob.array, same.array)
+    assert run("init", net, "--fillers", "glorot", "-o", file)[0] == 1
+    assert run("init", net, "--fillers", "msra", "--slopes", "auto", "-o", file)[0] == 2

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from google.protobuf import text_format
+
+from caffe_compat.caffe_pb2 import NetParameter
 from caffe_compat.doctor import examine
 
 from ..cases import graph_of
@@ -40,3 +43,25 @@ def one(layer, n=2, c=6, h=9, w=8):
 def findings(text, **options):
     found = examine(graph_of(text), trials=options.pop("trials", 1), **options).findings
     return {finding.rule: finding for finding in found}
+
+
+def paste(text, remedy):
+    """Write a remedy's lines into a prototxt as a reader would."""
+    net = text_format.Parse(text, NetParameter())
+    for change in remedy.changes:
+        for name in change.layers:
+            at = next(i for i, layer in enumerate(net.layer) if layer.name == name)
+            if change.line.startswith("layer {"):
+                further = list(net.layer)[at + 1 :]
+                del net.layer[at + 1 :]
+                text_format.Merge(change.line, net)
+                net.layer.extend(further)
+                continue
+            layer, field = net.layer[at], change.line.split(" ")[0]
+            message = layer
+            if field in ("weight_filler", "bias_filler"):
+                dense = layer.type == "InnerProduct"
+                message = layer.inner_product_param if dense else layer.convolution_param
+            message.ClearField(field)
+            text_format.Merge(change.line, message)
+    return text_format.MessageToString(net)

@@ -1,10 +1,10 @@
-"""All rules together: on a sound net, on xavier in a deep one."""
+"""All rules together: on sound nets, on xavier in a deep one, and where nothing helps."""
 
 from __future__ import annotations
 
 import pytest
 
-from .nets import findings, stack
+from .nets import findings, one, stack
 
 
 def test_a_sound_net_has_no_findings():
@@ -14,17 +14,39 @@ def test_a_sound_net_has_no_findings():
     assert findings(stack(12, act=prelu, width=32), slopes="auto") == {}
 
 
-def test_xavier_in_a_deep_net():
+def test_xavier_in_a_deep_net_is_one_finding():
     found = findings(stack(14, 'type: "xavier"', width=48))
-    assert [finding.severity for finding in found.values()] == ["severe"] * 3
-    lost = found["forward"]
-    depth = int(lost.layers[0].removeprefix("conv"))
-    assert 8 <= depth <= 13
-    assert lost.number < 1e-3
-    assert f"depth {depth} of 15" in lost.message
-    assert "gradient vanishing" in found["backward"].message
-    assert found["xavier"].layers == (*(f"conv{i}" for i in range(2, 15)), "fc")
-    assert found["xavier"].number == pytest.approx(0.5)
-    assert {finding.remedy for finding in found.values()} == {'weight_filler { type: "msra" }'}
-    assert "xavier" not in findings(stack(5, 'type: "xavier"'))
-    assert "xavier" not in findings(stack(14, 'type: "xavier"', 'type: "TanH"'))
+    assert list(found) == ["xavier"]
+    finding = found["xavier"]
+    assert finding.severity == "severe"
+    assert "signal vanishing" in finding.message
+    assert "gradient vanishing" in finding.message
+    assert "of 15; xavier before a rectifier: each layer keeps 0.5 of the variance" in (
+        finding.message
+    )
+    assert finding.layers == tuple(f"conv{i}" for i in range(2, 15))
+    assert finding.number == pytest.approx(0.5)
+    (change,) = finding.remedy.changes
+    assert change.line == 'weight_filler { type: "msra" }'
+    assert change.layers == finding.layers
+    assert findings(stack(5, 'type: "xavier"')) == {}
+
+
+def test_what_nothing_mends_is_explained():
+    """The scale between the layers outgrows any filler that the prototxt's bilinear ones leave."""
+    text, below = "", "data"
+    for i in range(10):
+        text += (
+            f'layer {{ name: "p{i}" type: "Power" bottom: "{below}" top: "p{i}" '
+            "power_param { scale: 100 } } "
+            f'layer {{ name: "c{i}" type: "Convolution" bottom: "p{i}" top: "c{i}" '
+            "convolution_param { num_output: 6 kernel_size: 1 "
+            'weight_filler { type: "bilinear" } } } '
+        )
+        below = f"c{i}"
+    (finding,) = findings(one(text)).values()
+    assert finding.rule in ("forward", "backward")
+    assert finding.severity == "severe"
+    assert "signal exploding" in finding.message
+    assert finding.remedy is None
+    assert "no remedy mends it: BatchNorm behind every layer gives" in finding.message

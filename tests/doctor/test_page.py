@@ -57,7 +57,10 @@ def test_page():
     assert "0.000" in page.text
     for finding in diagnosis.findings:
         assert finding.message in page.text
-        assert finding.remedy in page.text
+        for change in finding.remedy.changes:
+            assert change.line in page.text
+        for effect in finding.remedy.effects:
+            assert str(effect) in page.text
 
 
 def test_page_of_a_net_without_weights():

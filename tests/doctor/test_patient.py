@@ -2,78 +2,67 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 
 from caffe_compat.caffe_pb2 import FillerParameter
-from caffe_compat.doctor.patient import Patient, factor_of, is_right, remedy, std_of
+from caffe_compat.doctor.bench import Bench
+from caffe_compat.doctor.patient import Patient, filler_with, type_of
 
 from ..cases import feed, make
-from .nets import RELU, stack
+from .nets import stack
 
 
 def patient(text, from_file=()):
     net = make(text)
-    return Patient(net, net.graph, frozenset(from_file), feed(net), False)
-
-
-@pytest.mark.parametrize(
-    ("filler", "std"),
-    [
-        ({"type": "msra"}, (2 / 12) ** 0.5),
-        ({"type": "msra", "a": 1}, (1 / 12) ** 0.5),
-        ({"type": "xavier"}, (1 / 12) ** 0.5),
-        ({"type": "gaussian", "std": 0.25}, 0.25),
-        ({"type": "gaussian", "std": 0.25, "mean": 1}, None),
-        ({"type": "gaussian", "std": 0.25, "sparse": 2}, None),
-        ({"type": "uniform"}, None),
-    ],
-)
-def test_the_std_of_a_filler(filler, std):
-    assert std_of((5, 3, 2, 2), FillerParameter(**filler)) == (
-        None if std is None else pytest.approx(std, rel=1e-6)
-    )
+    bench = Bench(range(1), "fast", None)
+    flow = bench.measure(net.graph)
+    measure = lambda graph, count: bench.measure(graph, None, count)  # noqa: E731
+    return Patient(net, net.graph, frozenset(from_file), feed(net), False, flow, measure)
 
 
 def test_the_factor_of_xavier_before_a_relu_is_a_half():
     examined = patient(stack(2, 'type: "xavier"'))
-    rows = [(n.layer.name, factor_of(n, each)) for _, n, each in examined.drawn("xavier")]
-    assert [name for name, _ in rows] == ["conv1", "conv2", "fc"]
-    assert [factor for _, factor in rows] == [1, pytest.approx(0.5), pytest.approx(0.5)]
-    assert not list(examined.drawn("msra"))
-    assert [is_right(n, each) for _, n, each in examined.drawn("xavier")] == [True, False, False]
+    rows = list(examined.of_type("xavier"))
+    assert examined.names(rows) == ("conv1", "conv2", "fc")
+    assert [examined.factor(index) for index in rows] == [
+        pytest.approx(1),
+        pytest.approx(0.5),
+        pytest.approx(0.5),
+    ]
+    assert not list(examined.of_type("msra"))
 
 
 def test_weights_from_a_file_are_not_drawn():
     examined = patient(stack(2, 'type: "xavier"'), ["conv2"])
-    assert [n.layer.name for _, n, _ in examined.drawn("xavier")] == ["conv1", "fc"]
+    assert examined.names(examined.drawn) == ("conv1", "fc")
 
 
 @pytest.mark.parametrize(
-    ("filler", "act", "line"),
+    ("filler", "variance", "want"),
     [
-        ('type: "xavier"', RELU, 'weight_filler { type: "msra" }'),
+        ('type: "xavier"', 2 / 144, FillerParameter(type="msra")),
+        ('type: "xavier"', 2 / (144 * 1.25), FillerParameter(type="msra", a=0.5)),
         (
-            'type: "xavier" variance_norm: FAN_OUT',
-            'type: "ReLU" relu_param { negative_slope: 0.5 }',
-            'weight_filler { type: "msra" a: 0.5 variance_norm: FAN_OUT }',
+            'type: "msra" variance_norm: FAN_OUT',
+            2 / 144,
+            FillerParameter(type="msra", variance_norm=FillerParameter.FAN_OUT),
         ),
+        ('type: "xavier"', 1 / 144, FillerParameter(type="gaussian", std=1 / 12)),
+        ('type: "xavier"', 4 / 144, FillerParameter(type="gaussian", std=2 / 12)),
     ],
 )
-def test_the_remedy_is_a_line_of_the_prototxt(filler, act, line):
-    examined = patient(stack(2, filler, act, end=False))
-    assert remedy(examined.resolved[3]) == line
+def test_the_filler_of_a_std(filler, variance, want):
+    node = patient(stack(2, filler)).nodes[3]
+    filler = filler_with(variance**0.5, node)
+    assert filler.type == want.type
+    assert filler.variance_norm == want.variance_norm
+    assert (filler.a, filler.std) == (
+        pytest.approx(want.a, rel=1e-4),
+        pytest.approx(want.std, rel=1e-4),
+    )
 
 
-def test_the_remedy_after_another_activation_is_a_gaussian():
-    examined = patient(stack(2, act='type: "TanH"', end=False))
-    each = examined.resolved[3]
-    assert remedy(each) == f'weight_filler {{ type: "gaussian" std: {float(each.sigma):.6g} }}'
-
-
-def test_the_moment_of_the_first_input():
-    examined = patient(stack(1))
-    want = np.mean(np.square(examined.feeds["data"]))
-    assert examined.moment == pytest.approx(want, rel=1e-6)
-    text = 'layer { name: "d" type: "DummyData" top: "d" dummy_data_param { shape { dim: 3 } } }'
-    assert patient(text).moment == 1
+def test_the_type_of_a_filler():
+    assert type_of(patient(stack(2, 'type: "constant"')).nodes[3]) == "zero"
+    assert type_of(patient(stack(2, "value: 1")).nodes[3]) == "constant"
+    assert type_of(patient(stack(2)).nodes[3]) == "msra"

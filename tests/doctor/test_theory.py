@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from caffe_compat.doctor import examine, theory
-from caffe_compat.doctor.signals import find_ends
+from caffe_compat.doctor.ends import find_ends
+from caffe_compat.net.fans import connections
 
 from ..cases import feed, graph_of, make
 from .nets import RELU, one, stack
@@ -38,7 +39,7 @@ def test_connections_are_what_ones_count(layer):
     x, dy = (np.ones(value.shape, np.float32) for value in (*node.bottoms, *node.tops))
     (y,) = np.atleast_1d(node.layer.forward(x, weight=weight)).reshape(1, -1)
     dx = node.layer.backward(dy, x, weight=weight)[0]
-    assert theory.connections(node) == pytest.approx((y.mean(), dx.mean()), rel=1e-6)
+    assert connections(node) == pytest.approx((y.mean(), dx.mean()), rel=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from caffe_compat.errors import ParseError
 
 from ..cases import graph_of
 from .nets import one
+from .zoo import resnet
 
 
 def test_bilinear_upsampling_stays():
@@ -28,3 +29,11 @@ def test_variants():
     for text in ("", "glorot", "xavier:2", "msra:automatic"):
         with pytest.raises(ParseError, match="is no"):
             variant(text)
+
+
+def test_residual_is_told_by_name():
+    assert variant("msra:residual") == Variant("msra:residual", variant("msra").filler, "residual")
+    graph = graph_of(resnet(2, norm=False))
+    changed = refill(graph, variant("msra:residual"))
+    types = {n.blobs[0].filler.type for n in changed.nodes if n.layer.type == "Convolution"}
+    assert types == {"gaussian"}

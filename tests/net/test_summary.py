@@ -61,3 +61,13 @@ def test_fillers_beside_the_rule_of_their_rectifiers():
     assert row.rms == pytest.approx((1 / 50) ** 0.5, rel=1e-6)
     assert row.std == pytest.approx((2 / 50) ** 0.5, rel=1e-6)
     assert [r.slope for r in row.rectifiers] == [0]
+
+
+def test_a_bilinear_kernel_has_no_std():
+    up = (
+        'layer { name: "up" type: "Deconvolution" bottom: "data" top: "up" convolution_param { '
+        "num_output: 3 group: 3 kernel_size: 4 stride: 2 bias_term: false "
+        'weight_filler { type: "bilinear" } } }'
+    )
+    (row,) = summarize_fillers(graph_of(INPUT + up))
+    assert row.std is None

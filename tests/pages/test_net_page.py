@@ -36,6 +36,13 @@ def test_in_place_layers_share_their_blobs_box():
     assert page.count("<path") == 2
 
 
+def test_a_long_name_is_shortened_in_its_middle():
+    name = "conv_of_the_third_stage_second_block_of_the_left_branch"
+    page = net_page(graph_of((NET % "fc").replace('"conv"', f'"{name}"')))
+    assert "conv_of_th…ft_branch · Convolution 3x3" in page
+    assert f"<title>{name}, relu</title>" in page
+
+
 def test_weights_and_fillers():
     net = make(NET % "fc")
     conv = data(net_page(net))[1]["blobs"][0]

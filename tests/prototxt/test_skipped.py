@@ -7,10 +7,11 @@ import logging
 import pytest
 
 from caffe_compat.caffe_pb2 import NetParameter
-from caffe_compat.errors import ParseError, UnsupportedError
-from caffe_compat.prototxt.parser import parse_tolerantly
+from caffe_compat.errors import ParseError
+from caffe_compat.prototxt.parser import parse, parse_tolerantly
 from caffe_compat.prototxt.phase import select_skipped
 from caffe_compat.prototxt.skipped import Unknown, is_harmless
+from caffe_compat.prototxt.upgrade import upgrade
 
 
 def skipped(text):
@@ -36,12 +37,17 @@ def test_fields_that_count_are_refused_and_the_others_logged(caplog):
         Unknown(fields, fields[:1]).accept()
     assert error.value.remedies == ("ignore_unknown",)
     assert not caplog.records
-    with caplog.at_level(logging.WARNING, "caffe_compat"):
+    built = parse("layer { name: 'a' } layer { name: 'b' }", NetParameter)
+    with caplog.at_level(logging.INFO, "caffe_compat"):
         assert Unknown(fields, fields[:1]).accept(("one",)) == ("LayerParameter.one",)
         assert Unknown(fields[1:], ()).accept() == ()
+        assert not caplog.records
+        Unknown(fields, fields[:1]).report(built)
+        Unknown(fields[1:], ()).report(built)
     assert [record.getMessage() for record in caplog.records] == [
         f"skipped: {field}" for field in (*fields, fields[1])
     ]
+    assert [record.levelname for record in caplog.records] == ["WARNING", "INFO", "INFO"]
 
 
 def test_many_fields_are_counted():
@@ -82,9 +88,34 @@ def test_fields_that_can_change_no_number(text, harmless):
     assert bool(select_skipped([field], net, 1)) != harmless
 
 
-def test_types_that_v1_lacks_are_refused_at_once():
-    fields = skipped("layers { name: 'a' type: NOVEL } layers { name: 'b' type: OTHER }")
-    message = r"^layer 'a' \(NOVEL\): unknown layer type; layer 'b' \(OTHER\): unknown layer type$"
-    with pytest.raises(UnsupportedError, match=message):
-        Unknown(fields, fields)
-    assert Unknown(fields, ()).counted == ()
+def test_types_that_v1_lacks_get_the_name_that_is_written():
+    text = "layers { name: 'a' type: NOVEL } layers { name: 'b' type: RELU }"
+    net, fields = parse_tolerantly(text, NetParameter, "net.prototxt")
+    unknown = Unknown(fields, fields)
+    assert [layer.type for layer in unknown.name_types(upgrade(net)).layer] == ["NOVEL", "ReLU"]
+    assert unknown.accept() == ()
+
+
+def test_a_field_counts_in_a_layer_that_is_built():
+    fields = skipped("layer { name: 'a' one: 1 } layer { name: 'b' weight_filler { } two: 2 }")
+    built = parse("layer { name: 'b' type: 'ReLU' }", NetParameter)
+    unknown = Unknown(fields, fields)
+    with pytest.raises(ParseError, match=r"^[^;]*no field 'weight_filler'[^;]*; [^;]*'two'"):
+        unknown.accept((), built)
+    with pytest.raises(ParseError, match=r"^[^;]*'two'; ignore_unknown=\('two',\)") as error:
+        unknown.accept((), built, stored=["b"])
+    assert error.value.changes == ({"ignore_unknown": ("two",)},)
+    built.layer[0].type = "Input"
+    assert unknown.accept((), built) == ()
+
+
+def test_a_field_of_a_layer_that_is_given_twice():
+    text = "layer { name: 'a' concat_param { axis: 1 axis: 2 } top: 'b' top: 'c' }"
+    (again,) = skipped(text)
+    assert str(again) == (
+        "net.prototxt:1:42: layer 'a': ConcatParameter.axis is given a second time"
+    )
+    with pytest.raises(ParseError, match=r"second time$"):
+        Unknown([again], [again]).accept(("axis",))
+    with pytest.raises(ParseError, match="name"):  # outside layers protobuf itself refuses it
+        parse("name: 'a' name: 'b'", NetParameter)

@@ -33,7 +33,12 @@ class _Reader(Fed):
         """Return the shapes of images and labels; with a 0 the caller gives the images'."""
         n = self.p.batch_size
         if n < 1:
-            raise ShapeError(f"batch_size must be positive, and is {n}")
+            raise ShapeError(
+                f"batch_size must be positive, and is {n}; give the batch as an input shape, as in "
+                f'inputs={{"{self.proto.top[0]}": (1, 3, 224, 224)}}',
+                remedies=("inputs",),
+                changes=[{"inputs": {self.proto.top[0]: None}}],
+            )
         if self.means > 1 and channels not in (0, self.means):
             raise ShapeError(
                 f"gives {self.means} mean_value for {channels} channels; one, or one each"
@@ -163,7 +168,11 @@ class MemoryData(_Reader):
     def shapes(self) -> list[Shape | None]:
         sizes = (self.p.batch_size, self.p.channels, self.p.height, self.p.width)
         if 0 in sizes:
-            raise ShapeError(f"batch_size, channels, height and width must be positive: {sizes}")
+            raise ShapeError(
+                f"batch_size, channels, height and width must be positive: {sizes}",
+                remedies=("inputs",),
+                changes=[{"inputs": dict.fromkeys(self.proto.top)}],
+            )
         return [sizes, sizes[:1]]
 
 

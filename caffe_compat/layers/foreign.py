@@ -1,0 +1,61 @@
+"""What tells whose a net is: layer types that one fork of Caffe alone has."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+_TYPES = {
+    "zhaoweicai/mscnn": "BoxOutput DetectionLoss DetectionAccuracy ImageGtData ProposalTarget",
+    "zhaoweicai/cascade-rcnn": "BoxGroupOutput BboxAccuracy DecodeBBox DetectionGroupAccuracy "
+    "DetectionGroupLoss EvalData FrcnnOutput",
+    "YuwenXiong/caffe (R-FCN)": "SmoothL1LossOHEM BoxAnnotatorOHEM SoftmaxWithLossOHEM",
+    "eric612/Caffe-YOLOv3": "Yolov3DetectionOutput YoloDetectionOutput Yolov3 RegionLoss",
+    "openvinotoolkit/training_toolbox_caffe": "PriorBoxClustered DetectionOutputExtended "
+    "LabelSpecificAdd ScaleFilter AnchorEmbeddingExtractor",
+    "senlinuc/caffe_ocr": "Lstm CTCGreedyDecoder DenseBlock WarpCTCLoss",
+    "sciencefans/Quality-Aware-Network": "BatchPool TripletLoss",
+    "yuqj1991/caffe_train": "ContinuationIndicator SampleTriplet SimpleNormalize CtcLoss "
+    "CenterGridOutput CenterGridLoss CosinL2Normalize faceAttributeData ccpdData CPMData "
+    "CenternetDetectionOutput DetectionCcpdOutput MultiBoxSSDLoss CenterObjectLoss",
+    "intel/caffe": "EvalDetection MKLLRN MKLReLU MKLConvolution MKLPooling",
+    "alexgkendall/caffe-segnet": "DenseImageData",
+    "foss-for-synopsys-dwc-arc-processors/synopsys-caffe": "Squeeze Mul ResizeNearestNeighbor "
+    "ResizeBilinear Pad UpsampleDarknet BatchToSpaceND SpaceToBatchND",
+    "happynear/caffe-windows": "InnerDistance GeneralContrastiveLoss Flip",
+    "soeaver/caffe": "SegAccuracy SeLu SeLuDropout",
+    "ydwen/caffe-face": "CenterLoss",
+    "daijifeng001/caffe-mnc": "MaskPooling ROIWarping MaskResize",
+    "MyCaffe": "Decode AccuracyDecode TransformerBlock TokenizedData LayerNorm ReshapeTemporal "
+    "GateAddNorm ChannelEmbedding DataTemporal VarSelNet MultiheadAttentionInterp "
+    "QuantileAccuracy MemoryLoss SoftmaxCrossEntropy2Loss",
+    "IntelLabs/SkimCaffe": "ConvolutionReLU InnerProductReLUDropout ConvolutionReLUPool "
+    "ReLUPooling ConvolutionReLUPoolLRN",
+    "wy1iu/LargeMargin_Softmax_Loss": "LargeMarginInnerProduct",
+    "wy1iu/sphereface": "MarginInnerProduct",
+    "torrvision/crfasrnn": "MultiStageMeanfield MULTI_STAGE_MEANFIELD",
+    "yun-liu/rcf": "AutoCrop ImageLabelmapData",
+    "Zheng222/IDN-Caffe": "L1Loss",
+    "thuml/HashNet": "PairwiseLoss ScaleTanH",
+}
+_FORKS = {kind: fork for fork, kinds in _TYPES.items() for kind in kinds.split()}
+
+
+# Types that occur in the nets of one fork alone, by the fork's name in the registry.
+_MARKS = {
+    "cascade-rcnn": "BoxGroupOutput BoxOutput DecodeBBox DetectionGroupAccuracy DetectionGroupLoss "
+    "DetectionAccuracy DetectionLoss FrcnnOutput ImageGtData ProposalTarget BboxAccuracy",
+    "fcn": "AutoCrop ImageLabelmapData",
+    "segnet": "DenseImageData",
+    "synopsys-caffe": "BatchToSpaceND ResizeBilinear ResizeNearestNeighbor SpaceToBatchND Squeeze",
+}
+_MARKED = {fork: frozenset(kinds.split()) for fork, kinds in _MARKS.items()}
+
+
+def marked(fork: str | None, kinds: Collection[str]) -> list[str]:
+    """Return those of a net's layer types that tell that it is a fork's."""
+    return sorted(_MARKED.get(fork or "", frozenset()).intersection(kinds))
+
+
+def origin(kind: str) -> str:
+    """Return a fork that is known to have a layer type; empty where none is."""
+    return _FORKS.get(kind, "")

@@ -1,0 +1,273 @@
+"""What would mend a refusal: every obstacle at once, and arguments with which the net is built.
+
+Where only the channels of pictures are not stated they are assumed, and a note says so. Errors
+propose changes of the arguments; these are tried, one after the other, until the net is built, so
+that what is proposed in the end is known to work.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from .caffe_pb2 import LayerParameter, NetParameter
+from .errors import CaffeCompatError, Changes, merge
+from .net.creation import Creator
+from .net.deploy import is_score, stated_shapes
+from .net.graph import Graph
+from .net.pictures import channels, extent, reader_of
+from .options import Reading
+from .prototxt import phase
+from .steps import Left
+from .types import Dims
+
+log = logging.getLogger("caffe_compat")
+
+_TRIALS, _DEPTH = 60, 8
+_MOST = 60_000  # layers that are built in all the trials together
+# Channels, height and width of pictures that the file does not tell, the likeliest first: colour,
+# grey, a pair, AlexNet's, Inception's, SegNet's, and the segments of a video.
+_PICTURES = (
+    *((channels, 224, 224) for channels in (3, 1, 2)),
+    (3, 227, 227),
+    (3, 299, 299),
+    (3, 360, 480),
+    *((channels, 224, 224) for channels in (9, 10, 30)),
+)
+_USUAL = {"im_info": (1, 3), "rois": (1, 5), "label": (1,)}
+
+
+@dataclass
+class Mending:
+    """The search for arguments with which a net is built.
+
+    Args:
+        net: the upgraded net with the layers of every phase.
+        walk: builds the net under some options, to which its weights fit, and returns it with what
+            was left out.
+        creator: tells which layers can run.
+    """
+
+    net: NetParameter
+    walk: Callable[[Reading], tuple[Graph, Left]]
+    creator: Creator
+    _left: int = field(default=0, init=False)
+    _met: list[CaffeCompatError] = field(default_factory=list, init=False)
+
+    def __post_init__(self) -> None:
+        # A stranger's net may have a million layers.
+        self._left = max(_DEPTH, min(_TRIALS, _MOST // max(1, len(self.net.layer))))
+
+    def assume(self, error: CaffeCompatError, reading: Reading) -> tuple[Graph, Left]:
+        """Build the net with pictures of the stated size, whose channels are not stated.
+
+        They are those of the weights, or 3.
+
+        Args:
+            error: what the net was refused with.
+            reading: the options that it was refused under.
+
+        Raises:
+            CaffeCompatError: that does not build it; with all that stands in the way.
+        """
+        notes: dict[str, str] = {}
+        while True:
+            sizes, told = self._stated(error, reading)
+            if not told.keys() - notes.keys():
+                raise self.explain(error, reading) from error
+            notes |= told
+            reading = apply(reading, {"inputs": sizes})
+            try:
+                built = self.walk(reading)
+            except CaffeCompatError as following:
+                error = following
+            else:
+                for blob, note in notes.items():
+                    proposal = {"inputs": {blob: reading.inputs[blob]}}
+                    log.info("%s", note, extra={"proposal": proposal})
+                return built
+
+    def _stated(
+        self, error: CaffeCompatError, reading: Reading
+    ) -> tuple[dict[str, Dims], dict[str, str]]:
+        """Return the shapes, and a note on each, of inputs whose height and width are stated."""
+        sizes: dict[str, Dims] = {}
+        notes: dict[str, str] = {}
+        net = self.net if reading.deploy else self._selected(reading)
+        missing = error.changes[0].get("inputs", {}) if error.changes else {}
+        for blob in missing:
+            layer, (height, width) = reader_of(blob, net), extent(blob, net)
+            known = self.creator.attempt(layer) if layer is not None else None
+            if height is None or not (known or reading.deploy):
+                continue
+            own = getattr(known.p, "batch_size", 1) or 1 if known else None
+            batch = None if reading.deploy else own
+            found = channels(blob, net, self.creator.stored)
+            count, source = found or (3, "")
+            told = f"as the weights of '{source}' have"
+            if not source:
+                told = "which nothing states; give its shape if it has others"
+            sizes[blob] = (batch, count, height, width)
+            notes[blob] = f"'{blob}' is taken to have {count} channels, {told}"
+        return sizes, notes
+
+    def explain(self, error: CaffeCompatError, reading: Reading) -> CaffeCompatError:
+        """Return the error with all that stands in the way, and the changes that mend it.
+
+        Args:
+            error: what the net was refused with.
+            reading: the options that it was refused under.
+        """
+        route = self._search([error], reading, {})
+        words = "; ".join(dict.fromkeys(self._words(each, reading) for each in self._met))
+        remedies = dict.fromkeys(name for each in self._met for name in each.remedies)
+        if route is None:
+            return type(error)(words, remedies=remedies)
+        proposal = ", ".join(f"{name}={value!r}" for name, value in route.items())
+        return type(error)(
+            f"{words}; it is read with {proposal}", remedies=remedies, changes=[route]
+        )
+
+    def _search(
+        self, met: list[CaffeCompatError], reading: Reading, changes: Changes
+    ) -> Changes | None:
+        """Return the changes with which the net is built; None if nothing tried leads there.
+
+        Args:
+            met: the errors so far, each of them after the changes that the ones before propose.
+            reading: the options under which the last one was raised.
+            changes: what they differ in from the caller's.
+        """
+        if len(met) > len(self._met):
+            self._met = met
+        for change in self._proposals(met[-1], reading) if len(met) <= _DEPTH else ():
+            if self._left <= 0:
+                return None
+            self._left -= 1
+            changed, together = apply(reading, change), merge(changes, change)
+            try:
+                _, left = self.walk(changed)
+            except CaffeCompatError as error:
+                if str(error) != str(met[-1]):
+                    route = self._search([*met, error], changed, together)
+                    if route is not None:
+                        return route
+            else:
+                if left.kept > 0.5:
+                    self._met = met
+                    return together
+        return None
+
+    def _proposals(self, error: CaffeCompatError, reading: Reading) -> Iterator[Changes]:
+        """Yield the changes to try: the error's own, a stage, and the deploy form."""
+        selected = self._selected(reading)
+        for changes in error.changes:
+            if blobs := [name for name, dims in changes.get("inputs", {}).items() if dims is None]:
+                for blob in blobs:
+                    if stage := self._stage(blob, reading):
+                        yield {"stages": stage}
+                if self._only_scored(selected, blobs) and not reading.deploy:
+                    yield {"deploy": True}
+                guesses = {blob: self._guess(blob, selected) for blob in blobs}
+                open_sizes = any(None in dims for dims in guesses.values())
+                for picture in _PICTURES if open_sizes else _PICTURES[:1]:
+                    sized = {blob: _filled(dims, picture) for blob, dims in guesses.items()}
+                    yield merge(changes, {"inputs": sized})
+            else:
+                out = changes.get("leave_out", ())
+                dead = [each for each in selected.layer if {each.name, each.type} & {*out}]
+                if out and all(map(is_score, dead)) and not reading.deploy:
+                    yield {"deploy": True}
+                yield changes
+        if not reading.deploy and any(map(is_score, self.net.layer)):
+            yield {"deploy": True}
+
+    def _words(self, error: CaffeCompatError, reading: Reading) -> str:
+        """Return an error's message, and which layer of another stage makes what is missing."""
+        words = str(error)
+        for changes in error.changes:
+            for blob in changes.get("inputs", {}):
+                if "unknown bottom blob" in words and (out := self._makers(blob, reading)):
+                    words += "".join(f"; made by '{each.name}', {_rules(each)}" for each in out)
+        return words
+
+    def _selected(self, reading: Reading) -> NetParameter:
+        return phase.select(self.net, reading.number, reading.level, reading.stages)
+
+    def _makers(self, blob: str, reading: Reading) -> list[LayerParameter]:
+        """Return the layers that compute a blob and that the phase, level and stages leave out."""
+        state = self._selected(reading).state
+        return [
+            layer
+            for layer in self.net.layer
+            if blob in layer.top and not phase.admits(layer, state)
+        ]
+
+    def _stage(self, blob: str, reading: Reading) -> tuple[str, ...]:
+        """Return the stages with which a layer that makes a blob is taken."""
+        for layer in self._makers(blob, reading):
+            for rule in layer.include:
+                stages = tuple(each for each in rule.stage if each not in reading.stages)
+                other = rule.HasField("phase") and rule.phase != reading.number
+                if stages and not other and "deploy" in stages:
+                    return stages
+        for layer in self._makers(blob, reading):
+            for rule in layer.include:
+                other = rule.HasField("phase") and rule.phase != reading.number
+                if rule.stage and not other:
+                    return tuple(rule.stage)
+        return ()
+
+    def _only_scored(self, selected: NetParameter, blobs: list[str]) -> bool:
+        """Return whether losses and accuracies alone read some of the blobs."""
+        return any(
+            readers and all(is_score(each) for each in readers)
+            for readers in ([e for e in selected.layer if blob in e.bottom] for blob in blobs)
+        )
+
+    def _guess(self, blob: str, selected: NetParameter) -> Dims:
+        """Return a shape for an input that has none: another phase's, or a picture's.
+
+        None stands for what nothing tells of a picture.
+        """
+        for net in (selected, self.net):
+            shape = stated_shapes(net, self.creator).get(blob)
+            if shape:
+                return (1, *shape[1:])
+        readers = [layer for layer in selected.layer if blob in layer.bottom]
+        if any("ROI" in each.type and blob == each.bottom[-1] for each in readers):
+            return _USUAL["rois"]
+        if blob in _USUAL or self._only_scored(selected, [blob]):
+            return _USUAL.get(blob, (1,))
+        found = channels(blob, self.net, self.creator.stored)
+        return (1, found[0] if found else None, *extent(blob, self.net))
+
+
+def _filled(dims: Dims, picture: tuple[int, int, int]) -> Dims:
+    """Return a shape with a picture's sizes where it has None."""
+    sizes = (1, *picture)
+    return tuple(sizes[axis] if n is None else n for axis, n in enumerate(dims))
+
+
+def apply(reading: Reading, changes: Changes) -> Reading:
+    """Return the options with changes."""
+    old = {name: getattr(reading, name) for name in changes}
+    for name in ("ignore_unknown", "stages", "until", "leave_out"):
+        if name in old:
+            old[name] = tuple(old[name])
+    return dataclasses.replace(reading, **merge(old, changes))
+
+
+def _rules(layer: LayerParameter) -> str:
+    """Return what a layer needs to be taken, as `which needs phase TRAIN`."""
+    words = []
+    for rule in layer.include:
+        needs = (
+            [f"phase {'TRAIN' if rule.phase == 0 else 'TEST'}"] if rule.HasField("phase") else []
+        )
+        needs += [f"stage {each}" for each in rule.stage]
+        needs += [f"level {rule.min_level} or more"] if rule.HasField("min_level") else []
+        words.append(" and ".join(needs))
+    return f"which needs {' or '.join(words)}" if any(words) else "which its rules leave out"

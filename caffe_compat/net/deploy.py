@@ -1,0 +1,256 @@
+"""Turn a training net into its deploy form: predictions for losses, inputs for data layers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from ..caffe_pb2 import LayerParameter, NetParameter
+from ..errors import CaffeCompatError, ShapeError
+from ..layers.layer import Layer
+from ..prototxt.cut import drop_tops, removed
+from ..prototxt.flow import Flow, read_blobs, with_layers
+from ..types import Shape
+from .creation import Creator
+from .feeding import input_layer
+from .graph import Graph
+
+# Type names, of forks too, and the class names of Python layers.
+_LOSS = re.compile(r"loss", re.IGNORECASE)
+_EVALUATION = re.compile(
+    r"accuracy|evaluat|^eval|silence|annotator|anchortarget|^hdf5output$", re.IGNORECASE
+)
+_PREDICTIONS = {"softmax": "Softmax", "infogain": "Softmax", "sigmoidcrossentropy": "Sigmoid"}
+_WEIGHTED = re.compile(r"conv|innerproduct|embed|lstm", re.IGNORECASE)
+
+
+def deploy(net: NetParameter, whole: NetParameter, creator: Creator) -> NetParameter:
+    """Return a training net in its deploy form.
+
+    SoftmaxWithLoss becomes Softmax, whose top is `prob` where no other blob is, and
+    SigmoidCrossEntropyLoss becomes Sigmoid; the other losses, accuracies and evaluations fall
+    away, auxiliary heads (the same loss on the same labels with a smaller weight) with them, and
+    whatever only they read. Data layers become Input layers of one image.
+
+    Args:
+        net: an upgraded net whose layers are selected; not changed.
+        whole: the net with the layers of every phase, which may have the inputs' shapes.
+        creator: creates the layers.
+
+    Raises:
+        ShapeError: nothing would be left.
+    """
+    net = _without_targets(net)
+    plan = _Plan(net, Flow.of(net), creator)
+    kept = plan.flow.above(plan.ends())
+    layers = [layer for index, layer in enumerate(net.layer) if index in kept]
+    if not layers:
+        raise ShapeError("deploy=True leaves nothing: no layer with weights is above a loss or end")
+    layers += plan.predictions()
+    return with_layers(net, _with_inputs(layers, whole, creator))
+
+
+def fallen(before: NetParameter, after: NetParameter) -> list[LayerParameter]:
+    """Return the layers that a net has lost.
+
+    A loss whose prediction it has is none of them, nor a data layer that is now an Input.
+    """
+    predicted = {each.bottom[0] for each in after.layer if each.type in _PREDICTIONS.values()}
+    fed = {top for layer in after.layer if layer.type == "Input" for top in layer.top}
+    return [
+        layer
+        for layer in removed(before, after)
+        if not (_prediction(layer) and layer.bottom and layer.bottom[0] in predicted)
+        and (layer.bottom or fed.isdisjoint(layer.top))
+    ]
+
+
+def scores_only(graph: Graph) -> bool:
+    """Return whether a net ends in losses and accuracies alone."""
+    read = {value.name for node in graph.nodes for value in node.bottoms}
+    ends = [
+        node.layer.proto
+        for node in graph.nodes
+        if node.bottoms and read.isdisjoint(top.name for top in node.tops)
+    ]
+    return bool(ends) and all(map(is_score, ends))
+
+
+def is_score(layer: LayerParameter) -> bool:
+    """Return whether a layer is a loss, an accuracy or another evaluation, by its name."""
+    return _is_loss(layer) or _is_evaluation(layer)
+
+
+def _without_targets(net: NetParameter) -> NetParameter:
+    """Return the net with proposals in place of those that a layer samples for training.
+
+    Faster R-CNN's ProposalTarget samples rois and labels them; its first bottom is the proposals.
+    """
+    proposals: dict[str, str] = {}
+    layers: list[LayerParameter] = []
+    for layer in net.layer:
+        if "proposaltarget" in _word(layer).lower() and layer.bottom:
+            proposals[layer.top[0]] = layer.bottom[0]
+            continue
+        new = LayerParameter()
+        new.CopyFrom(layer)
+        new.bottom[:] = [proposals.get(blob, blob) for blob in layer.bottom]
+        layers.append(new)
+    return with_layers(net, layers)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """Which layers of a training net its deploy form has."""
+
+    net: NetParameter
+    flow: Flow
+    creator: Creator
+
+    def ends(self) -> set[int]:
+        """Return the layers that compute what the deploy form is for."""
+        losses, gone = self._losses(), self._gone()
+        scored = {source for index in losses for source in self.flow.sources[index]}
+        ends: set[int | None] = set()
+        for index in self._main(losses):
+            ends.update(self._predicting(index))
+        for index in gone - losses:
+            ends.update(source for source in self.flow.sources[index] if source not in scored)
+        used = {source for sources in self.flow.sources for source in sources}
+        ends |= {i for i, each in enumerate(self.net.layer) if i not in used and each.top}
+        learned = self.flow.below({i for i, e in enumerate(self.net.layer) if self._learns(e)})
+        return {end for end in ends if end is not None and end in learned and end not in gone}
+
+    def predictions(self) -> Iterator[LayerParameter]:
+        """Yield the layers in the losses' places."""
+        losses = self._losses()
+        heads = [i for i in sorted(self._main(losses)) if _prediction(self.net.layer[i])]
+        blobs = {top for layer in self.net.layer for top in layer.top}
+        seen = set()
+        softmaxes = sum(_prediction(self.net.layer[i]) == "Softmax" for i in heads)
+        for index in heads:
+            loss = self.net.layer[index]
+            kind, blob = _prediction(loss), loss.bottom[0]
+            source = self.flow.sources[index][0]
+            if source is None or (kind, blob) in seen or self._has(kind, blob, source):
+                continue
+            seen.add((kind, blob))
+            alone = kind == "Softmax" and softmaxes == 1 and "prob" not in blobs
+            top = "prob" if alone else f"{blob}_prob"
+            new = LayerParameter(name=top, type=kind, bottom=[blob], top=[top], phase=loss.phase)
+            if loss.HasField("softmax_param") and kind == "Softmax":
+                new.softmax_param.CopyFrom(loss.softmax_param)
+            yield new
+
+    def _has(self, kind: str, blob: str, source: int) -> bool:
+        """Return whether the net itself computes the prediction of a blob."""
+        return any(
+            layer.type == kind and blob in layer.bottom and source in self.flow.sources[index]
+            for index, layer in enumerate(self.net.layer)
+        )
+
+    def _losses(self) -> set[int]:
+        return {i for i, each in enumerate(self.net.layer) if _is_loss(each) and each.bottom}
+
+    def _gone(self) -> set[int]:
+        """Return losses, evaluations, and what depends on them."""
+        ends = {i for i, each in enumerate(self.net.layer) if _is_evaluation(each) and each.bottom}
+        return self.flow.below(ends | self._losses())
+
+    def _main(self, losses: set[int]) -> set[int]:
+        """Return the losses that are not auxiliary."""
+        heads: dict[tuple[str, str], list[tuple[float, int]]] = {}
+        for index in losses:
+            layer = self.net.layer[index]
+            weight = layer.loss_weight[0] if layer.loss_weight else 1.0
+            heads.setdefault((layer.type, layer.bottom[-1]), []).append((weight, index))
+        return {
+            index
+            for group in heads.values()
+            for weight, index in group
+            if weight == max(each for each, _ in group)
+        }
+
+    def _predicting(self, index: int) -> Sequence[int | None]:
+        """Return the sources of the bottoms that a loss compares with labels."""
+        sources = self.flow.sources[index]
+        return sources[:1] if _prediction(self.net.layer[index]) else sources
+
+    def _learns(self, layer: LayerParameter) -> bool:
+        """Return whether a layer has weights; of an unknown type by its name."""
+        classes = self.creator.classes(layer.type)
+        if not classes:
+            return bool(_WEIGHTED.search(layer.type))
+        return any(cls.blobs is not Layer.blobs for cls in classes)
+
+
+def _word(layer: LayerParameter) -> str:
+    """Return the word that tells what a layer is: its type, or a Python layer's class."""
+    return layer.python_param.layer if layer.type == "Python" else layer.type
+
+
+def _is_loss(layer: LayerParameter) -> bool:
+    return bool(_LOSS.search(_word(layer)))
+
+
+def _is_evaluation(layer: LayerParameter) -> bool:
+    return bool(_EVALUATION.search(_word(layer)))
+
+
+def _prediction(layer: LayerParameter) -> str:
+    """Return the type of the layer that predicts what a loss compares; empty for most losses."""
+    word = layer.type.lower() if _is_loss(layer) else ""
+    return next((kind for start, kind in _PREDICTIONS.items() if word.startswith(start)), "")
+
+
+def _with_inputs(
+    layers: Sequence[LayerParameter], whole: NetParameter, creator: Creator
+) -> Iterator[LayerParameter]:
+    """Yield the layers with an Input for each blob that is read and that no layer computes."""
+    read, known = read_blobs(layers), set[str]()
+    shapes = stated_shapes(whole, creator)
+    for layer in layers:
+        for blob in layer.bottom:
+            if blob not in known:
+                known.add(blob)
+                yield _sized_input(blob, shapes.get(blob), _source_of(blob, whole))
+        known.update(layer.top)
+        if layer.bottom or layer.type in ("DummyData", "Parameter"):
+            yield layer
+        elif layer.type == "Input":
+            trimmed = drop_tops(layer, set(layer.top) - read)
+            if trimmed is not None:
+                yield trimmed
+        else:
+            for top in layer.top:
+                if top in read:
+                    yield _sized_input(top, shapes.get(top), layer)
+
+
+def _sized_input(blob: str, shape: Shape | None, old: LayerParameter | None) -> LayerParameter:
+    layer = input_layer(blob, [blob], old)
+    if shape is not None:
+        layer.input_param.shape.add(dim=(1, *shape[1:]))
+    return layer
+
+
+def _source_of(blob: str, whole: NetParameter) -> LayerParameter | None:
+    """Return the data layer of some phase that has a blob as its top."""
+    return next((each for each in whole.layer if blob in each.top and not each.bottom), None)
+
+
+def stated_shapes(net: NetParameter, creator: Creator) -> Mapping[str, Shape]:
+    """Return the shapes of what a net's data layers read, where these state them."""
+    shapes: dict[str, Shape] = {}
+    for proto in net.layer:
+        layer = None if proto.bottom else creator.attempt(proto)
+        if layer is None or not layer.feeds():
+            continue
+        try:
+            stated = layer.shapes()
+        except CaffeCompatError:
+            continue
+        own = zip(proto.top, stated, strict=False)
+        shapes |= {top: shape for top, shape in own if shape is not None}
+    return shapes

@@ -1,0 +1,43 @@
+"""What a net's file tells of the pictures that its data layers read, beside their shape."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from ..caffe_pb2 import LayerParameter, NetParameter, ResizeParameter
+from ..types import Shape
+
+
+def reader_of(blob: str, net: NetParameter) -> LayerParameter | None:
+    """Return the first layer without bottoms that has a blob as its top."""
+    return next((each for each in net.layer if blob in each.top and not each.bottom), None)
+
+
+def extent(blob: str, net: NetParameter) -> tuple[int | None, int | None]:
+    """Return the height and width of a blob's pictures that a transform_param states, or None.
+
+    The pictures are a data layer's first top.
+    """
+    for layer in net.layer:
+        p = layer.transform_param
+        if layer.bottom or list(layer.top[:1]) != [blob]:
+            continue
+        if p.crop_size:
+            return p.crop_size, p.crop_size
+        if p.crop_h and p.crop_w:
+            return p.crop_h, p.crop_w
+        resize = p.resize_param
+        if resize.height and resize.width and resize.resize_mode != ResizeParameter.FIT_SMALL_SIZE:
+            return resize.height, resize.width
+    return None, None
+
+
+def channels(
+    blob: str, net: NetParameter, stored: Mapping[str, Sequence[Shape]]
+) -> tuple[int, str] | None:
+    """Return the channels that stored weights tell of a blob, and the layer that they are of."""
+    for layer in net.layer:
+        shapes = stored.get(layer.name)
+        if layer.type == "Convolution" and blob in layer.bottom and shapes and len(shapes[0]) == 4:
+            return shapes[0][1] * layer.convolution_param.group, layer.name
+    return None

@@ -1,0 +1,196 @@
+"""What would mend a refusal: the obstacles together, and arguments that are known to work."""
+
+from __future__ import annotations
+
+import pytest
+
+from caffe_compat import pipeline
+from caffe_compat.errors import CaffeCompatError, ParseError, ShapeError, UnsupportedError
+from caffe_compat.mending import apply
+from caffe_compat.options import Reading
+
+FC = (
+    'layer { name: "fc" type: "InnerProduct" bottom: "data" top: "fc" '
+    "inner_product_param { num_output: 4 } }\n"
+)
+INPUT = (
+    'layer { name: "data" type: "Input" top: "data" '
+    "input_param { shape { dim: 2 dim: 3 dim: 8 dim: 9 } } }\n"
+)
+
+
+@pytest.fixture
+def refused(tmp_path):
+    def read(text, kind=CaffeCompatError, **options):
+        path = tmp_path / "net.prototxt"
+        path.write_text(text)
+        with pytest.raises(kind) as error:
+            pipeline.read(path, **options)
+        changes = error.value.changes
+        if changes:  # what is proposed works
+            assert len(changes) == 1
+            pipeline.read_graph(path, None, apply(Reading(**options), changes[0]))
+        return str(error.value), changes[0] if changes else None
+
+    return read
+
+
+def layer(kind, *bottoms, more=""):
+    words = " ".join(f'bottom: "{bottom}"' for bottom in bottoms)
+    return (
+        f'layer {{ name: "{kind.lower()}" type: "{kind}" {words} top: "{kind.lower()}" {more} }}\n'
+    )
+
+
+def test_an_unknown_end(refused):
+    message, changes = refused(INPUT + FC + layer("Novel", "fc"), UnsupportedError)
+    assert changes == {"leave_out": ("Novel",)}
+    assert message.endswith(
+        "layer 'novel' (Novel): unknown layer type; it is read with leave_out=('Novel',)"
+    )
+
+
+def test_half_a_net_is_not_proposed(refused):
+    text = INPUT + layer("Novel", "data") + FC.replace('"data"', '"novel"')
+    assert refused(text, UnsupportedError)[1] is None
+
+
+def test_a_python_layer_is_left_out_by_its_name(refused):
+    more = 'python_param { module: "m" layer: "Cluster" }'
+    message, changes = refused(INPUT + FC + layer("Python", "fc", more=more))
+    assert changes == {"leave_out": ("python",)}
+    assert "class 'Cluster' is Python code" in message
+
+
+def test_an_unknown_loss_becomes_a_prediction_or_falls_away(refused):
+    text = INPUT + FC + layer("CenterLoss", "fc", "label")
+    _, changes = refused(text + layer("SoftmaxWithLoss", "fc", "label"))
+    assert changes == {"deploy": True}
+
+
+def test_fields_and_shapes_together(refused):
+    text = 'layer { name: "d" type: "Data" top: "data" data_param { batch_size: 4 } }\n'
+    message, changes = refused(text + FC.replace("num_output", "novel: 1 num_output"), ParseError)
+    assert changes == {"ignore_unknown": ("novel",), "inputs": {"data": (1, 3, 224, 224)}}
+    assert "has no field 'novel'" in message
+    assert "the shape of 'data' is not in the prototxt" in message
+
+
+def test_a_field_that_changes_numbers_is_not_proposed(refused):
+    message, changes = refused(
+        INPUT + layer("Convolution", "data", more="convolution_param { num_output: 2 pad_type: 0 }")
+    )
+    assert changes is None
+    assert "ignore_unknown" not in message
+
+
+@pytest.mark.parametrize(
+    ("transform", "size"),
+    [
+        ("crop_size: 20", (1, 3, 20, 20)),
+        ("resize_param { height: 10 width: 12 }", (1, 3, 10, 12)),
+        ("crop_size: 20 mean_value: 1 mean_value: 2", (1, 2, 20, 20)),
+    ],
+)
+def test_the_size_of_the_pictures_of_another_phase(refused, transform, size):
+    data = (
+        'layer { name: "d" type: "Data" top: "data" include { phase: TRAIN } '
+        f"transform_param {{ {transform} }} data_param {{ batch_size: 4 }} }}\n"
+    )
+    message, changes = refused(data + FC, ShapeError)
+    assert changes == {"inputs": {"data": size}}
+    assert "made by 'd', which needs phase TRAIN" in message
+
+
+CROPPED = (
+    'layer { name: "d" type: "Data" top: "data" top: "label" '
+    "transform_param { crop_size: 20 } data_param { batch_size: 4 } }\n"
+)
+CONV = (
+    'layer { name: "c" type: "Convolution" bottom: "data" top: "c" '
+    "convolution_param { num_output: 6 kernel_size: 3 group: 2 } }\n"
+)
+
+
+def test_channels_that_nothing_states_are_three_and_said(tmp_path, caplog):
+    path = tmp_path / "net.prototxt"
+    path.write_text(CROPPED + FC + layer("EuclideanLoss", "fc", "label"))
+    with caplog.at_level("INFO", "caffe_compat"):
+        deployed = pipeline.read(path, deploy=True)
+    assert [value.dims for value in deployed.inputs] == [(None, 3, 20, 20)]
+    (record,) = [each for each in caplog.records if "channels" in each.getMessage()]
+    assert record.getMessage() == (
+        "'data' is taken to have 3 channels, which nothing states; give its shape if it has others"
+    )
+    assert record.proposal == {"inputs": {"data": (None, 3, 20, 20)}}
+    path.write_text(CROPPED + FC + layer("Silence", "label").replace('top: "silence"', ""))
+    whole = pipeline.read(path)
+    assert [value.shape for value in whole.inputs] == [(4, 3, 20, 20), (4,)]
+    caplog.clear()
+    pipeline.read(path, inputs={"data": (4, 1, 20, 20)})
+    assert "channels" not in caplog.text
+
+
+def test_channels_that_the_weights_tell(tmp_path, caplog):
+    path, file = tmp_path / "net.prototxt", tmp_path / "w.caffemodel"
+    path.write_text(CROPPED + CONV)
+    pipeline.save(pipeline.load(path, inputs={"data": (4, 8, 20, 20)}), file)
+    with caplog.at_level("INFO", "caffe_compat"):
+        net = pipeline.load(path, file)
+    assert net.graph.inputs[0].shape == (4, 8, 20, 20)
+    assert "'data' is taken to have 8 channels, as the weights of 'c' have" in caplog.text
+
+
+def test_the_size_that_the_weights_fit(tmp_path):
+    path, file = tmp_path / "net.prototxt", tmp_path / "w.caffemodel"
+    path.write_text(CROPPED.replace("crop_size: 20", "mirror: true") + FC)
+    pipeline.save(pipeline.load(path, inputs={"data": (1, 3, 227, 227)}), file)
+    with pytest.raises(ShapeError) as error:
+        pipeline.load(path, file)
+    assert error.value.changes == ({"inputs": {"data": (1, 3, 227, 227)}},)
+
+
+def test_a_picture_without_a_size_is_not_assumed(refused):
+    _, changes = refused(CROPPED.replace("crop_size: 20", "mirror: true") + CONV, ShapeError)
+    assert changes == {"inputs": {"data": (1, 2, 224, 224)}}  # group 2 divides them
+
+
+def test_the_channels_that_fit(refused):
+    parts = "slice_param { axis: 1 slice_point: 1 }"
+    text = 'input: "data"\n' + (
+        f'layer {{ name: "s" type: "Slice" bottom: "data" top: "a" top: "b" {parts} }}\n'
+    )
+    text += layer("Eltwise", "a", "b")
+    assert refused(text)[1] == {"inputs": {"data": (1, 2, 224, 224)}}
+
+
+def test_a_stage(refused):
+    staged = INPUT.replace('top: "data"', 'top: "data" include { stage: "deploy" }')
+    other = staged.replace("deploy", "val")
+    message, changes = refused(other + staged + FC)
+    assert changes == {"stages": ("deploy",)}
+    assert "made by 'data', which needs stage val; made by 'data', which needs stage d" in message
+
+
+def test_a_fork(refused):
+    message, changes = refused(INPUT + layer("BN", "data"))
+    assert changes == {"fork": "BN=segnet"}
+    assert "differs among forks" in message
+
+
+def test_all_that_stands_in_the_way_without_a_way(refused):
+    text = layer("OwnData") + FC.replace('"data"', '"owndata"')
+    text += layer("Convolution", "fc", more="convolution_param { num_output: 0 kernel_size: 1 }")
+    message, changes = refused(text)
+    assert changes is None
+    for words in ("(OwnData): unknown layer type", "(Convolution): num_output must be positive"):
+        assert words in message
+
+
+def test_changes_over_options():
+    reading = Reading(leave_out=("a",), inputs={"x": (1,)}, fork="bvlc")
+    changed = apply(reading, {"leave_out": ("b",), "inputs": {"y": (2,)}, "deploy": True})
+    assert (changed.leave_out, changed.inputs) == (("a", "b"), {"x": (1,), "y": (2,)})
+    assert (changed.deploy, changed.fork) == (True, "bvlc")
+    assert apply(reading, {"fork": "BN=segnet"}).fork == "bvlc,BN=segnet"
+    assert apply(Reading(), {"fork": "BN=segnet"}).fork == "BN=segnet"
