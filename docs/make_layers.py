@@ -17,7 +17,7 @@ from typing import Any
 
 from caffe_compat.caffe_pb2 import LayerParameter
 from caffe_compat.layers.builder import Builder
-from caffe_compat.layers.layer import Layer
+from caffe_compat.layers.layer import Layer, built_in
 from caffe_compat.layers.registry import registry
 from caffe_compat.onnx.opsets import OPSETS
 
@@ -33,7 +33,9 @@ the lowered graph may merge them. "-" under ONNX: the layer vanishes, is an inpu
 becomes a constant. "backward": numpy computes the gradients too. "in place" is Caffe's gradient
 where the layer has overwritten its bottom: `import caffe` and the training in numpy follow it
 where they can, and refuse it otherwise; `Net.backward` and PyTorch return the derivative. "NaN" is
-said where Caffe's comparisons with NaN give a number. Any other type is refused by name.
+said where Caffe's comparisons with NaN give a number. "selected by": the fields of one fork alone,
+which select its definition. "by reading alone": no build of the fork and no recorded answer was
+compared. Any other type is refused by name.
 
 """
 
@@ -47,6 +49,7 @@ def main() -> None:
 def page() -> str:
     """Return the page's text."""
     every = {cls: None for known in registry().values() for cls in known}
+    every.update(dict.fromkeys(built_in.values()))
     classes = [cls for cls in every if cls.__module__.startswith("caffe_compat.")]
     bvlc = sorted((c for c in classes if not _origins(c)), key=lambda c: c.type)
     forks = sorted((c for c in classes if _origins(c)), key=lambda c: (c.type, c.fork or ""))
@@ -68,6 +71,8 @@ def _entry(cls: type[Layer]) -> str:
     lines = [f"### {', '.join(cls.types)}{f' ({cls.fork})' if cls.fork else ''}", "", _summary(cls)]
     lines.append("")
     lines += [f"- from: {text}" for text in _origins(cls)]
+    if cls.fields:
+        lines.append(f"- selected by: {', '.join(f'`{field}`' for field in cls.fields)}")
     lines.append(f"- parameters: {', '.join(_parameters(cls)) or 'none'}")
     operators = sorted(set(_operators(cls)))
     lines.append(f"- ONNX: {', '.join(operators) or '-'}")

@@ -138,7 +138,7 @@ def _normal(layer: Layer, arrays: Sequence[Array], x: float) -> float:
 
 def _rate(layer: BatchNorm, arrays: Sequence[Array]) -> float:
     """Return the mean of 1 / (variance + eps) over the channels, as stored."""
-    _, variance, factor = arrays
+    _, variance, factor, *_ = arrays
     rate = 1 / float(factor[0]) if factor[0] else 0.0
     return float(np.mean(1 / (variance.astype(np.float64) * rate + layer.p.eps)))
 

@@ -118,6 +118,32 @@ def suppress(boxes: Array, scores: Array, least: float, p: Any) -> Index:
     return np.array(indices, np.int64)
 
 
+def suppress_sorted(boxes: Array, limit: float, most: int | None = None, pixel: int = 1) -> Index:
+    """Return the indices of the boxes, best first, that no better one overlaps beyond `limit`.
+
+    Args:
+        boxes: (N, 4), the best first.
+        limit: the intersection over union above which the lesser goes.
+        most: stop at so many.
+        pixel: added to each side: 1 where the last pixel counts with its whole width, else 0.
+    """
+    alive = np.ones(len(boxes), bool)
+    sizes = boxes[:, 2:] - boxes[:, :2] + pixel
+    area = sizes[:, 0] * sizes[:, 1]
+    best: list[int] = []
+    for i, box in enumerate(boxes):
+        if not alive[i]:
+            continue
+        best.append(i)
+        if len(best) == most:
+            break
+        first, last = np.maximum(boxes[:, :2], box[:2]), np.minimum(boxes[:, 2:], box[2:])
+        common = np.prod(np.maximum(last - first + pixel, 0), axis=1)
+        common = common * np.all(first <= last, axis=1)
+        alive &= ~(common / (area[i] + area - common) > np.float32(limit))
+    return np.array(best, np.int64)
+
+
 def lower_flat(g: Builder, boxes: str) -> str:
     """Write boxes with those that are inside out made flat: in Caffe they overlap nothing."""
     least, most = _lower_corners(g, boxes)

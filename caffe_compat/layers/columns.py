@@ -57,7 +57,7 @@ def columns(x: Array, window: Window, out: Shape) -> Array:
     if window.plain:
         return x[:, :, None]
     ends = window.ends(x.shape[2:])
-    if any(ends):
+    if any(window.pad + ends):
         pads = zip(window.pad, ends, strict=True)
         x = np.pad(x, ((0, 0), (0, 0), *pads))
     taps = np.empty((*x.shape[:2], prod(window.kernel), *out), np.float32)

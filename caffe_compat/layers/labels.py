@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..caffe_pb2 import LossParameter
-from ..errors import ShapeError
+from ..errors import ShapeError, UnsupportedError
 from ..types import Array, Dims, Shape
 from .builder import FLOAT, INT64, Builder, int64
 
@@ -102,6 +102,8 @@ def ignored(p: Any) -> int | None:
 def mode(p: LossParameter, default: int) -> int:
     """Return the normalization mode: its field, else the deprecated `normalize`, else `default`."""
     if p.HasField("normalization"):
+        if p.normalization == LossParameter.PRE_FIXED:
+            raise UnsupportedError("normalization PRE_FIXED is for R-FCN's OHEM losses alone")
         return p.normalization
     if p.HasField("normalize"):
         return LossParameter.VALID if p.normalize else LossParameter.BATCH_SIZE

@@ -57,6 +57,8 @@ class Layer:
         type: Caffe's type string, the registry's key.
         fork: the fork of Caffe that defines the type so, where forks differ; None for the only
             definition, and for the one that holds unless a fork is named.
+        fields: the fields of `param` that are this fork's alone: its definition holds where one
+            of them is not at its default, and nowhere else. Empty where no field tells.
         param: the field of LayerParameter that configures this type; `self.p` reads it. One that
             the schema lacks is a mapping, or `message` where that is given.
         message: the protobuf message of such a field.
@@ -78,6 +80,7 @@ class Layer:
     type: ClassVar[str]
     types: ClassVar[tuple[str, ...]]
     fork: ClassVar[str | None] = None
+    fields: ClassVar[tuple[str, ...]] = ()
     param: ClassVar[str | None] = None
     message: ClassVar[MessageType | None] = None
     bottoms: ClassVar[Arity] = 1
@@ -100,6 +103,11 @@ class Layer:
         if isinstance(self.p, Message):
             _check_numbers(self.p, f"{self.param}")
         self.train: bool = proto.phase == TRAIN
+
+    @classmethod
+    def stated(cls, proto: LayerParameter) -> bool:
+        """Return whether one of `fields` is set to other than its default."""
+        return any(is_set(getattr(proto, cls.param or ""), field) for field in cls.fields)
 
     @classmethod
     def fits(cls, proto: LayerParameter, stored: Sequence[Shape] | None) -> bool:
@@ -217,6 +225,14 @@ class Layer:
         return named(self.proto)
 
 
+def is_set(param: Message, field: str) -> bool:
+    """Return whether a field of a message is set to other than its default."""
+    descriptor = param.DESCRIPTOR.fields_by_name[field]
+    if descriptor.message_type is not None and not isinstance(getattr(param, field), Sequence):
+        return bool(param.HasField(field))
+    return bool(getattr(param, field) != descriptor.default_value)
+
+
 def _configuration(proto: LayerParameter, field: str, message: MessageType | None) -> Any:
     """Return the field that configures a layer; of a caller's own layer what its text has."""
     if field in LayerParameter.DESCRIPTOR.fields_by_name:
@@ -265,25 +281,45 @@ def layer(
     inplace: bool = False,
     loss: bool = False,
     fork: str | None = None,
+    fields: tuple[str, ...] = (),
 ) -> Callable[[_L], _L]:
     """Register a Layer class under its own name, and under the further names in `also`.
 
     `param` may be a field that Caffe's schema lacks: `self.p` is then a mapping of what the
     prototxt has in it, a field that is given several times as a list; or a `message` of protobuf.
 
-    With `fork` it is that fork's definition of the types in `also` alone.
+    With `fork` it is that fork's definition of the types in `also` alone, and with `fields` only
+    where one of these fields is set.
     """
 
     def register(cls: _L) -> _L:
         cls.types = also if fork else (cls.__name__, *also)
         cls.type, cls.fork = cls.types[0], fork
-        cls.param, cls.message = param, message
+        cls.param, cls.message, cls.fields = param, message, fields
         cls.bottoms, cls.tops = bottoms, tops
         cls.inplace, cls.loss = inplace, loss
         for name in cls.types:
             if any(other.fork == fork for other in _types.get(name, ())):
                 raise ValueError(f"layer type {name} is registered twice")
         _types.update({name: (*_types.get(name, ()), cls) for name in cls.types})
+        return cls
+
+    return register
+
+
+built_in: dict[tuple[str, str], type[Layer]] = {}
+"""The Python layers of well known repositories, by python_param's module and layer."""
+
+
+def python_layer(
+    module: str, name: str, *, fork: str, bottoms: Arity = 1, tops: Arity = 1
+) -> Callable[[_L], _L]:
+    """Register a Layer class for the Python layers of a repository, `fork`."""
+
+    def register(cls: _L) -> _L:
+        cls.type, cls.types, cls.fork = "Python", ("Python",), fork
+        cls.param, cls.bottoms, cls.tops, cls.inplace = "python_param", bottoms, tops, False
+        built_in[module, name] = cls
         return cls
 
     return register

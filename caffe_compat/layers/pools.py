@@ -58,10 +58,22 @@ def spread(dy: Array, window: Window, size: Shape) -> Array:
 def divisors(size: Shape, window: Window, out: Shape) -> Array:
     """Return the number of elements of the padded image in each window, (out height, out width)."""
     counts = []
+    axes = zip(size, out, window.kernel, window.stride, window.pad, window.behind, strict=True)
+    for n, o, k, s, p, q in axes:
+        start = np.arange(o) * s - p
+        counts.append(np.minimum(start + k, n + q) - start)
+    elements: Array = np.outer(*counts).astype(np.float32)
+    return elements
+
+
+def inner_divisors(size: Shape, window: Window, out: Shape) -> Array:
+    """Return the number of elements of the image itself in each window."""
+    counts = []
     for n, o, k, s, p in zip(size, out, window.kernel, window.stride, window.pad, strict=True):
         start = np.arange(o) * s - p
-        counts.append(np.minimum(start + k, n + p) - start)
-    return np.outer(*counts).astype(np.float32)
+        counts.append(np.minimum(start + k, n) - np.maximum(start, 0))
+    elements: Array = np.outer(*counts).astype(np.float32)
+    return elements
 
 
 def first_maxima(x: Array, window: Window, out: Shape) -> tuple[Array, Places]:

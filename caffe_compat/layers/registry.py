@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import pkgutil
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
-from ..caffe_pb2 import LayerParameter
+from ..caffe_pb2 import TRAIN, LayerParameter
 from ..errors import UnsupportedError
 from ..types import Shape
-from .layer import Arity, Layer, _types
+from .layer import Arity, Layer, _types, built_in
+
+log = logging.getLogger("caffe_compat")
 
 _python: dict[tuple[str, str], type[Layer]] = {}
 _L = TypeVar("_L", bound=type[Layer])
@@ -58,7 +61,7 @@ def find(
     fork: str | None = None,
     stored: Sequence[Shape] | None = None,
 ) -> type[Layer]:
-    """Return the class of a layer: one of `types`, or the caller's for a Python layer.
+    """Return the class of a layer: one of `types`, or that of a Python layer, the caller's first.
 
     Args:
         proto: the layer.
@@ -69,13 +72,16 @@ def find(
     Raises:
         UnsupportedError: the type is unknown, or ambiguous among forks.
     """
-    named = proto.python_param
-    custom = _python.get((named.module, named.layer)) if proto.type == "Python" else None
+    _check_numbers(proto)
     classes = types.get(proto.type, ())
-    if custom:
-        return custom
+    if proto.type == "Python":
+        name = proto.python_param.module, proto.python_param.layer
+        known = _python.get(name) or built_in.get(name)
+        if known:
+            return known
     if not classes:
         raise UnsupportedError("unknown layer type")
+    classes = _stated(proto, classes)
     matches = [cls for cls in classes if fork and cls.fork == fork]
     matches = matches or [cls for cls in classes if cls.fits(proto, stored)]
     if len(matches) != 1:
@@ -89,6 +95,27 @@ def find(
             changes=[{"fork": f"{proto.type}={cls.fork}"} for cls in classes if cls.fork],
         )
     return matches[0]
+
+
+def _check_numbers(proto: LayerParameter) -> None:
+    """Refuse a layer of quantized numbers, or log that it is computed in float32."""
+    for field in ("weights_compress", "activations_compress", "compress"):
+        methods = getattr(proto, field)
+        if methods:
+            raise UnsupportedError(
+                f"{field} {methods[0]!r} quantizes numbers in every pass, by a method of its fork "
+                "alone (GongCheng1919's); take the field out for the float32 net"
+            )
+    if proto.HasField("quantization_param"):
+        log.warning("layer '%s': in float32, without its quantization_param", proto.name)
+    if proto.phase == TRAIN and proto.connectivity_mode != LayerParameter.CONNECTED:
+        raise UnsupportedError("connectivity_mode leaves weights at 0 in training; not supported")
+
+
+def _stated(proto: LayerParameter, classes: Sequence[type[Layer]]) -> Sequence[type[Layer]]:
+    """Return the definitions whose own fields the layer has, or else those that have none."""
+    stated = [cls for cls in classes if cls.stated(proto)]
+    return stated or [cls for cls in classes if not cls.fields]
 
 
 def registry() -> dict[str, tuple[type[Layer], ...]]:

@@ -32,14 +32,26 @@ class Window:
     Attributes:
         kernel: taps.
         stride: input elements from one window to the next.
-        pad: elements added at either end of the axis.
+        pad: elements added before the axis, and behind it too unless `far` is set.
         dilation: input elements from one tap to the next.
+        far: elements added behind each axis; empty where they are as many as before it.
     """
 
     kernel: Shape
     stride: Shape
     pad: Shape
     dilation: Shape
+    far: Shape = ()
+
+    @property
+    def behind(self) -> Shape:
+        """Elements added behind each axis."""
+        return self.far or self.pad
+
+    @property
+    def padded(self) -> bool:
+        """Whether any side of the input is padded."""
+        return any(self.pad + self.far)
 
     @property
     def extent(self) -> Shape:
@@ -49,7 +61,7 @@ class Window:
     @property
     def plain(self) -> bool:
         """Whether each window is one element, as of a 1x1 convolution."""
-        return set(self.kernel + self.stride) <= {1} and not any(self.pad)
+        return set(self.kernel + self.stride) <= {1} and not self.padded
 
     def within(self, size: Shape) -> Window:
         """Return windows no larger than an input of this size needs for the same result.
@@ -57,10 +69,14 @@ class Window:
         Caffe clips a window at the far pad, so a kernel need span no more than the padded input,
         and a window beyond it is empty at whatever distance.
         """
-        spans = [n + 2 * p for n, p in zip(size, self.pad, strict=True)]
+        spans = self.spans(size)
         kernel = tuple(min(k, span) for k, span in zip(self.kernel, spans, strict=True))
         stride = tuple(min(s, span + 1) for s, span in zip(self.stride, spans, strict=True))
         return replace(self, kernel=kernel, stride=stride)
+
+    def spans(self, size: Shape) -> list[int]:
+        """Return the padded sizes of an input."""
+        return [n + p + q for n, p, q in zip(size, self.pad, self.behind, strict=True)]
 
     def overhang(self, size: Shape, out: Shape) -> Shape:
         """Return by how much the last window exceeds the input; negative if it ends before."""
@@ -74,8 +90,8 @@ class Window:
 
         They are its pad, or more where one window exceeds the padded input; see `conv_size`.
         """
-        axes = zip(size, self.pad, self.extent, strict=True)
-        return tuple(p if n is None else max(p, e - p - n) for n, p, e in axes)
+        axes = zip(size, self.pad, self.behind, self.extent, strict=True)
+        return tuple(q if n is None else max(q, e - p - n) for n, p, q, e in axes)
 
     def attributes(self, ends: Sequence[int] | None = None) -> WindowAttributes:
         """Return the attributes for ONNX's convolutions and pools.
@@ -83,7 +99,7 @@ class Window:
         Args:
             ends: elements added at the far end of each axis, where these are not `pad`.
         """
-        pads = [*self.pad, *(self.pad if ends is None else ends)]
+        pads = [*self.pad, *(self.behind if ends is None else ends)]
         return {
             "kernel_shape": list(self.kernel),
             "strides": list(self.stride) if set(self.stride) - {1} else None,
@@ -112,13 +128,15 @@ def conv_window(p: ConvolutionParameter, rank: int) -> Window:
         UnsupportedError: dilation 0, with which Caffe reads one element at every tap.
     """
     kernel = _per_axis(p, "kernel_size", ("kernel_h", "kernel_w"), rank, None)
-    dilation = _per_axis(p, "dilation", (), rank, 1)
+    dilation = _dilation(p, rank)
+    pad, far = _sides(p, _per_axis(p, "pad", ("pad_h", "pad_w"), rank, 0))
     window = Window(
         kernel=kernel,
         stride=_per_axis(p, "stride", ("stride_h", "stride_w"), rank, 1),
-        pad=_per_axis(p, "pad", ("pad_h", "pad_w"), rank, 0),
+        pad=pad,
         # The dilation of a single tap has no effect, and Caffe accepts even a zero.
         dilation=tuple(1 if k == 1 else d for k, d in zip(kernel, dilation, strict=True)),
+        far=far,
     )
     _check_nonzero(window)
     if 0 in window.dilation:
@@ -149,6 +167,27 @@ def _per_axis(
     return tuple(values)
 
 
+def _dilation(p: ConvolutionParameter, rank: int) -> Shape:
+    """Return `dilation`, for which DeepLab v1 has `hole`, or hole_h and hole_w."""
+    if not (p.hole or p.HasField("hole_h") or p.HasField("hole_w")):
+        return _per_axis(p, "dilation", (), rank, 1)
+    if p.dilation:
+        raise ShapeError("either dilation or hole may be given, not both")
+    return _per_axis(p, "hole", ("hole_h", "hole_w"), rank, 1)
+
+
+def _sides(p: ConvolutionParameter | PoolingParameter, pad: Shape) -> tuple[Shape, Shape]:
+    """Return the pads before and behind the axes, where a fork's fields set each side's own."""
+    before, after = (int(p.pad_t), int(p.pad_l)), (int(p.pad_b), int(p.pad_r))
+    if not any(before + after):
+        return pad, ()
+    if any(pad):
+        raise ShapeError("either pad or pad_l, pad_r, pad_t and pad_b may be given, not both")
+    if len(pad) != 2:
+        raise ShapeError(f"pad_l to pad_b are for 2 spatial axes; this has {len(pad)}")
+    return before, after
+
+
 def _check_nonzero(window: Window) -> None:
     for name in ("kernel", "stride", "pad", "dilation"):
         if any(n > _LARGEST for n in getattr(window, name)):
@@ -167,23 +206,22 @@ def conv_size(size: Shape, window: Window) -> Shape:
     Raises:
         ShapeError: an axis has no window.
     """
-    for n, p, e, s in zip(size, window.pad, window.extent, window.stride, strict=True):
-        if n + 2 * p - e <= -s:
-            raise ShapeError(
-                f"kernel {window.kernel} (dilation {window.dilation}) is larger than the "
-                f"input {size} padded by {window.pad}"
-            )
-    return tuple(
-        max(0, n + 2 * p - e) // s + 1
-        for n, p, e, s in zip(size, window.pad, window.extent, window.stride, strict=True)
-    )
+    axes = list(zip(window.spans(size), window.extent, window.stride, strict=True))
+    if any(n - e <= -s for n, e, s in axes):
+        raise ShapeError(
+            f"kernel {window.kernel} (dilation {window.dilation}) is larger than the "
+            f"input {size} padded by {window.pad}"
+        )
+    return tuple(max(0, n - e) // s + 1 for n, e, s in axes)
 
 
 def deconv_size(size: Shape, window: Window) -> Shape:
     """Return a deconvolution's output size: stride (in - 1) + extent - 2 pad."""
     out = tuple(
-        s * (n - 1) + e - 2 * p
-        for n, p, e, s in zip(size, window.pad, window.extent, window.stride, strict=True)
+        s * (n - 1) + e - p - q
+        for n, p, q, e, s in zip(
+            size, window.pad, window.behind, window.extent, window.stride, strict=True
+        )
     )
     if min(out, default=1) < 1:
         raise ShapeError(f"output size {out} from input {size} with pad {window.pad}")
@@ -206,14 +244,10 @@ def pool_window(p: PoolingParameter, size: Shape) -> Window:
         raise ShapeError("needs either kernel_size, or both kernel_h and kernel_w")
     else:
         kernel = (p.kernel_h, p.kernel_w) if by_axis else (p.kernel_size,) * 2
-    window = Window(
-        kernel,
-        stride=_pair(p, "stride"),
-        pad=_pair(p, "pad"),
-        dilation=(1, 1),
-    )
+    pad, far = _sides(p, _pair(p, "pad"))
+    window = Window(kernel, stride=_pair(p, "stride"), pad=pad, dilation=(1, 1), far=far)
     _check_nonzero(window)
-    if p.global_pooling and (any(window.pad) or set(window.stride) != {1}):
+    if p.global_pooling and (window.padded or set(window.stride) != {1}):
         raise ShapeError("with global_pooling: true only pad 0 and stride 1 are allowed")
     if any(pad >= k for pad, k in zip(window.pad, window.kernel, strict=True)):
         raise ShapeError(f"pad {window.pad} must be smaller than kernel {window.kernel}")
@@ -232,17 +266,26 @@ def _pair(p: Any, field: str) -> Shape:
     return (getattr(p, h), getattr(p, w))
 
 
+def rounds_up(p: PoolingParameter) -> bool:
+    """Return how a PoolingParameter rounds the output size, by BVLC's field or by a fork's."""
+    if p.HasField("round_mode"):
+        return bool(p.round_mode == PoolingParameter.CEIL)
+    return bool(p.ceil_mode and not p.torch_pooling)
+
+
 def pool_size(size: Shape, window: Window, *, ceil: bool) -> Shape:
     """Return the output size of pooling, where no window starts in the far pad.
 
     Rounded up, a kernel may exceed the padded input by less than a stride, as in Caffe.
     """
     out = []
-    for n, k, s, p in zip(size, window.kernel, window.stride, window.pad, strict=True):
-        span = n + 2 * p - k
+    spans = window.spans(size)
+    axes = zip(size, spans, window.kernel, window.stride, window.pad, strict=True)
+    for n, whole, k, s, p in axes:
+        span = whole - k
         count = (-(-span // s) if ceil else span // s) + 1
         # Caffe clips the last window only where any axis is padded (pooling_layer.cpp:Reshape).
-        if any(window.pad) and (count - 1) * s >= n + p:
+        if window.padded and (count - 1) * s >= n + p:
             count -= 1
         if count < 1:
             raise ShapeError(

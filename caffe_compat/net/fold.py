@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..caffe_pb2 import NetParameter
+from ..layers.families.batch_norm import BatchNorm
 from ..layers.layer import canonical_axis
 from ..types import Array
 from .build import build
@@ -185,8 +186,13 @@ def _affine(node: Node, blobs: dict[str, Array], axis: int) -> Affine | None:
         mean, variance, total = (blobs[name].astype(np.float64) for name in _MOMENTS)
         rate = 1 / total[0] if total[0] else 0.0
         with np.errstate(all="ignore"):  # a layer with a factor that is not finite stays
-            factor = 1 / np.sqrt(variance * rate + node.layer.p.eps)
-            return factor, -mean * rate * factor
+            assert isinstance(node.layer, BatchNorm)
+            factor = 1 / node.layer.deviation(variance * rate)
+            shift = -mean * rate * factor
+        if "scale" not in blobs:
+            return factor, shift
+        scale, bias = (blobs[name].astype(np.float64) for name in ("scale", "bias"))
+        return factor * scale, shift * scale + bias
     scale = blobs["scale"].astype(np.float64)
     bias = blobs["bias"].astype(np.float64) if "bias" in blobs else np.zeros_like(scale)
     bottom = node.bottoms[0]

@@ -32,7 +32,9 @@ _V2_TYPES = {
     "CONVOLUTION3D": "Convolution3D",
     "POOLING3D": "Pooling3D",
     "PRELU": "PReLU",
+    "CROP": "AutoCrop",  # BVLC had no Crop in 2014; FCN's aligns its bottoms
     "ROIPOOLING": "ROIPooling",
+    "ROI_POOLING": "ROIPooling",
 }
 
 # V1 fields that V2 has under the same name and type, beside the *_param messages.

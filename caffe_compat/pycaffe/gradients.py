@@ -16,7 +16,7 @@ import numpy as np
 
 from ..caffe_pb2 import LRNParameter, PoolingParameter
 from ..layers.layer import canonical_axis
-from ..layers.spatial import conv_window, pool_size, pool_window
+from ..layers.spatial import conv_window, pool_size, pool_window, rounds_up
 from ..types import Array, Shape
 from .blob import Blob
 from .steps import Computed
@@ -59,7 +59,7 @@ def _convolution(step: Computed) -> bool:
     x, dy = bottom.data, top.diff
     axis = canonical_axis(p.axis, x.ndim)
     window = conv_window(p, x.ndim - axis - 1)
-    if len(step.bottoms) > 1 or axis != 1 or not 1 <= len(window.kernel) <= 3:
+    if len(step.bottoms) > 1 or axis != 1 or window.far or not 1 <= len(window.kernel) <= 3:
         return False
     wants_bias = bool(p.bias_term) and step.param_propagate[1]
     dx, dw, db = torch.ops.aten.convolution_backward(
@@ -109,10 +109,12 @@ def _pooling(step: Computed) -> bool:
     p, bottom, top = step.layer.p, step.bottoms[0], step.tops[0]
     x, dy = _tensor(bottom.data), _tensor(top.diff)
     size = tuple(x.shape[2:])
-    ceil = p.round_mode == PoolingParameter.CEIL
+    ceil = rounds_up(p)
     window = pool_window(p, size)
     out = pool_size(size, window, ceil=ceil)
-    if any(2 * pad > kernel for pad, kernel in zip(window.pad, window.kernel, strict=True)):
+    if window.far or any(
+        2 * pad > kernel for pad, kernel in zip(window.pad, window.kernel, strict=True)
+    ):
         return False
     if any(
         (o - 1) * s >= n + q

@@ -74,9 +74,9 @@ class Forms:
         if index in self._chosen:
             return self._chosen_for_numpy(index)
         kind = layers["TEST"].type
-        if kind == "Dropout":
+        if kind == "Dropout" and layers["TRAIN"].p.scale_train:
             return Form(Dropout(layers["TRAIN"], shortest(layers["TRAIN"].p.dropout_ratio)))
-        if kind == "BatchNorm":
+        if type(layers["TEST"]) is families.BatchNorm and layers["TEST"].p.add_eps_before_sqrt:
             return self._batch_norm(index, layers)
         found = {phase: self._piece(index, layer) for phase, layer in layers.items()}
         test, train = found["TEST"], found["TRAIN"]
@@ -87,7 +87,9 @@ class Forms:
     def has_form(self, index: int) -> bool:
         """Return whether torch can compute a layer in TEST without numpy."""
         layer = in_phase(self._net.graph.nodes[index].layer, "TEST")
-        special = layer.type in ("Dropout", "BatchNorm")
+        special = (layer.type == "Dropout" and layer.p.scale_train) or type(
+            layer
+        ) is families.BatchNorm
         return special or isinstance(self._piece(index, layer), Piece)
 
     def _piece(self, index: int, layer: Layer) -> Piece | UnsupportedError:

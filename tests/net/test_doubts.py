@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from caffe_compat.layers.foreign import marked, origin
 from caffe_compat.net.creation import Creator
 from caffe_compat.net.doubts import evident_forks, folded_batches, small_inputs
 
@@ -71,8 +70,6 @@ def test_a_fork_that_the_other_types_tell():
     net.layer.add(name="b", type="DecodeBBox")
     created = Creator(None, None, net).attempt(net.layer[1])
     assert type(created).fork == "cascade-rcnn"
-    assert marked("cascade-rcnn", ["ReLU", "DecodeBBox"]) == ["DecodeBBox"]
-    assert marked(None, ["DecodeBBox"]) == []
 
 
 def test_a_fork_is_told():
@@ -82,8 +79,3 @@ def test_a_fork_is_told():
     assert [*evident_forks(graph)] == [
         "layers of type ROIAlign are taken as cascade-rcnn's, which has FrcnnOutput"
     ]
-
-
-def test_where_a_type_comes_from():
-    assert origin("MarginInnerProduct") == "wy1iu/sphereface"
-    assert origin("ReLU") == ""

@@ -77,8 +77,8 @@ def test_names_with_and_without_the_message():
         ("name: 'd' type: 'Data' fork_data_param { a: 1 }", True),
         ("name: 'd' type: 'Data' data_param { backend: NOVEL }", True),
         ("name: 'd' type: 'DummyData' dummy_data_param { a: 1 }", False),
-        ("name: 'c' bottom: 'x' convolution_param { pad_l: 1 }", False),
-        ("name: 'p' bottom: 'x' pooling_param { pool: AVE_TF }", False),
+        ("name: 'c' bottom: 'x' convolution_param { pad_left: 1 }", False),
+        ("name: 'p' bottom: 'x' pooling_param { pool: AVE_NOVEL }", False),
         ("name: 'd' include { when: 1 }", False),
     ],
 )

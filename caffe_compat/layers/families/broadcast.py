@@ -156,13 +156,36 @@ class Product(Layer):
         return False
 
     def shapes(self, a: Shape, b: Shape) -> list[Shape | None]:
-        try:
-            return [np.broadcast_shapes(a, b)]
-        except ValueError:
-            raise ShapeError(f"bottom 0 {a} and bottom 1 {b} do not broadcast") from None
+        return [_joined(a, b)]
 
     def forward(self, a: Array, b: Array) -> Array:
         return a * b
 
     def lower(self, g: Builder, a: str, b: str) -> str:
         return g.Mul(a, b)
+
+
+@layer(bottoms=2)
+class Add(Layer):
+    """a plus b, which broadcast as numpy's arrays do.
+
+    From: foss-for-synopsys-dwc-arc-processors/synopsys-caffe, src/caffe/layers/add_layer.cpp
+        (by reading alone)
+    """
+
+    def shapes(self, a: Shape, b: Shape) -> list[Shape | None]:
+        return [_joined(a, b)]
+
+    def forward(self, a: Array, b: Array) -> Array:
+        return a + b
+
+    def lower(self, g: Builder, a: str, b: str) -> str:
+        return g.Add(a, b)
+
+
+def _joined(a: Shape, b: Shape) -> Shape:
+    """Return the shape to which two broadcast."""
+    try:
+        return np.broadcast_shapes(a, b)
+    except ValueError:
+        raise ShapeError(f"bottom 0 {a} and bottom 1 {b} do not broadcast") from None

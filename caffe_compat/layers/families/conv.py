@@ -23,6 +23,9 @@ _END = np.iinfo(np.int64).max  # of an axis, whatever its size
 class Convolution(Layer):
     """y = W * x + b over any number of spatial axes, by groups of channels (conv_layer.cpp).
 
+    Forks' fields: `hole` is DeepLab v1's dilation; pad_l, pad_r, pad_t and pad_b are
+    synopsys-caffe's.
+
     Refused: dilation 0.
     Refused: axis > 1 where a spatial size, or two sizes before the channels, vary.
     """
@@ -156,7 +159,7 @@ class Deconvolution(Convolution):
         return deconv_size(size, window)
 
     def _pads_behind(self, size: Dims, window: Window) -> Shape:
-        return window.pad
+        return window.behind
 
     def _filter(self, x: Array, weight: Array, size: Shape, window: Window) -> Array:
         return scatter(x, weight, deconv_size(size, window), window, self.p.group)
@@ -215,7 +218,7 @@ def _lower_columns(g: Builder, x: str, window: Window, size: Dims, channels: int
     """
     axes = int64(*range(2, 2 + len(size)))
     ends = window.ends(size)
-    if any(ends):
+    if any(window.pad + ends):
         x = g.Pad(x, int64(*window.pad, *ends), np.float32(0), axes)
     last = [extent - 1 for extent in window.extent]
     taps = []

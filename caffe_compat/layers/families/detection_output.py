@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 from math import prod
 from typing import TypeAlias
@@ -31,7 +32,7 @@ class DetectionOutput(Layer):
     there is one row an image, of -1 after the image. Equal scores are in the order of labels and
     priors, which C++'s sort leaves open at keep_top_k. Caffe's files and drawings are not written.
 
-    Refused: use_polygon of MhLiao/TextBoxes_plusplus.
+    Refused: use_polygon of MhLiao/TextBoxes_plusplus; soft_nms of beniz/deepdetect.
     """
 
     varies = (2,)
@@ -49,6 +50,11 @@ class DetectionOutput(Layer):
             raise ShapeError(
                 "background_label_id -1 stands for the boxes that share_location has; "
                 "Caffe then has no detection"
+            )
+        if p.nms_param.soft_nms:
+            raise UnsupportedError(
+                "soft_nms: true lowers the scores of boxes that overlap; ONNX's operator takes "
+                "them out"
             )
         if p.use_polygon:
             raise UnsupportedError(
@@ -88,7 +94,10 @@ class DetectionOutput(Layer):
         return [(1, 1, 1, 7)]
 
     def forward(self, loc: Array, conf: Array, prior: Array, *drawn_on: Array) -> Array:
-        boxes, scores = self._decoded(loc, prior), conf.reshape(len(conf), -1, self.p.num_classes)
+        scores = conf.reshape(len(conf), -1, self.p.num_classes)
+        return self._detect(self._decoded(loc, prior), scores)
+
+    def _detect(self, boxes: Array, scores: Array) -> Array:
         rows: list[Array] = []
         for image, score in enumerate(scores):
             candidates = [
@@ -109,7 +118,7 @@ class DetectionOutput(Layer):
             for label, index in (candidates[i] for i in sorted(best)):
                 corners = self._show(boxes[image, index, self._place(label)])
                 rows.append(np.array([image, label, score[index, label], *corners], np.float32))
-        return np.array([[rows]]) if rows else self._nothing(len(conf))
+        return np.array([[rows]]) if rows else self._nothing(len(scores))
 
     def _place(self, label: int) -> int:
         return 0 if self.p.share_location else label
@@ -126,15 +135,23 @@ class DetectionOutput(Layer):
         return np.clip(boxes, 0, 1) if p.clip else boxes
 
     def lower(self, g: Builder, loc: str, conf: str, prior: str, *drawn_on: str) -> str:
+        scores = g.Transpose(g.Reshape(conf, int64(0, -1, self.p.num_classes)), perm=[0, 2, 1])
+        scores = self._of_labels(g, scores)
+        return self._lower_detect(
+            g, conf, prior, scores, lambda: self._lower_decoded(g, loc, prior)
+        )
+
+    def _lower_detect(
+        self, g: Builder, conf: str, prior: str, scores: str, decode: Callable[[], str]
+    ) -> str:
+        """Write the rows of scores (images, labels, priors) and of the boxes of `decode`."""
         images, none = g.dims(conf)[0], self._lower_nothing(g, conf)
         if not self._labels or 0 in (self.p.keep_top_k, self._top_k):
             return none
-        scores = g.Transpose(g.Reshape(conf, int64(0, -1, self.p.num_classes)), perm=[0, 2, 1])
-        scores = self._of_labels(g, scores)
         # From here on (images, labels, candidates): the best of each label, by falling score.
         count = self._candidates(g, prior, scores)
         scores, order = g.TopK(scores, _vector(g, count), axis=2, outputs=2)
-        boxes = self._lower_decoded(g, loc, prior)
+        boxes = decode()
         batch = 1 if self.p.share_location else 2
         boxes = g.GatherND(boxes, g.Unsqueeze(order, int64(3)), batch_dims=batch)
         mask = self._lower_suppressed(g, boxes, scores, images, count)

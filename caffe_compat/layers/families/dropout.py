@@ -18,7 +18,10 @@ from ..layer import Layer, layer
 class Dropout(Layer):
     """x in TEST; x mask / (1 - ratio) in TRAIN (Srivastava et al. 2014; dropout_layer.cpp).
 
-    In TRAIN a mask of 0 and 1 is drawn at each pass.
+    In TRAIN a mask of 0 and 1 is drawn at each pass. With scale_train: false, of caffe-fast-rcnn,
+    TRAIN does not divide by 1 - ratio, and TEST multiplies by it.
+
+    Refused: sample_weights_test of ambrishrawat/CaffeBayesianCNN, which draws in TEST too.
     """
 
     def __init__(self, proto: LayerParameter) -> None:
@@ -26,10 +29,19 @@ class Dropout(Layer):
         ratio = float(self.p.dropout_ratio)
         if self.train and not 0 <= ratio < 1:
             raise ShapeError(f"dropout_ratio must be at least 0 and below 1, and is {ratio:g}")
+        if self.p.sample_weights_test:
+            raise UnsupportedError(
+                "sample_weights_test: true drops at random in TEST too, so that no two passes "
+                "agree; take the field out for the mean over all masks"
+            )
         self._keep = 1 - ratio
+        # the factor of what is not dropped
+        self._scale = np.float32(1 / self._keep if self.train else 1)
+        if not self.p.scale_train:
+            self._scale = np.float32(1 if self.train else self._keep)
 
     def shares(self, *x: Shape) -> bool:
-        return not self.train and self.proto.top[:1] == self.proto.bottom[:1]
+        return not self.train and self._scale == 1 and self.proto.top[:1] == self.proto.bottom[:1]
 
     def draw(self, rng: Rng, x: Shape) -> dict[str, Array]:
         if not self.train:
@@ -49,17 +61,17 @@ class Dropout(Layer):
 
     def _dropped(self, x: Array, mask: Array | None) -> Array:
         if not self.train:
-            return x
+            return x if self._scale == 1 else x * self._scale
         if mask is None:
             raise UnsupportedError(self._refusal("give the mask, or select the TEST phase"))
-        return x * mask * np.float32(1 / self._keep)
+        return x * mask * self._scale
 
     def lower(self, g: Builder, x: str, mask: str = "") -> str:
         if not self.train:
-            return x
+            return x if self._scale == 1 else g.Mul(x, self._scale)
         if not mask:
             raise UnsupportedError(self._refusal("select the TEST phase"))
-        return g.Mul(x, g.Mul(mask, np.float32(1 / self._keep)))
+        return g.Mul(x, g.Mul(mask, self._scale))
 
     def _refusal(self, remedy: str) -> str:
         return f"drops at random in TRAIN (dropout_ratio {self.p.dropout_ratio:g}); {remedy}"

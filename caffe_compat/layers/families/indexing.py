@@ -131,6 +131,20 @@ class CropFcn(CropBvlc):
         return list(self.aligned)[first - 2 :]
 
 
+@layer(param="crop_param", bottoms=2)
+class AutoCrop(CropFcn):
+    """The first bottom where it aligns with the second, in the second's height and width.
+
+    From: yun-liu/RCF's Caffe, auto_crop_layer.cpp: FCN's Crop under another name (by reading alone)
+
+    Refused: layers between that align at no whole offset.
+    """
+
+    @classmethod
+    def fits(cls, proto: LayerParameter, stored: Sequence[Shape] | None) -> bool:
+        return True
+
+
 @layer(bottoms=(2, None), tops=(1, None))
 class Filter(Layer):
     """The rows of each bottom at which the last, the selector, is not zero (filter_layer.cpp).

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import numpy as np
 
-from ...errors import ShapeError
+from ...caffe_pb2 import LayerParameter
+from ...errors import ShapeError, UnsupportedError
 from ...types import Array, Shape
 from ..builder import Builder, Tensors, int64
 from ..layer import Arrays, Blob, Layer, layer
@@ -122,6 +124,58 @@ class LSTM(Recurrent):
         )
         hs = g.Squeeze(hs, int64(1))
         return (hs, h, c) if self.p.expose_hidden else hs
+
+
+@layer(param="lstm_param", bottoms=(1, 2))
+class Lstm(Layer):
+    """LSTM that starts anew in every run, or where a second bottom is 0; blobs W_xc, W_hc, b_c.
+
+    From: senlinuc/caffe_ocr, src/caffe/layers/lstm_layer_Junhyuk.cpp (by reading alone)
+    Refused: backward with a clipping_threshold.
+    """
+
+    def __init__(self, proto: LayerParameter) -> None:
+        super().__init__(proto)
+        inner = LayerParameter(name=proto.name, type="LSTM", phase=proto.phase, top=proto.top)
+        inner.bottom.extend([*proto.bottom, ""][:2])
+        inner.recurrent_param.num_output = self.p.num_output
+        for field in ("weight_filler", "bias_filler"):
+            getattr(inner.recurrent_param, field).CopyFrom(getattr(self.p, field))
+        self._lstm = LSTM(inner)
+
+    def _indicators(self, x: Array, *cont: Array) -> Array:
+        if cont:
+            return cont[0].reshape(x.shape[:2])
+        starts: Array = np.ones(x.shape[:2], np.float32)
+        starts[0] = 0
+        return starts
+
+    def blobs(self, *x: Shape) -> list[Blob]:
+        weight, bias, step = self._lstm.blobs(x[0], x[0][:2])
+        return [weight, step, bias]
+
+    def shapes(self, *x: Shape) -> list[Shape | None]:
+        if len(x) > 1 and prod(x[1]) != prod(x[0][:2]):
+            raise ShapeError(f"needs one indicator a step and stream of {x[0]}, and has {x[1]}")
+        return self._lstm.shapes(x[0], x[0][:2])
+
+    def forward(self, x: Array, *cont: Array, **blobs: Array) -> Arrays:
+        return self._lstm.forward(x, self._indicators(x, *cont), **blobs)
+
+    def backward(self, dy: Arrays, x: Array, *cont: Array, **blobs: Any) -> tuple[Any, ...]:
+        if self.p.clipping_threshold > 0:
+            raise UnsupportedError("clipping_threshold, of the gates' gradients, is not supported")
+        flows = self._lstm.backward(dy, x, self._indicators(x, *cont), **blobs)
+        dx, _, weight, bias, step = flows
+        return (dx, *(None for _ in cont), weight, step, bias)
+
+    def lower(self, g: Builder, x: str, *cont: str, **blobs: str) -> Tensors:
+        if cont:
+            sizes = int64(g.fixed(x, 0), -1)
+            return self._lstm.lower(g, x, g.Reshape(cont[0], sizes), **blobs)
+        starts = np.ones((g.fixed(x, 0), 1), np.float32)
+        starts[0] = 0
+        return self._lstm.lower(g, x, g.constant(starts), **blobs)
 
 
 @layer(bottoms=3, tops=2)

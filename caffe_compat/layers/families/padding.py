@@ -74,3 +74,34 @@ class Padding(Layer):
         (top, bottom), (left, right) = self._sides
         pads = int64(0, 0, top, left, 0, 0, bottom, right)
         return g.Pad(x, pads, self._value if self._value else None)
+
+
+@layer(param="pad_param")
+class Pad(Layer):
+    """x with constant_values around it, `paddings` before and behind each axis.
+
+    From: foss-for-synopsys-dwc-arc-processors/synopsys-caffe, src/caffe/layers/pad_layer.cpp
+        (by reading alone)
+    """
+
+    def _sides(self, rank: int) -> list[tuple[int, int]]:
+        sides = list(self.p.paddings)
+        if len(sides) != 2 * rank:
+            raise ShapeError(f"has {len(sides)} paddings for {rank} axes; two each")
+        return list(zip(sides[::2], sides[1::2], strict=True))
+
+    def shapes(self, x: Shape) -> list[Shape | None]:
+        return [tuple(n + a + b for n, (a, b) in zip(x, self._sides(len(x)), strict=True))]
+
+    def forward(self, x: Array) -> Array:
+        value = np.float32(self.p.constant_values)
+        return np.pad(x, self._sides(x.ndim), constant_values=value)
+
+    def backward(self, dy: Array, x: Array) -> Array:
+        sides = zip(x.shape, self._sides(x.ndim), strict=True)
+        return dy[tuple(slice(a, a + n) for n, (a, _) in sides)]
+
+    def lower(self, g: Builder, x: str) -> str:
+        before, behind = zip(*self._sides(len(g.dims(x))), strict=True)
+        value = np.float32(self.p.constant_values)
+        return g.Pad(x, int64(*before, *behind), value if value else None)

@@ -14,8 +14,18 @@ from ...fillers.rng import Rng
 from ...types import Array, Dims, Shape
 from ..builder import Builder, int64
 from ..layer import Arrays, Layer, layer
-from ..pools import LOWEST, divisors, first_maxima, pad, reached, reduce, send_back, spread
-from ..spatial import Window, WindowAttributes, pool_size, pool_window
+from ..pools import (
+    LOWEST,
+    divisors,
+    first_maxima,
+    inner_divisors,
+    pad,
+    reached,
+    reduce,
+    send_back,
+    spread,
+)
+from ..spatial import Window, WindowAttributes, pool_size, pool_window, rounds_up
 
 # The first opset at which onnxruntime up to 1.24 has too large a divisor for counted pads.
 _MISCOUNTED_SINCE = 19
@@ -25,7 +35,9 @@ _MISCOUNTED_SINCE = 19
 class Pooling(Layer):
     """MAX, AVE or STOCHASTIC of each window (pooling_layer.cpp, pooling_layer.cu).
 
-    AVE divides by the window's size within the padded image. STOCHASTIC is sum(x^2) / sum(x) in
+    AVE divides by the window's size within the padded image; synopsys-caffe's AVE_EXC_PAD, once
+    AVE_TF, within the image itself. Other forks' fields: ceil_mode and torch_pooling for
+    round_mode; pad_l, pad_r, pad_t and pad_b. STOCHASTIC is sum(x^2) / sum(x) in
     TEST; in TRAIN the first element at which the running sum reaches a drawn fraction of the
     window's (Zeiler and Fergus 2013; Caffe has this on a GPU alone). A second top of MAX has the
     index h * width + w of the max, the first of equal ones.
@@ -42,7 +54,7 @@ class Pooling(Layer):
         if len(x) != 4:
             raise ShapeError(f"needs a bottom of 4 axes (num, channels, height, width), has {x}")
         window, out = self._sizes(x)
-        if self.p.pool == PoolingParameter.STOCHASTIC and any(window.pad):
+        if self.p.pool == PoolingParameter.STOCHASTIC and window.padded:
             raise ShapeError(f"pad {window.pad} is for MAX and AVE only, not for STOCHASTIC")
         tops = len(self.proto.top)
         if tops > 1 and self.p.pool != PoolingParameter.MAX:
@@ -56,7 +68,7 @@ class Pooling(Layer):
 
     @property
     def _ceil(self) -> bool:
-        return bool(self.p.round_mode == PoolingParameter.CEIL)
+        return rounds_up(self.p)
 
     def draw(self, rng: Rng, x: Shape) -> dict[str, Array]:
         if not self._draws:
@@ -77,9 +89,9 @@ class Pooling(Layer):
             tops, _ = self.forward_keeping(x, **arrays)
             return tops
         total = reduce(np.add, pad(x, window, out, 0), window, out)
-        if self.p.pool == PoolingParameter.AVE:
+        if self._is_mean:
             with np.errstate(invalid="ignore"):  # 0 / 0 in a window off the image, as in Caffe
-                return total / divisors(x.shape[2:], window, out)
+                return total / self._divisors(x.shape[2:], window, out)
         squares = reduce(np.add, pad(x * x, window, out, 0), window, out)
         return np.divide(squares, total, out=np.zeros_like(total), where=total > 0)
 
@@ -103,11 +115,19 @@ class Pooling(Layer):
             if place is None:
                 place = self.forward_keeping(x, **arrays)[1]["place"]
             return send_back(dy, place, x.shape)
-        if self.p.pool == PoolingParameter.AVE:
+        if self._is_mean:
             with np.errstate(divide="ignore", invalid="ignore"):  # see forward
-                dy = dy / divisors(x.shape[2:], window, out)
+                dy = dy / self._divisors(x.shape[2:], window, out)
             return spread(dy, window, x.shape[2:])
         raise UnsupportedError("STOCHASTIC pooling has no backward pass in TEST")
+
+    @property
+    def _is_mean(self) -> bool:
+        return self.p.pool in (PoolingParameter.AVE, PoolingParameter.AVE_EXC_PAD)
+
+    def _divisors(self, size: Shape, window: Window, out: Shape) -> Array:
+        inner = self.p.pool == PoolingParameter.AVE_EXC_PAD
+        return (inner_divisors if inner else divisors)(size, window, out)
 
     def lower(self, g: Builder, x: str, **draws: str) -> tuple[str, ...]:
         grid = None
@@ -117,8 +137,9 @@ class Pooling(Layer):
             if grid is None:
                 return (g.GlobalMaxPool(x),)
             return _lower_max(g, x, grid, len(self.proto.top))
-        if self.p.pool == PoolingParameter.AVE:
-            return (g.GlobalAveragePool(x) if grid is None else _lower_mean(g, x, grid),)
+        if self._is_mean:
+            inner = self.p.pool == PoolingParameter.AVE_EXC_PAD
+            return (g.GlobalAveragePool(x) if grid is None else _lower_mean(g, x, grid, inner),)
         if self.train:
             raise UnsupportedError("STOCHASTIC pooling draws at random in TRAIN; select TEST")
 
@@ -141,13 +162,13 @@ class Pooling(Layer):
             raise UnsupportedError("the mask needs a fixed height and width")
         # The kernel is in the prototxt, so the window is the same for any size.
         window = pool_window(self.p, (1, 1))
-        grid = _Grid(window, window.pad, self._ceil and set(window.stride) != {1})
+        grid = _Grid(window, window.behind, self._ceil and set(window.stride) != {1})
         axes = list(zip(window.kernel, window.stride, window.pad, strict=True))
         # ONNX always drops a last window beyond the image and its first pad; Caffe only if padded,
         # and before AVE counts the second pad.
         exact = all(s <= k - p for k, s, p in axes)
         if self.p.pool == PoolingParameter.MAX:
-            exact = any(window.pad) or all(s <= k for k, s, _ in axes)
+            exact = window.padded or all(s <= k for k, s, _ in axes)
         if grid.ceil and not exact:
             raise UnsupportedError(
                 f"kernel {window.kernel}, stride {window.stride}, pad {window.pad} rounded up "
@@ -185,7 +206,7 @@ class _Grid:
     @property
     def overhangs(self) -> bool:
         """Whether a window ends beyond the pad, where Caffe's AVE clips it."""
-        return self.ceil or any(e > p for e, p in zip(self.ends, self.window.pad, strict=True))
+        return self.ceil or any(e > p for e, p in zip(self.ends, self.window.behind, strict=True))
 
     @property
     def attributes(self) -> WindowAttributes:
@@ -212,16 +233,17 @@ def _lower_max(g: Builder, x: str, grid: _Grid, tops: int) -> tuple[str, ...]:
     return _append(g, y, grid.off, LOWEST), _append(g, mask, grid.off, -1)
 
 
-def _lower_mean(g: Builder, x: str, grid: _Grid) -> str:
-    pad = grid.window.pad
-    attributes = grid.attributes
-    if any(pad) and (grid.overhangs or g.opset >= _MISCOUNTED_SINCE):
+def _lower_mean(g: Builder, x: str, grid: _Grid, inner: bool) -> str:
+    window, attributes = grid.window, grid.attributes
+    if inner or not window.padded:
+        pass  # the operator divides by what is in the image
+    elif grid.overhangs or g.opset >= _MISCOUNTED_SINCE:
         # Caffe counts the pad and not the overhang beyond it, so zeros are padded apart. With its
         # axes the Pad is not fused by onnxruntime up to 1.24, which would be wrong.
-        x = g.Pad(x, int64(*pad, *pad), np.float32(0), int64(2, 3))
-        ends = [max(0, e - p) for e, p in zip(grid.ends, pad, strict=True)]
+        x = g.Pad(x, int64(*window.pad, *window.behind), np.float32(0), int64(2, 3))
+        ends = [max(0, e - p) for e, p in zip(grid.ends, window.behind, strict=True)]
         attributes["pads"] = [0, 0, *ends] if any(ends) else None
-    elif any(pad):
+    else:
         attributes["count_include_pad"] = 1
     y = g.AveragePool(x, **attributes)
     # Off the image a mean is 0 / size. An axis of size 0 makes it NaN whatever the other is.

@@ -130,6 +130,25 @@ class PriorBox(Layer):
         return g.Cast(g.Add(*axes), to=DOUBLE)
 
 
+@layer(param="prior_box_param", bottoms=(1, 2))
+class PriorBoxClustered(PriorBox):
+    """Boxes of each `width` and `height` around every cell of the first bottom's map.
+
+    From: openvinotoolkit/training_toolbox_caffe, src/caffe/layers/prior_box_clustered_layer.cpp
+        (by reading alone)
+    """
+
+    def _place(self, offsets: list[tuple[float, float]], *, early: bool) -> None:
+        width, height = list(self.p.width), list(self.p.height)
+        if not width or len(width) != len(height) or min(width + height) <= 0:
+            raise ShapeError(
+                f"needs positive widths and as many heights, and has {len(width)} and {len(height)}"
+            )
+        self._boxes = np.array([width, height], np.float32).T
+        self._offsets = np.array([[self.p.offset] * 2], np.float32)
+        self._clip = self.p.clip
+
+
 def _offsets(p: Any) -> list[tuple[float, float]]:
     """Return the boxes' offsets from their cell's corner, down and right, in cells."""
     if not (p.offset_h or p.offset_w):

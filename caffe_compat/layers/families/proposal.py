@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from ...caffe_pb2 import LayerParameter
 from ...errors import ShapeError, UnsupportedError
 from ...types import Array, Shape
+from ..boxes import suppress_sorted
 from ..builder import FLOAT, Builder, Operand, int64
 from ..layer import Arrays, Layer, layer
 
@@ -17,11 +18,12 @@ class Proposal(Layer):
     """Proposals of anchors `scale` times a box of base_size, its sides rounded (Ren et al. 2015).
 
     The bottoms are the scores of 2 A channels (background, then object), 4 A corrections and
-    im_info (height, width, scale; or a scale for y and one for x). Boxes are decoded and cut at the
-    image's edge; those smaller than min_size times the scale get score 0. Of the pre_nms_topn best,
-    at most post_nms_topn remain, none of which overlaps a better one by more than nms_thresh. The
-    tops are rows of (image, x0, y0, x1, y1), best first, and their scores; their number depends on
-    the data. Equal scores keep their order, which the forks' sort leaves open.
+    im_info (height, width, scale; or a scale for y and one for x; what follows is not read). Boxes
+    are decoded and cut at the image's edge; those smaller than min_size times the scale get score
+    0. Of the pre_nms_topn best, at most post_nms_topn remain, none of which overlaps a better one
+    by more than nms_thresh. The tops are rows of (image, x0, y0, x1, y1), best first, and their
+    scores; their number depends on the data. Equal scores keep their order, which the forks' sort
+    leaves open.
 
     From: PVANET (sanghoon/pva-faster-rcnn), proposal_layer.cpp, by its copies: anchors by
         oylz/caffe-pvanet-shufflenet, rows by openvinotoolkit/training_toolbox_caffe.
@@ -35,6 +37,9 @@ class Proposal(Layer):
 
     def __init__(self, proto: LayerParameter) -> None:
         super().__init__(proto)
+        self._check()
+
+    def _check(self) -> None:
         if not (self.p.ratio and self.p.scale):
             raise UnsupportedError(
                 "has no ratio or no scale: forks without those have anchors in their code"
@@ -78,8 +83,8 @@ class Proposal(Layer):
                 f"{count} anchors want scores and corrections of {2 * count} and "
                 f"{4 * count} channels; they are {scores} and {deltas}"
             )
-        if int(np.prod(info[1:])) not in (3, 4):
-            raise ShapeError(f"im_info must have 3 or 4 numbers an image, and is {info}")
+        if int(np.prod(info[1:])) < 3:
+            raise ShapeError(f"im_info must have 3 numbers an image or more, and is {info}")
         if info[:1] != (1,):
             raise UnsupportedError(
                 f"im_info {info} of several images: some forks read the first image's for all"
@@ -94,17 +99,31 @@ class Proposal(Layer):
         picture = info.ravel()
         bounds = picture[[1, 0, 1, 0]] - 1
         boxes = np.maximum(np.float32(0), np.minimum(boxes, bounds))
-        least = np.float32(self.p.min_size) * picture[[3 if picture.size > 3 else 2, 2]]
+        least = np.float32(self.p.min_size) * self._scales(picture)
         large = np.all(boxes[..., 2:] - boxes[..., :2] + 1 >= least, axis=2)
-        rank = _by_place(scores[:, scores.shape[1] // 2 :], 1)[..., 0] * large
+        rank = self._rank(_by_place(scores[:, scores.shape[1] // 2 :], 1)[..., 0], large)
         rows, ranks = [], []
         for i in range(n):
             best = np.argsort(-rank[i], kind="stable")[: self.p.pre_nms_topn]
-            indices = best[_suppress(boxes[i][best], self.p.nms_thresh, self.p.post_nms_topn)]
+            best = best[rank[i][best] > -np.inf]
+            indices = best[suppress_sorted(boxes[i][best], self.p.nms_thresh, self.p.post_nms_topn)]
             rows.append(np.insert(boxes[i][indices], 0, i, axis=1))
             ranks.append(rank[i][indices])
         tops = (np.concatenate(rows), np.concatenate(ranks))
         return tops[: len(self.proto.top)]
+
+    def _scales(self, picture: Array) -> Array:
+        """Return the image's scales for x and y."""
+        return picture[[3 if picture.size > 3 else 2, 2]]
+
+    def _rank(self, scores: Array, large: NDArray[np.bool_]) -> Array:
+        """Return what the boxes are sorted by; -inf leaves a box out."""
+        return scores * large
+
+    def _lower_rank(self, g: Builder, scores: str, large: str) -> str:
+        return g.Mul(scores, large)
+
+    _least: np.float32 | None = None  # a score that a box must exceed
 
     def lower(self, g: Builder, scores: str, deltas: str, info: str) -> tuple[str, ...]:
         size, centre = self._lower_grid(g, scores)
@@ -121,8 +140,8 @@ class Proposal(Layer):
         picture = g.Reshape(info, int64(-1))
         bounds = g.Sub(g.Gather(picture, int64(1, 0, 1, 0)), np.float32(1))
         boxes = g.Max(g.Min(boxes, bounds), np.float32(0))
-        rank = g.Mul(
-            self._lower_scores(g, scores, channels), self._lower_large(g, boxes, picture, info)
+        rank = self._lower_rank(
+            g, self._lower_scores(g, scores, channels), self._lower_large(g, boxes, picture, info)
         )
         boxes, rank = self._lower_best(g, scores, boxes, rank)
         # The last pixel counts with its whole width, which NonMaxSuppression does not add.
@@ -131,6 +150,7 @@ class Proposal(Layer):
             g.Unsqueeze(rank, int64(1)),
             int64(self.p.post_nms_topn),
             np.array([self.p.nms_thresh], np.float32),
+            self._least,
         )
         places = g.Gather(indices, int64(0, 2), axis=1)
         image = g.Cast(g.Slice(places, int64(0), int64(1), int64(1)), to=FLOAT)
@@ -168,6 +188,10 @@ class Proposal(Layer):
         """Write 1 for a box of at least min_size, 0 for a smaller one."""
         scales = [3 if int(np.prod(g.shape(info))) > 3 else 2, 2]
         least = g.Mul(g.Gather(picture, int64(*scales)), np.float32(self.p.min_size))
+        return self._lower_least(g, boxes, least)
+
+    @staticmethod
+    def _lower_least(g: Builder, boxes: str, least: str) -> str:
         first, last = g.Split(boxes, int64(2, 2), axis=2, outputs=2)
         size = g.Add(g.Sub(last, first), np.float32(1))
         large = g.Cast(g.GreaterOrEqual(size, least), to=FLOAT)
@@ -229,24 +253,6 @@ def _decode(anchors: Array, deltas: Array) -> Array:
     middle = deltas[..., :2] * size + centre
     half = np.float32(0.5) * (np.exp(deltas[..., 2:]) * size)
     return np.concatenate([middle - half, middle + half], axis=2)
-
-
-def _suppress(boxes: Array, limit: float, most: int) -> NDArray[np.int64]:
-    """Return the indices of the boxes, best first, that no better one overlaps beyond `limit`."""
-    alive = np.ones(len(boxes), bool)
-    sizes = boxes[:, 2:] - boxes[:, :2] + 1
-    area = sizes[:, 0] * sizes[:, 1]
-    best: list[int] = []
-    for i, box in enumerate(boxes):
-        if not alive[i]:
-            continue
-        best.append(i)
-        if len(best) == most:
-            break
-        first, last = np.maximum(boxes[:, :2], box[:2]), np.minimum(boxes[:, 2:], box[2:])
-        common = np.prod(np.maximum(last - first + 1, 0), axis=1) * np.all(first <= last, axis=1)
-        alive &= ~(common / (area[i] + area - common) > np.float32(limit))
-    return np.array(best, np.int64)
 
 
 # -- ONNX --------------------------------------------------------------------------------------

@@ -20,23 +20,34 @@ _A = TypeVar("_A")
 
 @layer(param="relu_param", inplace=True)
 class ReLU(Layer):
-    """max(x, 0) + negative_slope min(x, 0) (relu_layer.cpp).
+    """max(x, 0) + negative_slope min(x, 0) (relu_layer.cpp); no more than 6 with `relu6`.
+
+    relu6 is synopsys-caffe's field.
 
     NaN: is that of -infinity where negative_slope is 0, as in Caffe; in ONNX and torch it is 0.
     In place: with negative_slope below 0 Caffe reads the sign of the top, not the bottom's.
     """
 
+    @property
+    def _most(self) -> np.float32:
+        return np.float32(6 if self.p.relu6 else np.inf)
+
     def forward(self, x: Array) -> Array:
-        return _leak(x, self.p.negative_slope)
+        y = _leak(x, self.p.negative_slope)
+        return np.minimum(y, self._most) if self.p.relu6 else y
 
     def backward(self, dy: Array, x: Array) -> Array:
-        return dy * np.where(x > 0, np.float32(1), np.float32(self.p.negative_slope))
+        slope = np.where(x > 0, np.float32(1), np.float32(self.p.negative_slope))
+        return dy * slope * (x < self._most) if self.p.relu6 else dy * slope
 
     def backward_left(self, dy: Array, x: Array, *, left: Array, y: Array) -> Array:
         return self.backward(dy, left)
 
     def lower(self, g: Builder, x: str) -> str:
-        return _lower_leak(g, x, self.p.negative_slope)
+        if self.p.relu6 and not self.p.negative_slope:
+            return g.Clip(x, np.float32(0), self._most)
+        y = _lower_leak(g, x, self.p.negative_slope)
+        return g.Min(y, self._most) if self.p.relu6 else y
 
 
 @layer(param="prelu_param", inplace=True)
@@ -44,8 +55,8 @@ class PReLU(Layer):
     """max(x, 0) + a min(x, 0), a per channel or shared (He et al. 2015, eq. 1; prelu_layer.cpp)."""
 
     def blobs(self, x: Shape) -> list[Blob]:
-        if not 2 <= len(x) <= 4:
-            raise ShapeError(f"needs a bottom of 2 to 4 axes, and has {x}")
+        if len(x) < 2:
+            raise ShapeError(f"needs a bottom of 2 axes or more, and has {x}")
         start = self.p.filler if self.p.HasField("filler") else _QUARTER
         return [Blob("slope", () if self.p.channel_shared else (x[1],), start)]
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from ...caffe_pb2 import LayerParameter
-from ...errors import ShapeError, UnsupportedError
+from ...errors import ShapeError
 from ...types import Array, Shape
 from ..builder import FLOAT, Builder, Operand, int64
 from ..layer import layer
@@ -23,14 +24,13 @@ class ROIPooling(Regions):
     """The maximum of each of pooled_h by pooled_w bins of a region (Girshick 2015, Fast R-CNN).
 
     From: rbgirshick/caffe-fast-rcnn, src/caffe/layers/roi_pooling_layer.cpp.
-    Refused: pad_ratio, which forks round differently.
+    Refused: pad_ratio, which forks round differently, until the fork is named.
     Refused: opsets from 22 on, whose MaxRoiPool onnxruntime does not run.
     """
 
-    def __init__(self, proto: LayerParameter) -> None:
-        super().__init__(proto)
-        if self.p.pad_ratio:
-            raise UnsupportedError(f"pad_ratio {self.p.pad_ratio}: forks round it differently")
+    @classmethod
+    def fits(cls, proto: LayerParameter, stored: Sequence[Shape] | None) -> bool:
+        return not proto.roi_pooling_param.pad_ratio
 
     def _sizes(self, x: Shape) -> Shape:
         return (x[1], self.p.pooled_h, self.p.pooled_w)
@@ -53,10 +53,37 @@ class ROIPooling(Regions):
         check_opset(g, "MaxRoiPool")
         return g.MaxRoiPool(
             x,
-            flat(g, rois),
+            self._lower_rows(g, rois),
             pooled_shape=[self.p.pooled_h, self.p.pooled_w],
             spatial_scale=self.p.spatial_scale,
         )
+
+    def _lower_rows(self, g: Builder, rois: str) -> str:
+        return flat(g, rois)
+
+
+@layer("ROIPooling", fork="cascade-rcnn", param="roi_pooling_param", bottoms=2)
+class PaddedROIPooling(ROIPooling):
+    """ROIPooling of regions wider on each side by pad_ratio times their size.
+
+    From: zhaoweicai/mscnn and zhaoweicai/cascade-rcnn, src/caffe/layers/roi_pooling_layer.cpp
+        (by reading alone)
+    Refused: opsets from 22 on, whose MaxRoiPool onnxruntime does not run.
+    """
+
+    @classmethod
+    def fits(cls, proto: LayerParameter, stored: Sequence[Shape] | None) -> bool:
+        return False
+
+    def _pool(self, x: Array, box: Array) -> Array:
+        pad = (box[2:] - box[:2] + 1) * np.float32(self.p.pad_ratio)
+        return super()._pool(x, np.concatenate([box[:2] - pad, box[2:] + pad]))
+
+    def _lower_rows(self, g: Builder, rois: str) -> str:
+        image, first, last = g.Split(flat(g, rois), int64(1, 2, 2), axis=1, outputs=3)
+        size = g.Add(g.Sub(last, first), np.float32(1))
+        pad = g.Mul(size, np.float32(self.p.pad_ratio))
+        return g.Concat(image, g.Sub(first, pad), g.Add(last, pad), axis=1)
 
 
 @layer(param="psroi_pooling_param", bottoms=2)

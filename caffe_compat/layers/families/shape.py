@@ -9,6 +9,7 @@ from typing import NamedTuple
 from ...caffe_pb2 import LayerParameter
 from ...errors import ShapeError, UnsupportedError
 from ...types import Array, Shape
+from .. import blocks
 from ..builder import Builder, int64
 from ..layer import Layer, canonical_axis, layer
 
@@ -130,3 +131,47 @@ class Reshape(_Reshaping):
                 )
             new.append(_Axis(start + i) if n == 0 else _Axis() if n == -1 else _Axis(size=n))
         return [*map(_Axis, range(start)), *new, *map(_Axis, range(end, rank))]
+
+
+@layer("Reshape", fork="synopsys-caffe", fields=("pixelshuffler",), param="reshape_param")
+class PixelShuffle(Layer):
+    """Blocks of pixelshuffler^2 channels as squares of positions (Shi et al. 2016, eq. 4).
+
+    From: foss-for-synopsys-dwc-arc-processors/synopsys-caffe, src/caffe/layers/reshape_layer.cpp
+    """
+
+    def shapes(self, x: Shape) -> list[Shape | None]:
+        return [blocks.spread_shape(x, self.p.pixelshuffler)]
+
+    def forward(self, x: Array) -> Array:
+        return blocks.spread(x, self.p.pixelshuffler, channels_first=True)
+
+    def backward(self, dy: Array, x: Array) -> Array:
+        return blocks.gather(dy, self.p.pixelshuffler, channels_first=True)
+
+    def lower(self, g: Builder, x: str) -> str:
+        return blocks.lower_spread(g, x, self.p.pixelshuffler, channels_first=True)
+
+
+@layer(param="squeeze_param")
+class Squeeze(_Reshaping):
+    """The bottom without the axes of size 1 in `axis`; without all of them if none is named.
+
+    From: foss-for-synopsys-dwc-arc-processors/synopsys-caffe, src/caffe/layers/squeeze_layer.cpp
+    Refused: no axis named where an axis varies.
+    """
+
+    def shapes(self, x: Shape) -> list[Shape | None]:
+        gone = self._gone(x)
+        if any(x[i] != 1 for i in gone):
+            raise ShapeError(f"axes {gone} of {x} are not all of size 1")
+        return [tuple(n for i, n in enumerate(x) if i not in gone)]
+
+    def _gone(self, x: Sequence[int | None]) -> list[int]:
+        if self.p.axis:
+            return sorted({canonical_axis(axis, len(x)) for axis in self.p.axis})
+        return [i for i, n in enumerate(x) if n == 1]
+
+    def lower(self, g: Builder, x: str) -> str:
+        dims = g.dims(x) if self.p.axis else g.shape(x)
+        return g.Squeeze(x, int64(*self._gone(dims)))

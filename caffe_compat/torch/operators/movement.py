@@ -103,6 +103,16 @@ def Squeeze(x: Tensor, axes: Sizes | None = None) -> Tensor:
     return torch.squeeze(x) if axes is None else torch.squeeze(x, axes)
 
 
+@whole
+def DepthToSpace(x: Tensor, blocksize: int, mode: str = "DCR") -> Tensor:
+    if (
+        mode == "DCR"
+    ):  # the squares' numbers apart among the channels, torch's side by side
+        parts = x.reshape(x.shape[0], blocksize**2, -1, *x.shape[2:])
+        x = parts.transpose(1, 2).reshape(x.shape)
+    return F.pixel_shuffle(x, blocksize)
+
+
 def Tile(x: Tensor, repeats: Sizes) -> Tensor:
     return torch.tile(x, repeats)
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from caffe_compat.errors import ShapeError
 
-from ...cases import assert_close, check_both, check_varying, make, operators
+from ...cases import assert_close, check_both, check_varying, make, one_layer, operators
 
 
 def blob(name, *dims):
@@ -158,3 +158,22 @@ def test_any_priors(cells, picture, ratios, larger, flags, place):
     shapes = {"f": (2, 3, *cells), "d": (2, 3, *picture)}
     check_both(prior_box(body, *shapes.values()))
     check_varying(prior_box(body), dict.fromkeys(shapes, (None, 3, None, None)), [shapes])
+
+
+def test_clustered_boxes_by_hand():
+    """A box of each width and height around the middle of each cell."""
+    body = (
+        'type: "PriorBoxClustered" prior_box_param { width: 4 height: 8 width: 10.5 height: 3 '
+        "step: 10 variance: 0.1 variance: 0.2 variance: 0.3 variance: 0.4 }"
+    )
+    text = one_layer(body, (1, 3, 2, 3), (1, 3, 20, 40))
+    priors = check_both(text)["y"].reshape(2, 2, 3, 2, 4)
+    for row, column in np.ndindex(2, 3):
+        x, y = 10 * (column + 0.5), 10 * (row + 0.5)
+        for k, (width, height) in enumerate(((4, 8), (10.5, 3))):
+            box = [x - width / 2, y - height / 2, x + width / 2, y + height / 2]
+            want = np.array(box) / (40, 20, 40, 20)
+            np.testing.assert_allclose(priors[0, row, column, k], want, atol=1e-6)
+            np.testing.assert_allclose(priors[1, row, column, k], [0.1, 0.2, 0.3, 0.4])
+    with pytest.raises(ShapeError, match="as many heights"):
+        make(one_layer(body.replace("height: 3", ""), (1, 3, 2, 3), (1, 3, 20, 40)))

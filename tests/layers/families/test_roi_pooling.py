@@ -9,7 +9,7 @@ import pytest
 
 from caffe_compat.errors import ShapeError, UnsupportedError
 
-from ...cases import check_both, make, operators
+from ...cases import check_both, feed, make, one_layer, operators
 from ..test_regions import BY_POSITION, MAX, PICTURE, regions, run, text
 
 
@@ -74,5 +74,24 @@ def test_operators():
 def test_refused():
     with pytest.raises(ShapeError, match="want 18 channels, and the"):
         make(text("PSROIPooling", BY_POSITION, (1, 17, 9, 11)))
-    with pytest.raises(UnsupportedError, match="forks round it differently"):
+    with pytest.raises(UnsupportedError, match="differs among forks"):
         make(text("ROIPooling", MAX.replace("{", "{ pad_ratio: 0.25")))
+
+
+def test_padded_regions():
+    """Regions wider by a quarter on each side, only with the fork named."""
+    param = "pooled_h: 3 pooled_w: 2 spatial_scale: 0.5"
+    shapes = (2, 3, 9, 11), (4, 5)
+    padded = one_layer(
+        f'type: "ROIPooling" roi_pooling_param {{ {param} pad_ratio: 0.25 }}', *shapes
+    )
+    rois = [[0, 3, 2, 10, 13], [1, 0, 0, 21, 17], [1, 8, 8, 8, 8], [0, 4, 1, 19, 6]]
+    feeds = feed(make(padded, fork="cascade-rcnn"))
+    feeds["b"] = np.array(rois, np.float32)
+    pad = (feeds["b"][:, 3:] - feeds["b"][:, 1:3] + 1) / 4
+    wide = np.hstack([feeds["b"][:, :1], feeds["b"][:, 1:3] - pad, feeds["b"][:, 3:] + pad])
+    plain = make(one_layer(f'type: "ROIPooling" roi_pooling_param {{ {param} }}', *shapes))
+    want = plain.forward({"a": feeds["a"], "b": wide})["y"]
+    assert np.array_equal(check_both(padded, feeds=feeds, fork="cascade-rcnn")["y"], want)
+    with pytest.raises(UnsupportedError, match="cascade-rcnn: ROIPooling of regions wider"):
+        make(padded)
