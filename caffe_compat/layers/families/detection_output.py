@@ -157,10 +157,11 @@ class DetectionOutput(Layer):
         mask = self._lower_suppressed(g, boxes, scores, images, count)
         mask = self._lower_best(g, mask, scores, images, count)
         rows = self._lower_rows(g, mask, boxes, scores)
-        empty = g.Equal(g.Shape(rows, start=2, end=3), int64(0))
+        # By the mask and not by the number of rows, whose arithmetic would leave a GPU.
+        some = g.ReduceMax(g.Reshape(g.Cast(mask, to=FLOAT), int64(1, -1)), int64(1), keepdims=0)
         every = g.Shape(conf, end=1) if images is None else int64(images)
-        fill = g.Where(empty, every, int64(0))
-        return g.Concat(rows, g.Slice(none, int64(0), fill, int64(2)), axis=2)
+        alone = g.NonZero(g.Expand(g.Equal(some, np.float32(0)), every))
+        return g.Concat(rows, g.Gather(none, g.Squeeze(alone, int64(0)), axis=2), axis=2)
 
     @property
     def _top_k(self) -> int | None:
