@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-TABLE = Path(__file__).parents[1] / "caffe_compat" / "onnx" / "cuda_kernels.json"
+TABLE = Path(__file__).parents[1] / "caffe_compat" / "runtime" / "cuda_kernels.json"
 _OPEN = 2**31 - 1  # the end of a kernel's opsets that onnxruntime leaves open
 
 

@@ -70,7 +70,7 @@ def test_the_cause_is_in_the_error_and_auto_logs_it(net, monkeypatch, caplog):
     monkeypatch.setattr(devices.cuda, "find_fault", lambda provider, index: "no driver here")
     monkeypatch.setattr(devices, "_logged", set())
     monkeypatch.setattr(logging.getLogger("caffe_compat"), "propagate", True)
-    with pytest.raises(DeviceError, match="^device 'cuda:2': no driver here$"):
+    with pytest.raises(DeviceError, match=r"^device 'cuda:2': no driver here$"):
         Session(net, "cuda:2")
     with caplog.at_level(logging.INFO, "caffe_compat"):
         assert Session(net, "auto").device == "cpu"
