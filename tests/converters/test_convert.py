@@ -211,8 +211,8 @@ def test_without_a_name_it_is_the_nets_in_the_current_folder(run, net, tmp_path,
 def test_nodes_that_would_leave_a_gpu_are_named(run, net, tmp_path):
     pooled = NET.replace(
         'name: "prob"',
-        'name: "pool" type: "Pooling" bottom: "conv1" top: "pool" pooling_param { kernel_size: 2 } }'
-        '\nlayer { name: "prob"',
+        'name: "pool" type: "Pooling" bottom: "conv1" top: "pool" '
+        'pooling_param { kernel_size: 2 } }\nlayer { name: "prob"',
     )
     net.write_text(pooled)
     out = tmp_path / "net.onnx"
