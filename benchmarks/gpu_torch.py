@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 import infer
 import numpy as np
 import onnxruntime as ort
+import ssd300
 import torch
 from gpu import median
 
@@ -35,7 +36,6 @@ from caffe_compat.onnx.writer import save
 from caffe_compat.runtime.cuda import gpu_name, load_libraries
 from caffe_compat.runtime.float16 import to_float16
 
-SSD = infer.GOLDEN / "MyCaffe_MyCaffe_models_ssd_train_val_original"
 NETS = ("resnet50", "googlenet", "vgg16", "ssd300")
 Run = Callable[[], Any]
 
@@ -66,9 +66,8 @@ HEAD += " |\n|" + "---|" * 11
 def load(name: str, batch: int, folder: Path) -> Net:
     """Return a net with weights drawn by msra."""
     if name == "ssd300":
-        return pipeline.load(
-            SSD / "net.prototxt", rng="fast", inputs={"data": (batch, 3, 300, 300)}
-        )
+        (folder / "ssd.prototxt").write_text(ssd300.text(batch))
+        return pipeline.load(folder / "ssd.prototxt", rng="fast")
     infer.make_net(name, batch, folder)
     return pipeline.load(folder / "net.prototxt", folder / "net.caffemodel")
 
