@@ -1,4 +1,4 @@
-"""Golden nets on onnxruntime's WebGPU provider, on a GPU in software, beside real Caffe's numbers."""
+"""Golden nets on onnxruntime's WebGPU provider, on a GPU in software: real Caffe's numbers."""
 
 from __future__ import annotations
 
@@ -10,16 +10,18 @@ from http.server import ThreadingHTTPServer
 import numpy as np
 import pytest
 
+import caffe_compat
 from caffe_compat.images.web import ORT, _Handler
 from caffe_compat.onnx.lowering import lower
 from caffe_compat.onnx.passes import simplify, webgpu
 from caffe_compat.runtime.models import join
 
 from ..cases import GOLDEN, assert_close, feed, load, make, one_layer
+from ..test_models import RECORDS, files_of
 
 CASES = [
     folder
-    for group in ("layers", "layers_ssd", "models")
+    for group in ("layers", "layers_ssd")
     for folder in sorted((GOLDEN / group).iterdir())
     if (folder / "io.npz").exists()
 ]
@@ -92,6 +94,23 @@ def test_caffes_numbers(run, folder):
     assert outputs.keys() & wanted.keys()
     for name in outputs.keys() & wanted.keys():
         assert_close(outputs[name], wanted[name], 1e-4, name)
+
+
+@pytest.mark.parametrize(("name", "record"), RECORDS)
+def test_real_models(run, name, record):
+    with np.load(GOLDEN / "models" / name / record) as io:
+        feeds = {key[3:]: io[key] for key in io if key.startswith("in:")}
+        want = {key[4:]: io[key] for key in io if key.startswith("out:")}
+    inputs = {blob: array.shape for blob, array in feeds.items()}
+    net = caffe_compat.load(*files_of(name), inputs=inputs)
+    if name == "hyperlpr_finemapping":  # recorded with OpenCV, which has the layer's name
+        tops = {node.layer.name: node.tops[0].blob for node in net.graph.nodes}
+        want = {tops[layer]: array for layer, array in want.items()}
+    outputs = run(simplify(lower(net)), feeds)
+    assert outputs.keys() == want.keys()
+    for blob, array in outputs.items():
+        axis = 2 if array.ndim == 3 else 1  # ultraface's boxes and scores are (images, boxes, ...)
+        assert_close(array, want[blob], 1e-4, blob, axis)
 
 
 @pytest.mark.parametrize(
