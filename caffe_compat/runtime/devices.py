@@ -23,6 +23,7 @@ _TF32_NOTE = (
     "turn that off; NVIDIA_TF32_OVERRIDE=0 in the environment does"
 )
 _logged: set[str] = set()
+_registered: set[str] = set()  # the providers of plug-ins; onnxruntime takes each library once
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,8 @@ class Kind:
         provider: onnxruntime's name of the provider.
         install: the package that has it.
         options: the provider's options that keep float32's precision.
-        plugin: the module of a provider that is a library of its own; None if it is built in.
+        plugin: the module of a provider that may be a library of its own, beside onnxruntime; None
+            if it is always built in.
         lacks: what it cannot do, or has not been tried with.
     """
 
@@ -162,13 +164,15 @@ class Device:
             options: onnxruntime's SessionOptions.
         """
         kind = KINDS[self.kind]
-        if kind.plugin is None:
+        if kind.plugin is None or kind.provider in runtime().get_available_providers():
             return runtime().InferenceSession(
                 source, options, providers=list(self.providers), enable_fallback=0
             )
         found = [each for each in runtime().get_ep_devices() if each.ep_name == kind.provider]
         if not found:
-            raise DeviceError(f"device '{self.name}': its library finds no hardware that it knows")
+            raise DeviceError(
+                f"device '{self.name}': its library knows none of this machine's hardware"
+            )
         options.add_provider_for_devices(found[:1], dict(kind.options))
         return runtime().InferenceSession(source, options)
 
@@ -239,9 +243,11 @@ def log_once(note: str) -> None:
 
 
 def _check_available(name: str, kind: Kind, available: list[str]) -> None:
+    if kind.provider in available:
+        return
     if kind.plugin is not None:
         _register(name, kind, kind.plugin)
-    elif kind.provider not in available:
+    else:
         raise DeviceError(
             f"device '{name}': this onnxruntime has no {kind.provider}, only "
             f"{', '.join(available)}; to get it: pip install {kind.install}"
@@ -256,12 +262,13 @@ def _register(name: str, kind: Kind, plugin: str) -> None:
         raise DeviceError(
             f"device '{name}': {error}; to get it: pip install {kind.install}"
         ) from error
-    if kind.provider in {each.ep_name for each in runtime().get_ep_devices()}:
+    if kind.provider in _registered:
         return
     try:
         runtime().register_execution_provider_library(kind.provider, module.get_library_path())
     except Exception as error:  # onnxruntime raises many types
         raise DeviceError(f"device '{name}': its library does not load: {error}") from error
+    _registered.add(kind.provider)
 
 
 def _device(
