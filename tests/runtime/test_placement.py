@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import functools
+import json
+import runpy
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import onnx
@@ -93,3 +97,27 @@ def test_shapes_are_on_the_host():
     )
     placement = place(lower(net))
     assert not placement.left
+
+
+def test_the_table_is_made_of_the_registry():
+    class Kernel(NamedTuple):
+        provider: str
+        domain: str
+        op_name: str
+        version_range: tuple[int, int]
+        type_constraints: dict[str, list[str]]
+
+    cuda, open_end = "CUDAExecutionProvider", 2**31 - 1
+    path = Path(__file__).parents[2] / "docs" / "make_kernels.py"
+    text = runpy.run_path(str(path))["table"](
+        [
+            Kernel(cuda, "", "Relu", (14, open_end), {"T": ["tensor(float)"]}),
+            Kernel(cuda, "", "Relu", (14, open_end), {"T": ["tensor(double)"]}),
+            Kernel(cuda, "", "Relu", (6, 12), {"T": ["tensor(float)"]}),
+            Kernel(cuda, "com.microsoft", "Gelu", (1, open_end), {}),
+            Kernel("CPUExecutionProvider", "", "Elu", (6, open_end), {}),
+        ],
+        "1.0",
+    )
+    rows = [[6, 12, {"T": ["float"]}], [14, None, {"T": ["double", "float"]}]]
+    assert json.loads(text) == {"onnxruntime": "1.0", "kernels": {"Relu": rows}}
