@@ -15,7 +15,7 @@ in Session. infer.py runs this script if onnxruntime has CUDA.
 
 With --device cpu the same code runs on the CPU's provider, as in its tests. There "transfer" is
 meaningless: nothing is transferred, and Session rewrites some nets for the CPU while the bound run
-does not, so that it can be below 0. The script has not been run on a GPU yet.
+does not, so that it can be below 0. gpu_torch.py compares with torch on the same card.
 """
 
 from __future__ import annotations

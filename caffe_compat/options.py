@@ -16,7 +16,7 @@ from .onnx.opsets import OPSET, OPSETS
 
 if TYPE_CHECKING:  # these import onnx, which not every command needs
     from .onnx.passes import Pass
-    from .onnx.passes.opencv import Target
+    from .onnx.passes.targets import Target
     from .onnx.writer import WeightsAs
 
 PathLike: TypeAlias = str | Path

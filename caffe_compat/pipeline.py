@@ -23,7 +23,7 @@ from .net.sizes import Batch
 from .onnx.lowering import Lowered
 from .onnx.opsets import OPSET
 from .onnx.passes import Pass
-from .onnx.passes.opencv import Target
+from .onnx.passes.targets import Target
 from .onnx.writer import Saved, WeightsAs
 from .onnx.writer import save as save_onnx
 from .options import SEED, Copying, Filling, Inputs, Onnx, PathLike, Phase, Prototxt, Reading

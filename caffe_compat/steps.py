@@ -24,7 +24,7 @@ from .net.showing import show
 from .onnx import lowering, passes
 from .onnx.lowering import Lowered
 from .onnx.opsets import LOWERED
-from .onnx.passes import opencv
+from .onnx.passes import targets
 from .onnx.passes.older import write_older
 from .options import Copying, Filling, Onnx, PathLike, Prototxt, Reading
 from .prototxt import cut, phase, reader
@@ -216,7 +216,7 @@ def rewrite(lowered: Lowered, net: Net, onnx: Onnx) -> Lowered:
     Raises:
         UnsupportedError: the layers that the target or the opset lacks, all at once.
     """
-    lowered = opencv.fit(passes.simplify(lowered), net, onnx.target)
+    lowered = targets.fit(passes.simplify(lowered), net, onnx.target)
     for each in onnx.passes:
         lowered = each(lowered)
     return lowered if onnx.opset in LOWERED else write_older(lowered, onnx.opset)

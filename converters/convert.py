@@ -23,6 +23,7 @@ from ..options import Onnx
 from ..pipeline import load_net, lower_net
 from ..runtime.calibration import Feeds
 from ..runtime.differences import Verification
+from ..runtime.placement import place
 from ..runtime.sampling import draw_zeros
 from ..runtime.verification import Compute
 from ..runtime.verification import compare as compare_with
@@ -37,6 +38,9 @@ class Target(str, Enum):
 
     ONNXRUNTIME = "onnxruntime"
     OPENCV = "opencv"
+    CUDA = "cuda"
+    TENSORRT = "tensorrt"
+    WEBGPU = "webgpu"
 
 
 class WeightsAs(str, Enum):
@@ -91,7 +95,10 @@ def command(
     ] = None,
     target: Annotated[
         Target,
-        typer.Option(help="The file's reader: onnxruntime, or OpenCV 5's readNetFromONNX."),
+        typer.Option(
+            help="The file's reader: onnxruntime anywhere, or on one kind of GPU; opencv, "
+            "OpenCV 5's readNetFromONNX."
+        ),
     ] = Target.ONNXRUNTIME,
     fold_batchnorm: Annotated[
         bool,
@@ -120,9 +127,14 @@ def command(
     output = output or _beside(net, "" if form else ".onnx", force=force)
     check_other(output, net)
     deployed.check(prep)
-    if deployed.used and target != Target.ONNXRUNTIME:
+    if deployed.used and target == Target.OPENCV:
         raise typer.BadParameter(
             "--target opencv goes without --bake-preprocess, --fp16 and --int8"
+        )
+    if deployed.int8 and target != Target.ONNXRUNTIME:
+        raise typer.BadParameter(
+            f"--int8 is for CPUs: --target {target.value} would compute half of it on the CPU, for "
+            "want of kernels with zero points; use --fp16"
         )
     loaded = load_net(
         net,
@@ -152,11 +164,13 @@ def command(
     def convert(net: Net) -> Lowered:
         return lower_net(net, replace(plain, passes=deployed.passes(net, plain, preprocess)))
 
-    saved = save_onnx(convert(loaded), output, place)
+    lowered = convert(loaded)
+    saved = save_onnx(lowered, output, place)
     for path in saved.files:
         say_file(path)
     if saved.stored:
         say(f"stored in {output} itself: {', '.join(saved.stored)}")
+    _say_placement(lowered, target, opset)
     result = None
     if verify:
         result = _verify(loaded, output, convert, deployed.sample(loaded, output, preprocess))
@@ -175,6 +189,17 @@ def _beside(net: Path, suffix: str, *, force: bool) -> Path:
     if output.exists() and not force:
         raise CaffeCompatError(f"{output}: is there already; name another file with -o, or --force")
     return output
+
+
+def _say_placement(lowered: Lowered, target: Target, opset: int) -> None:
+    """Name the nodes that would leave an NVIDIA GPU, if it is the target or the opset is new."""
+    on_cuda = target in (Target.CUDA, Target.TENSORRT)
+    if on_cuda or (target == Target.ONNXRUNTIME and opset > OPSET):
+        placement = place(lowered)
+        for line in placement.lines() if placement.left or on_cuda else ():
+            say(line, err=bool(placement.left))
+        if placement.left and opset > OPSET:
+            say(f"note: opset {OPSET} has more kernels on GPUs; --opset {OPSET}", err=True)
 
 
 def _write_torch(net: Net, output: Path, blobs: Sequence[str], *, verify: bool) -> None:

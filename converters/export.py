@@ -1,4 +1,4 @@
-"""`caffe-compat export`: a net for a server."""
+"""`caffe-compat export`: a net for a server, or for a browser."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..net.net import Net
 from ..onnx.opsets import OPSET
 from ..onnx.passes import Pass
 from ..options import Onnx
-from . import deployment, models, options, preprocessing
+from . import deployment, export_web, models, options, preprocessing
 from .flags import flags_of
 from .terminal import say, say_file
 
@@ -23,8 +23,10 @@ def command(
     trained: models.Trained = None,
     *,
     triton: Annotated[
-        Path, typer.Option("--triton", metavar="DIR", help="The Triton model repository to write.")
-    ],
+        Path | None,
+        typer.Option("--triton", metavar="DIR", help="The Triton model repository to write."),
+    ] = None,
+    page: export_web.Options,
     weights: models.Weights = None,
     name: Annotated[
         str | None,
@@ -55,13 +57,19 @@ def command(
     fit: options.Fit,
     selection: options.Selection,
 ) -> None:
-    """Write a Triton model repository: model, configuration, labels.
+    """Write a Triton model repository, or a web page: model, configuration, labels.
 
-    A prototxt is converted with an open batch axis unless --batch or --input chooses its size. With
-    a preprocessing option, or --bake-preprocess, the model takes images as they are.
+    For Triton a prototxt is converted with an open batch axis unless --batch or --input chooses its
+    size; with a preprocessing option, or --bake-preprocess, the model takes images as they are. The
+    page runs the net in the browser, on pictures that are dropped on it.
     """
     names = read_labels(labels) if labels is not None else None
+    if (triton is None) == (page.web is None):
+        raise typer.BadParameter("give one of --triton DIR and --web DIR")
     source = models.Model(model, models.one_of(trained, weights), selection, fit)
+    if triton is None:
+        page.write(source, prep, name or model.stem, names or ())
+        return
     loaded = source.load(batch=None if selection.input else "dynamic")
     passes: tuple[Pass, ...] = ()
     if bake_preprocess or prep.used:

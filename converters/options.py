@@ -269,6 +269,10 @@ Opset = Annotated[
 ]
 Device = Annotated[
     str,
-    typer.Option("--device", metavar="auto|cpu|cuda[:N]|tensorrt[:N]", help="The device to use."),
+    typer.Option(
+        "--device",
+        metavar="auto|cpu|cuda[:N]|...",
+        help="The device to use; docs/running.md has them all.",
+    ),
 ]
 SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Count what cannot be read, and go on.")]

@@ -149,7 +149,9 @@ def _show_datasets(path: Path) -> Iterator[str]:
 
 
 def _show_onnx(path: Path) -> Iterator[str]:
-    from ..onnx.reader import outline  # here, since it loads onnx
+    from ..onnx.lowering import Lowered  # here, since these load onnx
+    from ..onnx.reader import outline
+    from ..runtime.placement import place
 
     try:
         model, arrays = outline(path)
@@ -174,6 +176,7 @@ def _show_onnx(path: Path) -> Iterator[str]:
     yield f"{len(graph.node)} nodes, {len(arrays) + len(graph.initializer)} initializers of " + (
         f"{numbers:,} numbers"
     )
+    yield from place(Lowered(model, arrays)).lines()
     for prop in model.metadata_props:
         yield f"{_text(prop.key)}: {_text(prop.value)}"
 

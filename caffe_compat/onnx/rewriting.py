@@ -89,6 +89,10 @@ class Rewriter(Builder):
         (output,) = self._add(node.op_type, inputs, 1, {**attributes(node), **changes})
         return output
 
+    def copy(self, node: onnx.NodeProto, inputs: Collection[Operand]) -> tuple[str, ...]:
+        """Add a node again with other inputs, and return all its outputs."""
+        return self._add(node.op_type, [*inputs], len(node.output), attributes(node))
+
     # -- for a pass --------------------------------------------------------------------------
 
     def rewrite(self, node: onnx.NodeProto, rule: Rule | None = None) -> None:

@@ -127,6 +127,21 @@ def shell(lowered: Lowered) -> tuple[bytes, dict[str, NDArray[Any]]]:
     return file.getvalue(), large
 
 
+def declare(lowered: Lowered) -> onnx.ModelProto:
+    """Return the model with its initializers' types and shapes, for ONNX's shape inference.
+
+    Only the small ones, among them sizes and axes, have their bytes too.
+    """
+    model = onnx.ModelProto()
+    model.CopyFrom(lowered.model)
+    for name, array in lowered.arrays.items():
+        tensor, _ = _external(name, array, "memory", 0)
+        if array.nbytes < _ALIGN:
+            tensor = onnx.numpy_helper.from_array(np.asarray(array, order="C"), name)
+        model.graph.initializer.append(tensor)
+    return model
+
+
 Entry = tuple[onnx.TensorProto, "NDArray[Any] | None"]
 
 

@@ -2,22 +2,118 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
+import importlib
 import logging
-from dataclasses import dataclass
-from typing import Any
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
 
 from ..errors import DeviceError
+from . import cuda
 
 log = logging.getLogger("caffe_compat")
 
-_PROVIDERS = {
-    "cpu": ("CPUExecutionProvider", "pip install caffe_compat[cpu]"),
-    "cuda": ("CUDAExecutionProvider", "pip install caffe_compat[gpu]"),
-    "tensorrt": ("TensorrtExecutionProvider", "pip install caffe_compat[gpu]"),
-}
+ConvSearch = Literal["heuristic", "exhaustive", "default"]
+"""How cuDNN chooses a convolution's algorithm; see Session."""
+
+_CPU = "CPUExecutionProvider"
+_TF32_NOTE = (
+    "device tensorrt: TensorRT may multiply in TF32, 10 bits instead of 23, and onnxruntime cannot "
+    "turn that off; NVIDIA_TF32_OVERRIDE=0 in the environment does"
+)
 _logged: set[str] = set()
+_registered: set[str] = set()  # the providers of plug-ins; onnxruntime takes each library once
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A row of the table of devices.
+
+    Attributes:
+        provider: onnxruntime's name of the provider.
+        install: the package that has it.
+        options: the provider's options that keep float32's precision.
+        plugin: the module of a provider that may be a library of its own, beside onnxruntime; None
+            if it is always built in.
+        lacks: what it cannot do, or has not been tried with.
+    """
+
+    provider: str
+    install: str
+    options: Mapping[str, str] = field(default_factory=dict)
+    plugin: str | None = None
+    lacks: str = ""
+
+
+KINDS = {
+    "cpu": Kind(_CPU, "caffe_compat[cpu]"),
+    # TF32 rounds the factors to 10 bits; Caffe's float32 keeps 23.
+    "cuda": Kind("CUDAExecutionProvider", "caffe_compat[gpu]", {"use_tf32": "0"}),
+    "tensorrt": Kind(
+        "TensorrtExecutionProvider",
+        "caffe_compat[gpu] 'tensorrt-cu13<11'",
+        lacks="builds an engine at the first run of a model, for minutes",
+    ),
+    "migraphx": Kind(
+        "MIGraphXExecutionProvider",
+        "onnxruntime-migraphx (from AMD)",
+        {"migraphx_fp16_enable": "0", "migraphx_int8_enable": "0"},
+        lacks="untested here",
+    ),
+    "rocm": Kind(
+        "ROCMExecutionProvider",
+        "onnxruntime-rocm (from AMD)",
+        lacks="untested here; ends with onnxruntime 1.22, and migraphx follows it",
+    ),
+    "directml": Kind(
+        "DmlExecutionProvider", "onnxruntime-directml", lacks="untested here; Windows alone"
+    ),
+    "coreml": Kind(
+        "CoreMLExecutionProvider",
+        "caffe_compat[cpu] on macOS",
+        # The Neural Engine computes in float16.
+        {
+            "ModelFormat": "MLProgram",
+            "MLComputeUnits": "CPUAndGPU",
+            "AllowLowPrecisionAccumulationOnGPU": "0",
+        },
+        lacks="untested here",
+    ),
+    "qnn": Kind(
+        "QNNExecutionProvider",
+        "onnxruntime-qnn",
+        {"backend_type": "gpu"},  # the HTP computes in float16 or in integers
+        lacks="untested here",
+    ),
+    "openvino": Kind(
+        "OpenVINOExecutionProvider",
+        "onnxruntime-ep-openvino",
+        {"load_config": '{"CPU": {"INFERENCE_PRECISION_HINT": "f32"}}'},
+        plugin="onnxruntime_ep_openvino",
+        lacks="loads no Im2col: 260 of 262 golden nets of layers run, to 4e-7",
+    ),
+    "webgpu": Kind(
+        "WebGpuExecutionProvider",
+        "onnxruntime-ep-webgpu",
+        plugin="onnxruntime_ep_webgpu",
+        lacks="wrong for some grouped convolutions; convert with target='webgpu'",
+    ),
+    "nv-tensorrt-rtx": Kind(
+        "NvTensorRTRTXExecutionProvider",
+        "onnxruntime-ep-nv-tensorrt-rtx",
+        plugin="onnxruntime_ep_nv_tensorrt_rtx",
+        lacks="untested here",
+    ),
+    "mlx": Kind(
+        "MLXExecutionProvider",
+        "onnxruntime-ep-mlx",
+        plugin="onnxruntime_ep_mlx",
+        lacks="untested here; Apple Silicon alone",
+    ),
+}
+_INDEXED = ("cuda", "tensorrt")  # the kinds of which a machine may have several by index
+_AUTO = ("cuda", "migraphx", "rocm", "directml", "cpu")  # the best first
 
 
 @dataclass(frozen=True)
@@ -25,12 +121,17 @@ class Device:
     """A place to run.
 
     Attributes:
-        name: `cpu`, `cuda:0`, `tensorrt:1`, ...
+        name: `cpu`, `cuda:0`, `tensorrt:1`, `openvino`, ...
         providers: onnxruntime's providers by preference, as InferenceSession takes them.
     """
 
     name: str
     providers: tuple[Any, ...]
+
+    @property
+    def kind(self) -> str:
+        """The device's name without its index."""
+        return self.name.partition(":")[0]
 
     @property
     def index(self) -> int:
@@ -39,14 +140,42 @@ class Device:
 
     @property
     def on_gpu(self) -> bool:
-        """Whether its arrays live in a GPU's memory."""
-        return self.name != "cpu"
+        """Whether its arrays can stay in a GPU's memory from run to run: CUDA's."""
+        return self.kind in _INDEXED
 
     @property
     def provider(self) -> str:
         """The name of the provider that must start for the net to run here."""
-        first = self.providers[0]
-        return str(first if isinstance(first, str) else first[0])
+        return KINDS[self.kind].provider
+
+    def check(self) -> None:
+        """Raise DeviceError with the cause if an NVIDIA GPU cannot be used here.
+
+        onnxruntime itself would print the cause, or print banners and return a CPU's session.
+        """
+        fault = cuda.find_fault(self.provider, self.index) if self.on_gpu else None
+        if fault:
+            raise DeviceError(f"device '{self.name}': {fault}")
+
+    def start(self, source: str | bytes, options: Any) -> Any:
+        """Open onnxruntime's session on the device.
+
+        Args:
+            source: the model's path or bytes.
+            options: onnxruntime's SessionOptions.
+        """
+        kind = KINDS[self.kind]
+        if kind.plugin is None or kind.provider in runtime().get_available_providers():
+            return runtime().InferenceSession(
+                source, options, providers=list(self.providers), enable_fallback=0
+            )
+        found = [each for each in runtime().get_ep_devices() if each.ep_name == kind.provider]
+        if not found:
+            raise DeviceError(
+                f"device '{self.name}': its library knows none of this machine's hardware"
+            )
+        options.add_provider_for_devices(found[:1], dict(kind.options))
+        return runtime().InferenceSession(source, options)
 
 
 def runtime() -> Any:
@@ -58,6 +187,7 @@ def runtime() -> Any:
     Raises:
         DeviceError: it is not installed.
     """
+    first = "onnxruntime" not in sys.modules
     try:
         import onnxruntime
     except ImportError as error:
@@ -65,43 +195,45 @@ def runtime() -> Any:
             f"onnxruntime is not installed here ({error}); pip install caffe_compat[cpu], or "
             "caffe_compat[gpu] on a machine with an NVIDIA GPU"
         ) from error
+    if first:  # else its logger is the caller's affair
+        onnxruntime.set_default_logger_severity(4)  # its exceptions repeat what it would print
     return onnxruntime
 
 
-def devices(name: str, *, cuda_graph: bool = False) -> list[Device]:
+def devices(
+    name: str, *, cuda_graph: bool = False, conv_search: ConvSearch | None = None
+) -> list[Device]:
     """Return the devices to try for a name, in order of preference.
 
     Args:
-        name: `cpu`, `cuda[:N]`, `tensorrt[:N]`, or `auto`: CUDA if this onnxruntime has it,
-            then the CPU.
+        name: a key of `KINDS`, with `:N` behind `cuda` and `tensorrt` for the GPU's index; or
+            `auto`: the GPU for which this onnxruntime was built, then the CPU.
         cuda_graph: record the GPU's work at the first run and replay it at every later one;
             `auto` is then CUDA alone.
+        conv_search: as for Session.
 
     Raises:
         DeviceError: no device has that name, or this onnxruntime lacks its provider.
     """
+    if conv_search not in (None, *get_args(ConvSearch)):
+        raise DeviceError(
+            f"conv_search is {conv_search!r}; it is one of {', '.join(get_args(ConvSearch))}"
+        )
     available: list[str] = runtime().get_available_providers()
+    # Every new shape searches again; a recorded graph has one shape and runs often.
+    search = conv_search or ("exhaustive" if cuda_graph else "heuristic")
     if name == "auto" and cuda_graph:
         name = "cuda"  # the CPU has no CUDA graphs to fall back to
     if name == "auto":
-        choices = [
-            _device(kind, "0", available, cuda_graph=cuda_graph)
-            for kind in ("cuda", "cpu")
-            if _PROVIDERS[kind][0] in available
-        ]
-        if len(choices) == 1:
+        kinds = [kind for kind in _AUTO if KINDS[kind].provider in available]
+        if kinds == ["cpu"]:
             log_once("device auto: this onnxruntime has no CUDA; running on the CPU")
-        return choices
+        return [_device(kind, "0", available, cuda_graph, search) for kind in kinds]
     kind, sign, index = name.partition(":")
-    if kind not in _PROVIDERS or (sign and (kind == "cpu" or not index.isdecimal())):
-        raise DeviceError(f"device '{name}': one of auto, cpu, cuda, cuda:N, tensorrt, tensorrt:N")
-    provider, install = _PROVIDERS[kind]
-    if provider not in available:
-        raise DeviceError(
-            f"device '{name}': this onnxruntime has no {provider}, only "
-            f"{', '.join(available)}; to get it: {install}"
-        )
-    return [_device(kind, index or "0", available, cuda_graph=cuda_graph)]
+    if kind not in KINDS or (sign and (kind not in _INDEXED or not index.isdecimal())):
+        raise DeviceError(f"device '{name}': one of auto, {', '.join(KINDS)}, cuda:N, tensorrt:N")
+    _check_available(name, KINDS[kind], available)
+    return [_device(kind, index or "0", available, cuda_graph, search)]
 
 
 def log_once(note: str) -> None:
@@ -111,29 +243,56 @@ def log_once(note: str) -> None:
         log.info(note)
 
 
-def _device(kind: str, index: str, available: list[str], *, cuda_graph: bool) -> Device:
-    cpu = "CPUExecutionProvider"
-    if kind == "cpu":
+def _check_available(name: str, kind: Kind, available: list[str]) -> None:
+    if kind.provider in available:
+        return
+    if kind.plugin is not None:
+        _register(name, kind, kind.plugin)
+    else:
+        raise DeviceError(
+            f"device '{name}': this onnxruntime has no {kind.provider}, only "
+            f"{', '.join(available)}; to get it: pip install {kind.install}"
+        )
+
+
+def _register(name: str, kind: Kind, plugin: str) -> None:
+    """Load the library of a provider that is a package of its own."""
+    try:
+        module = importlib.import_module(plugin)
+    except ImportError as error:
+        raise DeviceError(
+            f"device '{name}': {error}; to get it: pip install {kind.install}"
+        ) from error
+    if kind.provider in _registered:
+        return
+    try:
+        runtime().register_execution_provider_library(kind.provider, module.get_library_path())
+    except Exception as error:  # onnxruntime raises many types
+        raise DeviceError(f"device '{name}': its library does not load: {error}") from error
+    _registered.add(kind.provider)
+
+
+def _device(
+    kind: str, index: str, available: list[str], cuda_graph: bool, search: ConvSearch
+) -> Device:
+    if kind not in _INDEXED:
         if cuda_graph:
-            raise DeviceError("device 'cpu': CUDA graphs need a GPU: cuda or tensorrt")
-        return Device("cpu", (cpu,))
-    _preload()
-    # TF32 rounds the factors to 10 bits; Caffe's float32 keeps 23.
-    cuda = {"device_id": index, "use_tf32": "0"}
+            raise DeviceError(f"device '{kind}': CUDA graphs need a GPU: cuda or tensorrt")
+        row = KINDS[kind]
+        first = (row.provider, dict(row.options)) if row.options else row.provider
+        return Device(kind, (first,) if kind == "cpu" else (first, _CPU))
+    options = {
+        "device_id": index,
+        **KINDS["cuda"].options,
+        "cudnn_conv_algo_search": search.upper(),
+    }
     tensorrt = {"device_id": index}
     if cuda_graph:
-        cuda["enable_cuda_graph"] = tensorrt["trt_cuda_graph_enable"] = "1"
-    chain: list[Any] = [("CUDAExecutionProvider", cuda), cpu]
+        options["enable_cuda_graph"] = tensorrt["trt_cuda_graph_enable"] = "1"
+    chain: list[Any] = [("CUDAExecutionProvider", options), _CPU]
     if kind == "tensorrt":
+        log_once(_TF32_NOTE)
         if "CUDAExecutionProvider" not in available:
             del chain[0]
         chain.insert(0, ("TensorrtExecutionProvider", tensorrt))
     return Device(f"{kind}:{int(index)}", tuple(chain))
-
-
-def _preload() -> None:
-    """Load CUDA's libraries from pip's packages; the provider cannot start without them."""
-    load = getattr(runtime(), "preload_dlls", None)  # onnxruntime 1.21 and later
-    if load is not None:
-        with contextlib.redirect_stdout(io.StringIO()):
-            load()

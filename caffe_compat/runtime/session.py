@@ -19,8 +19,9 @@ from ..onnx.passes.cpu import tune
 from ..types import AnyArray, Dims
 from ..weights import mapped
 from .binding import Bindings
-from .devices import Device, devices, log_once, runtime
+from .devices import ConvSearch, Device, devices, log_once, runtime
 from .models import resolve
+from .tensorrt import keep_engines
 
 _DTYPES: dict[str, Any] = {
     "tensor(float)": np.float32,
@@ -39,12 +40,16 @@ class Session:
 
     Args:
         model: a Net, a lowered net, an ONNX file's path, or its bytes.
-        device: `cpu`, `cuda[:N]`, `tensorrt[:N]`, or `auto`: CUDA if this machine has it, else
-            the CPU.
+        device: `cpu`, `cuda[:N]`, `tensorrt[:N]`, another of `devices.KINDS`, or `auto`: the GPU
+            for which this onnxruntime was built, else the CPU.
         blobs: blobs to return beside the net's own outputs, by Caffe's name.
         threads: the number of threads that one operator may use; 0 leaves it to onnxruntime.
         cuda_graph: on a GPU, record the first run and replay it at later ones, which saves the
             launches; for nets whose inputs and outputs have no open axis.
+        conv_search: how cuDNN chooses the algorithms of convolutions: `heuristic` by what is
+            known of them; `exhaustive` by trying them in the first run of each shape, where the
+            runs are then up to a tenth faster; `default` without a choice, slow. By default
+            exhaustive with `cuda_graph` and heuristic without.
 
     Attributes:
         inputs: each input's shape by name; None on an axis of any size.
@@ -67,15 +72,10 @@ class Session:
         blobs: Sequence[str] = (),
         threads: int = 0,
         cuda_graph: bool = False,
+        conv_search: ConvSearch | None = None,
     ) -> None:
-        choices = devices(device, cuda_graph=cuda_graph)
-        options = runtime().SessionOptions()
-        options.intra_op_num_threads = threads
-        options.log_severity_level = 4  # its exceptions repeat what it would print
-        on_cpu = not any(choice.on_gpu for choice in choices)
-        source, values = _source(resolve(model, blobs, on_cpu=on_cpu), options, on_cpu=on_cpu)
-        self._session, chosen = _open(source, options, choices)
-        del values  # onnxruntime reads them in place until the session stands
+        choices = devices(device, cuda_graph=cuda_graph, conv_search=conv_search)
+        self._session, chosen = _open(model, blobs, threads, choices)
         self.device = chosen.name
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         self.inputs: dict[str, Dims] = {i.name: _dims(i.shape) for i in inputs}
@@ -90,8 +90,11 @@ class Session:
 
     def _bind(self, memory: str, index: int, *, single: bool = False) -> None:
         """Keep inputs and outputs in that memory from run to run."""
-        outputs = {name: (dims, self.dtypes[name]) for name, dims in self.outputs.items()}
-        self._bindings = Bindings(self._session, memory, index, outputs, single=single)
+        inputs, outputs = (
+            {name: (dims, self.dtypes[name]) for name, dims in values.items()}
+            for values in (self.inputs, self.outputs)
+        )
+        self._bindings = Bindings(self._session, memory, index, inputs, outputs, single=single)
 
     def __enter__(self) -> Session:
         return self
@@ -159,6 +162,60 @@ class Session:
         return checked
 
 
+def _open(
+    model: Net | Lowered | str | Path | bytes,
+    blobs: Sequence[str],
+    threads: int,
+    choices: Sequence[Device],
+) -> tuple[Any, Device]:
+    """Open a session on the first of the devices that starts."""
+    *firsts, last = choices
+    for choice in firsts:
+        try:
+            return _start(model, blobs, threads, choice), choice
+        except DeviceError as error:  # noqa: PERF203  # devices are few, and slow to start
+            log_once(f"device auto: {error}; trying the next")
+    return _start(model, blobs, threads, last), last
+
+
+def _start(
+    model: Net | Lowered | str | Path | bytes, blobs: Sequence[str], threads: int, device: Device
+) -> Any:
+    """Open a session on a device, with the model prepared for it.
+
+    Raises:
+        DeviceError: the device does not start, or onnxruntime cannot load the model there.
+    """
+    device.check()
+    on_cpu = device.kind == "cpu"
+    source = resolve(model, blobs, on_cpu=on_cpu)
+    name = source if isinstance(source, str) else "the model"
+    if isinstance(model, str | Path):
+        name = str(model)
+        device = keep_engines(device, Path(model))
+    options = runtime().SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 4  # its exceptions repeat what it would print
+    source, values = _source(source, options, on_cpu=on_cpu)
+    try:
+        session = device.start(source, options)
+    except DeviceError:
+        raise
+    except Exception as error:  # onnxruntime raises a dozen types of its own
+        if on_cpu:
+            raise CaffeCompatError(f"{name}: onnxruntime cannot load it: {error}") from error
+        raise DeviceError(
+            f"device '{device.name}': onnxruntime cannot load {name}: {error}"
+        ) from error
+    del values  # onnxruntime reads them in place until the session stands
+    if device.provider not in session.get_providers():
+        raise DeviceError(
+            f"device '{device.name}': onnxruntime could not start {device.provider}, and gives no "
+            f"cause; it would run on {', '.join(session.get_providers())}"
+        )
+    return session
+
+
 def _source(
     model: Lowered | str | bytes, options: Any, *, on_cpu: bool
 ) -> tuple[str | bytes, list[Any]]:
@@ -166,33 +223,11 @@ def _source(
     if not isinstance(model, Lowered):
         return model, []
     mapped.check(model.arrays.values())
-    if on_cpu:
-        model = tune(model)
+    model = tune(model) if on_cpu else model
     shell, large = writer.shell(model)
     values = [runtime().OrtValue.ortvalue_from_numpy(array) for array in large.values()]
     options.add_external_initializers(list(large), values)
     return shell, [*values, *large.values()]
-
-
-def _open(source: str | bytes, options: Any, choices: Sequence[Device]) -> tuple[Any, Device]:
-    """Open a session on the first of the devices that starts."""
-    name = "the model" if isinstance(source, bytes) else source
-    for choice in choices:
-        try:
-            session = runtime().InferenceSession(source, options, providers=list(choice.providers))
-        except Exception as error:  # onnxruntime raises a dozen types of its own
-            if choice is not choices[-1]:
-                log_once(f"device auto: {choice.name} failed; running on the CPU: {error}")
-                continue
-            raise CaffeCompatError(f"{name}: onnxruntime cannot load it: {error}") from error
-        if choice.provider in session.get_providers():
-            return session, choice
-        if choice is not choices[-1]:
-            log_once(f"device auto: {choice.provider} did not start; running on the CPU")
-    raise DeviceError(
-        f"device '{choices[-1].name}': onnxruntime could not start {choices[-1].provider}, and "
-        f"fell back to {', '.join(session.get_providers())}; are its driver and libraries there?"
-    )
 
 
 def _check_fixed(shapes: Mapping[str, Dims]) -> None:

@@ -206,3 +206,25 @@ def test_without_a_name_it_is_the_nets_in_the_current_folder(run, net, tmp_path,
     assert (tmp_path / "here" / "net.onnx").read_bytes() == before
     assert run("convert", net, "--seed", 5, "--force")[0] == 0
     assert (tmp_path / "here" / "net.onnx").read_bytes() != before
+
+
+def test_nodes_that_would_leave_a_gpu_are_named(run, net, tmp_path):
+    pooled = NET.replace(
+        'name: "prob"',
+        'name: "pool" type: "Pooling" bottom: "conv1" top: "pool" '
+        'pooling_param { kernel_size: 2 } }\nlayer { name: "prob"',
+    )
+    net.write_text(pooled)
+    out = tmp_path / "net.onnx"
+    status, said, err = run("convert", net, "-o", out, "--target", "cuda")
+    assert (status, err) == (0, "")
+    assert "on CUDA: all " in said
+    status, said, err = run("convert", net, "-o", out, "--opset", "22")
+    assert status == 0
+    assert "on the CPU: 1 x MaxPool (pool): there is no kernel of opset 22" in err
+    assert "note: opset 18 has more kernels on GPUs; --opset 18" in err
+    status, _, err = run(
+        *("convert", net, "-o", out, "--target", "cuda", "--int8", "any", "--calibrate", tmp_path)
+    )
+    assert status == 2
+    assert "--int8 is for CPUs" in " ".join(err.split())

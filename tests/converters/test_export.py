@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
 from caffe_compat import pipeline
+from caffe_compat.images import web
 from caffe_compat.runtime.session import Session
 
 from ..cases import GOLDEN, feed, make
+from .models import LABELS
 
 NET = """
 name: "two"
@@ -157,3 +161,36 @@ def test_preprocessing_is_baked_in(run, net, tmp_path):
     np.testing.assert_allclose(session.run(image)["prob"], want, atol=1e-6)
     status, _, err = run("export", tmp_path / "x.onnx", *given)
     assert (status, "is for a prototxt" in err) == (2, True)
+
+
+def test_a_page_for_the_browser(run, net, folder, tmp_path):
+    out, ort = tmp_path / "page", tmp_path / "dist"
+    args = ("export", net, "--web", out, "--preset", "unit", "--name", "A <net>")
+    assert run(*args, "--labels", folder / "labels.txt")[0] == 0
+    names = {path.name for path in out.iterdir()}
+    assert names == {"index.html", "app.js", "preprocess.js", "model.json", "model.onnx"}
+    page = (out / "index.html").read_text()
+    assert "<h1>A &lt;net&gt;</h1>" in page
+    assert '"integrity": {"https://cdn.jsdelivr.net/npm/onnxruntime-web@1.30.0/dist/' in page
+    settings = json.loads((out / "model.json").read_text())
+    assert (settings["order"], settings["scale"], settings["labels"]) == ("rgb", 1 / 255, LABELS)
+    assert settings["wasm"]["integrity"].startswith("sha384-")
+    ort.mkdir()
+    status, _, err = run(*args, "--ort", ort)
+    assert status == 1
+    assert "has no ort.webgpu.bundle.min.mjs; it is in dist/ of onnxruntime-web" in err
+    for name in web.ORT:
+        (ort / name).write_bytes(b"its bytes")
+    assert run(*args, "--ort", ort)[0] == 0
+    assert (
+        '{"imports": {"ort": "./ort/ort.webgpu.bundle.min.mjs"}}'
+        in (out / "index.html").read_text()
+    )
+    with web.Site(out, ()).server() as server:
+        assert server.server_address[0] == "127.0.0.1"
+
+
+def test_one_of_page_and_repository(run, net, tmp_path):
+    for extra in ((), ("--web", tmp_path / "a", "--triton", tmp_path / "b")):
+        status, _, err = run("export", net, *extra)
+        assert (status, "give one of --triton DIR and --web DIR" in err) == (2, True)

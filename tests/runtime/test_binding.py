@@ -23,7 +23,28 @@ def test_bound_buffers_are_filled_again_and_their_results_stay(net):
     for name in ("prob", "conv1"):
         np.testing.assert_array_equal(outputs[name], want[0][name])
         np.testing.assert_array_equal(again[name], want[1][name])
-    assert len(session._bindings._free) == 1
+
+
+def test_a_recorded_graph_keeps_its_buffers_also_after_an_interrupted_run(net, monkeypatch):
+    """A CUDA graph replays on the addresses that it was recorded with."""
+    session, feeds = Session(net, "cpu"), feed(net)
+    want = session.run(feeds)["prob"]
+    session._bind("cpu", 0, single=True)
+    session.run(feeds)
+    only = session._bindings._only
+    values = [*only._inputs.values(), *only._fixed.values()]
+    with monkeypatch.context() as patch:
+        patch.setattr(only, "_session", Interrupted())
+        with pytest.raises(KeyboardInterrupt):
+            session.run(feed(net, 3))
+    np.testing.assert_array_equal(session.run(feeds)["prob"], want)
+    assert [*only._inputs.values(), *only._fixed.values()] == values
+    assert session._bindings._only is only
+
+
+class Interrupted:
+    def run_with_iobinding(self, io):
+        raise KeyboardInterrupt
 
 
 def test_inputs_of_another_size_are_bound_again(open_net):

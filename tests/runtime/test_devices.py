@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
+from pathlib import Path
 
 import onnxruntime
 import pytest
 
+from caffe_compat import pipeline
 from caffe_compat.errors import DeviceError, ShapeError
-from caffe_compat.runtime import devices, session
+from caffe_compat.runtime import devices, session, tensorrt
 from caffe_compat.runtime.session import Session
 
 
 @pytest.mark.parametrize("name", ["gpu", "cpu:0", "cuda:x", "cuda:", "CUDA", ""])
 def test_names_that_are_no_device(net, name):
-    with pytest.raises(DeviceError, match=f"device '{name}': one of auto, cpu, cuda, cuda:N"):
+    with pytest.raises(DeviceError, match=f"device '{name}': one of auto, cpu, cuda, tensorrt"):
         Session(net, name)
 
 
@@ -48,33 +51,96 @@ def test_auto_falls_back_and_logs_it_once(net, monkeypatch, caplog):
 def test_cuda_that_is_available_and_does_not_start(net, monkeypatch):
     """onnxruntime then falls back in silence: an error if CUDA was asked for by name."""
     only(monkeypatch, "CUDAExecutionProvider", "CPUExecutionProvider")
+    monkeypatch.setattr(devices.cuda, "find_fault", lambda provider, index: None)
     started = onnxruntime.InferenceSession
     monkeypatch.setattr(
         onnxruntime,
         "InferenceSession",
-        lambda source, options, providers: started(
+        lambda source, options, providers, enable_fallback: started(
             source, options, providers=["CPUExecutionProvider"]
         ),
     )
-    monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: None, raising=False)
     assert Session(net, "auto").device == "cpu"
-    with pytest.raises(DeviceError, match="could not start CUDAExecutionProvider, and fell back"):
+    with pytest.raises(DeviceError, match="could not start CUDAExecutionProvider, and gives no"):
         Session(net, "cuda:0")
+
+
+def test_the_cause_is_in_the_error_and_auto_logs_it(net, monkeypatch, caplog):
+    only(monkeypatch, "CUDAExecutionProvider", "CPUExecutionProvider")
+    monkeypatch.setattr(devices.cuda, "find_fault", lambda provider, index: "no driver here")
+    monkeypatch.setattr(devices, "_logged", set())
+    monkeypatch.setattr(logging.getLogger("caffe_compat"), "propagate", True)
+    with pytest.raises(DeviceError, match=r"^device 'cuda:2': no driver here$"):
+        Session(net, "cuda:2")
+    with caplog.at_level(logging.INFO, "caffe_compat"):
+        assert Session(net, "auto").device == "cpu"
+    assert [r.getMessage() for r in caplog.records] == [
+        "device auto: device 'cuda:0': no driver here; trying the next"
+    ]
+
+
+def test_a_model_is_prepared_for_the_device_that_starts(net, monkeypatch):
+    """The CPU's own forms (PReLU, LRN) also where auto falls back to it."""
+    only(monkeypatch, "CUDAExecutionProvider", "CPUExecutionProvider")
+    monkeypatch.setattr(devices.cuda, "find_fault", lambda provider, index: "no driver here")
+    tuned = []
+    monkeypatch.setattr(session, "tune", lambda lowered: tuned.append(lowered) or lowered)
+    Session(net, "auto")
+    assert len(tuned) == 1
 
 
 def test_providers_and_their_options(monkeypatch):
     only(monkeypatch, "TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider")
-    monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: None, raising=False)
     (device,) = devices.devices("tensorrt:2", cuda_graph=True)
     assert (device.name, device.index, device.on_gpu) == ("tensorrt:2", 2, True)
     assert device.provider == "TensorrtExecutionProvider"
+    cuda = {"device_id": "2", "use_tf32": "0", "cudnn_conv_algo_search": "EXHAUSTIVE"}
     assert device.providers == (
         ("TensorrtExecutionProvider", {"device_id": "2", "trt_cuda_graph_enable": "1"}),
-        ("CUDAExecutionProvider", {"device_id": "2", "use_tf32": "0", "enable_cuda_graph": "1"}),
+        ("CUDAExecutionProvider", {**cuda, "enable_cuda_graph": "1"}),
         "CPUExecutionProvider",
     )
     assert [d.name for d in devices.devices("auto")] == ["cuda:0", "cpu"]
     assert [d.name for d in devices.devices("auto", cuda_graph=True)] == ["cuda:0"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "search"), [(None, "HEURISTIC"), ("exhaustive", "EXHAUSTIVE"), ("default", "DEFAULT")]
+)
+def test_how_convolutions_are_chosen(monkeypatch, asked, search):
+    only(monkeypatch, "CUDAExecutionProvider", "CPUExecutionProvider")
+    (device,) = devices.devices("cuda", conv_search=asked)
+    assert device.providers[0][1]["cudnn_conv_algo_search"] == search
+    with pytest.raises(DeviceError, match="conv_search is 'fast'; it is one of heuristic, exh"):
+        devices.devices("cuda", conv_search="fast")
+
+
+@pytest.mark.parametrize("name", sorted({*devices.KINDS} - {"cpu", "cuda", "tensorrt"}))
+def test_every_device_names_its_package(net, monkeypatch, name):
+    only(monkeypatch, "CPUExecutionProvider")
+    monkeypatch.setitem(sys.modules, str(devices.KINDS[name].plugin), None)
+    install = re.escape(devices.KINDS[name].install)
+    with pytest.raises(DeviceError, match=f"device '{name}': .*to get it: pip install {install}$"):
+        Session(net, name)
+    with pytest.raises(DeviceError, match=f"device '{name}:1': one of"):
+        Session(net, f"{name}:1")
+
+
+def test_engines_of_tensorrt_are_kept_beside_the_model(net, tmp_path, monkeypatch):
+    only(monkeypatch, "TensorrtExecutionProvider", "CPUExecutionProvider")
+    monkeypatch.setattr(tensorrt.cuda, "gpu_name", lambda index: f"A/card {index}")
+    model = tmp_path / "net.onnx"
+    pipeline.to_onnx(net, model)
+    (device,) = devices.devices("tensorrt:1")
+    first = tensorrt.keep_engines(device, model).providers[0][1]
+    folder = Path(first["trt_engine_cache_path"])
+    assert folder.parent == tmp_path / "net.onnx.engines"
+    assert re.fullmatch(r"[0-9a-f]{16}-A_card_1-[0-9.]+-\w[\w.]*", folder.name)
+    assert (first["trt_engine_cache_enable"], folder.is_dir()) == ("1", True)
+    model.write_bytes(model.read_bytes() + b"\0")  # another model has other engines
+    assert tensorrt.keep_engines(device, model).providers[0][1] != first
+    (cpu,) = devices.devices("cpu")
+    assert tensorrt.keep_engines(cpu, model) is cpu
 
 
 def test_cuda_graphs_need_a_gpu(net):

@@ -157,10 +157,11 @@ class DetectionOutput(Layer):
         mask = self._lower_suppressed(g, boxes, scores, images, count)
         mask = self._lower_best(g, mask, scores, images, count)
         rows = self._lower_rows(g, mask, boxes, scores)
-        empty = g.Equal(g.Shape(rows, start=2, end=3), int64(0))
+        # By the mask and not by the number of rows, whose arithmetic would leave a GPU.
+        some = g.ReduceMax(g.Reshape(g.Cast(mask, to=FLOAT), int64(1, -1)), int64(1), keepdims=0)
         every = g.Shape(conf, end=1) if images is None else int64(images)
-        fill = g.Where(empty, every, int64(0))
-        return g.Concat(rows, g.Slice(none, int64(0), fill, int64(2)), axis=2)
+        alone = g.NonZero(g.Expand(g.Equal(some, np.float32(0)), every))
+        return g.Concat(rows, g.Gather(none, g.Squeeze(alone, int64(0)), axis=2), axis=2)
 
     @property
     def _top_k(self) -> int | None:
@@ -222,8 +223,8 @@ class DetectionOutput(Layer):
             np.float32(self._least),
         )
         none = _unmarked(g, each, images and images * labels, 1, count)
-        marks = g.ConstantOfShape(g.Shape(indices, end=1), value=np.array([True]))
-        mask = g.ScatterND(none, indices, marks)
+        marks = g.ConstantOfShape(g.Shape(indices, end=1), value=np.ones(1, np.float32))
+        mask = _marked(g, g.ScatterND(none, indices, marks))
         return g.Reshape(mask, _vector(g, -1, labels, count))
 
     def _lower_best(
@@ -234,11 +235,13 @@ class DetectionOutput(Layer):
         if keep < 0 or (isinstance(count, int) and labels * count <= keep):
             return mask
         most = keep if isinstance(count, int) else g.Min(g.Mul(count, int64(labels)), int64(keep))
-        nothing = np.float32(-np.inf)
-        flat = g.Reshape(g.Where(mask, scores, nothing), int64(0, -1))
-        values, places = g.TopK(flat, _vector(g, most), axis=1, outputs=2)
+        flat = g.Reshape(g.Where(mask, scores, np.float32(-np.inf)), int64(0, -1))
+        places = g.TopK(flat, _vector(g, most), axis=1, outputs=2)[1]
         none = _unmarked(g, flat, images, count * labels if isinstance(count, int) else None)
-        best = g.ScatterElements(none, places, g.Greater(values, nothing), axis=1)
+        # By the marks and not by the values: on WebGPU infinity may be any number.
+        marks = g.Reshape(g.Cast(mask, to=FLOAT), int64(0, -1))
+        some = g.GatherElements(marks, places, axis=1)
+        best = _marked(g, g.ScatterElements(none, places, some, axis=1))
         return g.Reshape(best, _vector(g, -1, labels, count))
 
     def _lower_rows(self, g: Builder, mask: str, boxes: str, scores: str) -> str:
@@ -275,11 +278,19 @@ class DetectionOutput(Layer):
 
 
 def _unmarked(g: Builder, like: str, *sizes: Size | None) -> AnyArray | str:
-    """Write a mask of False of these sizes; if one varies, of the shape of `like`."""
+    """Write zeros of these sizes; if one varies, of the shape of `like`.
+
+    Marks are numbers until all are set: GPUs scatter no bool, or four of them as one word.
+    """
     fixed = [size for size in sizes if isinstance(size, int)]
     if len(fixed) == len(sizes):
-        return np.zeros(fixed, bool)
-    return g.ConstantOfShape(g.Shape(like), value=np.array([False]))
+        return np.zeros(fixed, np.float32)
+    return g.ConstantOfShape(g.Shape(like))
+
+
+def _marked(g: Builder, marks: str) -> str:
+    """Write where a mark is set."""
+    return g.Greater(marks, np.float32(0))
 
 
 def _vector(g: Builder, *sizes: Size) -> AnyArray | str:

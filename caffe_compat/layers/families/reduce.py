@@ -10,7 +10,7 @@ import numpy as np
 from ...caffe_pb2 import ReductionParameter
 from ...errors import ShapeError
 from ...types import Array, Shape
-from ..builder import FLOAT, Builder, int64
+from ..builder import FLOAT, Builder, Operand, int64
 from ..layer import Layer, canonical_axis, layer
 
 _BEGIN = -(2**63)  # the end of ONNX's Slice for a step of -1: before index 0
@@ -76,15 +76,22 @@ class ArgMax(Layer):
         return g.TopK(x, int64(self.p.top_k), axis=axis, outputs=2)[0]
 
     def _places(self, g: Builder, x: str, axis: int, of: Iterable[int], bottom: str) -> str:
-        """Write the indices in x along `axis`, which joins the axes `of` of the bottom."""
-        if self.p.top_k == 1:
-            places = g.ArgMax(x, axis=axis, keepdims=1, select_last_index=1)
+        """Write the indices in x along `axis`, which joins the axes `of` of the bottom.
+
+        ArgMax and TopK prefer the smaller index of equal values, so they search from the end.
+        ArgMax's select_last_index is younger than opset 11 and has no kernel on GPUs.
+        """
+        sizes = [g.dims(bottom)[i] for i in of]
+        if None in sizes:
+            last: Operand = g.Sub(g.Shape(x, start=axis, end=axis + 1), int64(1))
         else:
-            # TopK prefers the smaller index of equal values, so it searches from the end.
-            last = int64(prod(g.fixed(bottom, i) for i in of) - 1)
-            back = g.Slice(x, int64(-1), int64(_BEGIN), int64(axis), int64(-1))
-            places = g.Sub(last, g.TopK(back, int64(self.p.top_k), axis=axis, outputs=2)[1])
-        return g.Cast(places, to=FLOAT)
+            last = int64(prod(n for n in sizes if n is not None) - 1)
+        back = g.Slice(x, int64(-1), int64(_BEGIN), int64(axis), int64(-1))
+        if self.p.top_k == 1:
+            places = g.ArgMax(back, axis=axis, keepdims=1)
+        else:
+            places = g.TopK(back, int64(self.p.top_k), axis=axis, outputs=2)[1]
+        return g.Cast(g.Sub(last, places), to=FLOAT)
 
 
 def _behind_nan(rows: Array) -> Array:

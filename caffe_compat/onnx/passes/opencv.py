@@ -7,7 +7,6 @@ beside onnxruntime: opencv-python-headless 5.0.0.93 on x86-64.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
 
 import numpy as np
 import onnx
@@ -19,9 +18,6 @@ from ...layers.layer import Layer
 from ...net.net import Net
 from ..lowering import Lowered
 from ..rewriting import Rewriter, Rule, attributes, rewrite
-
-Target = Literal["onnxruntime", "opencv"]
-TARGETS: tuple[Target, ...] = ("onnxruntime", "opencv")
 
 # Operators that OpenCV 5.0 does not load and that have no equivalent.
 OPENCV_LACKS = {
@@ -51,21 +47,16 @@ OPENCV_DIFFERS: dict[str, Callable[[Layer], str | None]] = {
 }
 
 
-def fit(lowered: Lowered, net: Net, target: Target) -> Lowered:
-    """Return the model in a form that the target reads and computes exactly.
+def fit(lowered: Lowered, net: Net) -> Lowered:
+    """Return the model in a form that OpenCV 5 reads and computes exactly.
 
     Args:
         lowered: the net as ONNX.
         net: the net, for its layers' names.
-        target: the reader of the model.
 
     Raises:
-        UnsupportedError: the target is unknown, or cannot compute layers; all are named.
+        UnsupportedError: it cannot compute layers; all are named.
     """
-    if target not in TARGETS:
-        raise UnsupportedError(f"target is '{target}'; it is one of {', '.join(TARGETS)}")
-    if target == "onnxruntime":
-        return lowered
     refused = _refused(lowered, net)
     if refused:
         raise UnsupportedError("; ".join(dict.fromkeys(refused)))

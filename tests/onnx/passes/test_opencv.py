@@ -12,6 +12,7 @@ import pytest
 
 from caffe_compat import UnsupportedError, load
 from caffe_compat.onnx.lowering import lower
+from caffe_compat.onnx.passes import targets
 from caffe_compat.onnx.passes.opencv import fit
 
 from ...cases import GOLDEN, assert_close, feed, inline, make, run_onnx
@@ -43,7 +44,7 @@ def refusal(case):
 
 
 def fitted(net):
-    return inline(fit(lower(net), net, "opencv"))
+    return inline(fit(lower(net), net))
 
 
 def run_opencv(cv2, model, feeds):
@@ -216,9 +217,9 @@ def test_onnxruntimes_model_is_as_it_was():
         layer { name: "y" type: "ReLU" bottom: "x" top: "y" }
     """)
     lowered = lower(net)
-    assert fit(lowered, net, "onnxruntime") is lowered
-    assert isinstance(fit(lowered, net, "opencv").model, onnx.ModelProto)
+    assert targets.fit(lowered, net, "onnxruntime") is lowered
+    assert isinstance(targets.fit(lowered, net, "opencv").model, onnx.ModelProto)
     with pytest.raises(
         UnsupportedError, match="target is 'torch'; it is one of onnxruntime, opencv"
     ):
-        fit(lowered, net, "torch")
+        targets.fit(lowered, net, "torch")

@@ -1,0 +1,186 @@
+"""Write a web page on which a net answers for a picture, in the browser alone.
+
+The page is static: any web server serves it. The net runs by onnxruntime-web, on WebGPU or, where a
+browser has none, on WebAssembly.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import CaffeCompatError, UnsupportedError
+from ..files import atomic
+from ..net.net import Net
+from ..net.preprocess import Preprocess
+from ..onnx import writer
+from ..options import Onnx
+from ..pipeline import lower_net
+from ..runtime.models import to_bytes
+from ..runtime.session import Session
+
+VERSION = "1.30.0"
+"""Of onnxruntime-web."""
+
+_CDN = f"https://cdn.jsdelivr.net/npm/onnxruntime-web@{VERSION}/dist/"
+# Its files, with the digests that the browser checks.
+ORT = {
+    "ort.webgpu.bundle.min.mjs": (
+        "sha384-1ntMeyj+z5diX6vBR5h+zlJBPc4iNvhCxE6nlammh8daBYcLBZkzrwDkuJjhwI+f"
+    ),
+    "ort-wasm-simd-threaded.asyncify.wasm": (
+        "sha384-EPVDLTxuO663dkZO/pcKJF6vOyyfq/5z9FY1oksN0UWFX2ABH4wDDZQHeNoUleWR"
+    ),
+}
+_SCRIPT, _WASM = ORT
+_PAGE = ("index.html", "app.js", "preprocess.js")
+_ONNX = Onnx(target="webgpu")
+
+
+@dataclass(frozen=True)
+class Site:
+    """The files of a page.
+
+    Attributes:
+        folder: the folder to serve.
+        files: all of them, index.html first.
+    """
+
+    folder: Path
+    files: tuple[Path, ...]
+
+    def server(self, port: int = 0) -> ThreadingHTTPServer:
+        """Return a web server of the folder on 127.0.0.1, for this machine alone.
+
+        Args:
+            port: 0 takes a free one.
+        """
+        handler = partial(_Handler, directory=str(self.folder))
+        return ThreadingHTTPServer(("127.0.0.1", port), handler)
+
+
+def export(
+    model: Net | str | Path,
+    folder: str | Path,
+    title: str,
+    preprocess: Preprocess | None = None,
+    *,
+    labels: Sequence[str] = (),
+    ort: str | Path | None = None,
+    onnx: Onnx = _ONNX,
+) -> Site:
+    """Write a page for a net that takes one picture.
+
+    Args:
+        model: a net, or an ONNX file, which is copied with its weights inside.
+        folder: the page's folder; other files in it stay.
+        title: the page's title.
+        preprocess: the steps from a picture to the net's input.
+        labels: the classes' names.
+        ort: a folder with onnxruntime-web's files, to copy beside the page; None: the page loads
+            them from a CDN, and the browser checks their digests.
+        onnx: how a net becomes an ONNX file.
+
+    Raises:
+        UnsupportedError: the net has other inputs than one float32 image.
+        CaffeCompatError: `ort` lacks a file.
+    """
+    folder, steps = Path(folder), preprocess or Preprocess()
+    folder.mkdir(parents=True, exist_ok=True)
+    with atomic(folder / "model.onnx") as place:
+        if isinstance(model, Net):
+            writer.save(lower_net(model, onnx), place, "inline")
+        else:
+            place.write_bytes(to_bytes(model))
+        settings = _settings(Session(place, "cpu"), steps, labels)
+    copied = _copy_ort(folder, Path(ort)) if ort is not None else []
+    urls = {name: f"./ort/{name}" if copied else _CDN + name for name in ORT}
+    settings["wasm"] = {"url": urls[_WASM], "integrity": "" if copied else ORT[_WASM]}
+    script: dict[str, Any] = {"imports": {"ort": urls[_SCRIPT]}}
+    if not copied:
+        script["integrity"] = {urls[_SCRIPT]: ORT[_SCRIPT]}
+    texts = {name: files(__package__).joinpath("page", name).read_text("utf-8") for name in _PAGE}
+    page = texts["index.html"].replace("@TITLE@", html.escape(title))
+    texts["index.html"] = page.replace("@IMPORTMAP@", json.dumps(script))
+    texts["model.json"] = json.dumps(settings, ensure_ascii=False)
+    for name, text in texts.items():
+        with atomic(folder / name) as place:
+            place.write_text(text, encoding="utf-8", newline="\n")
+    return Site(folder, (*(folder / name for name in texts), folder / "model.onnx", *copied))
+
+
+def _settings(session: Session, steps: Preprocess, labels: Sequence[str]) -> dict[str, Any]:
+    """Return what the page must know of the net."""
+    inputs = list(session.inputs.items())
+    if len(inputs) != 1 or session.dtypes[inputs[0][0]] is not np.float32:
+        names = ", ".join(f"{name} {np.dtype(session.dtypes[name])}" for name, _ in inputs)
+        raise UnsupportedError(
+            f"a page gives its net one picture in float32, and this net takes {names}"
+        )
+    name, dims = inputs[0]
+    channels, net = steps.fits(dims)
+    return {
+        "input": name,
+        "channels": channels,
+        "net": net,
+        "resize": steps.resize,
+        "crop": steps.crop,
+        "order": steps.order,
+        "rawScale": steps.raw_scale,
+        "mean": _mean(steps, channels, net),
+        "scale": steps.scale,
+        "transposed": steps.transposed,
+        "labels": list(labels),
+    }
+
+
+def _mean(steps: Preprocess, channels: int, net: tuple[int | None, int | None]) -> list[float]:
+    mean = np.asarray(steps.mean, np.float32)
+    if mean.ndim == 1:
+        return [float(value) for value in mean]
+    after = steps.crop or net
+    if after[0] is None or after[1] is None:
+        raise UnsupportedError(
+            "a mean image is for a net of one size; give the inputs fixed shapes",
+            remedies=("inputs",),
+        )
+    size = (after[0], after[1])
+    array = steps.mean_for(channels, steps.resize or size, size)
+    return [] if array is None else [float(value) for value in array.ravel()]
+
+
+def _copy_ort(folder: Path, source: Path) -> list[Path]:
+    copied = []
+    (folder / "ort").mkdir(exist_ok=True)
+    for name in ORT:
+        if not (source / name).is_file():
+            raise CaffeCompatError(
+                f"{source}: has no {name}; it is in dist/ of onnxruntime-web {VERSION}"
+            )
+        with atomic(folder / "ort" / name) as place:
+            place.write_bytes((source / name).read_bytes())
+        copied.append(folder / "ort" / name)
+    return copied
+
+
+class _Handler(SimpleHTTPRequestHandler):
+    """Files of a folder, with the types that browsers insist on, and without a log."""
+
+    extensions_map = {  # noqa: RUF012  # as the base has it
+        **SimpleHTTPRequestHandler.extensions_map,
+        ".js": "text/javascript",
+        ".mjs": "text/javascript",
+        ".wasm": "application/wasm",
+    }
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Log nothing."""
