@@ -1,40 +1,84 @@
-"""The layers of the SSD branch that only training and its tests have."""
+"""DetectionEvaluate, beside real Caffe's rows."""
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
-from caffe_compat.errors import UnsupportedError
+from caffe_compat.errors import ShapeError, UnsupportedError
 
-from ...cases import graph_of
-from .test_detection_output import detection
+from ...cases import GOLDEN, graph_of, load, make, run_onnx
 from .test_prior_box import blob, layer
 
-LOSS = (
-    blob("a", 2, 8)
-    + blob("b", 2, 6)
-    + blob("c", 1, 2, 8)
-    + blob("t", 1, 1, 3, 8)
-    + layer("MultiBoxLoss", "abct", "PHASE multibox_loss_param { num_classes: 3 }")
-)
+CASES = sorted((GOLDEN / "detection").glob("evaluate_*"))
 
 
-@pytest.mark.parametrize("phase", ["TEST", "TRAIN"])
-def test_the_training_loss_is_refused(phase):
-    with pytest.raises(UnsupportedError, match=r"'l' \(MultiBoxLoss\): is SSD's training loss"):
-        graph_of(LOSS.replace("PHASE", ""), phase=phase)
+def evaluation(body="num_classes: 3", bottoms="dt", rows=3):
+    inputs = blob("d", 1, 1, rows, 7) + blob("t", 1, 1, 2, 8) + blob("s", 1, 2)
+    return inputs + layer("DetectionEvaluate", bottoms, f"detection_evaluate_param {{ {body} }}")
 
 
-def test_the_training_loss_drops_out():
-    graph = graph_of(LOSS.replace("PHASE", "include { phase: TRAIN }"))
-    assert [node.layer.type for node in graph.nodes] == ["Input"] * 4
-
-
-def test_evaluation_is_refused():
-    text = (
-        detection("")
-        + blob("t", 1, 1, 3, 8)
-        + layer("DetectionEvaluate", "yt", "detection_evaluate_param { num_classes: 3 }", "e", "e")
+def values():
+    """Two boxes of class 1, and of class 2 a box that is hard to see."""
+    detections = np.array(
+        [[0, 1, 0.5, 0, 0, 1, 1], [0, 1, 0.9, 0, 0, 0.9, 1], [0, 2, 0.3, 0, 0, 0.5, 0.5]]
     )
-    with pytest.raises(UnsupportedError, match=r"'e' \(DetectionEvaluate\): .* 'y' is an output"):
-        graph_of(text)
+    truth = np.array([[0, 1, 0, 0, 0, 1, 1, 0], [0, 2, 0, 0, 0, 0.5, 0.5, 1]])
+    feeds = {"d": detections[None, None], "t": truth[None, None], "s": np.zeros((1, 2))}
+    return {name: array.astype(np.float32) for name, array in feeds.items()}
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_as_in_caffe(case):
+    net, io = load(case)
+    feeds = {key[3:]: array for key, array in io.items() if key.startswith("in:")}
+    assert np.array_equal(net.forward(feeds)["eval"], io["out:eval"])
+
+
+@pytest.mark.parametrize("difficult", [True, False])
+def test_by_hand(difficult):
+    net = make(evaluation(f"num_classes: 3 evaluate_difficult_gt: {str(difficult).lower()}"))
+    hard = [1, 0] if difficult else [0, 0]
+    want = [
+        [-1, 1, 1, -1, -1],
+        [-1, 2, int(difficult), -1, -1],
+        [0, 1, 0.9, 1, 0],
+        [0, 1, 0.5, 0, 1],
+        [0, 2, 0.3, *hard],
+    ]
+    assert np.array_equal(net.forward(values())["y"][0, 0], np.array(want, np.float32))
+
+
+def test_nothing_detected():
+    feeds = values()
+    feeds["d"][..., 1:] = -1
+    rows = make(evaluation()).forward(feeds)["y"]
+    assert rows.shape == (1, 1, 2, 5)
+
+
+@pytest.mark.parametrize("blob_name", ["d", "t"])
+def test_the_background_is_no_class_to_detect(blob_name):
+    feeds = values()
+    feeds[blob_name][0, 0, 0, 1] = 0
+    with pytest.raises(ShapeError, match="the background's label 0"):
+        make(evaluation()).forward(feeds)
+
+
+@pytest.mark.parametrize(
+    ("body", "bottoms", "error", "words"),
+    [
+        ('num_classes: 3 name_size_file: "sizes.txt"', "dt", UnsupportedError, "sizes.txt.*'d' is"),
+        ("num_classes: 3", "dts", UnsupportedError, "in pixels"),
+        ("", "dt", ShapeError, "num_classes"),
+        ("num_classes: 3 overlap_threshold: 0", "dt", ShapeError, "overlap_threshold"),
+        ("num_classes: 3", "td", ShapeError, "rows of 7"),
+    ],
+)
+def test_refused(body, bottoms, error, words):
+    with pytest.raises(error, match=rf"'l' \(DetectionEvaluate\): .*{words}"):
+        graph_of(evaluation(body, bottoms))
+
+
+def test_not_in_onnx():
+    with pytest.raises(UnsupportedError, match="ONNX"):
+        run_onnx(make(evaluation()), values())
