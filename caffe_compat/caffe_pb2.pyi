@@ -1794,7 +1794,13 @@ class NonMaximumSuppressionParameter(_message.Message):
     def __init__(self, nms_threshold: _Optional[float] = ..., top_k: _Optional[int] = ..., eta: _Optional[float] = ..., soft_nms: bool = ..., theta: _Optional[float] = ...) -> None: ...
 
 class DetectionOutputParameter(_message.Message):
-    __slots__ = ("num_classes", "share_location", "background_label_id", "nms_param", "save_output_param", "code_type", "keep_top_k", "variance_encoded_in_target", "confidence_threshold", "visualize", "visualize_threshold", "save_file", "clip", "use_polygon", "objectness_score", "no_permute", "nbottom")
+    __slots__ = ("num_classes", "share_location", "background_label_id", "nms_param", "save_output_param", "code_type", "keep_top_k", "variance_encoded_in_target", "confidence_threshold", "visualize", "visualize_threshold", "save_file", "clip", "use_polygon", "objectness_score", "no_permute", "nbottom", "bias_scale", "nms_thresh", "class_type", "has_lm", "net_height", "net_width")
+    class ClassType(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        SIGMOID: _ClassVar[DetectionOutputParameter.ClassType]
+        SOFTMAX: _ClassVar[DetectionOutputParameter.ClassType]
+    SIGMOID: DetectionOutputParameter.ClassType
+    SOFTMAX: DetectionOutputParameter.ClassType
     NUM_CLASSES_FIELD_NUMBER: _ClassVar[int]
     SHARE_LOCATION_FIELD_NUMBER: _ClassVar[int]
     BACKGROUND_LABEL_ID_FIELD_NUMBER: _ClassVar[int]
@@ -1812,6 +1818,12 @@ class DetectionOutputParameter(_message.Message):
     OBJECTNESS_SCORE_FIELD_NUMBER: _ClassVar[int]
     NO_PERMUTE_FIELD_NUMBER: _ClassVar[int]
     NBOTTOM_FIELD_NUMBER: _ClassVar[int]
+    BIAS_SCALE_FIELD_NUMBER: _ClassVar[int]
+    NMS_THRESH_FIELD_NUMBER: _ClassVar[int]
+    CLASS_TYPE_FIELD_NUMBER: _ClassVar[int]
+    HAS_LM_FIELD_NUMBER: _ClassVar[int]
+    NET_HEIGHT_FIELD_NUMBER: _ClassVar[int]
+    NET_WIDTH_FIELD_NUMBER: _ClassVar[int]
     num_classes: int
     share_location: bool
     background_label_id: int
@@ -1829,7 +1841,13 @@ class DetectionOutputParameter(_message.Message):
     objectness_score: float
     no_permute: bool
     nbottom: int
-    def __init__(self, num_classes: _Optional[int] = ..., share_location: bool = ..., background_label_id: _Optional[int] = ..., nms_param: _Optional[_Union[NonMaximumSuppressionParameter, _Mapping]] = ..., save_output_param: _Optional[_Union[SaveOutputParameter, _Mapping]] = ..., code_type: _Optional[_Union[PriorBoxParameter.CodeType, str]] = ..., keep_top_k: _Optional[int] = ..., variance_encoded_in_target: bool = ..., confidence_threshold: _Optional[float] = ..., visualize: bool = ..., visualize_threshold: _Optional[float] = ..., save_file: _Optional[str] = ..., clip: bool = ..., use_polygon: bool = ..., objectness_score: _Optional[float] = ..., no_permute: bool = ..., nbottom: _Optional[int] = ...) -> None: ...
+    bias_scale: _containers.RepeatedScalarFieldContainer[int]
+    nms_thresh: float
+    class_type: DetectionOutputParameter.ClassType
+    has_lm: bool
+    net_height: int
+    net_width: int
+    def __init__(self, num_classes: _Optional[int] = ..., share_location: bool = ..., background_label_id: _Optional[int] = ..., nms_param: _Optional[_Union[NonMaximumSuppressionParameter, _Mapping]] = ..., save_output_param: _Optional[_Union[SaveOutputParameter, _Mapping]] = ..., code_type: _Optional[_Union[PriorBoxParameter.CodeType, str]] = ..., keep_top_k: _Optional[int] = ..., variance_encoded_in_target: bool = ..., confidence_threshold: _Optional[float] = ..., visualize: bool = ..., visualize_threshold: _Optional[float] = ..., save_file: _Optional[str] = ..., clip: bool = ..., use_polygon: bool = ..., objectness_score: _Optional[float] = ..., no_permute: bool = ..., nbottom: _Optional[int] = ..., bias_scale: _Optional[_Iterable[int]] = ..., nms_thresh: _Optional[float] = ..., class_type: _Optional[_Union[DetectionOutputParameter.ClassType, str]] = ..., has_lm: bool = ..., net_height: _Optional[int] = ..., net_width: _Optional[int] = ...) -> None: ...
 
 class SaveOutputParameter(_message.Message):
     __slots__ = ("output_directory", "output_name_prefix", "output_format", "label_map_file", "name_size_file", "num_test_image", "resize_param")

@@ -8,6 +8,7 @@ from ...caffe_pb2 import LayerParameter
 from ...errors import ShapeError, UnsupportedError
 from ...types import Array, Shape
 from .. import boxes as bx
+from ..builder import Builder
 from ..layer import Layer, layer
 from ..matching import Mask, read_truth
 
@@ -37,7 +38,9 @@ class DetectionEvaluate(Layer):
             raise UnsupportedError(
                 "compares boxes in pixels, after a file of a test set's image sizes "
                 f"({self.p.name_size_file}); leave the layer out, and '{proto.bottom[0]}' is an "
-                "output; without name_size_file it compares fractions"
+                "output; without name_size_file it compares fractions",
+                changes=[{"deploy": True}],
+                remedies=("deploy", "leave_out"),
             )
 
     def shapes(self, detections: Shape, truth: Shape) -> list[Shape | None]:
@@ -89,3 +92,10 @@ class DetectionEvaluate(Layer):
                 verdicts.append((0, 1) if best in visited else (1, 0))
                 visited.add(best)
         return verdicts
+
+    def lower(self, g: Builder, *x: str) -> str:
+        raise UnsupportedError(
+            "has no ONNX form: it compares detections with the ground truth of a test set",
+            remedies=("deploy",),
+            changes=[{"deploy": True}],
+        )

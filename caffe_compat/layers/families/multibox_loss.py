@@ -123,7 +123,9 @@ class MultiBoxLoss(Layer):
     def lower(self, g: Builder, *x: str) -> str:
         raise UnsupportedError(
             "is SSD's training loss, which matches default boxes with the ground truth, and has no "
-            "ONNX form; the net that detects has DetectionOutput in its place"
+            "ONNX form; the net that detects has DetectionOutput in its place",
+            remedies=("deploy",),
+            changes=[{"deploy": True}],
         )
 
 

@@ -229,3 +229,30 @@ class Normalize(Layer):
         norm = g.Sqrt(g.Add(squares, np.float32(self.p.eps)))
         shape = () if self.p.channel_shared else (g.fixed(x, 1),) + (1,) * (rank - 2)
         return g.Mul(g.Div(x, norm), g.view(scale, shape))
+
+
+@layer()
+class SimpleNormalize(L2Norm):
+    """x / |x|, each image one vector over all its positions; the top has 4 axes.
+
+    From: yuqj1991/caffe_train, src/caffe/layers/simplenormalize_layer.cpp (by reading alone)
+    """
+
+    def __init__(self, proto: LayerParameter) -> None:
+        Layer.__init__(self, proto)
+        self._after = np.float32(0)
+
+    def shapes(self, x: Shape) -> list[Shape | None]:
+        if not 2 <= len(x) <= 4:
+            raise ShapeError(f"needs 2 to 4 axes, and has {x}")
+        return [(*x, 1, 1)[:4]]
+
+    def forward(self, x: Array) -> Array:
+        return super().forward(x).reshape(*x.shape, *(1,) * (4 - x.ndim))
+
+    def backward(self, dy: Array, x: Array) -> Array:
+        return super().backward(dy.reshape(x.shape), x)
+
+    def lower(self, g: Builder, x: str) -> str:
+        y = super().lower(g, x)
+        return g.Unsqueeze(y, int64(*range(len(g.dims(x)), 4))) if len(g.dims(x)) < 4 else y

@@ -80,5 +80,6 @@ def test_refused(body, bottoms, error, words):
 
 
 def test_not_in_onnx():
-    with pytest.raises(UnsupportedError, match="ONNX"):
+    with pytest.raises(UnsupportedError, match="ONNX") as error:
         run_onnx(make(evaluation()), values())
+    assert error.value.changes == ({"deploy": True},)

@@ -134,8 +134,9 @@ def test_wrong_ground_truth(place, value, words):
 
 def test_not_in_onnx():
     net = make(NET.replace("BODY", BODY % ""))
-    with pytest.raises(UnsupportedError, match="DetectionOutput in its place"):
+    with pytest.raises(UnsupportedError, match="DetectionOutput in its place") as error:
         run_onnx(net, values())
+    assert error.value.changes == ({"deploy": True},)
 
 
 def test_drops_out():

@@ -57,6 +57,16 @@ def test_unit_length_with_eps_and_with_a_length():
         outcome(eps, [[3, 4]], fork="caffe-dev")
 
 
+@pytest.mark.parametrize("shape", [(2, 7), (2, 3, 4), (2, 3, 5, 4)])
+def test_simple_normalize(shape):
+    """An image is one vector whatever its positions are, and the top has 4 axes."""
+    body = 'type: "SimpleNormalize"'
+    x = np.random.default_rng(2).standard_normal(shape).astype(np.float32)
+    want = np.stack([image / np.sqrt(np.sum(np.square(image))) for image in x])
+    assert_close(outcome(body, x), want.reshape((*shape, 1, 1)[:4]), axis=0)
+    check_gradients(one_layer(body, shape))
+
+
 def test_grn_by_hand():
     """At each position |x|^2 + bias is 25."""
     body = 'type: "GRN" grn_param { bias: 9 }'
