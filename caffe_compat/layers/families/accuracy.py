@@ -6,7 +6,7 @@ from math import prod
 
 import numpy as np
 
-from ...errors import ShapeError
+from ...errors import ShapeError, UnsupportedError
 from ...types import Array, Shape
 from .. import labels
 from ..builder import FLOAT, Builder, Tensors, int64
@@ -69,3 +69,48 @@ class Accuracy(Layer):
         hits = g.ReduceSum(g.Mul(mine, g.Cast(right, to=FLOAT)), others, keepdims=0)
         totals = g.ReduceSum(mine, others, keepdims=0)
         return accuracy, g.Div(hits, g.Max(totals, one))
+
+
+@layer(param="seg_accuracy_param", bottoms=2)
+class SegAccuracy(Layer):
+    """Of pictures' positions the share that is right, its mean by class, and the mean overlap.
+
+    The overlap of a class is intersection over union, 1 where both are empty. A tie is the last
+    class's.
+
+    From: foss-for-synopsys-dwc-arc-processors/synopsys-caffe,
+        src/caffe/layers/seg_accuracy_layer.cpp
+        and src/caffe/util/confusion_matrix.cpp (by reading alone)
+    Refused: in ONNX: it is for tests; reset: false, which counts over all passes.
+    """
+
+    def shapes(self, x: Shape, y: Shape) -> list[Shape | None]:
+        if not self.p.reset:
+            raise UnsupportedError("reset: false counts over all passes")
+        if len(x) != 4 or y != (x[0], 1, *x[2:]):
+            raise ShapeError(f"needs scores (N, C, H, W) and labels (N, 1, H, W): {x} and {y}")
+        return [(1, 1, 1, 3)]
+
+    def forward(self, x: Array, y: Array) -> Array:
+        classes = x.shape[1]
+        best = classes - 1 - x[:, ::-1].argmax(axis=1)
+        label = y[:, 0].astype(np.int64)
+        counts = ~np.isin(label, list(self.p.ignore_label))
+        wrong = label[counts & ((label < 0) | (label >= classes))]
+        if wrong.size:
+            raise ShapeError(f"label {wrong[0]} is outside the {classes} classes")
+        pairs = np.bincount(label[counts] * classes + best[counts], minlength=classes**2)
+        matrix = pairs.reshape(classes, classes)
+        right, size = np.diag(matrix), matrix.sum(axis=1)
+        union = size + matrix.sum(axis=0) - right
+        recall = right[size > 0] / size[size > 0]
+        overlap = np.where(union > 0, right / np.maximum(union, 1), 1)
+        shares = [right.sum() / max(1, size.sum()), recall.mean() if size.any() else 0]
+        return np.array([*shares, overlap.mean()], np.float32).reshape(1, 1, 1, 3)
+
+    def lower(self, g: Builder, x: str, y: str) -> str:
+        raise UnsupportedError(
+            "has no ONNX form: it counts right positions of a test set",
+            remedies=("deploy",),
+            changes=[{"deploy": True}],
+        )

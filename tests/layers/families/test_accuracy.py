@@ -90,3 +90,37 @@ def test_any_shape(shape, axis, ignore, seed):
     body = f'type: "Accuracy" accuracy_param {{ axis: {axis} {ignore} }}'
     text = one_layer(body, shape, labels)
     check_both(text, feeds=feed(make(text), seed, {"b": shape[axis]}))
+
+
+SEG = 'type: "SegAccuracy" seg_accuracy_param { %s }'
+
+
+def test_positions_of_pictures():
+    """The three shares by a loop over the positions; class 3 has no label and no best score."""
+    shapes = (2, 4, 3, 5), (2, 1, 3, 5)
+    net = make(one_layer(SEG % "ignore_label: 255 ignore_label: 2", *shapes))
+    feeds = feed(net, integers={"b": 3})
+    feeds["a"] = np.round(feeds["a"])  # many ties
+    feeds["a"][:, 3] = -9
+    feeds["b"][0, 0, 0, :2] = 255
+    matrix = np.zeros((4, 4))
+    for n, h, w in np.ndindex(2, 3, 5):
+        label, scores = int(feeds["b"][n, 0, h, w]), feeds["a"][n, :, h, w]
+        if label not in (2, 255):
+            matrix[label, max(range(4), key=lambda c: (scores[c], c))] += 1
+    right, rows, columns = matrix.diagonal(), matrix.sum(axis=1), matrix.sum(axis=0)
+    overlaps = [right[c] / (rows[c] + columns[c] - right[c]) for c in range(3)]
+    want = [right.sum() / matrix.sum(), np.mean(right[:2] / rows[:2]), (sum(overlaps) + 1) / 4]
+    assert_close(net.forward(feeds)["y"].ravel(), want, axis=0)
+    feeds["b"][:] = 255
+    assert np.array_equal(net.forward(feeds)["y"].ravel(), np.float32([0, 0, 1]))
+    feeds["b"][:] = 7
+    with pytest.raises(ShapeError, match="label 7 is outside the 4 classes"):
+        net.forward(feeds)
+    with pytest.raises(UnsupportedError, match="no ONNX form") as error:
+        run_onnx(net, feeds)
+    assert error.value.changes == ({"deploy": True},)
+    with pytest.raises(UnsupportedError, match="reset"):
+        make(one_layer(SEG % "reset: false", *shapes))
+    with pytest.raises(ShapeError, match=r"labels \(N, 1, H, W\)"):
+        make(one_layer(SEG % "", (2, 4, 3, 5), (2, 3, 5)))

@@ -1,0 +1,90 @@
+"""Layer types of forks that are known and not computed."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from ...caffe_pb2 import LayerParameter
+from ...errors import UnsupportedError
+from ..layer import Layer, layer
+
+
+class _Refused(Layer):
+    """A type that is refused with a reason."""
+
+    reason: ClassVar[str]
+
+    def __init__(self, proto: LayerParameter) -> None:
+        super().__init__(proto)
+        raise UnsupportedError(self.reason, remedies=("until", "leave_out", "register"))
+
+
+@layer("SampleTriplet")
+class TripletLoss(_Refused):
+    """Losses of triplets of images, for training.
+
+    From: yuqj1991/caffe_train, src/caffe/layers/triplet_loss_layer.cpp and sample_triplet_layer.cpp
+    From: sciencefans/Quality-Aware-Network; MyCaffe: of three or four bottoms
+    Refused: forks differ, and none is computed.
+    """
+
+    reason = (
+        "is for training on triplets of images, which forks define differently (caffe_train draws "
+        "them at random, others have three bottoms); without it the net is the same"
+    )
+
+
+@layer("MarginInnerProduct")
+class LargeMarginInnerProduct(_Refused):
+    """InnerProduct with a margin for the labels' classes, for training.
+
+    From: wy1iu/LargeMargin_Softmax_Loss, src/caffe/layers/largemargin_inner_product_layer.cpp
+    From: wy1iu/sphereface, tools/caffe-sphereface/src/caffe/layers/margin_inner_product_layer.cpp
+    Refused: the margin depends on the labels and on the number of passes so far.
+    """
+
+    reason = (
+        "is for training: its margin depends on the labels and on the number of passes so far; its "
+        "first bottom is what the trained net gives"
+    )
+
+
+@layer()
+class DetectionOutputExtended(_Refused):
+    """DetectionOutput with each detection's cell and anchor.
+
+    From: openvinotoolkit/training_toolbox_caffe,
+        caffe/src/caffe/layers/detection_output_extended_layer.cpp
+    Refused: its rows are for the training of that repository's Python layers.
+    """
+
+    reason = (
+        "has rows of 10 numbers, with each detection's cell and anchor, for the Python layers of "
+        "openvinotoolkit/training_toolbox_caffe; the layers below are computed without it"
+    )
+
+
+@layer()
+class DenseBlock(_Refused):
+    """A whole block of DenseNet in one layer.
+
+    From: senlinuc/caffe_ocr, src/caffe/layers/DenseBlock_layer.cpp
+    Refused: its parameters are not those of the layers that it stands for, and its numbers were not
+        compared with a build.
+    """
+
+    reason = (
+        "is a whole block of DenseNet in one layer of senlinuc/caffe_ocr, with parameter blobs of "
+        "its own order; write the block as BatchNorm, Scale, ReLU, Convolution and Concat"
+    )
+
+
+@layer("ROIWarping", "MaskResize")
+class MaskPooling(_Refused):
+    """Layers of MNC for masks of regions.
+
+    From: daijifeng001/MNC, whose Caffe is a repository of its own
+    Refused: no build and no recorded answer was at hand.
+    """
+
+    reason = "is of daijifeng001/MNC's own Caffe, of which no recorded answer is at hand"

@@ -1,0 +1,34 @@
+"""ConvolutionReLU, beside Convolution and ReLU."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from caffe_compat.errors import UnsupportedError
+
+from ...cases import check_both, feed, make, one_layer
+
+PARAM = 'convolution_param { num_output: 4 kernel_size: 3 weight_filler { type: "gaussian" } %s }'
+SHAPE = (2, 3, 7, 9)
+
+
+@pytest.mark.parametrize("more", ["", "bias_term: false", "conv_mode: DIRECT_SCONV pad: 1"])
+def test_two_in_one(more):
+    fused = check_both(one_layer(f'type: "ConvolutionReLU" {PARAM % more}', SHAPE))["y"]
+    relu = 'layer { name: "r" type: "ReLU" bottom: "y" top: "y" }'
+    plain = check_both(one_layer(f'type: "Convolution" {PARAM % more}', SHAPE) + relu)["y"]
+    assert np.array_equal(fused, plain)
+    assert 0 < np.count_nonzero(fused) < fused.size
+
+
+def test_refused():
+    body = f'type: "ConvolutionReLU" {PARAM % ""}'
+    with pytest.raises(UnsupportedError, match="negative_slope 0"):
+        make(one_layer(body + " relu_param { negative_slope: 0.1 }", SHAPE))
+    net = make(one_layer(body, SHAPE))
+    feeds = feed(net)
+    values = net.run(feeds)
+    y = net.graph.outputs[0]
+    with pytest.raises(UnsupportedError, match="no backward pass"):
+        net.backward(values, {"y": values[y.name]})
