@@ -37,6 +37,8 @@ class PriorBox(Layer):
     Refused: more than two offset_h, where OpenCV leaves some boxes unwritten; fields of two forks.
     """
 
+    _order: tuple[int, ...] = (0, 1, 2, 3)  # of the corners' numbers
+
     def __init__(self, proto: LayerParameter) -> None:
         super().__init__(proto)
         self._place(_offsets(self.p), early=bool(self.p.offset_h))
@@ -57,6 +59,10 @@ class PriorBox(Layer):
         if len(offsets) > 1:
             self._offsets = np.tile(self._offsets, (len(boxes), 1))
         self._clip = self.p.clip if self.p.HasField("clip") else early
+
+    def _shifts(self) -> Double:
+        """Return what is added to each box's corners, as fractions of the image."""
+        return np.zeros((len(self._boxes), 4))
 
     def shapes(self, *x: Shape) -> list[Shape | None]:
         (height, width), _ = self._sizes(*x)
@@ -90,7 +96,8 @@ class PriorBox(Layer):
             boxes[..., 1::2] = ys[row : row + rows, None, :, None]
             boxes += _halves(self._boxes)
             boxes /= np.array([*image[::-1], *image[::-1]])
-            priors[0, 0, row : row + rows] = boxes
+            boxes += self._shifts()
+            priors[0, 0, row : row + rows] = boxes[..., list(self._order)]
         if self._clip:
             np.clip(priors[0, 0], 0, 1, out=priors[0, 0])
         return priors.reshape(1, 2, -1)
@@ -110,7 +117,12 @@ class PriorBox(Layer):
         )
         boxes = g.Add(self._centres(g, size, step), _halves(self._boxes))
         picture = g.Gather(g.Cast(picture, to=DOUBLE), int64(1, 0, 1, 0))
-        boxes = g.Cast(g.Div(boxes, picture), to=FLOAT)
+        boxes = g.Div(boxes, picture)
+        if self._shifts().any():
+            boxes = g.Add(boxes, self._shifts())
+        boxes = g.Cast(boxes, to=FLOAT)
+        if self._order != (0, 1, 2, 3):
+            boxes = g.Gather(boxes, int64(*self._order), axis=-1)
         if self._clip:
             boxes = g.Clip(boxes, np.float32(0), np.float32(1))
         row = int64(1, 1, -1)
