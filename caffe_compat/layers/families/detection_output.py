@@ -159,7 +159,8 @@ class DetectionOutput(Layer):
         rows = self._lower_rows(g, mask, boxes, scores)
         # By the mask and not by the number of rows, whose arithmetic would leave a GPU.
         some = g.ReduceMax(g.Reshape(g.Cast(mask, to=FLOAT), int64(1, -1)), int64(1), keepdims=0)
-        every = g.Shape(conf, end=1) if images is None else int64(images)
+        fixed = None if images is None else int64(self._nothing(images).shape[2])
+        every = g.Shape(none, start=2, end=3) if fixed is None else fixed
         alone = g.NonZero(g.Expand(g.Equal(some, np.float32(0)), every))
         return g.Concat(rows, g.Gather(none, g.Squeeze(alone, int64(0)), axis=2), axis=2)
 
