@@ -2876,12 +2876,14 @@ class CTCDecoderParameter(_message.Message):
     def __init__(self, blank_index: _Optional[int] = ..., ctc_merge_repeated: bool = ...) -> None: ...
 
 class ContinuationIndicatorParameter(_message.Message):
-    __slots__ = ("time_step", "batch_size")
+    __slots__ = ("time_step", "batch_size", "axis")
     TIME_STEP_FIELD_NUMBER: _ClassVar[int]
     BATCH_SIZE_FIELD_NUMBER: _ClassVar[int]
+    AXIS_FIELD_NUMBER: _ClassVar[int]
     time_step: int
     batch_size: int
-    def __init__(self, time_step: _Optional[int] = ..., batch_size: _Optional[int] = ...) -> None: ...
+    axis: int
+    def __init__(self, time_step: _Optional[int] = ..., batch_size: _Optional[int] = ..., axis: _Optional[int] = ...) -> None: ...
 
 class CenterLossParameter(_message.Message):
     __slots__ = ("num_output", "center_filler", "axis", "distance_type")

@@ -8,7 +8,7 @@ from ...caffe_pb2 import LayerParameter
 from ...errors import ShapeError, UnsupportedError
 from ...types import Array, Shape
 from ..builder import FLOAT, INT64, Builder, int64
-from ..layer import Layer, layer
+from ..layer import Layer, canonical_axis, layer
 
 
 @layer(param="ctc_decoder_param", bottoms=(1, 3), tops=(1, 3))
@@ -71,23 +71,38 @@ class ContinuationIndicator(Layer):
     """0 for the first of time_step steps and 1 for the others, (time_step, batch_size).
 
     From: yuqj1991/caffe_train, src/caffe/layers/continuation_indicator_layer.cpp (by reading alone)
+    From: jolibrain/caffe, src/caffe/layers/continuation_indicator_layer.cpp (by reading alone): the
+        size of the bottom's `axis` in place of batch_size
+    Refused: batch_size and axis.
     """
 
     def shapes(self, *x: Shape) -> list[Shape | None]:
-        if not (self.p.time_step and self.p.batch_size):
+        if self.p.batch_size and self.p.HasField("axis"):
+            raise ShapeError("gives both batch_size and axis, of two forks; one of them")
+        size = self.p.batch_size
+        if x and not size:
+            size = x[0][canonical_axis(self.p.axis, len(x[0]))]
+        if not (self.p.time_step and size):
             raise ShapeError("time_step and batch_size must be positive")
-        return [(self.p.time_step, self.p.batch_size)]
+        return [(self.p.time_step, size)]
 
-    def _value(self) -> Array:
-        y = np.ones((self.p.time_step, self.p.batch_size), np.float32)
+    def _steps(self) -> Array:
+        y = np.ones((self.p.time_step, 1), np.float32)
         y[0] = 0
         return y
 
     def forward(self, *x: Array) -> Array:
-        return self._value()
+        (shape,) = self.shapes(*(bottom.shape for bottom in x))
+        return np.broadcast_to(self._steps(), shape or ()).copy()
 
     def backward(self, dy: Array, *x: Array) -> tuple[Array, ...]:
         return tuple(np.zeros_like(bottom) for bottom in x)
 
     def lower(self, g: Builder, *x: str) -> str:
-        return g.constant(self._value())
+        size = self.p.batch_size
+        axis = 0 if size else canonical_axis(self.p.axis, len(g.dims(x[0])))
+        size = size or g.dims(x[0])[axis]
+        if size is not None:
+            return g.constant(np.tile(self._steps(), size))
+        open_size = g.Shape(x[0], start=axis, end=axis + 1)
+        return g.Expand(self._steps(), g.Concat(int64(1), open_size, axis=0))

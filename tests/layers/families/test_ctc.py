@@ -7,7 +7,7 @@ import pytest
 
 from caffe_compat.errors import ShapeError, UnsupportedError
 
-from ...cases import assert_close, check_both, check_gradients, feed, make, one_layer
+from ...cases import assert_close, check_both, check_gradients, check_varying, feed, make, one_layer
 
 
 @pytest.mark.parametrize(
@@ -39,6 +39,16 @@ def test_indicators():
     assert check_both(text)["y"].tolist() == [[0, 0], [1, 1], [1, 1]]
     with pytest.raises(ShapeError, match="must be positive"):
         make(one_layer('type: "ContinuationIndicator"', (3, 2, 5)))
+
+
+@pytest.mark.parametrize("axis", [1, -2])
+def test_indicators_of_the_bottoms_batch(axis):
+    param = f"continuation_indicator_param {{ time_step: 3 axis: {axis} %s }}"
+    text = one_layer(f'type: "ContinuationIndicator" {param}', (7, 2, 5))
+    assert check_both(text % "")["y"].tolist() == [[0, 0], [1, 1], [1, 1]]
+    check_varying(text % "", {"a": (7, None, 5)}, [{"a": (7, 4, 5)}])
+    with pytest.raises(ShapeError, match="of two forks"):
+        make(text % "batch_size: 2")
 
 
 LSTM = (
