@@ -6,7 +6,8 @@ PYTHON is a command that runs a Python in which `import caffe` is the real one; 
 package's times are printed. Forward in TEST, forward and backward in TRAIN form (force_backward),
 and 1,000 rounds of edit a weight, forward, read a blob on LeNet. The two take turns, every turn a
 process of its own that runs once and then runs warm; the medians of the turns are compared, on the
-same machine in the same minutes, with as many threads as there are cores. Weights are drawn by both
+same machine in the same minutes, with as many threads as there are cores. On a machine that is busy
+with other work, `--threads 1 --clock cpu` compares the processors' time. Weights are drawn by both
 from msra fillers. Status 1 where a ratio misses its goal.
 """
 
@@ -37,12 +38,13 @@ NETS = {
 }
 GOALS = {"forward 1": 0.6, "forward 10": 0.5, "both": 0.6, "edits": 1.0}
 
-# Runs in both Pythons: argv is the prototxt, the task and the seconds to spend.
+# Runs in both Pythons: argv is the prototxt, the task, the seconds to spend and the clock.
 SCRIPT = """
 import sys, time, json
-start = time.time()
+now = time.process_time if sys.argv[4] == "cpu" else time.perf_counter
+start = now()
 import caffe, numpy as np
-load = time.time() - start
+load = now() - start
 path, task, seconds = sys.argv[1], sys.argv[2], float(sys.argv[3])
 caffe.set_mode_cpu()
 net = caffe.Net(path, caffe.TEST)
@@ -65,15 +67,15 @@ def once():
         net.blobs[net.outputs[0]].diff[...] = 1e-3
         net.backward()
 
-start = time.time()
+start = now()
 once()
-first = time.time() - start
+first = now() - start
 times = []
 rounds = 1000 if task == "edits" else 3
 while len(times) < rounds or (task != "edits" and sum(times) < seconds and len(times) < 50):
-    start = time.perf_counter()
+    start = now()
     once()
-    times.append(time.perf_counter() - start)
+    times.append(now() - start)
 times.sort()
 print(json.dumps({"import": load, "first": first, "median": times[len(times) // 2]}))
 """
@@ -99,11 +101,11 @@ def prepare(folder: Path, name: str, batch: int, *, backward: bool) -> Path:
     return path
 
 
-def run(command: list[str], path: Path, task: str, seconds: float) -> dict[str, float]:
+def run(command: list[str], path: Path, task: str, args: argparse.Namespace) -> dict[str, float]:
     """Run the script once in a process of its own."""
-    threads = str(len(os.sched_getaffinity(0)))
+    threads = str(args.threads)
     done = subprocess.run(
-        [*command, "-c", SCRIPT, str(path), task, str(seconds)],
+        [*command, "-c", SCRIPT, str(path), task, str(args.seconds), args.clock],
         env={**os.environ, "OPENBLAS_NUM_THREADS": threads, "OMP_NUM_THREADS": threads},
         capture_output=True,
         text=True,
@@ -124,6 +126,8 @@ def main() -> int:
     parser.add_argument("--turns", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--tasks", default="forward,both,edits")
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--clock", choices=("wall", "cpu"), default="wall")
     args = parser.parse_args()
     ours = [sys.executable, "-m", "caffe_compat.pycaffe"]
     sides = {"ours": ours} | ({"caffe": shlex.split(args.caffe)} if args.caffe else {})
@@ -140,7 +144,7 @@ def main() -> int:
             batch = 64 if task == "edits" else batch
             path = prepare(Path(folder), name, batch, backward=task == "both")
             turns = [
-                {side: run(command, path, task, args.seconds) for side, command in sides.items()}
+                {side: run(command, path, task, args) for side, command in sides.items()}
                 for _ in range(args.turns)
             ]
             median = {s: statistics.median(turn[s]["median"] for turn in turns) for s in sides}

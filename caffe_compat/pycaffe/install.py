@@ -21,12 +21,16 @@ _CHILDREN = str(Path(__file__).parent / "children")
 
 
 class Finder(importlib.abc.MetaPathFinder):
-    """Finds `caffe` and `caffe.X` as the modules of this package."""
+    """Finds `caffe` and `caffe.X` as the modules of this package.
+
+    A module that only a fork has, as SSD's `caffe.model_libs`, is the one in the script's own
+    checkout: the folder above it is on the script's path, as it had to be for that fork.
+    """
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        """Return a spec for a name under `caffe` that this package has."""
+        """Return a spec for a name under `caffe`."""
         if fullname.partition(".")[0] != "caffe":
             return None
         try:
@@ -34,9 +38,16 @@ class Finder(importlib.abc.MetaPathFinder):
         except ModuleNotFoundError:
             return None
         if found is None:
-            return None
+            return self._of_fork(fullname)
         package = found.submodule_search_locations is not None
         return importlib.machinery.ModuleSpec(fullname, Alias(found.name), is_package=package)
+
+    def _of_fork(self, fullname: str) -> importlib.machinery.ModuleSpec | None:
+        folders = [str(Path(entry, "caffe")) for entry in sys.path]
+        specs = (
+            finder.find_spec(fullname, folders) for finder in sys.meta_path if finder is not self
+        )
+        return next((spec for spec in specs if spec is not None), None)
 
 
 def _real(name: str) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from .proto import caffe_pb2
@@ -162,7 +163,12 @@ class NetSpec:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):  # copy and pickle ask for methods that are not there
             raise AttributeError(name)
+        if name in _OF_SSD and name not in self.tops:
+            return partial(_OF_SSD[name], self.tops)
         return self.tops[name]
+
+    def __delitem__(self, name: str) -> None:
+        del self.tops[name]
 
     def __setitem__(self, key: str, value: Any) -> None:
         self.tops[key] = value
@@ -176,6 +182,20 @@ class NetSpec:
         for top in self.tops.values():
             net.add(top)
         return net.proto()
+
+
+def _values(tops: Mapping[str, Any]) -> list[Any]:
+    return list(tops.values())
+
+
+def _update(tops: Mapping[str, Any], name: str, values: Mapping[str, Any]) -> None:
+    """Change parameters of the layer that makes a top."""
+    fn = tops[name].fn if isinstance(tops[name], Top) else tops[name]
+    fn.params.update(values)
+
+
+# Methods that SSD's branch added to NetSpec; a blob of the same name comes first.
+_OF_SSD: dict[str, Callable[..., Any]] = {"keys": list, "vals": _values, "update": _update}
 
 
 class Layers:

@@ -58,6 +58,44 @@ def round(number: Any, digits: int = 0) -> Any:
     return math.copysign(whole / scale, number)
 
 
+def lt(a: Any, b: Any) -> Any:
+    """Return a < b; values that Python 3 cannot compare stand in Python 2's order."""
+    try:
+        return a < b
+    except TypeError:
+        return _rank(a) < _rank(b)
+
+
+def le(a: Any, b: Any) -> Any:
+    """Return a <= b, likewise."""
+    try:
+        return a <= b
+    except TypeError:
+        return _rank(a) <= _rank(b)
+
+
+def gt(a: Any, b: Any) -> Any:
+    """Return a > b, likewise."""
+    try:
+        return a > b
+    except TypeError:
+        return _rank(a) > _rank(b)
+
+
+def ge(a: Any, b: Any) -> Any:
+    """Return a >= b, likewise."""
+    try:
+        return a >= b
+    except TypeError:
+        return _rank(a) >= _rank(b)
+
+
+def _rank(value: Any) -> tuple[Any, ...]:
+    """Return a value's place: None, numbers, then the rest by the name of the type."""
+    number = isinstance(value, int | float | np.number)
+    return (value is not None, "" if number else type(value).__name__, id(value))
+
+
 def str_(value: Any) -> Any:
     """Return a value's text; bytes are text already."""
     return value if isinstance(value, bytes) else str(value)

@@ -27,8 +27,12 @@ from . import meaning, removed
 _OWN = {
     "__py2_div__": meaning.div,
     "__py2_float__": meaning.float_,
+    "__py2_ge__": meaning.ge,
+    "__py2_gt__": meaning.gt,
     "__py2_idiv__": meaning.idiv,
     "__py2_int__": meaning.int_,
+    "__py2_le__": meaning.le,
+    "__py2_lt__": meaning.lt,
     "__py2_open__": meaning.open,
     "__py2_round__": meaning.round,
     "__py2_str__": meaning.str_,
@@ -132,7 +136,7 @@ def _future(text: str) -> set[str]:
 
 
 class _OldMeaning(ast.NodeTransformer):
-    """Calls in the place of what Python 3 computes otherwise, without an error to tell."""
+    """Calls in the place of what Python 3 computes otherwise, or refuses to compare."""
 
     def __init__(self, *, true_division: bool) -> None:
         self._true_division = true_division
@@ -153,6 +157,11 @@ class _OldMeaning(ast.NodeTransformer):
         if isinstance(node.op, ast.Div) and not self._true_division:
             return _call("div", node, node.left, node.right)
         return node
+
+    def visit_Compare(self, node: ast.Compare) -> ast.AST:
+        self.generic_visit(node)
+        name = _ORDERS.get(type(node.ops[0])) if len(node.ops) == 1 else None
+        return _call(name, node, node.left, node.comparators[0]) if name else node
 
     def visit_AugAssign(self, node: ast.AugAssign) -> ast.AST:
         self.generic_visit(node)
@@ -175,6 +184,11 @@ class _OldMeaning(ast.NodeTransformer):
         if isinstance(func, ast.Attribute) and func.attr == "tostring" and not node.args:
             return _call("tostring", node, func.value)
         return node
+
+
+_ORDERS: dict[type[ast.cmpop], str] = {
+    ast.Lt: "lt", ast.LtE: "le", ast.Gt: "gt", ast.GtE: "ge",
+}  # fmt: skip
 
 
 def _call(name: str, at: ast.AST, *args: ast.expr) -> ast.Call:
