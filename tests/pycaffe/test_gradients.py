@@ -15,6 +15,8 @@ _LAYERS = {
     " weight_filler { type: 'msra' } }",
     "pointwise_no_bias": "type: 'Convolution' convolution_param { num_output: 4 kernel_size: 1"
     " bias_term: false weight_filler { type: 'msra' } }",
+    "pointwise_strided": "type: 'Convolution' convolution_param { num_output: 4 kernel_size: 1"
+    " stride: 2 weight_filler { type: 'msra' } }",
     "convolution": "type: 'Convolution' convolution_param { num_output: 4 kernel_size: 3 pad: 1"
     " stride: 2 weight_filler { type: 'msra' } }",
     "pooling_ties": "type: 'Pooling' pooling_param { kernel_size: 3 stride: 2 pad: 1 }",
