@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .steps import Computed, Step
+
+if TYPE_CHECKING:
+    from .debug import DebugLog
 
 Callback = Callable[[int], Any]
 
@@ -21,6 +24,7 @@ class Engine:
         after_forward: likewise after it.
         before_backward: likewise before it runs backward.
         after_backward: likewise after it.
+        debug: what logs each layer that has run, for `debug_info`.
     """
 
     def __init__(self, steps: Sequence[Step]) -> None:
@@ -31,11 +35,12 @@ class Engine:
         self.after_forward: list[Callback] = []
         self.before_backward: list[Callback] = []
         self.after_backward: list[Callback] = []
+        self.debug: DebugLog | None = None
 
     def forward(self, start: int, end: int) -> float:
         """Run the layers from `start` to `end`, both included; return the weighted loss."""
         self._check(start, end)
-        watched = bool(self.before_forward or self.after_forward)
+        watched = bool(self.before_forward or self.after_forward or self.debug)
         loss, i = 0.0, start
         while i <= end:
             for run in self.before_forward:
@@ -44,6 +49,8 @@ class Engine:
             for step in self._steps[i:stop]:
                 if any(step.loss_weights):
                     loss += step.loss()
+            if self.debug is not None:
+                self.debug.forward(i)
             for run in self.after_forward:
                 run(i)
             i = stop
@@ -78,6 +85,8 @@ class Engine:
                 run(i)
             if self._steps[i].need_backward:
                 self._backward(self._steps[i])
+                if self.debug is not None:
+                    self.debug.backward(i)
             for run in self.after_backward:
                 run(i)
 

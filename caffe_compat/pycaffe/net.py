@@ -4,37 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import zip_longest
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..errors import ShapeError
 from ..types import AnyArray, Array
-from . import mode, storage, wiring
-from .blob import (
-    Blob,
-    BlobVec,
-    DtypeVec,
-    IntVec,
-    LayerVec,
-    Named,
-    StringVec,
-    named,
-    shape_of,
-)
+from . import arguments, batches, mode, storage, wiring
+from .blob import shape_of
 from .engine import Engine
 from .feeding import MemoryDataStep
-from .layer import Layer
-
-_FORMS = (
-    "Net(network_file, phase, level=0, stages=None, weights=None) or "
-    "Net(network_file, weights, phase)"
-)
+from .structure import Structure
 
 
-class Net:
+class Net(Structure):
     """A net with its blobs and parameters.
 
     What is written into `net.blobs[name].data`, `net.params[name][i].data` or a `diff` is what
@@ -53,10 +36,10 @@ class Net:
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        path, phase, level, stages, weights = _arguments(args, kwargs)
-        check_file(path)
+        path, phase, level, stages, weights = arguments.sort_out(args, kwargs)
+        arguments.check_file(path)
         if weights is not None:
-            check_file(weights)
+            arguments.check_file(weights)
         message = wiring.read(path, phase, level, stages)
         if weights is None:
             self._start(wiring.connect(message))
@@ -66,98 +49,12 @@ class Net:
         storage.copy_from(self._wiring, trained)
 
     def _start(self, parts: wiring.Wiring) -> None:
-        self._wiring = parts
+        super().__init__(parts)
         self._engine = Engine(parts.steps)
-        names = parts.layer_names
-        self._layers = LayerVec(step.shown for step in parts.steps)
-        self._blobs_dict = named(parts.blob_names, parts.blobs)
-        self._params_dict = Named(
-            (name, layer.blobs)
-            for name, layer in zip(names, self._layers, strict=True)
-            if len(layer.blobs)
-        )
-        self._index = {name: i for i, name in reversed([*enumerate(names)])}
+        if parts.net.debug_info:
+            from .debug import DebugLog
 
-    # -- what there is -----------------------------------------------------------------------
-
-    @property
-    def blobs(self) -> Named[Blob]:
-        """The blobs by name, in the order in which layers make them."""
-        return self._blobs_dict
-
-    @property
-    def params(self) -> Named[BlobVec]:
-        """The parameter blobs by layer."""
-        return self._params_dict
-
-    @property
-    def layers(self) -> LayerVec:
-        """The layers."""
-        return self._layers
-
-    @property
-    def layer_dict(self) -> Named[Layer]:
-        """The layers by name."""
-        return named(self._wiring.layer_names, self._layers)
-
-    @property
-    def blob_loss_weights(self) -> Named[float]:
-        """The loss weights of the blobs by name."""
-        return named(self._wiring.blob_names, self._wiring.loss_weights)
-
-    @property
-    def inputs(self) -> list[str]:
-        """The names of the Input layers' blobs."""
-        return [self._wiring.blob_names[i] for i in self._wiring.inputs]
-
-    @property
-    def outputs(self) -> list[str]:
-        """The names of the blobs that no layer reads, sorted."""
-        return [self._wiring.blob_names[i] for i in self._wiring.outputs]
-
-    @property
-    def top_names(self) -> Named[list[str]]:
-        """The names of each layer's tops."""
-        return self._names(self._wiring.top_ids)
-
-    @property
-    def bottom_names(self) -> Named[list[str]]:
-        """The names of each layer's bottoms."""
-        return self._names(self._wiring.bottom_ids)
-
-    def _names(self, ids: Sequence[Sequence[int]]) -> Named[list[str]]:
-        blobs = self._wiring.blob_names
-        return named(self._wiring.layer_names, [[blobs[i] for i in each] for each in ids])
-
-    @property
-    def _layer_names(self) -> StringVec:
-        return StringVec(self._wiring.layer_names)
-
-    @property
-    def _blob_names(self) -> StringVec:
-        return StringVec(self._wiring.blob_names)
-
-    @property
-    def _blobs(self) -> BlobVec:
-        return BlobVec(self._wiring.blobs)
-
-    @property
-    def _blob_loss_weights(self) -> DtypeVec:
-        return DtypeVec(self._wiring.loss_weights)
-
-    @property
-    def _inputs(self) -> IntVec:
-        return IntVec(self._wiring.inputs)
-
-    @property
-    def _outputs(self) -> IntVec:
-        return IntVec(self._wiring.outputs)
-
-    def _top_ids(self, layer: int) -> IntVec:
-        return IntVec(self._wiring.top_ids[layer])
-
-    def _bottom_ids(self, layer: int) -> IntVec:
-        return IntVec(self._wiring.bottom_ids[layer])
+            self._engine.debug = DebugLog(parts, mode.log)
 
     # -- running -----------------------------------------------------------------------------
 
@@ -238,11 +135,7 @@ class Net:
         self, blobs: Sequence[str] | None = None, **kwargs: AnyArray
     ) -> dict[str, AnyArray]:
         """Run the net on arrays of any length, in batches; see `forward`."""
-        collected: dict[str, list[AnyArray]] = {n: [] for n in {*self.outputs, *(blobs or ())}}
-        for batch in self._batch(kwargs):
-            for name, array in self.forward(blobs, **batch).items():  # type: ignore[arg-type]
-                collected[name].extend(array.copy())
-        return _without_padding(collected, len(next(iter(kwargs.values()))))
+        return batches.forward_all(self, blobs or (), kwargs)
 
     def forward_backward_all(
         self,
@@ -251,35 +144,10 @@ class Net:
         **kwargs: AnyArray,
     ) -> tuple[dict[str, AnyArray], dict[str, AnyArray]]:
         """Run the net forward and backward on arrays of any length, in batches."""
-        data: dict[str, list[AnyArray]] = {n: [] for n in {*self.outputs, *(blobs or ())}}
-        gradients: dict[str, list[AnyArray]] = {n: [] for n in {*self.inputs, *(diffs or ())}}
-        feeds = self._batch({n: kwargs[n] for n in self.inputs if n in kwargs})
-        seeds = self._batch({n: kwargs[n] for n in self.outputs if n in kwargs})
-        none: dict[str, Any] = {}
-        for feed, seed in zip_longest(feeds, seeds, fillvalue=none):
-            outputs = self.forward(blobs, **feed)
-            flows = self.backward(diffs, **seed)
-            for name, array in outputs.items():
-                data[name].extend(array.copy())
-            for name, array in flows.items():
-                gradients[name].extend(array.copy())
-        length = len(next(iter(kwargs.values())))
-        return _without_padding(data, length), _without_padding(gradients, length)
+        return batches.forward_backward_all(self, blobs or (), diffs or (), kwargs)
 
     def _batch(self, blobs: Mapping[str, AnyArray]) -> Iterator[dict[str, AnyArray]]:
-        """Yield batches of the net's size; the last is padded with zeros."""
-        if not blobs:
-            return
-        total = len(next(iter(blobs.values())))
-        size = shape_of(next(iter(self.blobs.values())))[0]
-        for start in range(0, total, size):
-            batch = {name: array[start : start + size] for name, array in blobs.items()}
-            missing = size - min(size, total - start)
-            if missing:
-                for name, array in batch.items():
-                    zeros = np.zeros((missing, *np.shape(array)[1:]))
-                    batch[name] = np.concatenate([array, zeros])
-            yield batch
+        return batches.split(blobs, shape_of(next(iter(self.blobs.values())))[0])
 
     def reshape(self) -> None:
         """Give every blob the shape that follows from the inputs'."""
@@ -327,7 +195,7 @@ class Net:
     def copy_from(self, weights: str) -> None:
         """Read weights by layer name from a caffemodel or HDF5 file."""
         path = os.fspath(weights)
-        check_file(path)
+        arguments.check_file(path)
         storage.copy_from(self._wiring, storage.read(path))
 
     def share_with(self, other: Net) -> None:
@@ -348,50 +216,3 @@ class Net:
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         raise RuntimeError("a caffe.Net cannot be copied or pickled; build another from its files")
-
-
-def _without_padding(collected: Mapping[str, list[AnyArray]], length: int) -> dict[str, AnyArray]:
-    return {name: np.asarray(rows)[:length] for name, rows in collected.items()}
-
-
-def _arguments(
-    args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> tuple[str, int, int, Sequence[str], str | None]:
-    """Sort out the constructor's two forms."""
-    names = ("network_file", "phase", "level", "stages", "weights")
-    legacy = len(args) == 3 and not kwargs and _is_path(args[1]) and not _is_path(args[2])
-    if legacy:
-        args = (args[0], args[2], 0, None, args[1])
-        mode.debug("deprecated: Net(file, weights, phase); use Net(file, phase, weights=file)")
-    values: dict[str, Any] = {"level": 0, "stages": None, "weights": None}
-    by_place = dict(zip(names, args, strict=False))
-    wrong = set(kwargs) - set(names) or set(kwargs) & set(by_place)
-    values.update(by_place, **{name: kwargs[name] for name in kwargs if name in names})
-    if wrong or len(args) > len(names) or {"network_file", "phase"} - set(values):
-        keywords = ", ".join(sorted(kwargs)) or "no keywords"
-        raise TypeError(f"{_FORMS}; got {len(args)} arguments and {keywords}")
-    path, phase, weights = values["network_file"], values["phase"], values["weights"]
-    paths = _is_path(path) and (weights is None or _is_path(weights))
-    if not paths or not isinstance(phase, int):
-        raise TypeError(f"{_FORMS}; got {path!r}, phase {phase!r}, weights {weights!r}")
-    stages = [str(stage) for stage in values["stages"] or ()]
-    return (
-        os.fspath(path),
-        int(phase),
-        int(values["level"]),
-        stages,
-        None if weights is None else os.fspath(weights),
-    )
-
-
-def _is_path(value: Any) -> bool:
-    return isinstance(value, str | os.PathLike)
-
-
-def check_file(path: str) -> None:
-    """Raise RuntimeError unless a file can be opened."""
-    try:
-        with Path(path).open("rb"):
-            pass
-    except OSError:
-        raise RuntimeError(f"Could not open file {path}") from None

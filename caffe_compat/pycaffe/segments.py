@@ -152,7 +152,7 @@ class _Session:
 
 
 def _threads() -> int:
-    """Return how many threads the environment allows Caffe's BLAS; 0: as many as there are cores."""
+    """Return the number of threads that the environment allows BLAS; 0: one for each core."""
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         number = os.environ.get(variable, "")
         if number.isdecimal():

@@ -22,8 +22,9 @@ from ..training.solver import Solver as Training
 from ..types import Array
 from ..weights.trained import Weights
 from . import feeding, mode, storage, wiring
+from .arguments import check_file
 from .blob import Blob, NetVec
-from .net import Net, check_file
+from .net import Net
 
 
 class LiveEngine:

@@ -27,9 +27,9 @@ def log_forward(net: Net, values: Mapping[str, Array], write: Write) -> None:
         layer = f"    [Forward] Layer {node.layer.name}"
         for top in node.tops:
             name = top.blob if node.layer.proto.top else "(automatic)"
-            write(f"{layer}, top blob {name} data: {_mean(values[top.name]):g}")
+            write(f"{layer}, top blob {name} data: {mean(values[top.name]):g}")
         for i, array in enumerate(arrays):
-            write(f"{layer}, param blob {_label(node, i)} data: {_mean(array):g}")
+            write(f"{layer}, param blob {_label(node, i)} data: {mean(array):g}")
 
 
 class BackwardLog:
@@ -62,8 +62,8 @@ class BackwardLog:
             node.bottoms, flows, self._needs.bottoms[index], strict=False
         ):
             if want:
-                mean = 0 if flow is None else _mean(flow)
-                self._write(f"{layer}, bottom blob {bottom.blob} diff: {mean:g}")
+                size = 0 if flow is None else mean(flow)
+                self._write(f"{layer}, bottom blob {bottom.blob} diff: {size:g}")
         wanted = self._needs.blobs[index]
         for i, (owner, want) in enumerate(zip(node.owners, wanted, strict=True)):
             if not want:
@@ -71,7 +71,7 @@ class BackwardLog:
             grad = sums[i] if i < len(sums) else None
             if grad is not None:
                 self._sums[owner] = self._sums[owner] + grad.reshape(self._sums[owner].shape)
-            self._write(f"{layer}, param blob {i} diff: {_mean(self._sums[owner]):g}")
+            self._write(f"{layer}, param blob {i} diff: {mean(self._sums[owner]):g}")
 
 
 def total(params: Sequence[Array], grads: Sequence[Array]) -> str:
@@ -84,7 +84,7 @@ def total(params: Sequence[Array], grads: Sequence[Array]) -> str:
     )
 
 
-def _mean(array: Array) -> float:
+def mean(array: Array) -> float:
     """Return the mean magnitude."""
     return float(np.abs(array).sum(dtype=np.float64) / array.size)
 

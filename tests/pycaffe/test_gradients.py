@@ -34,7 +34,7 @@ _LAYERS = {
 _NET = """
 force_backward: true
 layer {{ name: 'data' type: 'Input' top: 'data' top: 'other'
-  input_param {{ shape {{ dim: 3 dim: 5 dim: 6 dim: 7 }} shape {{ dim: 3 dim: 5 dim: 6 dim: 7 }} }} }}
+  input_param {{ shape {{ dim: 3 dim: 5 dim: 6 dim: 7 }} }} }}
 layer {{ name: 'x' bottom: 'data' top: 'x' {layer} }}
 """
 

@@ -151,3 +151,22 @@ def test_import_loads_no_heavy_package(python):
         print(sorted(heavy & set(sys.modules)))
     """
     assert python("-c", textwrap.dedent(code)).stdout == "[]\n"
+
+
+def test_a_module_that_only_a_fork_has_is_the_scripts_own(python, tmp_path):
+    (tmp_path / "fork/caffe").mkdir(parents=True)
+    (tmp_path / "fork/caffe/model_libs.py").write_text("import caffe\ndef where(): return 7 / 2\n")
+    (tmp_path / "fork/caffe/io.py").write_text("raise ImportError('the wrong io')")
+    script = """
+        import sys
+        sys.path.insert(0, "fork")
+        import caffe.io
+        from caffe.model_libs import where
+        print(where(), caffe.model_libs.where())
+    """
+    assert caffe(python, "script.py", script=script) == "3.5 3.5\n"
+    assert (
+        caffe(python, "--py2", "script.py", script=script + "    print 'old'\n") == "(3, 3)\nold\n"
+    )
+    done = python("-m", "caffe_compat.pycaffe", "-c", "import caffe.model_libs")
+    assert "No module named 'caffe.model_libs'" in done.stderr

@@ -448,3 +448,20 @@ def test_memory_data_takes_only_what_caffe_reads_in_place(build, data, labels, w
 def test_input_arrays_are_for_memory_data(build):
     with pytest.raises(RuntimeError, match="first layer is a MemoryDataLayer"):
         build(SIMPLE).set_input_arrays(np.zeros((2, 1, 2, 3), "f"), np.zeros(2, "f"))
+
+
+def test_debug_info_logs_each_layer(tmp_path, capfd):
+    path = tmp_path / "net.prototxt"
+    path.write_text("debug_info: true\nforce_backward: true\n" + SIMPLE)
+    net = caffe.Net(str(path), caffe.TRAIN)
+    net.forward()
+    net.backward()
+    lines = [line.partition("] ")[2] for line in capfd.readouterr().err.splitlines()]
+    first, last = net._layer_names[0], net._layer_names[-1]
+    assert lines[0].startswith(f"    [Forward] Layer {first}, top blob ")
+    conv = float(np.abs(net.blobs["conv"].data).mean(dtype=np.float64))
+    assert f"    [Forward] Layer conv, top blob conv data: {conv:g}" in lines
+    weight = float(np.abs(net.params["conv"][0].diff).mean(dtype=np.float64))
+    assert f"    [Backward] Layer conv, param blob 0 diff: {weight:g}" in lines
+    back = [line for line in lines if "[Backward]" in line]
+    assert back[0].startswith(f"    [Backward] Layer {last}, bottom blob ")

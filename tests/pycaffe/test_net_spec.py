@@ -161,3 +161,16 @@ def test_tops_that_no_map_connects():
         coord_map.coord_map(L.Convolution(n.data, kernel_size=3, pad_h=1).fn)
     with pytest.raises(coord_map.AxisMismatchException):
         coord_map.compose((1, 1, 0), (2, 1, 0))
+
+
+def test_a_spec_has_ssds_methods_where_no_blob_has_the_name():
+    n = caffe.NetSpec()
+    n.data = caffe.layers.Input(shape={"dim": [1, 3]})
+    n.ip = caffe.layers.InnerProduct(n.data, num_output=2)
+    assert (n.keys(), n.vals()) == (["data", "ip"], [n.data, n.ip])
+    n.update("ip", {"num_output": 5})
+    assert n.to_proto().layer[1].inner_product_param.num_output == 5
+    n.keys = n.ip
+    assert n.keys is n.ip
+    del n["keys"]
+    assert n.keys() == ["data", "ip"]

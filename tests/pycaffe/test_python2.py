@@ -230,3 +230,36 @@ def test_restoring_twice_changes_nothing(monkeypatch):
     first = dict(vars(module))
     removed._add(module, float=None)
     assert first["float"] is module.float is float
+
+
+def test_unlike_values_stand_in_python_2s_order():
+    assert (meaning.lt(None, -1), meaning.ge(None, 0), meaning.gt("a", 10**9)) == (
+        True,
+        False,
+        True,
+    )
+    assert meaning.le(1, 1)
+    assert meaning.gt(len, 0)
+    np.testing.assert_array_equal(meaning.lt(np.arange(3), 1), [True, False, False])
+    values = {}
+    exec(translator.compile_source(b"print 1\nx = None > 0\ny = 0 < 1 < 2\n", "a.py"), values)
+    assert (values["x"], values["y"]) == (False, True)
+
+
+def test_lmdb_takes_keys_of_text(python):  # noqa: F811
+    pytest.importorskip("lmdb")
+    out = caffe(
+        python,
+        "--py2",
+        "script.py",
+        script="""
+            import lmdb
+            env = lmdb.open('db', map_size=int(1e6))
+            with env.begin(write=True) as txn:
+                txn.put('{:0>5d}'.format(7), 'value')
+            with env.begin() as txn:
+                cursor = txn.cursor()
+                print len(list(cursor)), txn.get('00007') == b'value', cursor.set_key('00007')
+        """,
+    )
+    assert out == "1 True True\n"

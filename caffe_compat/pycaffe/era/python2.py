@@ -22,7 +22,7 @@ from typing import Any
 
 from .. import extras
 from ..alias import Alias
-from . import meaning, removed
+from . import meaning, removed, text_keys
 
 _OWN = {
     "__py2_div__": meaning.div,
@@ -46,6 +46,7 @@ def hook() -> None:
     for name, module in meaning.modules().items():
         sys.modules.setdefault(name, module)
     removed.patch("multiprocessing.spawn", _spawn)
+    removed.patch("lmdb", text_keys.patch)
     removed.patch("tempfile", meaning.lenient_tempfile)
     removed.patch("skimage.transform", meaning.old_transforms)
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
@@ -239,4 +240,14 @@ def _folders() -> tuple[Path, ...]:
 def _installed(path: Path) -> bool:
     path = path.resolve()
     parts = {"site-packages", "dist-packages"}
-    return not parts.isdisjoint(path.parts) or any(path.is_relative_to(f) for f in _folders())
+    return (
+        not parts.isdisjoint(path.parts)
+        or any(path.is_relative_to(folder) for folder in _folders())
+        or any(_has_packages(folder) for folder in path.parents)
+    )
+
+
+@functools.cache
+def _has_packages(folder: Path) -> bool:
+    """Whether pip has installed packages into a folder, as `pip install --target` does."""
+    return any(folder.glob("*.dist-info"))
