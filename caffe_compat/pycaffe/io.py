@@ -30,6 +30,15 @@ __all__ = [
     "resize_image",
 ]
 
+
+def __getattr__(name: str) -> Any:
+    """Return what pycaffe's own imports leave here, and scripts use: `caffe.io.skimage.io`."""
+    if name in ("resize", "skimage"):
+        skimage = extras.load("skimage.io")
+        return skimage if name == "skimage" else extras.load("skimage.transform").transform.resize
+    raise AttributeError(f"module 'caffe.io' has no attribute {name!r}")
+
+
 _LEGACY = ("num", "channels", "height", "width")
 
 
