@@ -263,3 +263,22 @@ def test_lmdb_takes_keys_of_text(python):  # noqa: F811
         """,
     )
     assert out == "1 True True\n"
+
+
+def test_comparisons_sort_lists_and_numpys_sort_is_left_alone():
+    source = b"""
+import numpy as np
+a = [3, 1, 2]
+a.sort(lambda x, y: cmp(y, x))
+b = sorted([3, 1, 2], cmp=lambda x, y: y - x)
+c = np.sort(np.array([3, 1, 2]))
+d = sorted([3, 1, 2], None, lambda x: -x, True)
+e = [3, 1]
+e.sort(key=lambda x: x)
+print cmp(1, 2)
+"""
+    values = {}
+    exec(translator.compile_source(source, "a.py"), values)
+    assert (values["a"], values["b"], values["d"]) == ([3, 2, 1], [3, 2, 1], [1, 2, 3])
+    assert values["c"].tolist() == [1, 2, 3]
+    assert values["e"] == [1, 3]

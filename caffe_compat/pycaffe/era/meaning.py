@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import builtins
+import functools
 import io
 import math
 import os
 import pickle
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -88,6 +90,33 @@ def ge(a: Any, b: Any) -> Any:
         return a >= b
     except TypeError:
         return _rank(a) >= _rank(b)
+
+
+def cmp(a: Any, b: Any) -> int:
+    """Return -1, 0 or 1 as a is less than, equal to or greater than b."""
+    return int(bool(gt(a, b))) - int(bool(lt(a, b)))
+
+
+def sort(values: Any, *args: Any, **options: Any) -> Any:
+    """Sort by the method of that name, whose argument is a comparison where it is a list's."""
+    if isinstance(values, list):
+        return values.sort(**_keyed(args, options))
+    return values.sort(*args, **options)
+
+
+def sorted_(values: Any, *args: Any, **options: Any) -> list[Any]:
+    """Return the values sorted, by a comparison, a key or both."""
+    return sorted(values, **_keyed(args, options))
+
+
+def _keyed(args: Sequence[Any], options: dict[str, Any]) -> dict[str, Any]:
+    """Return sort's keywords of today for (cmp, key, reverse)."""
+    keywords = {**dict(zip(("cmp", "key", "reverse"), args, strict=False)), **options}
+    order, key = keywords.pop("cmp", None), keywords.get("key")
+    if order is not None:
+        by_order = functools.cmp_to_key(order)
+        keywords["key"] = by_order if key is None else lambda value: by_order(key(value))
+    return keywords
 
 
 def _rank(value: Any) -> tuple[Any, ...]:

@@ -25,6 +25,7 @@ from ..alias import Alias
 from . import meaning, removed, text_keys
 
 _OWN = {
+    "cmp": meaning.cmp,
     "__py2_div__": meaning.div,
     "__py2_float__": meaning.float_,
     "__py2_ge__": meaning.ge,
@@ -35,6 +36,8 @@ _OWN = {
     "__py2_lt__": meaning.lt,
     "__py2_open__": meaning.open,
     "__py2_round__": meaning.round,
+    "__py2_sort__": meaning.sort,
+    "__py2_sorted__": meaning.sorted_,
     "__py2_str__": meaning.str_,
     "__py2_tostring__": meaning.tostring,
 }
@@ -122,7 +125,7 @@ def _untabbed(text: str) -> str:
 @functools.cache
 def _translator(in_package: bool) -> Any:
     package = extras.load("fissix.refactor")
-    skip = {"fix_apply", "fix_callable"} | (set() if in_package else {"fix_import"})
+    skip = {"fix_apply", "fix_callable", "fix_sorted"} | (set() if in_package else {"fix_import"})
     imports = extras.load("fissix.fixes.fix_imports").fixes.fix_imports
     for name in meaning.modules():
         imports.MAPPING.pop(name, None)  # these are modules of their own here
@@ -182,9 +185,19 @@ class _OldMeaning(ast.NodeTransformer):
             return _call(func.id, node, *node.args)
         if isinstance(func, ast.Name) and func.id in ("open", "file"):
             node.func = ast.copy_location(ast.Name("__py2_open__", ast.Load()), func)
+        if isinstance(func, ast.Name) and func.id == "sorted" and _compares(node, 1):
+            node.func = ast.copy_location(ast.Name("__py2_sorted__", ast.Load()), func)
+        if isinstance(func, ast.Attribute) and func.attr == "sort" and _compares(node, 0):
+            sort = ast.copy_location(ast.Name("__py2_sort__", ast.Load()), func)
+            node.func, node.args = sort, [func.value, *node.args]
         if isinstance(func, ast.Attribute) and func.attr == "tostring" and not node.args:
             return _call("tostring", node, func.value)
         return node
+
+
+def _compares(node: ast.Call, places: int) -> bool:
+    """Whether a call that sorts gives more arguments by place, or a comparison by name."""
+    return len(node.args) > places or any(keyword.arg == "cmp" for keyword in node.keywords)
 
 
 _ORDERS: dict[type[ast.cmpop], str] = {
