@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from caffe_compat.pycaffe.era import hints, meaning, removed, scipy_misc
+from caffe_compat.pycaffe.era import hints, meaning, numbers, removed, scipy_misc
 from caffe_compat.pycaffe.era import python2 as translator
 
 from .test_install import caffe, python  # noqa: F401 - a fixture
@@ -226,9 +226,9 @@ def test_restoring_twice_changes_nothing(monkeypatch):
 
     module = types.ModuleType("numpy")
     vars(module).update(vars(np))
-    removed._numpy(module)
+    numbers.restore(module)
     first = dict(vars(module))
-    removed._add(module, float=None)
+    numbers.add(module, float=None)
     assert first["float"] is module.float is float
 
 
@@ -282,3 +282,22 @@ print cmp(1, 2)
     assert (values["a"], values["b"], values["d"]) == ([3, 2, 1], [3, 2, 1], [1, 2, 3])
     assert values["c"].tolist() == [1, 2, 3]
     assert values["e"] == [1, 3]
+
+
+def test_numpy_takes_floats_as_sizes_and_ragged_rows(python):  # noqa: F811
+    out = caffe(
+        python,
+        "--py2",
+        "script.py",
+        script="""
+            import numpy as np, numpy.random as npr
+            n = np.round(2.4)
+            print np.zeros((n, 3)).shape, len(npr.choice(5, size=n, replace=False))
+            print np.arange(5)[n:].tolist(), np.array([[1], [2, 3]]).dtype, np.array([1.5]).dtype
+            try:
+                np.zeros(2.5)
+            except TypeError:
+                print "refused"
+        """,
+    )
+    assert out.splitlines() == ["(2, 3) 2", "[2, 3, 4] object float64", "refused"]

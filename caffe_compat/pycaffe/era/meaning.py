@@ -125,6 +125,11 @@ def _rank(value: Any) -> tuple[Any, ...]:
     return (value is not None, "" if number else type(value).__name__, id(value))
 
 
+def bound(value: Any) -> Any:
+    """Return a slice's bound: a float, which numpy took until 1.12, as a whole number."""
+    return int(value) if isinstance(value, float | np.floating) else value
+
+
 def str_(value: Any) -> Any:
     """Return a value's text; bytes are text already."""
     return value if isinstance(value, bytes) else str(value)

@@ -26,6 +26,7 @@ from . import meaning, removed, text_keys
 
 _OWN = {
     "cmp": meaning.cmp,
+    "__py2_bound__": meaning.bound,
     "__py2_div__": meaning.div,
     "__py2_float__": meaning.float_,
     "__py2_ge__": meaning.ge,
@@ -166,6 +167,14 @@ class _OldMeaning(ast.NodeTransformer):
         self.generic_visit(node)
         name = _ORDERS.get(type(node.ops[0])) if len(node.ops) == 1 else None
         return _call(name, node, node.left, node.comparators[0]) if name else node
+
+    def visit_Slice(self, node: ast.Slice) -> ast.AST:
+        self.generic_visit(node)
+        for name in ("lower", "upper", "step"):
+            value = getattr(node, name)
+            if value is not None and not isinstance(value, ast.Constant):
+                setattr(node, name, _call("bound", value, value))
+        return node
 
     def visit_AugAssign(self, node: ast.AugAssign) -> ast.AST:
         self.generic_visit(node)

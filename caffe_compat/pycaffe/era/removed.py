@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import Any
 
 from ..alias import Alias
+from . import numbers
 
 
 def restore() -> None:
@@ -66,70 +67,15 @@ def _scipy_misc() -> importlib.machinery.ModuleSpec:
     return importlib.machinery.ModuleSpec("scipy.misc", Alias(f"{__package__}.scipy_misc"))
 
 
-def _add(module: Any, **names: Any) -> None:
-    for name, value in names.items():
-        if name not in vars(module):
-            setattr(module, name, value)
-
-
-def _numpy(np: Any) -> None:
-    """Aliases of Python's types (gone in 1.24), and what numpy 2 dropped."""
-    _add(np, float=float, int=int, object=object, str=str, long=int, complex=complex, unicode=str)
-    _add(np, bool=bool, float_=np.float64, complex_=np.complex128, int0=np.intp, uint0=np.uintp)
-    _add(np, string_=np.bytes_, unicode_=np.str_, Inf=np.inf, Infinity=np.inf, infty=np.inf)
-    _add(np, NaN=np.nan, NAN=np.nan, PINF=np.inf, NINF=-np.inf, cast=_Cast(np))
-    _add(np, product=np.prod, cumproduct=np.cumprod, sometrue=np.any, alltrue=np.all)
-    _add(np, row_stack=np.vstack, round_=np.round, asscalar=lambda a: a.item())
-    _add(np, in1d=lambda a, b, **options: np.isin(a, b, **options).ravel())
-    _add(np, asfarray=lambda a, dtype=np.float64: np.asarray(a, dtype))
-    _add(np, trapz=getattr(np, "trapezoid", None), mat=getattr(np, "asmatrix", None))
-    plain = np.fromstring
-
-    def fromstring(string: Any, dtype: Any = float, count: int = -1, *, sep: str = "") -> Any:
-        """As numpy's; without `sep` the bytes of an array, which numpy 2.3 refuses."""
-        if sep:
-            return plain(string, dtype, count, sep=sep)
-        data = string.encode("latin-1") if isinstance(string, str) else string
-        return np.frombuffer(data, dtype, count).copy()
-
-    np.fromstring = fromstring
-    plain_loadtxt = np.loadtxt
-
-    def loadtxt(fname: Any, dtype: Any = float, *args: Any, **options: Any) -> Any:
-        """As numpy's; a delimiter at the line's end, for whole lines, is refused since 1.23."""
-        if options.get("delimiter") == "\n":
-            options["delimiter"] = "\0"
-        return plain_loadtxt(fname, dtype, *args, **options)
-
-    np.loadtxt = loadtxt
-    plain_options = np.set_printoptions
-
-    def set_printoptions(precision: Any = None, threshold: Any = None, **options: Any) -> None:
-        """As numpy's; a threshold of NaN, for everything, is refused since 1.14."""
-        if threshold == "nan" or threshold != threshold:
-            threshold = sys.maxsize
-        plain_options(precision, threshold, **options)
-
-    np.set_printoptions = set_printoptions
-
-
-class _Cast:
-    """`np.cast[dtype](x)`."""
-
-    def __init__(self, np: Any) -> None:
-        self._np = np
-
-    def __getitem__(self, dtype: Any) -> Callable[[Any], Any]:
-        return lambda x: self._np.asarray(x).astype(dtype)
-
-
 def _pillow(image: Any) -> None:
     resampling = getattr(image, "Resampling", image)
-    _add(image, ANTIALIAS=resampling.LANCZOS, LINEAR=resampling.BILINEAR, CUBIC=resampling.BICUBIC)
+    numbers.add(
+        image, ANTIALIAS=resampling.LANCZOS, LINEAR=resampling.BILINEAR, CUBIC=resampling.BICUBIC
+    )
     for kind in (image.Image,):
         if not hasattr(kind, "tostring"):
             kind.tostring = kind.tobytes
-    _add(image, fromstring=image.frombytes)
+    numbers.add(image, fromstring=image.frombytes)
 
 
 def _image_font(module: Any) -> None:
@@ -173,15 +119,15 @@ def _unittest(case: Any) -> None:
 def _collections(module: Any) -> None:
     from collections import abc
 
-    _add(module, **{name: getattr(abc, name) for name in abc.__all__})
+    numbers.add(module, **{name: getattr(abc, name) for name in abc.__all__})
 
 
 def _time(module: Any) -> None:
-    _add(module, clock=module.perf_counter)
+    numbers.add(module, clock=module.perf_counter)
 
 
 def _inspect(module: Any) -> None:
-    _add(module, getargspec=lambda function: module.getfullargspec(function)[:4])
+    numbers.add(module, getargspec=lambda function: module.getfullargspec(function)[:4])
 
 
 def _skimage_io(module: Any) -> None:
@@ -205,7 +151,8 @@ def _yaml(module: Any) -> None:
 
 
 _PATCHES: dict[str, Callable[[Any], None]] = {
-    "numpy": _numpy,
+    "numpy": numbers.restore,
+    "numpy.random": numbers.restore_random,
     "PIL.Image": _pillow,
     "PIL.ImageFont": _image_font,
     "PIL.ImageDraw": _image_draw,
