@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from ..errors import ShapeError, UnsupportedError
@@ -36,16 +38,32 @@ class Regions(Layer):
     def forward(self, x: Array, rois: Array) -> Array:
         (shape,) = self.shapes(x.shape, rois.shape)
         y = np.zeros(shape or (), np.float32)
-        for i, region in enumerate(rois.reshape(-1, 5)):
-            image = int(region[0])
-            if not 0 <= image < len(x):
-                raise ShapeError(f"region {i} is of image {image}, and there are {len(x)}")
-            y[i] = self._pool(x[image], region[1:])
+        for i, (image, box) in enumerate(_regions(rois, len(x))):
+            y[i] = self._pool(x[image], box)
         return y
+
+    def backward(self, dy: Array, x: Array, rois: Array) -> tuple[Array, None]:
+        dx = np.zeros_like(x)
+        for flow, (image, box) in zip(dy, _regions(rois, len(x)), strict=True):
+            self._unpool(flow, x[image], box, dx[image])
+        return dx, None
 
     def _pool(self, x: Array, box: Array) -> Array:
         """Return one region of one image (channels, height, width)."""
         raise NotImplementedError
+
+    def _unpool(self, dy: Array, x: Array, box: Array, dx: Array) -> None:
+        """Add to the gradient at one image that of one region of it."""
+        raise UnsupportedError("has no backward pass")
+
+
+def _regions(rois: Array, images: int) -> Iterator[tuple[int, Array]]:
+    """Yield the image's index and the box of each region."""
+    for i, region in enumerate(rois.reshape(-1, 5)):
+        image = int(region[0])
+        if not 0 <= image < images:
+            raise ShapeError(f"region {i} is of image {image}, and there are {images}")
+        yield image, region[1:]
 
 
 def flat(g: Builder, rois: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from typing import Any
 
 from .. import caffe_pb2
@@ -12,6 +13,18 @@ from .blob import RawBlobVec
 from .layer import Layer
 from .proto import caffe_pb2 as messages
 from .steps import Step
+
+
+def is_importable(proto: caffe_pb2.LayerParameter) -> bool:
+    """Whether the script has the module that a Python layer names.
+
+    This package's form of a well-known one, py-faster-rcnn's ProposalLayer, is for scripts that
+    have not.
+    """
+    try:
+        return importlib.util.find_spec(proto.python_param.module) is not None
+    except (ModuleNotFoundError, ValueError):
+        return False
 
 
 class Phase(int):

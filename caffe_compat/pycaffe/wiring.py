@@ -20,7 +20,7 @@ from ..types import Shape
 from . import mode
 from .blob import Blob, shape_of, share_data, share_diff
 from .feeding import data_layer
-from .python_layer import PythonStep
+from .python_layer import PythonStep, is_importable
 from .steps import Computed, Step
 
 AUTOMATIC = "(automatic)"  # the name of a top that the prototxt does not give
@@ -130,7 +130,8 @@ def _known_layers(
         try:
             with named(proto):
                 cls = find(proto, types, mode.fork(), stored.get(proto.name) or None)
-                layers.append(proto if cls is Python else cls(proto))
+                own = cls is Python or (proto.type == "Python" and is_importable(proto))
+                layers.append(proto if own else cls(proto))
         except UnsupportedError as error:  # noqa: PERF203 - all of them are named at once
             refused.append(str(error))
     if refused:

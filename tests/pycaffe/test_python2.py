@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from caffe_compat.pycaffe.era import hints, meaning, numbers, removed, scipy_misc
+from caffe_compat.pycaffe.era import hints, meaning, numbers, scipy_misc
 from caffe_compat.pycaffe.era import python2 as translator
 
 from .test_install import caffe, python  # noqa: F401 - a fixture

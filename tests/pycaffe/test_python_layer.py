@@ -78,3 +78,28 @@ def test_elsewhere_nothing_is_run_by_name(tmp_path, own_layers):
     (tmp_path / "net.prototxt").write_text(PYTHON % (own_layers, "Times"))
     with pytest.raises(UnsupportedError, match="Python code"):
         load(tmp_path / "net.prototxt")
+
+
+def test_a_layer_that_this_package_knows_is_the_scripts_own_where_it_has_one(
+    build, tmp_path, monkeypatch
+):
+    text = """
+layer { name: 'data' type: 'Input' top: 'scores' top: 'deltas' top: 'info'
+  input_param { shape { dim: 1 dim: 18 dim: 3 dim: 4 } shape { dim: 1 dim: 36 dim: 3 dim: 4 }
+    shape { dim: 1 dim: 3 } } }
+layer { name: 'proposal' type: 'Python' bottom: 'scores' bottom: 'deltas' bottom: 'info' top: 'rois'
+  python_param { module: 'own_rpn.proposal_layer' layer: 'ProposalLayer'
+    param_str: "'feat_stride': 16" } }
+"""
+    known = build(text.replace("own_rpn", "rpn")).layer_dict["proposal"]
+    (tmp_path / "own_rpn").mkdir()
+    (tmp_path / "own_rpn/proposal_layer.py").write_text(
+        "import caffe_compat.pycaffe as caffe\n"
+        "class ProposalLayer(caffe.Layer):\n"
+        "    def setup(self, bottom, top): top[0].reshape(1, 5)\n"
+        "    def reshape(self, bottom, top): pass\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    own = build(text).layer_dict["proposal"]
+    assert type(known) is caffe.Layer
+    assert type(own).__name__ == "ProposalLayer"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -14,6 +14,8 @@ from ...types import Array, Shape
 from ..builder import FLOAT, Builder, Operand, int64
 from ..layer import layer
 from ..regions import Regions, check_opset, column, flat
+
+Edges = list[tuple[Any, Any]]  # the first cell of each bin, and the one behind its last
 
 # -FLT_MAX, the start of the forks' max.
 _LOWEST = np.finfo(np.float32).min
@@ -36,6 +38,18 @@ class ROIPooling(Regions):
         return (x[1], self.p.pooled_h, self.p.pooled_w)
 
     def _pool(self, x: Array, box: Array) -> Array:
+        rows, columns = self._bins(box)
+        return _reduce_bins(x, rows, columns, lambda part: part.max((1, 2), initial=_LOWEST))
+
+    def _unpool(self, dy: Array, x: Array, box: Array, dx: Array) -> None:
+        channels = np.arange(len(x))
+        for i, j, down, across in _inner_bins(x.shape, *self._bins(box)):
+            part = x[:, down, across]
+            row, column = np.divmod(part.reshape(len(x), -1).argmax(1), part.shape[2])
+            dx[channels, down.start + row, across.start + column] += dy[:, i, j]
+
+    def _bins(self, box: Array) -> tuple[Edges, Edges]:
+        """Return the edges of the bins' rows and columns."""
         size = np.array([self.p.pooled_w, self.p.pooled_h])
         corners = _round(box * np.float32(self.p.spatial_scale))
         start = corners[:2]
@@ -47,7 +61,7 @@ class ROIPooling(Regions):
             ]
             for n, b, s in zip(size, bins, start, strict=True)
         )
-        return _reduce_bins(x, rows, columns, lambda part: part.max((1, 2), initial=_LOWEST))
+        return rows, columns
 
     def lower(self, g: Builder, x: str, rois: str) -> str:
         check_opset(g, "MaxRoiPool")
@@ -75,9 +89,9 @@ class PaddedROIPooling(ROIPooling):
     def fits(cls, proto: LayerParameter, stored: Sequence[Shape] | None) -> bool:
         return False
 
-    def _pool(self, x: Array, box: Array) -> Array:
+    def _bins(self, box: Array) -> tuple[Edges, Edges]:
         pad = (box[2:] - box[:2] + 1) * np.float32(self.p.pad_ratio)
-        return super()._pool(x, np.concatenate([box[:2] - pad, box[2:] + pad]))
+        return super()._bins(np.concatenate([box[:2] - pad, box[2:] + pad]))
 
     def _lower_rows(self, g: Builder, rois: str) -> str:
         image, first, last = g.Split(flat(g, rois), int64(1, 2, 2), axis=1, outputs=3)
@@ -104,6 +118,21 @@ class PSROIPooling(Regions):
         return (out, group, group)
 
     def _pool(self, x: Array, box: Array) -> Array:
+        # Bin (i, j) reads the channels c * group^2 + i * group + j.
+        group = self.p.group_size
+        parts = _reduce_bins(x, *self._bins(box), lambda part: part.mean((1, 2)))
+        i, j = np.indices((group, group))
+        return parts.reshape(-1, group, group, group, group)[:, i, j, i, j]
+
+    def _unpool(self, dy: Array, x: Array, box: Array, dx: Array) -> None:
+        group = self.p.group_size
+        maps = dx.reshape(-1, group, group, *dx.shape[1:])  # a view
+        for i, j, down, across in _inner_bins(x.shape, *self._bins(box)):
+            part = maps[:, i, j, down, across]
+            part += dy[:, i, j, None, None] / np.float32(part[0].size)
+
+    def _bins(self, box: Array) -> tuple[Edges, Edges]:
+        """Return the edges of the bins' rows and columns."""
         group, scale = self.p.group_size, np.float32(self.p.spatial_scale)
         corners = _round(box)
         start, end = corners[:2] * scale, (corners[2:] + 1) * scale
@@ -115,10 +144,7 @@ class PSROIPooling(Regions):
             ]
             for b, s in zip(bins, start, strict=True)
         ]
-        # Bin (i, j) reads the channels c * group^2 + i * group + j.
-        parts = _reduce_bins(x, edges[1], edges[0], lambda part: part.mean((1, 2)))
-        i, j = np.indices((group, group))
-        return parts.reshape(-1, group, group, group, group)[:, i, j, i, j]
+        return edges[1], edges[0]
 
     def lower(self, g: Builder, x: str, rois: str) -> str:
         group = self.p.group_size
@@ -185,18 +211,25 @@ def _round(x: Array) -> Array:
     return whole + np.where(np.abs(x - whole) >= 0.5, np.sign(x), np.float32(0))
 
 
-def _reduce_bins(x: Array, rows: Any, columns: Any, reduce: Any) -> Array:
+def _reduce_bins(x: Array, rows: Edges, columns: Edges, reduce: Any) -> Array:
     """Reduce each bin between its edges within the image; an empty one is 0."""
     y = np.zeros((len(x), len(rows), len(columns)), np.float32)
-    for i, j in np.ndindex(y.shape[1:]):
+    for i, j, down, across in _inner_bins(x.shape, rows, columns):
+        y[:, i, j] = reduce(x[:, down, across])
+    return y
+
+
+def _inner_bins(
+    shape: Shape, rows: Edges, columns: Edges
+) -> Iterator[tuple[int, int, slice, slice]]:
+    """Yield the bins that have cells within the image: their place, their rows and columns."""
+    for i, j in np.ndindex(len(rows), len(columns)):
         down, across = (
             slice(*(int(min(max(edge, 0), n)) for edge in edges))
-            for edges, n in zip((rows[i], columns[j]), x.shape[1:], strict=True)
+            for edges, n in zip((rows[i], columns[j]), shape[1:], strict=True)
         )
-        part = x[:, down, across]
-        if part.size:
-            y[:, i, j] = reduce(part)
-    return y
+        if down.start < down.stop and across.start < across.stop:
+            yield i, j, down, across
 
 
 # -- ONNX --------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import pytest
 
 from caffe_compat.errors import ShapeError, UnsupportedError
 
-from ...cases import check_both, feed, make, one_layer, operators
+from ...cases import check_both, check_gradients, feed, make, one_layer, operators
 from ..test_regions import BY_POSITION, MAX, PICTURE, regions, run, text
 
 
@@ -95,3 +95,23 @@ def test_padded_regions():
     assert np.array_equal(check_both(padded, feeds=feeds, fork="cascade-rcnn")["y"], want)
     with pytest.raises(UnsupportedError, match="cascade-rcnn: ROIPooling of regions wider"):
         make(padded)
+
+
+@pytest.mark.parametrize(
+    ("kind", "param", "channels"),
+    [
+        ("ROIPooling", "roi_pooling_param { pooled_h: 3 pooled_w: 2 spatial_scale: 0.5 }", 2),
+        (
+            "PSROIPooling",
+            "psroi_pooling_param { output_dim: 2 group_size: 2 spatial_scale: 0.5 }",
+            8,
+        ),
+    ],
+)
+def test_gradients(kind, param, channels):
+    r = np.random.RandomState(1)
+    x = r.permutation(2 * channels * 30).reshape(2, channels, 5, 6) / 10  # no two maxima tie
+    rois = [[1, 0, 0, 9, 7], [0, 2, 1, 40, 6], [1, 3, 3, 3, 3]]
+    feeds = {"x": x.astype(np.float32), "rois": np.array(rois, np.float32)}
+    body = text(kind, param, x.shape, (3, 5))
+    check_gradients(body, feeds=feeds, blobs=["x"], step=1e-2)
