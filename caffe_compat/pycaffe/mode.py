@@ -40,7 +40,7 @@ def set_mode_gpu() -> None:
     """Run nets on the GPU where there is one, or else say so once and stay on the CPU."""
     from .device import has_gpu
 
-    _State.gpu = has_gpu()
+    _State.gpu = has_gpu(_State.device)
     if not _State.gpu:
         _warn_once("set_mode_gpu(): no GPU that onnxruntime can use; running on the CPU")
 

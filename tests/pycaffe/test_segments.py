@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from caffe_compat.pycaffe import engine, segments
+import caffe_compat.pycaffe as caffe
+from caffe_compat.pycaffe import device, engine, mode, segments
 
 from .nets import BATCH_NORM, LSTM, PYTHON, SIMPLE
 
@@ -111,3 +112,33 @@ def test_a_recurrent_layer_goes_on_where_its_last_pass_ended(build):
     assert not np.allclose(first, second)
     net.blobs["cont"].data[0] = 0
     assert np.allclose(net.forward()["h"], first, atol=1e-6)
+
+
+def test_without_a_gpu_one_warning_and_the_cpu(build, monkeypatch):
+    ort = pytest.importorskip("onnxruntime")
+    monkeypatch.setattr(mode, "_said", set())
+    monkeypatch.setattr(ort, "get_available_providers", lambda: ["CPUExecutionProvider"])
+    device.has_gpu.cache_clear()
+    try:
+        with pytest.warns(RuntimeWarning, match="running on the CPU") as warned:
+            caffe.set_mode_gpu()
+            caffe.set_mode_gpu()
+        assert len(warned) == 1
+        assert mode.gpu() is None
+        assert build(SIMPLE).forward()["prob"].shape == (2, 3)
+    finally:
+        device.has_gpu.cache_clear()
+        caffe.set_mode_cpu()
+
+
+def test_cuda_without_a_gpu_is_no_gpu(monkeypatch):
+    ort = pytest.importorskip("onnxruntime")
+    providers = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    if "CUDAExecutionProvider" in ort.get_available_providers():
+        pytest.skip("this onnxruntime has CUDA")
+    monkeypatch.setattr(ort, "get_available_providers", lambda: providers)
+    device.has_gpu.cache_clear()
+    try:
+        assert not device.has_gpu()
+    finally:
+        device.has_gpu.cache_clear()
