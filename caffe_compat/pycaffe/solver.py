@@ -16,6 +16,7 @@ from ..prototxt.splits import insert_splits
 from ..prototxt.upgrade import upgrade
 from ..training import parameters
 from ..training.blocks import Block, Learnable, cut
+from ..training.debug import total
 from ..training.engine import Pass
 from ..training.parameters import NetSource
 from ..training.solver import Solver as Training
@@ -24,6 +25,7 @@ from ..weights.trained import Weights
 from . import feeding, mode, storage, wiring
 from .arguments import check_file
 from .blob import Blob, NetVec
+from .debug import DebugLog
 from .net import Net
 
 
@@ -84,6 +86,7 @@ class LiveEngine:
         """Run the net on its next batch."""
         if self._source is not None:
             storage.share(self._parts, self._source._wiring)
+        self.live._engine.debug = DebugLog(self._parts, debug) if debug else None
         loss = self.live._forward(0, len(self._parts.steps) - 1)
         return Pass(loss, {name: self.live.blobs[name].data for name in self.live.outputs})
 
@@ -91,6 +94,8 @@ class LiveEngine:
         """Run the net on its next batch, and add the gradients of its loss."""
         done = self.forward(debug)
         self.live._backward(len(self._parts.steps) - 1, 0)
+        if debug:
+            debug(total(self.params, self.grads))
         return done
 
     def first_not_finite(self) -> str | None:

@@ -112,3 +112,15 @@ def test_several_ranks_are_refused_by_name(files):
         caffe.set_solver_count(2)
     with pytest.raises(UnsupportedError, match="NCCL"):
         caffe.NCCL(caffe.SGDSolver("solver.prototxt"), "uid")
+
+
+def test_debug_info_is_logged_while_iterations_are_displayed(files, capfd):
+    (files / "solver.prototxt").write_text(SOLVER + "debug_info: true display: 2\n")
+    caffe.init_log(0)
+    solver = caffe.SGDSolver("solver.prototxt")
+    solver.step(2)
+    lines = [line.partition("] ")[2].strip() for line in capfd.readouterr().err.splitlines()]
+    kinds = [line.partition("]")[0] for line in lines if line.startswith("[")]
+    # Two batches of the test net and one to train on, of 6 lines each; the second iteration is quiet.
+    assert kinds == ["[Forward"] * 18 + ["[Backward"] * 4
+    assert any(line.startswith("[Backward] All net params (data, diff): L1 norm") for line in lines)
