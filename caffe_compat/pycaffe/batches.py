@@ -4,14 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import zip_longest
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from ..types import AnyArray
+from ..types import AnyArray, Array
 
-if TYPE_CHECKING:
-    from .net import Net
+
+class Net(Protocol):
+    """What the functions here need of a net; see `net.Net`."""
+
+    @property
+    def inputs(self) -> list[str]:
+        """The names of its inputs."""
+
+    @property
+    def outputs(self) -> list[str]:
+        """The names of its outputs."""
+
+    def forward(self, blobs: Sequence[str], **kwargs: Any) -> dict[str, Array]:
+        """Run it."""
+
+    def backward(self, diffs: Sequence[str], **kwargs: Any) -> dict[str, Array]:
+        """Run it backward."""
+
+    def _batch(self, blobs: Mapping[str, AnyArray]) -> Iterator[dict[str, AnyArray]]:
+        """Yield batches of its size."""
 
 
 def split(blobs: Mapping[str, AnyArray], size: int) -> Iterator[dict[str, AnyArray]]:
@@ -44,7 +62,7 @@ def forward_all(
     """
     rows = _Rows({*net.outputs, *blobs})
     for batch in net._batch(arrays):
-        rows.add(net.forward(blobs, **batch))  # type: ignore[arg-type]
+        rows.add(net.forward(blobs, **batch))
     return rows.first(_length(arrays))
 
 

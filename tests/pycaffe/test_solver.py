@@ -121,6 +121,6 @@ def test_debug_info_is_logged_while_iterations_are_displayed(files, capfd):
     solver.step(2)
     lines = [line.partition("] ")[2].strip() for line in capfd.readouterr().err.splitlines()]
     kinds = [line.partition("]")[0] for line in lines if line.startswith("[")]
-    # Two batches of the test net and one to train on, of 6 lines each; the second iteration is quiet.
+    # Two batches of the test net and one to train on, of 6 lines each; then a quiet iteration.
     assert kinds == ["[Forward"] * 18 + ["[Backward"] * 4
     assert any(line.startswith("[Backward] All net params (data, diff): L1 norm") for line in lines)
