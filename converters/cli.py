@@ -23,7 +23,7 @@ COMMANDS = {
     "data": "Make databases of images, and look into them.",
     "doctor": "Measure a net's signals and find what its fillers do to them.",
     "extract-features": "Run a net on its own data, and write blobs to databases.",
-    "export": "Write a Triton model repository: model, configuration, labels.",
+    "export": "Write a Triton model repository, or a web page: model, configuration, labels.",
     "fold": "Fold BatchNorm and Scale layers into the layers before them.",
     "init": "Initialise a net's weights as Caffe does.",
     "plot": "Draw loss, outputs and learning rate over iterations, from the logs of trainings.",
