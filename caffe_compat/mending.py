@@ -17,7 +17,7 @@ from .errors import CaffeCompatError, Changes, merge
 from .net.creation import Creator
 from .net.deploy import is_score, stated_shapes
 from .net.graph import Graph
-from .net.pictures import channels, extent, reader_of
+from .net.pictures import channels, declared, extent, reader_of
 from .options import Reading
 from .prototxt import phase
 from .steps import Left
@@ -61,9 +61,9 @@ class Mending:
         self._left = max(_DEPTH, min(_TRIALS, _MOST // max(1, len(self.net.layer))))
 
     def assume(self, error: CaffeCompatError, reading: Reading) -> tuple[Graph, Left]:
-        """Build the net with pictures of the stated size, whose channels are not stated.
+        """Build the net with pictures of the stated size, where the rest is not stated.
 
-        They are those of the weights, or 3.
+        Channels are those of the weights, or 3; the size may be stated for another phase.
 
         Args:
             error: what the net was refused with.
@@ -73,10 +73,14 @@ class Mending:
             CaffeCompatError: that does not build it; with all that stands in the way.
         """
         notes: dict[str, str] = {}
+        first = error, reading
         while True:
             sizes, told = self._stated(error, reading)
             if not told.keys() - notes.keys():
-                raise self.explain(error, reading) from error
+                explained = self.explain(error, reading)
+                if notes and not explained.changes:  # the assumption may be what is wrong
+                    explained = self.explain(*first)
+                raise explained from error
             notes |= told
             reading = apply(reading, {"inputs": sizes})
             try:
@@ -92,26 +96,43 @@ class Mending:
     def _stated(
         self, error: CaffeCompatError, reading: Reading
     ) -> tuple[dict[str, Dims], dict[str, str]]:
-        """Return the shapes, and a note on each, of inputs whose height and width are stated."""
+        """Return the shapes, and a note on each, of inputs whose height and width are stated.
+
+        They are stated by a data layer; by that of another phase where this one has none.
+        """
         sizes: dict[str, Dims] = {}
         notes: dict[str, str] = {}
         net = self.net if reading.deploy else self._selected(reading)
         missing = error.changes[0].get("inputs", {}) if error.changes else {}
         for blob in missing:
-            layer, (height, width) = reader_of(blob, net), extent(blob, net)
-            known = self.creator.attempt(layer) if layer is not None else None
-            if height is None or not (known or reading.deploy):
+            layer = reader_of(blob, net)
+            other = None if layer or self._stage(blob, reading) else reader_of(blob, self.net)
+            if layer is not None and (dims := declared(layer)):
+                sizes[blob] = dims
+                notes[blob] = f"'{blob}' has the shape in input_param, which {layer.type} lacks"
                 continue
-            own = getattr(known.p, "batch_size", 1) or 1 if known else None
+            height, width = extent(blob, net if other is None else self.net)
+            known = self.creator.attempt(layer) if layer is not None else None
+            if height is None or not (known or other or reading.deploy):
+                continue
+            own = getattr(known.p, "batch_size", 1) or 1 if known else 1
             batch = None if reading.deploy else own
-            found = channels(blob, net, self.creator.stored)
-            count, source = found or (3, "")
-            told = f"as the weights of '{source}' have"
-            if not source:
-                told = "which nothing states; give its shape if it has others"
+            count, told = self._channels(blob)
             sizes[blob] = (batch, count, height, width)
             notes[blob] = f"'{blob}' is taken to have {count} channels, {told}"
+            if other is not None:
+                notes[blob] += (
+                    f", and {height} x {width} pixels, as for '{other.name}', {_rules(other)}"
+                )
         return sizes, notes
+
+    def _channels(self, blob: str) -> tuple[int, str]:
+        """Return the channels of pictures of a known size, and what tells them."""
+        if found := channels(blob, self.net, self.creator.stored):
+            return found[0], f"as the weights of '{found[1]}' have"
+        if shape := stated_shapes(self.net, self.creator).get(blob):
+            return shape[1], "as there are values of mean_value"
+        return 3, "which nothing states; give its shape if it has others"
 
     def explain(self, error: CaffeCompatError, reading: Reading) -> CaffeCompatError:
         """Return the error with all that stands in the way, and the changes that mend it.
@@ -120,6 +141,7 @@ class Mending:
             error: what the net was refused with.
             reading: the options that it was refused under.
         """
+        self._met = []
         route = self._search([error], reading, {})
         words = "; ".join(dict.fromkeys(self._words(each, reading) for each in self._met))
         remedies = dict.fromkeys(name for each in self._met for name in each.remedies)

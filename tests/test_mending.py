@@ -85,21 +85,56 @@ def test_a_field_that_changes_numbers_is_not_proposed(refused):
 
 
 @pytest.mark.parametrize(
-    ("transform", "size"),
+    ("transform", "size", "told"),
     [
-        ("crop_size: 20", (1, 3, 20, 20)),
-        ("resize_param { height: 10 width: 12 }", (1, 3, 10, 12)),
-        ("crop_size: 20 mean_value: 1 mean_value: 2", (1, 2, 20, 20)),
+        (
+            "crop_size: 20",
+            (1, 3, 20, 20),
+            "3 channels, which nothing states; give its shape if it ",
+        ),
+        ("resize_param { height: 10 width: 12 }", (1, 3, 10, 12), "3 channels, which nothing"),
+        ("crop_size: 20 mean_value: 1 mean_value: 2", (1, 2, 20, 20), "2 channels, as there are"),
     ],
 )
-def test_the_size_of_the_pictures_of_another_phase(refused, transform, size):
+def test_the_size_of_the_pictures_of_another_phase(tmp_path, caplog, transform, size, told):
+    path = tmp_path / "net.prototxt"
     data = (
         'layer { name: "d" type: "Data" top: "data" include { phase: TRAIN } '
         f"transform_param {{ {transform} }} data_param {{ batch_size: 4 }} }}\n"
     )
-    message, changes = refused(data + FC, ShapeError)
-    assert changes == {"inputs": {"data": size}}
+    path.write_text(data + FC)
+    with caplog.at_level("INFO", "caffe_compat"):
+        graph = pipeline.read(path)
+    assert [(value.blob, value.shape) for value in graph.inputs] == [("data", size)]
+    assert f"'data' is taken to have {told}" in caplog.text
+    high, wide = size[2:]
+    assert f"{high} x {wide} pixels, as for 'd', which needs phase TRAIN" in caplog.text
+
+
+def test_labels_of_another_phase_are_not_assumed(refused):
+    data = CROPPED.replace('top: "data"', 'include { phase: TRAIN } top: "data"')
+    message, changes = refused(data + FC + layer("SoftmaxWithLoss", "fc", "label"), ShapeError)
+    assert "unknown bottom blob 'label'" in message
     assert "made by 'd', which needs phase TRAIN" in message
+    assert changes == {"deploy": True}
+
+
+def test_the_shape_in_an_input_param(tmp_path, caplog):
+    path = tmp_path / "net.prototxt"
+    shape = "input_param { shape { dim: 1 dim: 3 dim: 8 dim: 9 } }"
+    path.write_text(f'layer {{ name: "d" type: "Data" top: "data" {shape} }}\n' + FC)
+    with caplog.at_level("INFO", "caffe_compat"):
+        graph = pipeline.read(path)
+    assert graph.inputs[0].shape == (1, 3, 8, 9)
+    assert "'data' has the shape in input_param, which Data lacks" in caplog.text
+
+
+def test_an_assumption_that_fails_is_taken_back(refused):
+    frames = CROPPED.replace('"Data"', '"VideoData"').replace("batch_size: 4", "")
+    stacked = "reshape_param { shape { dim: -1 dim: 10 dim: 20 dim: 20 } }"
+    message, changes = refused(frames + layer("Reshape", "data", more=stacked), ShapeError)
+    assert "batch_size must be positive, and is 0" in message
+    assert changes == {"inputs": {"data": (1, 10, 20, 20)}}
 
 
 CROPPED = (

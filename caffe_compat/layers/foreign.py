@@ -1,8 +1,10 @@
-"""What tells whose a net is: layer types that one fork of Caffe alone has."""
+"""What tells whose a net is: layer types and fields that one fork of Caffe alone has."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
+
+from ..caffe_pb2 import NetParameter
 
 _TYPES = {
     "zhaoweicai/mscnn": "BoxOutput DetectionLoss DetectionAccuracy ImageGtData ProposalTarget",
@@ -40,20 +42,32 @@ _TYPES = {
 _FORKS = {kind: fork for fork, kinds in _TYPES.items() for kind in kinds.split()}
 
 
-# Types that occur in the nets of one fork alone, by the fork's name in the registry.
+# Types and fields that occur in the nets of one fork alone, by the fork's name in the registry.
 _MARKS = {
     "cascade-rcnn": "BoxGroupOutput BoxOutput DecodeBBox DetectionGroupAccuracy DetectionGroupLoss "
     "DetectionAccuracy DetectionLoss FrcnnOutput ImageGtData ProposalTarget BboxAccuracy",
     "fcn": "AutoCrop ImageLabelmapData",
     "segnet": "DenseImageData",
-    "synopsys-caffe": "BatchToSpaceND ResizeBilinear ResizeNearestNeighbor SpaceToBatchND Squeeze",
+    "synopsys-caffe": "BatchToSpaceND ResizeBilinear ResizeNearestNeighbor SpaceToBatchND Squeeze "
+    "convolution_param.pad_l",
 }
+_FIELDS = [mark.split(".") for marks in _MARKS.values() for mark in marks.split() if "." in mark]
 _MARKED = {fork: frozenset(kinds.split()) for fork, kinds in _MARKS.items()}
 
 
-def marked(fork: str | None, kinds: Collection[str]) -> list[str]:
-    """Return those of a net's layer types that tell that it is a fork's."""
-    return sorted(_MARKED.get(fork or "", frozenset()).intersection(kinds))
+def evidence(net: NetParameter) -> frozenset[str]:
+    """Return a net's layer types, and those of its fields that one fork alone has."""
+    fields = (
+        f"{param}.{field}"
+        for param, field in _FIELDS
+        if any(getattr(layer, param).HasField(field) for layer in net.layer)
+    )
+    return frozenset(layer.type for layer in net.layer).union(fields)
+
+
+def marked(fork: str | None, marks: Collection[str]) -> list[str]:
+    """Return those of a net's types and fields that tell that it is a fork's."""
+    return sorted(_MARKED.get(fork or "", frozenset()).intersection(marks))
 
 
 def origin(kind: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from ..caffe_pb2 import LayerParameter, NetParameter
 from ..errors import CaffeCompatError, Changes, UnsupportedError
-from ..layers.foreign import marked, origin
+from ..layers.foreign import evidence, marked, origin
 from ..layers.layer import Layer, named
 from ..layers.registry import find, registry
 from ..prototxt.flow import read_blobs
@@ -22,7 +22,7 @@ class Creator:
             name for all layers, or by type or layer, as `Crop=fcn,Proposal=pvanet`.
         stored: the shapes of the blobs in the weights file by layer name, which tell some of
             these types apart; None where there is no file.
-        net: the net, whose other types may tell whose it is.
+        net: the net, whose other types and fields may tell whose it is.
 
     Attributes:
         stored: the same; empty where there is no file.
@@ -39,7 +39,7 @@ class Creator:
     ) -> None:
         self._types = registry()
         self.stored = stored or {}
-        self._kinds = {layer.type for layer in net.layer} if net else set()
+        self._marks = evidence(net) if net else frozenset()
         forks = {cls.fork for classes in self._types.values() for cls in classes if cls.fork}
         self._forks = _forks(fork, sorted(forks))
 
@@ -99,8 +99,8 @@ class Creator:
         return self._types.get(kind, ())
 
     def _evident(self, kind: str) -> str | None:
-        """Return the one fork with a type that the net's other types tell, if there is one."""
-        forks = {cls.fork for cls in self._types[kind] if marked(cls.fork, self._kinds)}
+        """Return the one fork with a type that the rest of the net tells, if there is one."""
+        forks = {cls.fork for cls in self._types[kind] if marked(cls.fork, self._marks)}
         return forks.pop() if len(forks) == 1 else None
 
     def _hint(self, kind: str) -> str:

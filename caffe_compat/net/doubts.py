@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..errors import CaffeCompatError
-from ..layers.foreign import marked
+from ..layers.foreign import evidence, marked
 from ..types import Shape
 from .build import connect, create
 from .graph import Graph, Node, Value
@@ -35,12 +35,12 @@ def _blobs(graph: Graph) -> list[Shape]:
 
 
 def evident_forks(graph: Graph) -> Iterator[str]:
-    """Yield a line for each type that is taken as a fork's since other types of the net tell so."""
-    kinds = {layer.type for layer in graph.net.layer}
+    """Yield a line for each type that is taken as a fork's since the rest of the net tells so."""
+    marks = evidence(graph.net)
     classes = {type(node.layer): node.layer.proto.type for node in graph.nodes}
     for cls, kind in classes.items():
-        if marks := marked(cls.fork, kinds - {kind}):
-            yield f"layers of type {kind} are taken as {cls.fork}'s, which has {', '.join(marks)}"
+        if own := marked(cls.fork, marks - {kind}):
+            yield f"layers of type {kind} are taken as {cls.fork}'s, which has {', '.join(own)}"
 
 
 def folded_batches(graph: Graph) -> Iterator[Node]:

@@ -51,7 +51,7 @@ def _replaced(
     created = creator.attempt(layer)
     if created is not None and layer.bottom:
         return layer
-    if created is not None and created.has_source:
+    if created is not None and (created.has_source or created.one_batch):
         layer = _with_batch(layer, created, given[0], inputs[given[0]])
         if states_shapes(layer, creator):
             return layer

@@ -13,6 +13,13 @@ def reader_of(blob: str, net: NetParameter) -> LayerParameter | None:
     return next((each for each in net.layer if blob in each.top and not each.bottom), None)
 
 
+def declared(layer: LayerParameter) -> Shape:
+    """Return the shape that a layer of one top has in an input_param; none where it has none."""
+    shapes = layer.input_param.shape
+    alone = len(shapes) == len(layer.top) == 1 and not layer.bottom
+    return tuple(shapes[0].dim) if alone and min(shapes[0].dim, default=0) > 0 else ()
+
+
 def extent(blob: str, net: NetParameter) -> tuple[int | None, int | None]:
     """Return the height and width of a blob's pictures that a transform_param states, or None.
 

@@ -46,14 +46,16 @@ def _classes(net: Net) -> dict[str, int]:
 def draw_zeros(net: Net, seed: int = 0) -> Net:
     """Return a net whose weights that are all 0 are drawn; the same net if none are.
 
-    A layer whose weights are all 0 answers alike to every input, and so proves nothing.
+    A layer whose weights are all 0 answers alike to every input, and so proves nothing. One that
+    normalizes by averages which are all 0 multiplies by 1 / sqrt(eps), and a deep net overflows.
 
     Args:
         net: the net.
-        seed: of numpy's generator: N(0, 2 / fan_in).
+        seed: of numpy's generator: weights of N(0, 2 / fan_in), means of N(0, 0.01), variances of
+            0.5 to 1.5.
     """
     rng = np.random.default_rng(seed)
-    drawn: dict[int, Array] = {}
+    drawn = _draw_averages(net, rng)
     for array in (array for arrays in net.arrays for array in arrays):
         if array.ndim > 1 and array.size and not array.any():
             std = np.sqrt(2 * len(array) / array.size)
@@ -62,3 +64,19 @@ def draw_zeros(net: Net, seed: int = 0) -> Net:
         return net
     arrays = tuple(tuple(drawn.get(id(each), each) for each in own) for own in net.arrays)
     return replace(net, arrays=arrays)
+
+
+def _draw_averages(net: Net, rng: np.random.Generator) -> dict[int, Array]:
+    """Return averages for the layers whose own are all 0, by the `id` of the arrays."""
+    drawn: dict[int, Array] = {}
+    for index, node in enumerate(net.graph.nodes):
+        blobs = net.blobs_of(index)
+        own = {name: blobs[name] for name in node.layer.statistics if name in blobs}
+        if {"mean", "variance"} <= own.keys() and not any(each.any() for each in own.values()):
+            means = rng.normal(0, 0.1, own["mean"].shape)
+            drawn[id(own["mean"])] = means.astype(np.float32)
+            variances = rng.uniform(0.5, 1.5, own["variance"].shape)
+            drawn[id(own["variance"])] = variances.astype(np.float32)
+            if "factor" in own:
+                drawn[id(own["factor"])] = np.ones_like(own["factor"])
+    return drawn

@@ -72,6 +72,17 @@ def test_a_fork_that_the_other_types_tell():
     assert type(created).fork == "cascade-rcnn"
 
 
+def test_a_fork_that_a_field_tells():
+    text = (
+        shaped(1, 3, 8, 9)
+        + 'layer { name: "m" type: "Mul" bottom: "data" bottom: "data" top: "m" }'
+    )
+    net = graph_of(text, fork="synopsys-caffe").net
+    assert Creator(None, None, net).attempt(net.layer[1]) is None
+    net.layer.add(name="c", type="Convolution").convolution_param.pad_l = 1
+    assert type(Creator(None, None, net).attempt(net.layer[1])).fork == "synopsys-caffe"
+
+
 def test_a_fork_is_told():
     graph = graph_of(ALIGN, fork="cascade-rcnn")
     assert not [*evident_forks(graph)]

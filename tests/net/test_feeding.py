@@ -70,6 +70,13 @@ def test_memory_data_without_sizes_is_an_input():
     assert fed(text, {"data": (2, 3, 4, 5)})[0] == ("d", "Input", ["data"])
 
 
+def test_a_batch_for_data_that_has_none():
+    text = f'layer {{ name: "d" type: "VideoData" top: "data" top: "label" }} {RELU}'
+    net = text_format.Parse(text + RELU.replace("data", "label"), NetParameter())
+    layer = feed(net, {"data": (2, 30, 4, 5)}, Creator()).layer[0]
+    assert (layer.type, layer.data_param.batch_size) == ("VideoData", 2)
+
+
 def test_the_preprocessing_stays():
     text = 'layer { name: "d" type: "Novel" top: "data" transform_param { scale: 0.5 } }' + RELU
     net = text_format.Parse(text, NetParameter())

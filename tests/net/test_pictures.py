@@ -8,7 +8,7 @@ from google.protobuf import text_format
 from caffe_compat import pipeline
 from caffe_compat.caffe_pb2 import NetParameter
 from caffe_compat.errors import CaffeCompatError
-from caffe_compat.net.pictures import channels, extent, reader_of
+from caffe_compat.net.pictures import channels, declared, extent, reader_of
 
 
 def net(text):
@@ -32,6 +32,19 @@ def test_the_extent_of_a_data_layers_first_top(transform, size):
     assert extent("label", net(layer)) == (None, None)
     assert reader_of("label", net(layer)).name == "d"
     assert extent("data", net(layer.replace("name", 'bottom: "x" name'))) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("fields", "shape"),
+    [
+        ('top: "a" input_param { shape { dim: 2 dim: 3 } }', (2, 3)),
+        ('top: "a" input_param { shape { dim: 0 dim: 3 } }', ()),
+        ('top: "a" input_param { }', ()),
+        ('top: "a" top: "b" input_param { shape { dim: 2 } }', ()),
+    ],
+)
+def test_the_shape_that_an_input_param_states(fields, shape):
+    assert declared(net(f'layer {{ name: "d" type: "Data" {fields} }}').layer[0]) == shape
 
 
 def test_the_channels_of_the_weights():

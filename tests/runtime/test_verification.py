@@ -81,6 +81,28 @@ def test_weights_that_are_all_0_are_drawn():
     assert draw_zeros(whole) is whole
 
 
+def test_averages_that_are_all_0_are_drawn():
+    text, last = INPUT, "data"
+    convolution = (
+        "convolution_param { num_output: 3 kernel_size: 1 weight_filler { type: 'msra' } }"
+    )
+    for i in range(20):
+        text += layer("Convolution", last, f"c{i}", convolution) + layer(
+            "BatchNorm", f"c{i}", f"b{i}"
+        )
+        last = f"b{i}"
+    result = verify(make(text))
+    assert result.drawn
+    assert result.agrees
+    assert all(each.finite for each in result.differences)
+    net = draw_zeros(make(INPUT + layer("BatchNorm", "data", "b")))
+    mean, variance, factor = net.arrays[1]
+    assert mean.any()
+    assert ((variance >= 0.5) & (variance < 1.5)).all()
+    assert factor == 1
+    assert draw_zeros(net) is net
+
+
 def test_the_file_of_another_net_is_refused(tmp_path):
     path = tmp_path / "n.onnx"
     to_onnx(make(NET.replace('"data"', '"other"')), path)

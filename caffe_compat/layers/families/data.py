@@ -117,12 +117,14 @@ class VideoData(_Reader):
     """Frames of a video or a camera, fed by the caller.
 
     From: weiliu89/caffe, branch ssd, video_data_layer.cpp
+
+    Several frames have the channels of all of them (yjxiong/caffe), for which mean_value is given.
     """
 
     has_source = False
 
     def shapes(self) -> list[Shape | None]:
-        return self.batches(3, 0, 0)
+        return self.batches(0 if self.means > 1 else 3, 0, 0)
 
 
 @layer(param="image_data_param", bottoms=0, tops=2)
