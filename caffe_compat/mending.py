@@ -15,11 +15,12 @@ from dataclasses import dataclass, field
 from .caffe_pb2 import LayerParameter, NetParameter
 from .errors import CaffeCompatError, Changes, merge
 from .net.creation import Creator
-from .net.deploy import is_score, stated_shapes
+from .net.deploy import is_evaluation, is_score, stated_shapes
 from .net.graph import Graph
 from .net.pictures import channels, declared, extent, reader_of
 from .options import Reading
 from .prototxt import phase
+from .prototxt.flow import read_blobs
 from .steps import Left
 from .types import Dims
 
@@ -36,7 +37,7 @@ _PICTURES = (
     (3, 360, 480),
     *((channels, 224, 224) for channels in (9, 10, 30)),
 )
-_USUAL = {"im_info": (1, 3), "rois": (1, 5), "label": (1,)}
+_USUAL = {"im_info": (1, 3), "image_sizes": (1, 2), "rois": (1, 5), "label": (1,)}
 
 
 @dataclass
@@ -61,9 +62,10 @@ class Mending:
         self._left = max(_DEPTH, min(_TRIALS, _MOST // max(1, len(self.net.layer))))
 
     def assume(self, error: CaffeCompatError, reading: Reading) -> tuple[Graph, Left]:
-        """Build the net with pictures of the stated size, where the rest is not stated.
+        """Build the net with pictures of the stated size, and without evaluations nobody reads.
 
-        Channels are those of the weights, or 3; the size may be stated for another phase.
+        Channels are those of the weights, or 3; the size may be stated for another phase. An
+        evaluation falls away where it cannot be computed.
 
         Args:
             error: what the net was refused with.
@@ -76,20 +78,23 @@ class Mending:
         first = error, reading
         while True:
             sizes, told = self._stated(error, reading)
+            ends, reasons = self._evaluations(error, reading)
+            told |= reasons
             if not told.keys() - notes.keys():
                 explained = self.explain(error, reading)
                 if notes and not explained.changes:  # the assumption may be what is wrong
                     explained = self.explain(*first)
                 raise explained from error
             notes |= told
-            reading = apply(reading, {"inputs": sizes})
+            reading = apply(reading, {"inputs": sizes, "leave_out": ends})
             try:
                 built = self.walk(reading)
             except CaffeCompatError as following:
                 error = following
             else:
-                for blob, note in notes.items():
-                    proposal = {"inputs": {blob: reading.inputs[blob]}}
+                for name, note in notes.items():
+                    shape = reading.inputs.get(name)
+                    proposal = {"inputs": {name: shape}} if shape else {"leave_out": (name,)}
                     log.info("%s", note, extra={"proposal": proposal})
                 return built
 
@@ -125,6 +130,24 @@ class Mending:
                     f", and {height} x {width} pixels, as for '{other.name}', {_rules(other)}"
                 )
         return sizes, notes
+
+    def _evaluations(
+        self, error: CaffeCompatError, reading: Reading
+    ) -> tuple[tuple[str, ...], dict[str, str]]:
+        """Return the known evaluations that are refused and that no layer reads, and a note."""
+        proposed = error.changes[0].get("leave_out", ()) if error.changes else ()
+        net = self._selected(reading)
+        ends = []
+        for name in proposed if not reading.deploy else ():
+            layers = [each for each in net.layer if name in (each.name, each.type)]
+            tops = {top for each in layers for top in each.top}
+            known = all(self.creator.classes(each.type) and is_evaluation(each) for each in layers)
+            if known and tops.isdisjoint(read_blobs(net.layer)):
+                ends.append(name)
+        note = (
+            "falls away: it evaluates a test, which is not supported, and no layer reads its tops"
+        )
+        return tuple(ends), {name: f"{name} {note}" for name in ends}
 
     def _channels(self, blob: str) -> tuple[int, str]:
         """Return the channels of pictures of a known size, and what tells them."""

@@ -41,7 +41,7 @@ def deploy(net: NetParameter, whole: NetParameter, creator: Creator) -> NetParam
     Raises:
         ShapeError: nothing would be left.
     """
-    net = _without_targets(net)
+    net = _without_targets(net, whole)
     plan = _Plan(net, Flow.of(net), creator)
     kept = plan.flow.above(plan.ends())
     layers = [layer for index, layer in enumerate(net.layer) if index in kept]
@@ -79,25 +79,38 @@ def scores_only(graph: Graph) -> bool:
 
 def is_score(layer: LayerParameter) -> bool:
     """Return whether a layer is a loss, an accuracy or another evaluation, by its name."""
-    return _is_loss(layer) or _is_evaluation(layer)
+    return _is_loss(layer) or is_evaluation(layer)
 
 
-def _without_targets(net: NetParameter) -> NetParameter:
+def is_evaluation(layer: LayerParameter) -> bool:
+    """Return whether a layer is an accuracy or another evaluation, by its name."""
+    return bool(_EVALUATION.search(_word(layer)))
+
+
+def _without_targets(net: NetParameter, whole: NetParameter) -> NetParameter:
     """Return the net with proposals in place of those that a layer samples for training.
 
-    Faster R-CNN's ProposalTarget samples rois and labels them; its first bottom is the proposals.
+    Faster R-CNN's ProposalTarget, of whatever phase, samples rois and labels them; its first bottom
+    is the proposals. Cascade R-CNN's DecodeBBox compares with ground truth in its third bottom.
     """
-    proposals: dict[str, str] = {}
+    targets = {each.top[0]: each.bottom[0] for each in whole.layer if _samples(each)}
+    kept = [each for each in net.layer if not _samples(each)]
+    made = {top for layer in kept for top in layer.top}
+    proposals = {top: bottom for top, bottom in targets.items() if top not in made}
     layers: list[LayerParameter] = []
-    for layer in net.layer:
-        if "proposaltarget" in _word(layer).lower() and layer.bottom:
-            proposals[layer.top[0]] = layer.bottom[0]
-            continue
+    for layer in kept:
         new = LayerParameter()
         new.CopyFrom(layer)
-        new.bottom[:] = [proposals.get(blob, blob) for blob in layer.bottom]
+        bottoms = layer.bottom[:2] if layer.type == "DecodeBBox" else layer.bottom
+        new.bottom[:] = [proposals.get(blob, blob) for blob in bottoms]
+        del new.propagate_down[len(bottoms) :]
         layers.append(new)
     return with_layers(net, layers)
+
+
+def _samples(layer: LayerParameter) -> bool:
+    """Return whether a layer samples proposals for training."""
+    return "proposaltarget" in _word(layer).lower() and bool(layer.bottom and layer.top)
 
 
 @dataclass(frozen=True)
@@ -155,7 +168,7 @@ class _Plan:
 
     def _gone(self) -> set[int]:
         """Return losses, evaluations, and what depends on them."""
-        ends = {i for i, each in enumerate(self.net.layer) if _is_evaluation(each) and each.bottom}
+        ends = {i for i, each in enumerate(self.net.layer) if is_evaluation(each) and each.bottom}
         return self.flow.below(ends | self._losses())
 
     def _main(self, losses: set[int]) -> set[int]:
@@ -192,10 +205,6 @@ def _word(layer: LayerParameter) -> str:
 
 def _is_loss(layer: LayerParameter) -> bool:
     return bool(_LOSS.search(_word(layer)))
-
-
-def _is_evaluation(layer: LayerParameter) -> bool:
-    return bool(_EVALUATION.search(_word(layer)))
 
 
 def _prediction(layer: LayerParameter) -> str:

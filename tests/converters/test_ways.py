@@ -20,7 +20,6 @@ REFUSALS = [
     ("04_data_label_batch/loss", "--input data=1x3x224x224", "the shape of 'data'"),
     ("07_python_source/net", "--deploy --input data=1x3x224x224", "'SBDDSegDataLayer'"),
     ("08_no_shape/net", "--input data=1x3x224x224", "unknown bottom blob 'data'"),
-    ("09_train_only/net", "--input data=1x3x16x16", "made by 'data', which needs phase TRAIN"),
     ("10_stage/net", "--stage deploy", "made by 'deploy_data', which needs stage deploy"),
     ("17_unknown_layer/net", "--leave-out Region", "--until BLOB, --leave-out TYPE|NAME, --custom"),
     ("29_batch_size_0/net", "--input data=1x3x224x224", "batch_size must be positive"),
@@ -42,6 +41,29 @@ def test_the_printed_command_converts(run, tmp_path, name, options, words):
     assert status == 0, err
     assert "verified: numpy and onnxruntime agree" in out
     onnx.checker.check_model(onnx.load(output), full_check=True)
+
+
+def test_pictures_of_another_phase(run, tmp_path):
+    net, output = REPORTS / "09_train_only/net.prototxt", tmp_path / "net.onnx"
+    status, out, err = run("convert", net, "-o", output, "--verify")
+    assert status == 0, err
+    assert "verified: numpy and onnxruntime agree" in out
+    assert "16 x 16 pixels, as for 'data', which needs phase TRAIN (--input data=1x3x16x16)" in err
+
+
+def test_an_evaluation_that_is_not_supported_falls_away(run, tmp_path):
+    net, output = tmp_path / "net.prototxt", tmp_path / "net.onnx"
+    net.write_text(
+        'layer { name: "d" type: "Input" top: "data" input_param { shape { dim: 1 dim: 7 } } }\n'
+        'layer { name: "o" type: "ReLU" bottom: "data" top: "out" }\n'
+        'layer { name: "e" type: "DetectionEvaluate" bottom: "out" bottom: "label" top: "score"\n'
+        "  detection_evaluate_param { num_classes: 2 } }"
+    )
+    status, _, err = run("convert", net, "-o", output)
+    assert status == 0, err
+    assert "DetectionEvaluate falls away: it evaluates a test" in err
+    assert "left out 1 of 3 layers: e (DetectionEvaluate)" in err
+    assert [each.name for each in onnx.load(output).graph.output] == ["out"]
 
 
 def test_all_that_stands_in_the_way_at_once(run, tmp_path):
