@@ -17,7 +17,7 @@ from .errors import CaffeCompatError, Changes, merge
 from .net.creation import Creator
 from .net.deploy import is_evaluation, is_score, stated_shapes
 from .net.graph import Graph
-from .net.pictures import channels, declared, extent, reader_of
+from .net.pictures import channels, declared, extent, reader_of, usual_sizes
 from .options import Reading
 from .prototxt import phase
 from .prototxt.flow import read_blobs
@@ -217,7 +217,8 @@ class Mending:
                     yield {"deploy": True}
                 guesses = {blob: self._guess(blob, selected) for blob in blobs}
                 open_sizes = any(None in dims for dims in guesses.values())
-                for picture in _PICTURES if open_sizes else _PICTURES[:1]:
+                pictures = (*usual_sizes(self.net), *_PICTURES)
+                for picture in pictures if open_sizes else pictures[:1]:
                     sized = {blob: _filled(dims, picture) for blob, dims in guesses.items()}
                     yield merge(changes, {"inputs": sized})
             else:

@@ -190,6 +190,14 @@ def test_a_picture_without_a_size_is_not_assumed(refused):
     assert changes == {"inputs": {"data": (1, 2, 224, 224)}}  # group 2 divides them
 
 
+@pytest.mark.parametrize(
+    ("source", "size"), [("CIFAR10_lmdb", (3, 32, 32)), ("mnist", (1, 28, 28))]
+)
+def test_the_size_of_a_known_data_set(refused, source, size):
+    data = CROPPED.replace("crop_size: 20", "").replace("batch", f'source: "{source}" batch')
+    assert refused(data + FC, ShapeError)[1] == {"inputs": {"data": (1, *size)}}
+
+
 def test_the_channels_that_fit(refused):
     parts = "slice_param { axis: 1 slice_point: 1 }"
     text = 'input: "data"\n' + (

@@ -7,6 +7,16 @@ from collections.abc import Mapping, Sequence
 from ..caffe_pb2 import LayerParameter, NetParameter, ResizeParameter
 from ..types import Shape
 
+# Channels, height and width of well-known data sets, by a word in the names of their files.
+_DATA_SETS = {"cifar": ((3, 32, 32),), "mnist": ((1, 28, 28), (2, 28, 28))}
+
+
+def usual_sizes(net: NetParameter) -> tuple[tuple[int, int, int], ...]:
+    """Return the channels, height and width of the well-known data sets that a net's files name."""
+    sources = " ".join(layer.data_param.source.lower() for layer in net.layer)
+    found = (sizes for word, sizes in _DATA_SETS.items() if word in sources)
+    return tuple(size for sizes in found for size in sizes)
+
 
 def reader_of(blob: str, net: NetParameter) -> LayerParameter | None:
     """Return the first layer without bottoms that has a blob as its top."""
