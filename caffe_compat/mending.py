@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from .caffe_pb2 import LayerParameter, NetParameter
@@ -17,7 +17,7 @@ from .errors import CaffeCompatError, Changes, merge
 from .net.creation import Creator
 from .net.deploy import is_evaluation, is_score, stated_shapes
 from .net.graph import Graph
-from .net.pictures import channels, declared, extent, reader_of, usual_sizes
+from .net.pictures import Size, channels, data_sets, declared, extent, reader_of
 from .options import Reading
 from .prototxt import phase
 from .prototxt.flow import read_blobs
@@ -107,29 +107,46 @@ class Mending:
         """
         sizes: dict[str, Dims] = {}
         notes: dict[str, str] = {}
-        net = self.net if reading.deploy else self._selected(reading)
         missing = error.changes[0].get("inputs", {}) if error.changes else {}
         for blob in missing:
-            layer = reader_of(blob, net)
-            other = None if layer or self._stage(blob, reading) else reader_of(blob, self.net)
+            layer = reader_of(blob, self.net if reading.deploy else self._selected(reading))
             if layer is not None and (dims := declared(layer)):
                 sizes[blob] = dims
                 notes[blob] = f"'{blob}' has the shape in input_param, which {layer.type} lacks"
-                continue
-            height, width = extent(blob, net if other is None else self.net)
-            known = self.creator.attempt(layer) if layer is not None else None
-            if height is None or not (known or other or reading.deploy):
-                continue
-            own = getattr(known.p, "batch_size", 1) or 1 if known else 1
-            batch = None if reading.deploy else own
-            count, told = self._channels(blob)
-            sizes[blob] = (batch, count, height, width)
-            notes[blob] = f"'{blob}' is taken to have {count} channels, {told}"
-            if other is not None:
-                notes[blob] += (
-                    f", and {height} x {width} pixels, as for '{other.name}', {_rules(other)}"
-                )
+            elif picture := self._picture(blob, layer, reading):
+                sizes[blob], notes[blob] = picture
         return sizes, notes
+
+    def _picture(
+        self, blob: str, layer: LayerParameter | None, reading: Reading
+    ) -> tuple[Dims, str] | None:
+        """Return the shape of a data layer's pictures, and a note; None where no size is stated.
+
+        Args:
+            blob: the pictures.
+            layer: the layer that reads them, if the phase has one.
+            reading: the options.
+        """
+        other = None if layer or self._stage(blob, reading) else reader_of(blob, self.net)
+        source = layer or other
+        known = self.creator.attempt(layer) if layer is not None else None
+        if source is None or blob != source.top[0] or not (known or other or reading.deploy):
+            return None
+        whole = reading.deploy or other is not None
+        height, width = extent(blob, self.net if whole else self._selected(reading))
+        usual = data_sets([source])
+        whence = [f"as for '{other.name}', {_rules(other)}"] if other else []
+        if height is None and usual:
+            word, ((_, height, width), *_) = next(iter(usual.items()))
+            whence.insert(0, f"as {word} has")
+        if height is None:
+            return None
+        own = getattr(known.p, "batch_size", 1) or 1 if known else 1
+        count, told = self._channels(blob, usual)
+        note = f"'{blob}' is taken to have {count} channels, {told}"
+        if whence:
+            note += f", and {height} x {width} pixels, {' and '.join(whence)}"
+        return (None if reading.deploy else own, count, height, width), note
 
     def _evaluations(
         self, error: CaffeCompatError, reading: Reading
@@ -149,12 +166,19 @@ class Mending:
         )
         return tuple(ends), {name: f"{name} {note}" for name in ends}
 
-    def _channels(self, blob: str) -> tuple[int, str]:
-        """Return the channels of pictures of a known size, and what tells them."""
+    def _channels(self, blob: str, usual: Mapping[str, Sequence[Size]]) -> tuple[int, str]:
+        """Return the channels of pictures of a known size, and what tells them.
+
+        Args:
+            blob: the pictures.
+            usual: the well-known data sets that they are of, and their sizes.
+        """
         if found := channels(blob, self.net, self.creator.stored):
             return found[0], f"as the weights of '{found[1]}' have"
         if shape := stated_shapes(self.net, self.creator).get(blob):
             return shape[1], "as there are values of mean_value"
+        for word, sizes in usual.items():
+            return sizes[0][0], f"as {word} has"
         return 3, "which nothing states; give its shape if it has others"
 
     def explain(self, error: CaffeCompatError, reading: Reading) -> CaffeCompatError:
@@ -217,7 +241,8 @@ class Mending:
                     yield {"deploy": True}
                 guesses = {blob: self._guess(blob, selected) for blob in blobs}
                 open_sizes = any(None in dims for dims in guesses.values())
-                pictures = (*usual_sizes(self.net), *_PICTURES)
+                usual = data_sets(self.net.layer).values()
+                pictures = (*(size for sizes in usual for size in sizes), *_PICTURES)
                 for picture in pictures if open_sizes else pictures[:1]:
                     sized = {blob: _filled(dims, picture) for blob, dims in guesses.items()}
                     yield merge(changes, {"inputs": sized})

@@ -193,9 +193,24 @@ def test_a_picture_without_a_size_is_not_assumed(refused):
 @pytest.mark.parametrize(
     ("source", "size"), [("CIFAR10_lmdb", (3, 32, 32)), ("mnist", (1, 28, 28))]
 )
-def test_the_size_of_a_known_data_set(refused, source, size):
+def test_the_size_of_a_known_data_set(tmp_path, caplog, source, size):
+    path = tmp_path / "net.prototxt"
     data = CROPPED.replace("crop_size: 20", "").replace("batch", f'source: "{source}" batch')
-    assert refused(data + FC, ShapeError)[1] == {"inputs": {"data": (1, *size)}}
+    path.write_text(data + FC)
+    with caplog.at_level("INFO", "caffe_compat"):
+        graph = pipeline.read(path)
+    assert graph.inputs[0].shape == (4, *size)
+    high, wide = size[1:]
+    word = source.upper()[:5]
+    told = f"{size[0]} channels, as {word} has, and {high} x {wide} pixels, as {word} has"
+    assert told in caplog.text
+
+
+def test_a_pair_of_a_known_data_set(refused):
+    data = CROPPED.replace("crop_size: 20", "").replace("batch", 'source: "mnist" batch')
+    parts = "slice_param { axis: 1 slice_point: 1 }"
+    text = data + f'layer {{ name: "s" type: "Slice" bottom: "data" top: "a" top: "b" {parts} }}\n'
+    assert refused(text + layer("Eltwise", "a", "b"))[1] == {"inputs": {"data": (1, 2, 28, 28)}}
 
 
 def test_the_channels_that_fit(refused):

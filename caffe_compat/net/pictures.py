@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeAlias
 
 from ..caffe_pb2 import LayerParameter, NetParameter, ResizeParameter
 from ..types import Shape
 
+Size: TypeAlias = tuple[int, int, int]
+
 # Channels, height and width of well-known data sets, by a word in the names of their files.
-_DATA_SETS = {"cifar": ((3, 32, 32),), "mnist": ((1, 28, 28), (2, 28, 28))}
+_DATA_SETS: dict[str, tuple[Size, ...]] = {
+    "CIFAR": ((3, 32, 32),),
+    "MNIST": ((1, 28, 28), (2, 28, 28)),
+}
 
 
-def usual_sizes(net: NetParameter) -> tuple[tuple[int, int, int], ...]:
-    """Return the channels, height and width of the well-known data sets that a net's files name."""
-    sources = " ".join(layer.data_param.source.lower() for layer in net.layer)
-    found = (sizes for word, sizes in _DATA_SETS.items() if word in sources)
-    return tuple(size for sizes in found for size in sizes)
+def data_sets(layers: Iterable[LayerParameter]) -> dict[str, tuple[Size, ...]]:
+    """Return the well-known data sets whose names data layers' files have, and their sizes."""
+    sources = " ".join(layer.data_param.source.upper() for layer in layers)
+    return {word: sizes for word, sizes in _DATA_SETS.items() if word in sources}
 
 
 def reader_of(blob: str, net: NetParameter) -> LayerParameter | None:
