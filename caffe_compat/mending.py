@@ -19,7 +19,7 @@ from .net.deploy import is_evaluation, is_score, stated_shapes
 from .net.graph import Graph
 from .net.pictures import Size, channels, data_sets, declared, extent, reader_of
 from .options import Reading
-from .prototxt import phase
+from .phases import Phases, list_rules
 from .prototxt.flow import read_blobs
 from .steps import Left
 from .types import Dims
@@ -54,10 +54,12 @@ class Mending:
     net: NetParameter
     walk: Callable[[Reading], tuple[Graph, Left]]
     creator: Creator
+    _phases: Phases = field(init=False)
     _left: int = field(default=0, init=False)
     _met: list[CaffeCompatError] = field(default_factory=list, init=False)
 
     def __post_init__(self) -> None:
+        self._phases = Phases(self.net)
         # A stranger's net may have a million layers.
         self._left = max(_DEPTH, min(_TRIALS, _MOST // max(1, len(self.net.layer))))
 
@@ -109,7 +111,7 @@ class Mending:
         notes: dict[str, str] = {}
         missing = error.changes[0].get("inputs", {}) if error.changes else {}
         for blob in missing:
-            layer = reader_of(blob, self.net if reading.deploy else self._selected(reading))
+            layer = reader_of(blob, self.net if reading.deploy else self._phases.selected(reading))
             if layer is not None and (dims := declared(layer)):
                 sizes[blob] = dims
                 notes[blob] = f"'{blob}' has the shape in input_param, which {layer.type} lacks"
@@ -127,15 +129,15 @@ class Mending:
             layer: the layer that reads them, if the phase has one.
             reading: the options.
         """
-        other = None if layer or self._stage(blob, reading) else reader_of(blob, self.net)
+        other = None if layer or self._phases.stages(blob, reading) else reader_of(blob, self.net)
         source = layer or other
         known = self.creator.attempt(layer) if layer is not None else None
         if source is None or blob != source.top[0] or not (known or other or reading.deploy):
             return None
         whole = reading.deploy or other is not None
-        height, width = extent(blob, self.net if whole else self._selected(reading))
+        height, width = extent(blob, self.net if whole else self._phases.selected(reading))
         usual = data_sets([source])
-        whence = [f"as for '{other.name}', {_rules(other)}"] if other else []
+        whence = [f"as for '{other.name}', {list_rules(other)}"] if other else []
         if height is None and usual:
             word, ((_, height, width), *_) = next(iter(usual.items()))
             whence.insert(0, f"as {word} has")
@@ -153,7 +155,7 @@ class Mending:
     ) -> tuple[tuple[str, ...], dict[str, str]]:
         """Return the known evaluations that are refused and that no layer reads, and a note."""
         proposed = error.changes[0].get("leave_out", ()) if error.changes else ()
-        net = self._selected(reading)
+        net = self._phases.selected(reading)
         ends = []
         for name in proposed if not reading.deploy else ():
             layers = [each for each in net.layer if name in (each.name, each.type)]
@@ -231,11 +233,11 @@ class Mending:
 
     def _proposals(self, error: CaffeCompatError, reading: Reading) -> Iterator[Changes]:
         """Yield the changes to try: the error's own, a stage, and the deploy form."""
-        selected = self._selected(reading)
+        selected = self._phases.selected(reading)
         for changes in error.changes:
             if blobs := [name for name, dims in changes.get("inputs", {}).items() if dims is None]:
                 for blob in blobs:
-                    if stage := self._stage(blob, reading):
+                    if stage := self._phases.stages(blob, reading):
                         yield {"stages": stage}
                 if self._only_scored(selected, blobs) and not reading.deploy:
                     yield {"deploy": True}
@@ -260,36 +262,9 @@ class Mending:
         words = str(error)
         for changes in error.changes:
             for blob in changes.get("inputs", {}):
-                if "unknown bottom blob" in words and (out := self._makers(blob, reading)):
-                    words += "".join(f"; made by '{each.name}', {_rules(each)}" for each in out)
+                if "unknown bottom blob" in words and (out := self._phases.makers(blob, reading)):
+                    words += "".join(f"; made by '{each.name}', {list_rules(each)}" for each in out)
         return words
-
-    def _selected(self, reading: Reading) -> NetParameter:
-        return phase.select(self.net, reading.number, reading.level, reading.stages)
-
-    def _makers(self, blob: str, reading: Reading) -> list[LayerParameter]:
-        """Return the layers that compute a blob and that the phase, level and stages leave out."""
-        state = self._selected(reading).state
-        return [
-            layer
-            for layer in self.net.layer
-            if blob in layer.top and not phase.admits(layer, state)
-        ]
-
-    def _stage(self, blob: str, reading: Reading) -> tuple[str, ...]:
-        """Return the stages with which a layer that makes a blob is taken."""
-        for layer in self._makers(blob, reading):
-            for rule in layer.include:
-                stages = tuple(each for each in rule.stage if each not in reading.stages)
-                other = rule.HasField("phase") and rule.phase != reading.number
-                if stages and not other and "deploy" in stages:
-                    return stages
-        for layer in self._makers(blob, reading):
-            for rule in layer.include:
-                other = rule.HasField("phase") and rule.phase != reading.number
-                if rule.stage and not other:
-                    return tuple(rule.stage)
-        return ()
 
     def _only_scored(self, selected: NetParameter, blobs: list[str]) -> bool:
         """Return whether losses and accuracies alone read some of the blobs."""
@@ -329,16 +304,3 @@ def apply(reading: Reading, changes: Changes) -> Reading:
         if name in old:
             old[name] = tuple(old[name])
     return dataclasses.replace(reading, **merge(old, changes))
-
-
-def _rules(layer: LayerParameter) -> str:
-    """Return what a layer needs to be taken, as `which needs phase TRAIN`."""
-    words = []
-    for rule in layer.include:
-        needs = (
-            [f"phase {'TRAIN' if rule.phase == 0 else 'TEST'}"] if rule.HasField("phase") else []
-        )
-        needs += [f"stage {each}" for each in rule.stage]
-        needs += [f"level {rule.min_level} or more"] if rule.HasField("min_level") else []
-        words.append(" and ".join(needs))
-    return f"which needs {' or '.join(words)}" if any(words) else "which its rules leave out"

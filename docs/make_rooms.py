@@ -27,7 +27,7 @@ FLOORS = (
     ("net",),
     ("plugin", "onnx"),
     ("options",),
-    ("steps",),
+    ("phases", "steps"),
     ("mending",),
     ("pipeline",),
     ("runtime", "torch", "pages"),
