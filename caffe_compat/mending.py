@@ -15,12 +15,11 @@ from dataclasses import dataclass, field
 from .caffe_pb2 import LayerParameter, NetParameter
 from .errors import CaffeCompatError, Changes, merge
 from .net.creation import Creator
-from .net.deploy import is_evaluation, is_score, stated_shapes
+from .net.deploy import is_score, stated_shapes
 from .net.graph import Graph
 from .net.pictures import Size, channels, data_sets, declared, extent, reader_of
 from .options import Reading
 from .phases import Phases, list_rules
-from .prototxt.flow import read_blobs
 from .steps import Left
 from .types import Dims
 
@@ -64,10 +63,9 @@ class Mending:
         self._left = max(_DEPTH, min(_TRIALS, _MOST // max(1, len(self.net.layer))))
 
     def assume(self, error: CaffeCompatError, reading: Reading) -> tuple[Graph, Left]:
-        """Build the net with pictures of the stated size, and without evaluations nobody reads.
+        """Build the net with pictures of the stated size, where the rest is not stated.
 
-        Channels are those of the weights, or 3; the size may be stated for another phase. An
-        evaluation falls away where it cannot be computed.
+        Channels are those of the weights, or 3; the size may be stated for another phase.
 
         Args:
             error: what the net was refused with.
@@ -80,23 +78,20 @@ class Mending:
         first = error, reading
         while True:
             sizes, told = self._stated(error, reading)
-            ends, reasons = self._evaluations(error, reading)
-            told |= reasons
             if not told.keys() - notes.keys():
                 explained = self.explain(error, reading)
                 if notes and not explained.changes:  # the assumption may be what is wrong
                     explained = self.explain(*first)
                 raise explained from error
             notes |= told
-            reading = apply(reading, {"inputs": sizes, "leave_out": ends})
+            reading = apply(reading, {"inputs": sizes})
             try:
                 built = self.walk(reading)
             except CaffeCompatError as following:
                 error = following
             else:
-                for name, note in notes.items():
-                    shape = reading.inputs.get(name)
-                    proposal = {"inputs": {name: shape}} if shape else {"leave_out": (name,)}
+                for blob, note in notes.items():
+                    proposal = {"inputs": {blob: reading.inputs[blob]}}
                     log.info("%s", note, extra={"proposal": proposal})
                 return built
 
@@ -149,24 +144,6 @@ class Mending:
         if whence:
             note += f", and {height} x {width} pixels, {' and '.join(whence)}"
         return (None if reading.deploy else own, count, height, width), note
-
-    def _evaluations(
-        self, error: CaffeCompatError, reading: Reading
-    ) -> tuple[tuple[str, ...], dict[str, str]]:
-        """Return the known evaluations that are refused and that no layer reads, and a note."""
-        proposed = error.changes[0].get("leave_out", ()) if error.changes else ()
-        net = self._phases.selected(reading)
-        ends = []
-        for name in proposed if not reading.deploy else ():
-            layers = [each for each in net.layer if name in (each.name, each.type)]
-            tops = {top for each in layers for top in each.top}
-            known = all(self.creator.classes(each.type) and is_evaluation(each) for each in layers)
-            if known and tops.isdisjoint(read_blobs(net.layer)):
-                ends.append(name)
-        note = (
-            "falls away: it evaluates a test, which is not supported, and no layer reads its tops"
-        )
-        return tuple(ends), {name: f"{name} {note}" for name in ends}
 
     def _channels(self, blob: str, usual: Mapping[str, Sequence[Size]]) -> tuple[int, str]:
         """Return the channels of pictures of a known size, and what tells them.

@@ -79,10 +79,10 @@ def scores_only(graph: Graph) -> bool:
 
 def is_score(layer: LayerParameter) -> bool:
     """Return whether a layer is a loss, an accuracy or another evaluation, by its name."""
-    return _is_loss(layer) or is_evaluation(layer)
+    return _is_loss(layer) or _is_evaluation(layer)
 
 
-def is_evaluation(layer: LayerParameter) -> bool:
+def _is_evaluation(layer: LayerParameter) -> bool:
     """Return whether a layer is an accuracy or another evaluation, by its name."""
     return bool(_EVALUATION.search(_word(layer)))
 
@@ -168,7 +168,7 @@ class _Plan:
 
     def _gone(self) -> set[int]:
         """Return losses, evaluations, and what depends on them."""
-        ends = {i for i, each in enumerate(self.net.layer) if is_evaluation(each) and each.bottom}
+        ends = {i for i, each in enumerate(self.net.layer) if _is_evaluation(each) and each.bottom}
         return self.flow.below(ends | self._losses())
 
     def _main(self, losses: set[int]) -> set[int]:

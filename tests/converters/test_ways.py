@@ -51,21 +51,6 @@ def test_pictures_of_another_phase(run, tmp_path):
     assert "16 x 16 pixels, as for 'data', which needs phase TRAIN (--input data=1x3x16x16)" in err
 
 
-def test_an_evaluation_that_is_not_supported_falls_away(run, tmp_path):
-    net, output = tmp_path / "net.prototxt", tmp_path / "net.onnx"
-    net.write_text(
-        'layer { name: "d" type: "Input" top: "data" input_param { shape { dim: 1 dim: 7 } } }\n'
-        'layer { name: "o" type: "ReLU" bottom: "data" top: "out" }\n'
-        'layer { name: "e" type: "DetectionEvaluate" bottom: "out" bottom: "label" top: "score"\n'
-        "  detection_evaluate_param { num_classes: 2 } }"
-    )
-    status, _, err = run("convert", net, "-o", output)
-    assert status == 0, err
-    assert "DetectionEvaluate falls away: it evaluates a test" in err
-    assert "left out 1 of 3 layers: e (DetectionEvaluate)" in err
-    assert [each.name for each in onnx.load(output).graph.output] == ["out"]
-
-
 def test_all_that_stands_in_the_way_at_once(run, tmp_path):
     net = tmp_path / "net.prototxt"
     net.write_text(
