@@ -8,6 +8,7 @@ from ..errors import UnsupportedError
 from ..layers.families.conv import Convolution
 from ..layers.families.dense import Embed, InnerProduct
 from ..layers.families.recurrent import Recurrent
+from ..layers.families.refused import Refused
 from ..layers.registry import find, registry
 from ..net.graph import Graph
 from ..options import PathLike, Reading
@@ -42,7 +43,7 @@ def read_known(
     known.layer.extend(layer for layer in net.layer if layer.name not in dropped)
     rest = tuple(skip for skip in unknown.counted if skip.layer_name not in dropped)
     graph = steps.build(known, Unknown(unknown.skipped, rest), reading, weights)
-    message_ = f"examined without its end: {types} unknown; all else is as it is written"
+    message_ = f"examined without its end: {types} not computed; all else is as it is written"
     return graph, (Finding("unknown", "note", dropped, float(len(dropped)), message_, None),)
 
 
@@ -53,7 +54,10 @@ def _unknown_end(net: NetParameter, reading: Reading) -> tuple[tuple[str, ...], 
     for proto in net.layer:
         try:
             known = find(proto, types, None, None)
+            computed = not issubclass(known, Refused)
         except UnsupportedError:
+            computed = False
+        if not computed:
             unknown.append(proto.type)
         else:
             if not lost & set(proto.bottom):

@@ -150,6 +150,13 @@ def lower_flat(g: Builder, boxes: str) -> str:
     return g.Concat(least, g.Max(least, most), axis=-1)
 
 
+def lower_wide(g: Builder, boxes: str, pixel: int) -> str:
+    """Write boxes with `pixel` added to their ends; those inside out become flat."""
+    least, most = _lower_corners(g, boxes)
+    ends = g.Where(g.Less(most, least), least, g.Add(most, np.float32(pixel)))
+    return g.Concat(least, ends, axis=-1)
+
+
 def lower_suppress_adaptively(g: Builder, boxes: str, scores: str, least: float, p: Any) -> str:
     """Write `suppress` with eta as a Scan: NonMaxSuppression has one threshold for all.
 

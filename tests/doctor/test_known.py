@@ -33,7 +33,7 @@ def test_a_forks_loss_is_left_away(tmp_path):
     assert diagnosis.runs[0].weighted[-1].layer == "fc"
     note = diagnosis.findings[-1]
     assert (note.rule, note.severity, note.layers) == ("unknown", "note", ("margin", "loss"))
-    assert "MarginInnerProduct is unknown" in note.message
+    assert "MarginInnerProduct is not computed" in note.message
 
 
 def test_an_unknown_layer_in_the_middle_is_refused(tmp_path):

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
+
 import numpy as np
 import pytest
-
-from caffe_compat.training import torch_engine
-from caffe_compat.training.torch_blocks import Bundle, bundle
 
 from .cases import TRAIN, blobs, close, recorded, solver
 
 torch = pytest.importorskip("torch")
+torch_engine = importlib.import_module("caffe_compat.training.torch_engine")
+torch_blocks = importlib.import_module("caffe_compat.training.torch_blocks")
 BY_NAME = {folder.name: folder for folder in TRAIN}
 # All six rules, L1 and L2, clipping, iter_size.
 NAMES = ("sgd_24", "sgd_30", "nesterov_19", "adagrad_08", "rmsprop_21", "adadelta_10", "adam_05")
@@ -18,7 +19,7 @@ NAMES = ("sgd_24", "sgd_30", "nesterov_19", "adagrad_08", "rmsprop_21", "adadelt
 
 @pytest.mark.parametrize("name", NAMES)
 def test_bundles_train_as_recorded(name, monkeypatch):
-    monkeypatch.setattr(torch_engine, "cut", bundle)
+    monkeypatch.setattr(torch_engine, "cut", torch_blocks.bundle)
     want = recorded(BY_NAME[name])
     trained = solver(BY_NAME[name], engine="torch")
     losses = np.array([trained.step(1).loss for _ in want["loss"]])
@@ -31,7 +32,7 @@ def test_bundles_train_as_recorded(name, monkeypatch):
 def test_the_arithmetic_of_a_bundle():
     numbers = torch.Generator().manual_seed(3)
     a, b = ([torch.rand(n, generator=numbers) - 0.5 for n in (5, 1, 7)] for _ in range(2))
-    x, y = Bundle(a), Bundle(b)
+    x, y = torch_blocks.Bundle(a), torch_blocks.Bundle(b)
     both = list(zip(a, b, strict=True))
     results = {
         "add": (x + y, [p + q for p, q in both]),

@@ -13,7 +13,7 @@ import numpy as np
 from ...caffe_pb2 import LayerParameter
 from ...errors import ShapeError, UnsupportedError
 from ...types import Array, Dims, Shape
-from ..boxes import suppress_sorted
+from ..boxes import lower_wide, suppress_sorted
 from ..builder import FLOAT, Builder, Operand, int64
 from ..layer import Arrays, Layer, layer
 
@@ -73,7 +73,7 @@ class _Proposals(Layer):
         if not self.p.max_post_nms_num:
             most = g.Squeeze(g.Shape(scores, start=1))
         indices = g.NonMaxSuppression(
-            g.Add(boxes, np.array([0, 0, self._pixel, self._pixel], np.float32)),
+            lower_wide(g, boxes, self._pixel),
             g.Unsqueeze(scores, int64(1)),
             most,
             np.float32(self.p.iou_thr),

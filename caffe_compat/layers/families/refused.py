@@ -9,7 +9,7 @@ from ...errors import UnsupportedError
 from ..layer import Layer, layer
 
 
-class _Refused(Layer):
+class Refused(Layer):
     """A type that is refused with a reason."""
 
     reason: ClassVar[str]
@@ -20,7 +20,7 @@ class _Refused(Layer):
 
 
 @layer("SampleTriplet")
-class TripletLoss(_Refused):
+class TripletLoss(Refused):
     """Losses of triplets of images, for training.
 
     From: yuqj1991/caffe_train, src/caffe/layers/triplet_loss_layer.cpp and sample_triplet_layer.cpp
@@ -35,7 +35,7 @@ class TripletLoss(_Refused):
 
 
 @layer("MarginInnerProduct")
-class LargeMarginInnerProduct(_Refused):
+class LargeMarginInnerProduct(Refused):
     """InnerProduct with a margin for the labels' classes, for training.
 
     From: wy1iu/LargeMargin_Softmax_Loss, src/caffe/layers/largemargin_inner_product_layer.cpp
@@ -50,7 +50,7 @@ class LargeMarginInnerProduct(_Refused):
 
 
 @layer()
-class DetectionOutputExtended(_Refused):
+class DetectionOutputExtended(Refused):
     """DetectionOutput with each detection's cell and anchor.
 
     From: openvinotoolkit/training_toolbox_caffe,
@@ -65,7 +65,7 @@ class DetectionOutputExtended(_Refused):
 
 
 @layer()
-class DenseBlock(_Refused):
+class DenseBlock(Refused):
     """A whole block of DenseNet in one layer.
 
     From: senlinuc/caffe_ocr, src/caffe/layers/DenseBlock_layer.cpp
@@ -80,7 +80,7 @@ class DenseBlock(_Refused):
 
 
 @layer("ROIWarping", "MaskResize")
-class MaskPooling(_Refused):
+class MaskPooling(Refused):
     """Layers of MNC for masks of regions.
 
     From: daijifeng001/MNC, whose Caffe is a repository of its own

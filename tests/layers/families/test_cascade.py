@@ -73,6 +73,24 @@ def test_frcnn_output(aware, param):
         assert_close(outputs["y"], want[:, :, None, None], 1e-4)
 
 
+def test_frcnn_output_beyond_the_image():
+    """Boxes beyond the image are inside out once they are cut: they overlap nothing."""
+    body = (
+        'type: "FrcnnOutput" frcnn_output_param { conf_thr: 0.1 iou_thr: 0.3 } ' + REGRESSION % ""
+    )
+    net = make(one_layer(body, (11, 4), (11, 16), (11, 5), (1, 2)))
+    feeds = {
+        "a": np.random.default_rng(5).random((11, 4)).astype(np.float32),
+        "b": feed(net)["b"],
+        "c": boxes(11),
+        "d": np.array([[12, 15]], np.float32),
+    }
+    want = net.forward(feeds)["y"]
+    rows = want[1:, :, 0, 0]
+    assert np.any(rows[:, 3:5] < rows[:, 1:3], axis=1).sum() > 5
+    assert_close(run_onnx(net, feeds)["y"], want, 1e-5)
+
+
 @pytest.mark.parametrize(
     ("param", "rows"),
     [
