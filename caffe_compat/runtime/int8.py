@@ -10,6 +10,7 @@ import onnx
 
 from ..errors import CaffeCompatError
 from ..layers.layer import Layer
+from ..layers.regions import Regions
 from ..net.graph import Graph
 from ..onnx.lowering import Lowered
 from .calibration import Ranges, operators
@@ -70,12 +71,13 @@ def to_int8(
 def coordinate_layers(graph: Graph) -> set[str]:
     """Return the layers that compute with coordinates or indices, too many for 8 bits.
 
-    They have no weights and pass no gradient: PriorBox, Proposal, ROIPooling, ArgMax, ...
+    They have no weights and pass no gradient (PriorBox, Proposal, ArgMax, ...), or read regions.
     """
     return {
         node.layer.name
         for node in graph.nodes
-        if node.bottoms and not node.blobs and type(node.layer).backward is Layer.backward
+        if isinstance(node.layer, Regions)
+        or (node.bottoms and not node.blobs and type(node.layer).backward is Layer.backward)
     }
 
 
