@@ -7,7 +7,6 @@ from pathlib import Path
 
 from ..images.answers import Answer, Classes, Detections
 from ..text import say_shape
-from ..types import AnyArray
 
 
 def lines(answer: Answer, drawing: Path | None = None) -> Iterator[str]:
@@ -30,14 +29,3 @@ def lines(answer: Answer, drawing: Path | None = None) -> Iterator[str]:
             yield f"  {name}  {say_shape(meaning.shape)}  {'  '.join(numbers)}"
     if drawing is not None:
         yield f"  {drawing}"
-
-
-def statistics(array: AnyArray) -> str:
-    """Return an array's numbers in one line."""
-    if array.size == 1:
-        return f"{float(array.reshape(())):.6g}"
-    if not array.size:
-        return "empty"
-    return "  ".join(
-        f"{name} {getattr(array, name)():.6g}" for name in ("mean", "std", "min", "max")
-    )

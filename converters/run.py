@@ -17,8 +17,7 @@ from ..runtime.session import Session
 from ..text import say_shape
 from ..types import AnyArray
 from . import models, options, preprocessing, run_images
-from .answers import statistics
-from .terminal import say, say_file
+from .terminal import say, say_file, statistics
 
 
 def command(

@@ -23,9 +23,9 @@ from ..images.recipe import Recipe
 from ..net.net import Net
 from ..text import say_shape
 from . import options, pictures, preprocessing
-from .answers import lines, statistics
+from .answers import lines
 from .models import Model
-from .terminal import say, say_file
+from .terminal import say, say_file, statistics
 
 
 class Format(str, Enum):

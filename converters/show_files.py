@@ -16,6 +16,7 @@ from ..text import say_shape, table
 from ..types import AnyArray
 from ..weights import is_text, read_mean
 from ..weights import read as read_weights
+from .terminal import statistics
 
 
 class Kind(Enum):
@@ -118,8 +119,6 @@ def _show_mean(path: Path) -> Iterator[str]:
 
 
 def _numbers(array: AnyArray) -> str:
-    from .answers import statistics  # here, since it loads onnx
-
     with np.errstate(all="ignore"):
         return statistics(array)
 

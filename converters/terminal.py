@@ -9,11 +9,14 @@ import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from ..progress import Display
 from ..text import one_line
 from .flags import flags_of
+
+if TYPE_CHECKING:  # it loads numpy, which --help does without
+    from ..types import AnyArray
 
 
 class _Notes(logging.Handler):
@@ -47,6 +50,17 @@ def say(*lines: object, err: bool = False) -> None:
     stream: TextIO | None = sys.stderr if err else sys.stdout
     if stream is not None:  # the caller closed it
         stream.writelines(f"{one_line(str(line))}\n" for line in lines)
+
+
+def statistics(array: AnyArray) -> str:
+    """Return an array's numbers in one line."""
+    if array.size == 1:
+        return f"{float(array.reshape(())):.6g}"
+    if not array.size:
+        return "empty"
+    return "  ".join(
+        f"{name} {getattr(array, name)():.6g}" for name in ("mean", "std", "min", "max")
+    )
 
 
 def say_file(path: Path) -> None:

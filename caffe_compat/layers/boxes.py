@@ -144,15 +144,11 @@ def suppress_sorted(boxes: Array, limit: float, most: int | None = None, pixel: 
     return np.array(best, np.int64)
 
 
-def lower_flat(g: Builder, boxes: str) -> str:
-    """Write boxes with those that are inside out made flat: in Caffe they overlap nothing."""
+def lower_flat(g: Builder, boxes: str, pixel: int = 0) -> str:
+    """Write boxes, `pixel` longer; those inside out are flat: in Caffe they overlap nothing."""
     least, most = _lower_corners(g, boxes)
-    return g.Concat(least, g.Max(least, most), axis=-1)
-
-
-def lower_wide(g: Builder, boxes: str, pixel: int) -> str:
-    """Write boxes with `pixel` added to their ends; those inside out become flat."""
-    least, most = _lower_corners(g, boxes)
+    if not pixel:
+        return g.Concat(least, g.Max(least, most), axis=-1)
     ends = g.Where(g.Less(most, least), least, g.Add(most, np.float32(pixel)))
     return g.Concat(least, ends, axis=-1)
 

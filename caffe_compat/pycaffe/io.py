@@ -224,7 +224,7 @@ class Transformer:
         return x
 
     def deprocess(self, in_: str, data: AnyArray) -> AnyArray:
-        """Undo `preprocess`, but for the resizing."""
+        """Undo `preprocess`, except the resizing."""
         self._check_input(in_)
         x = data.copy().squeeze()
         if self.input_scale.get(in_) is not None:

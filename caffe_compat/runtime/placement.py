@@ -48,7 +48,7 @@ class Placement:
     Attributes:
         onnxruntime: the version whose kernels these are.
         nodes: how many there are, subgraphs' included.
-        left: those that run on the CPU for want of a kernel, with copies before and after them.
+        left: those that run on the CPU for lack of a kernel, with copies before and after them.
         host: those that compute shapes, which onnxruntime keeps on the CPU: none of the GPU's
             numbers are copied for them.
     """

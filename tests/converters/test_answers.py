@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from caffe_compat.converters.answers import lines, statistics
+from caffe_compat.converters.answers import lines
+from caffe_compat.converters.terminal import statistics
 
 from caffe_compat.images.answers import Answer, Classes, Detections, Statistics
 from caffe_compat.images.decode import Class, Detection

@@ -10,7 +10,7 @@ import numpy as np
 from ...caffe_pb2 import LayerParameter
 from ...errors import ShapeError, UnsupportedError
 from ...types import Array, Shape
-from ..boxes import lower_wide, suppress_sorted
+from ..boxes import lower_flat, suppress_sorted
 from ..builder import FLOAT, Builder, int64
 from ..layer import Layer, layer
 from .mscnn import moments, unscaled
@@ -138,7 +138,7 @@ class FrcnnOutput(Layer):
         each = g.Slice(each, int64(1), int64(classes), int64(0))
         batches = g.Unsqueeze(each, int64(1 if self._aware else 0))
         indices = g.NonMaxSuppression(
-            lower_wide(g, boxes, 1),
+            lower_flat(g, boxes, 1),
             batches,
             g.Squeeze(g.Shape(each, start=1)),
             np.float32(self.p.iou_thr),

@@ -13,7 +13,7 @@ import numpy as np
 from ...caffe_pb2 import LayerParameter
 from ...errors import ShapeError, UnsupportedError
 from ...types import Array, Dims, Shape
-from ..boxes import lower_wide, suppress_sorted
+from ..boxes import lower_flat, suppress_sorted
 from ..builder import FLOAT, Builder, Operand, int64
 from ..layer import Arrays, Layer, layer
 
@@ -73,7 +73,7 @@ class _Proposals(Layer):
         if not self.p.max_post_nms_num:
             most = g.Squeeze(g.Shape(scores, start=1))
         indices = g.NonMaxSuppression(
-            lower_wide(g, boxes, self._pixel),
+            lower_flat(g, boxes, self._pixel),
             g.Unsqueeze(scores, int64(1)),
             most,
             np.float32(self.p.iou_thr),
