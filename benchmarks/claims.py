@@ -180,18 +180,18 @@ def _draw(folder: Path, net: str, seed: int) -> list[Path]:
 
 
 def depth(trainer: Trainer, options: argparse.Namespace) -> None:
-    """Train 22 and 30 layers with ReLU under xavier and msra."""
+    """Train 22 and 30 layers with ReLU under xavier and msra, from several seeds."""
     charts, rows = [], []
     for layers in (22, 30):
         lines = []
         for filler in ("xavier", "msra"):
             print(f"{layers} layers, {filler}")
             net = write_net(layers, options.width or 16, filler, RELU)
-            got = trainer.train(net, options.iterations or 1000, 0.01, SEED)
-            lines.append(Line(filler, got.iterations, got.losses))
-            rows.append((str(layers), filler, *_moments(got), _percent(got.error)))
-        charts.append(Chart(f"{layers} layers, ReLU: training loss", lines))
-    _tell(("layers", "filler", *_PARTS, "error"), rows)
+            results = _train_seeds(trainer, options, net)
+            lines.append(_mean_line(filler, results))
+            rows.append((str(layers), filler, *_moments(results), *_errors(results)))
+        charts.append(Chart(f"{layers} layers, ReLU: mean training loss", lines))
+    _tell(("layers", "filler", *_PARTS), rows)
     save(charts, options.pictures / "depth.png")
 
 
@@ -202,17 +202,10 @@ def prelu(trainer: Trainer, options: argparse.Namespace) -> None:
     for name, act in kinds.items():
         print(name)
         net = write_net(10, options.width or 16, "msra", act)
-        results = [
-            trainer.train(net, options.iterations or 1000, 0.01, SEED + i)
-            for i in range(options.seeds)
-        ]
-        errors = [result.error for result in results]
-        losses = np.mean([result.losses for result in results], axis=0).tolist()
-        lines.append(Line(name, results[0].iterations, losses))
+        results = _train_seeds(trainer, options, net)
+        lines.append(_mean_line(name, results))
         last = statistics.mean(result.losses[-1] for result in results)
-        spread = f"{statistics.stdev(errors):.2f}" if len(errors) > 1 else "-"
-        every = ", ".join(f"{error:.1f}" for error in errors)
-        rows.append((name, f"{statistics.mean(errors):.2f} %", spread, every, f"{last:.4f}"))
+        rows.append((name, *_errors(results), f"{last:.4f}"))
         learnt = [result.slopes or [0.0] * 9 for result in results]  # ReLU's slope is 0
         means = np.mean(learnt, axis=0).tolist()
         slopes.append(Line(name, range(1, len(means) + 1), means))
@@ -233,28 +226,59 @@ def slopes(trainer: Trainer, options: argparse.Namespace) -> None:
         lines = []
         for label, auto in (("msra", None), ("msra, --slopes auto", "auto")):
             print(f"slope {slope}, {label}")
-            got = trainer.train(net, options.iterations or 1000, 0.01, SEED, auto)
-            lines.append(Line(label, got.iterations, got.losses))
-            rows.append((f"{slope}", label, *_moments(got), _percent(got.error)))
-        charts.append(Chart(f"30 layers, PReLU from {slope}: training loss", lines))
-    _tell(("slope", "filler", *_PARTS, "error"), rows)
+            results = _train_seeds(trainer, options, net, auto)
+            lines.append(_mean_line(label, results))
+            rows.append((f"{slope}", label, *_moments(results), *_errors(results)))
+        charts.append(Chart(f"30 layers, PReLU from {slope}: mean training loss", lines))
+    _tell(("slope", "filler", *_PARTS), rows)
     save(charts, options.pictures / "slopes_auto.png")
 
 
 _SHARED = "channel_shared: true"
-_PARTS = ("loss at the start", "after 1/4", "after 1/2", "at the end")
+_PARTS = (
+    "loss at the start",
+    "after 1/4",
+    "after 1/2",
+    "at the end",
+    "mean error",
+    "std",
+    "errors",
+)
 
 
-def _moments(result: Result) -> list[str]:
-    """Return the loss at four moments of a training; none behind its end."""
-    losses, count = result.losses, len(result.losses)
-    if result.stopped:
-        return [f"{loss:.3f}" for loss in losses[:1]] + ["not finite"] * (4 - bool(losses))
+def _train_seeds(
+    trainer: Trainer, options: argparse.Namespace, net: str, slopes: str | None = None
+) -> list[Result]:
+    """Train a net from each seed."""
+    iterations = options.iterations or 1000
+    return [trainer.train(net, iterations, 0.01, SEED + i, slopes) for i in range(options.seeds)]
+
+
+def _mean_line(label: str, results: Sequence[Result]) -> Line:
+    """Return the mean curve of the trainings that went to their end, or of one that did not."""
+    whole = [result for result in results if not result.stopped] or results[:1]
+    losses = np.mean([result.losses for result in whole], axis=0).tolist()
+    return Line(label, whole[0].iterations, losses)
+
+
+def _moments(results: Sequence[Result]) -> list[str]:
+    """Return the mean loss at four moments; of a training that stopped, that it did."""
+    stopped = sum(bool(result.stopped) for result in results)
+    if stopped:
+        return [f"not finite for {stopped} of {len(results)}"] * 4
+    losses = np.mean([result.losses for result in results], axis=0)
+    count = len(losses)
     return [f"{losses[i]:.3f}" for i in (0, count // 4, count // 2, count - 1)]
 
 
-def _percent(error: float) -> str:
-    return "-" if np.isnan(error) else f"{error:.1f} %"
+def _errors(results: Sequence[Result]) -> tuple[str, str, str]:
+    """Return the mean error, its standard deviation, and the error of each seed."""
+    errors = [result.error for result in results]
+    every = ", ".join("-" if np.isnan(error) else f"{error:.1f}" for error in errors)
+    if np.isnan(errors).any():
+        return "-", "-", every
+    spread = f"{statistics.stdev(errors):.2f}" if len(errors) > 1 else "-"
+    return f"{statistics.mean(errors):.2f} %", spread, every
 
 
 def _tell(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -279,7 +303,7 @@ def main() -> None:
     parser.add_argument("--few", action="store_true", help="the repository's 400 digits instead")
     parser.add_argument("--pictures", type=Path, default=Path(), help="the folder of the curves")
     parser.add_argument("--iterations", type=int, help="of each training")
-    parser.add_argument("--seeds", type=int, default=5, help="trainings of each kind (prelu)")
+    parser.add_argument("--seeds", type=int, default=5, help="trainings of each kind")
     parser.add_argument("--width", type=int, help="channels of each convolution")
     parser.add_argument("--engine", help="the solver's engine")
     parser.add_argument("--device", help="the solver's device")
