@@ -236,13 +236,8 @@ def slopes(trainer: Trainer, options: argparse.Namespace) -> None:
 
 _SHARED = "channel_shared: true"
 _PARTS = (
-    "loss at the start",
-    "after 1/4",
-    "after 1/2",
-    "at the end",
-    "mean error",
-    "std",
-    "errors",
+    *("not finite", "loss at the start", "after 1/4", "after 1/2", "at the end"),
+    *("mean error", "std", "errors"),
 )
 
 
@@ -255,30 +250,35 @@ def _train_seeds(
 
 
 def _mean_line(label: str, results: Sequence[Result]) -> Line:
-    """Return the mean curve of the trainings that went to their end, or of one that did not."""
-    whole = [result for result in results if not result.stopped] or results[:1]
+    """Return the mean curve of the trainings that came to their end; of none, the first's."""
+    whole = _whole(results) or results[:1]
     losses = np.mean([result.losses for result in whole], axis=0).tolist()
     return Line(label, whole[0].iterations, losses)
 
 
 def _moments(results: Sequence[Result]) -> list[str]:
-    """Return the mean loss at four moments; of a training that stopped, that it did."""
-    stopped = sum(bool(result.stopped) for result in results)
-    if stopped:
-        return [f"not finite for {stopped} of {len(results)}"] * 4
-    losses = np.mean([result.losses for result in results], axis=0)
+    """Return how many trainings stopped, and the others' mean loss at four moments."""
+    whole = _whole(results)
+    stopped = f"{len(results) - len(whole)} of {len(results)}"
+    if not whole:
+        return [stopped, *["-"] * 4]
+    losses = np.mean([result.losses for result in whole], axis=0)
     count = len(losses)
-    return [f"{losses[i]:.3f}" for i in (0, count // 4, count // 2, count - 1)]
+    return [stopped, *(f"{losses[i]:.3f}" for i in (0, count // 4, count // 2, count - 1))]
 
 
 def _errors(results: Sequence[Result]) -> tuple[str, str, str]:
-    """Return the mean error, its standard deviation, and the error of each seed."""
-    errors = [result.error for result in results]
-    every = ", ".join("-" if np.isnan(error) else f"{error:.1f}" for error in errors)
-    if np.isnan(errors).any():
-        return "-", "-", every
+    """Return the mean error of the trainings that came to their end, its std, and every error."""
+    every = ", ".join("-" if result.stopped else f"{result.error:.1f}" for result in results)
+    errors = [result.error for result in _whole(results)]
+    mean = f"{statistics.mean(errors):.2f} %" if errors else "-"
     spread = f"{statistics.stdev(errors):.2f}" if len(errors) > 1 else "-"
-    return f"{statistics.mean(errors):.2f} %", spread, every
+    return mean, spread, every
+
+
+def _whole(results: Sequence[Result]) -> list[Result]:
+    """Return the trainings that did not stop at a loss that is not finite."""
+    return [result for result in results if not result.stopped]
 
 
 def _tell(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -75,6 +75,7 @@ class Layer:
         unread: the tops whose gradient `backward` does not read, if there are so many.
         statistics: the parameter blobs that no gradient reaches.
         approximate: whether `backward` is not the derivative of `forward`, but Caffe's own.
+        indicators: the bottoms at whose values 0 and 1 alone `backward` is the derivative.
     """
 
     type: ClassVar[str]
@@ -95,6 +96,7 @@ class Layer:
     unread: tuple[int, ...] = ()
     statistics: tuple[str, ...] = ()
     approximate: bool = False
+    indicators: tuple[int, ...] = ()
 
     def __init__(self, proto: LayerParameter) -> None:
         self.proto = proto

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -13,7 +12,7 @@ from ..errors import UnsupportedError
 from ..layers.layer import Layer
 from ..net.graph import Graph, Node, Value
 from ..net.needs import Needs
-from ..net.net import Net, left_of
+from ..net.net import Net
 from ..net.sharing import Place
 from ..torch.batch_norm import BatchNorm
 from ..torch.build import build
@@ -21,11 +20,10 @@ from ..torch.drawing import Drawing
 from ..torch.layers import CaffeLayer, Dropout
 from ..torch.module import CaffeModule
 from ..types import Array
+from .carrying import expose
 from .feeding import Extra
+from .overwriting import overwritten, reading
 from .torch_batch_norm import MovingSums
-
-# Layers that compute their gradient from the top alone, or from what it has kept.
-_OF_TOP = frozenset(("ELU", "Exp", "ReLU", "ReLU6", "Sigmoid", "Softmax", "Swish", "TanH"))
 
 
 class Memory(Mapping[str, Array]):
@@ -83,26 +81,37 @@ class TorchNet:
         memory: Memory,
     ) -> None:
         graph = net.graph
-        special = {i: node.layer for i, node in enumerate(graph.nodes) if _has_state(node)}
+        exposed, self._carried = expose(net)
+        special = {
+            i: node.layer
+            for i, node in enumerate(graph.nodes)
+            if _has_state(node) and i not in self._carried
+        }
+        self._indicators = _indicators(graph, needs) if needs else []
         wanted = {value.name: value for value in outputs}
+        for carried in self._carried.values():
+            wanted |= {value.name: value for value in carried.leaving.values()}
+        wanted |= {value.name: value for _, value in self._indicators}
         if needs:
             values = {value.name: value for value in (*graph.inputs, *graph.values)}
-            for index in _overwritten(graph, needs):
+            for index in overwritten(graph, needs):
                 node = graph.nodes[index]
-                special[index] = _reading(node, needs.left, memory)
+                special[index] = reading(node, needs.left, memory)
                 for value in (node.bottoms[0], node.tops[0]):
                     name = needs.left.get(value.name, value.name)
                     wanted[name] = values[name]
         self.in_numpy = [graph.nodes[index].layer for index in sorted(special)]
         self._names = list(wanted)
-        self.module = build(net, [*wanted.values()], versions=True, in_numpy=special)
-        self.module.to(next(iter(tensors.values())).device if tensors else None)
+        self.module = build(exposed, [*wanted.values()], versions=True, in_numpy=special)
+        self._device = next(iter(tensors.values())).device if tensors else torch.device("cpu")
+        self.module.to(self._device)
+        self._left: dict[int, dict[str, Tensor]] = {}
         parameters = _adopt(self.module, graph, tensors)
         trained = _trained(graph, needs) if needs else set()
         for owner, parameter in parameters.items():
             parameter.requires_grad_(owner in trained)
         self.leaves = {owner: p for owner, p in parameters.items() if owner in trained}
-        self._interleaves = _interleave(self.module) if _on_cpu(tensors) else False
+        self._interleaves = _interleave(self.module) if self._device.type == "cpu" else False
         named = self.module.origin.parts.items()
         self._parts = {index: self.module.get_submodule(name) for index, name in named}
         self.dropouts = [i for i, part in self._parts.items() if type(part) is Dropout]
@@ -119,26 +128,48 @@ class TorchNet:
                 part.numbers = extra.get(index, {})
             elif isinstance(part, Drawing):
                 part.numbers = extra.get(index)
+        states = {
+            value.blob: torch.from_numpy(extra[index][name])[None].to(self._device)
+            for index, carried in self._carried.items()
+            for name, value in carried.entering.items()
+        }
+        inputs = {**inputs, **states}
         tensors = [inputs[blob] for blob in self.module.names.inputs.values()]
         if self._interleaves:
             tensors = [_interleaved(x) if x.ndim == 4 else x for x in tensors]
         results = self.module(*tensors)
-        return {self._names[0]: results} if isinstance(results, Tensor) else results
+        results = {self._names[0]: results} if isinstance(results, Tensor) else results
+        self._check_indicators(results)
+        self._left = {
+            index: {name: results[value.name][0] for name, value in carried.leaving.items()}
+            for index, carried in self._carried.items()
+        }
+        return results
+
+    def _check_indicators(self, values: Mapping[str, Tensor]) -> None:
+        """Raise where Caffe's gradient is not the derivative."""
+        for layer, value in self._indicators:
+            x = values[value.name]
+            if torch.is_grad_enabled() and not ((x == 0) | (x == 1)).all():
+                with layer.named():
+                    raise UnsupportedError(
+                        f"'{value.blob}' has values other than 0 and 1; engine='numpy' trains that",
+                        remedies=("engine",),
+                    )
 
     def states(self) -> dict[int, dict[str, Any]]:
         """Return what the last pass left to the next, by the layers' places."""
-        found = {i: part.states for i, part in self._parts.items() if isinstance(part, CaffeLayer)}
-        return {i: dict(arrays) for i, arrays in found.items() if arrays}
+        parts = self._parts.items()
+        states = {i: dict(part.states) for i, part in parts if isinstance(part, CaffeLayer)}
+        for index, tensors in self._left.items():
+            states[index] = {name: to_numpy(tensor) for name, tensor in tensors.items()}
+        return {index: arrays for index, arrays in sorted(states.items()) if arrays}
 
     def hold(self) -> None:
         """Let no pass move the averages of BatchNorm any more."""
         for part in self._parts.values():
             if isinstance(part, MovingSums):
                 part.moves = False
-
-
-def _on_cpu(tensors: Mapping[Place, Tensor]) -> bool:
-    return all(tensor.device.type == "cpu" for tensor in tensors.values())
 
 
 def _interleave(module: nn.Module) -> bool:
@@ -165,6 +196,16 @@ def _interleaved(x: Tensor) -> Tensor:
 
 def _has_state(node: Node) -> bool:
     return bool(node.layer.state(*(value.shape for value in node.bottoms)))
+
+
+def _indicators(graph: Graph, needs: Needs) -> list[tuple[Layer, Value]]:
+    """Return the bottoms that must be 0 or 1 for a gradient, each with its layer."""
+    return [
+        (node.layer, node.bottoms[i])
+        for node, runs in zip(graph.nodes, needs.runs, strict=True)
+        for i in node.layer.indicators
+        if runs and i < len(node.bottoms)
+    ]
 
 
 def _adopt(
@@ -211,46 +252,3 @@ def _trained(graph: Graph, needs: Needs) -> set[Place]:
                         remedies=("engine",),
                     )
     return wanted
-
-
-def _overwritten(graph: Graph, needs: Needs) -> list[int]:
-    """Return the layers whose gradient is not the derivative, since Caffe overwrote what it reads.
-
-    Where nothing but the layer itself wrote to its top, those that read the top alone are as
-    exact as ever. So is a ReLU before a Dropout in place: what is dropped gets no gradient.
-    """
-    writers: dict[str, list[str]] = {}  # the types that wrote to each value's memory behind it
-    for node in graph.nodes:
-        if node.inplace:
-            for name, kinds in writers.items():
-                if needs.left.get(name) == needs.left.get(node.bottoms[0].name):
-                    kinds.append(node.layer.type)
-        writers.update({top.name: [] for top in node.tops})
-    found = []
-    for index, node in enumerate(graph.nodes):
-        special = type(node.layer).backward_left is not Layer.backward_left
-        if not (special and needs.runs[index] and node.bottoms and node.tops):
-            continue
-        bottom, top = node.bottoms[0].name, node.tops[0].name
-        if bottom not in needs.left and top not in needs.left:
-            continue
-        kind, later = node.layer.type, writers[top] if top in needs.left else []
-        slopes = (getattr(node.layer.p, name, 0.0) for name in ("negative_slope", "alpha"))
-        rising = node.layer.p is None or all(slope >= 0 for slope in slopes)
-        drops = kind == "ReLU" and set(later) <= {"Dropout"} and node.layer.p.negative_slope == 0
-        if not (kind in _OF_TOP and rising and ((top not in needs.left) or drops)):
-            found.append(index)
-    return found
-
-
-def _reading(node: Node, left: Mapping[str, str], memory: Memory) -> Layer:
-    """Return a layer whose gradient is Caffe's, from what is left in its memory."""
-    layer = copy.copy(node.layer)
-
-    def backward(dy: Any, *x: Array, **arrays: Any) -> Any:
-        pair = left_of(node, memory, left)
-        assert pair is not None
-        return node.layer.backward_left(dy, *x, left=pair[0], y=pair[1], **arrays)
-
-    layer.backward = backward  # type: ignore[method-assign]
-    return layer

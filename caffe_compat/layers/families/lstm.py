@@ -27,6 +27,7 @@ class LSTM(Recurrent):
     """
 
     states, gates, letter, state_names = 2, 4, "c", ("h0", "c0")
+    indicators = (1,)
 
     def step_blobs(self) -> list[Blob]:
         return [Blob("W_hc", (4 * self.hidden, self.hidden), self.p.weight_filler)]
@@ -134,6 +135,8 @@ class Lstm(Layer):
     Refused: backward with a clipping_threshold.
     """
 
+    indicators = (1,)
+
     def __init__(self, proto: LayerParameter) -> None:
         super().__init__(proto)
         inner = LayerParameter(name=proto.name, type="LSTM", phase=proto.phase, top=proto.top)
@@ -185,7 +188,7 @@ class LSTMUnit(Layer):
     Bottoms are c (1, N, H), the gates i f o g (1, N, 4H) and cont (1, N); tops are c' and h.
     """
 
-    blocked = (2,)
+    blocked = indicators = (2,)
 
     def shapes(self, c: Shape, x: Shape, cont: Shape) -> list[Shape | None]:
         if len(c) != 3 or len(x) != 3 or len(cont) != 2:

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ... import fillers
+from ...caffe_pb2 import LayerParameter
 from ...errors import ShapeError, UnsupportedError
 from ...fillers.rng import Rng
 from ...types import Array, Shape
@@ -96,6 +97,13 @@ class Recurrent(Layer):
         if self.p.expose_hidden:
             return {}
         return {name: np.zeros((x[0][1], self.hidden), np.float32) for name in self.state_names}
+
+    def exposed(self) -> Recurrent:
+        """Return the layer with its state as bottoms and tops."""
+        proto = LayerParameter()
+        proto.CopyFrom(self.proto)
+        proto.recurrent_param.expose_hidden = True
+        return type(self)(proto)
 
     def _start(self, x: Array, more: tuple[Array, ...], arrays: Mapping[str, Array]) -> list[Array]:
         """Return the state before the first step, each (N, H): the caller's, carried, or zeros."""
