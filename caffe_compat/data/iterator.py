@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from types import TracebackType
 
-from ..caffe_pb2 import LayerParameter, NetParameter
+from ..caffe_pb2 import TRAIN, LayerParameter, NetParameter
 from ..errors import CaffeCompatError, ParseError, ShapeError, UnsupportedError
 from ..fillers.rng.stream import cores
 from ..layers.layer import named
@@ -51,6 +51,9 @@ class Batches:
         arrays: for each MemoryData layer, by name, its data and its labels.
         workers: how many threads decode and transform; None: one for each core.
 
+    Attributes:
+        share: the rank that reads and the number of ranks; in TEST each rank reads all.
+
     Raises:
         CaffeCompatError: as for `caffe_compat.data.batches`.
     """
@@ -66,6 +69,7 @@ class Batches:
         workers: int | None = None,
     ):
         layers = data_layers(net)
+        self.share = (access.rank, access.ranks) if layers[0].phase == TRAIN else (0, 1)
         _check_arrays(arrays or {}, layers)
         workers = workers or cores()
         self._pool = ThreadPoolExecutor(workers, "caffe_compat-data")

@@ -40,6 +40,14 @@ class Shaped(Protocol):
         """The shapes by blob."""
 
 
+@runtime_checkable
+class Skippable(Protocol):
+    """Batches that can be passed over without being read."""
+
+    def skip(self, count: int) -> None:
+        """Go past the next `count` batches."""
+
+
 class Batches:
     """A source of batches: any iterable of feeds.
 
@@ -72,6 +80,21 @@ class Batches:
             ShapeError: there is none.
         """
         return self._ahead.pop() if self._ahead else self._take()
+
+    def skip(self, count: int) -> None:
+        """Go past the next `count` batches; they are read only where the source has no `skip`.
+
+        Raises:
+            ShapeError: there are none.
+        """
+        if count and self._ahead:
+            self._ahead.pop()
+            count -= 1
+        if isinstance(self._source, Skippable):
+            self._source.skip(count)
+            return
+        for _ in range(count):
+            self._take()
 
     def _take(self) -> Feeds:
         batch = next(self._iterator, None)
@@ -125,6 +148,10 @@ class Rows:
         index = np.arange(self._row, self._row + self._batch) % self._count
         self._row = int(index[-1] + 1) % self._count
         return {name: np.asarray(a[index], np.float32) for name, a in self._arrays.items()}
+
+    def skip(self, count: int) -> None:
+        """Go past the rows of `count` batches."""
+        self._row = (self._row + count * self._batch) % self._count
 
     def state(self) -> bytes:
         """Return the row that comes next."""

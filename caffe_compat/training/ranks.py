@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from ..errors import DeviceError
+from ..errors import DeviceError, ShapeError
 from .feeding import Batches, Feeds
 
 _BUCKET = 1 << 24  # numbers that travel together
@@ -113,22 +113,35 @@ def joined(device: str) -> Iterator[Ranks]:
 class Share(Batches):
     """A process's share of the batches: with n processes every n-th (data_layer.cpp, Skip).
 
-    After each pass all processes are at the same place of the source.
+    After each pass all processes are at the same place of the source. A source that takes every
+    n-th record itself, `data.batches(net, rank=..., ranks=n)`, is not shared out again.
 
     Args:
         source: as for `Batches`.
         what: likewise.
         ranks: the processes.
+
+    Raises:
+        ShapeError: the source is shared out among another number of processes, or for another one.
     """
 
     def __init__(self, source: Iterable[Feeds], what: str, ranks: Ranks) -> None:
         super().__init__(source, what)
-        self._ranks = ranks
+        own = ranks.rank, ranks.size
+        taken = getattr(source, "share", (0, 1))
+        if taken[1] != 1 and taken != own:
+            raise ShapeError(
+                f"{what} is read as rank {taken[0]} of {taken[1]}, and this process is {own[0]} of "
+                f"{own[1]}"
+            )
+        self._rank, self._size = (0, 1) if taken == own else own
 
     def next(self) -> Feeds:
         """Return the next batch of this process."""
-        batches = [super(Share, self).next() for _ in range(self._ranks.size)]
-        return batches[self._ranks.rank]
+        self.skip(self._rank)
+        batch = super().next()
+        self.skip(self._size - 1 - self._rank)
+        return batch
 
 
 def _buckets(tensors: Sequence[Any]) -> Iterable[list[Any]]:

@@ -8,6 +8,7 @@ import weakref
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from caffe_compat.data import batches
 from caffe_compat.data.source import RecordSource
@@ -85,6 +86,33 @@ def test_ranks_part_the_records_between_them(tmp_path, ranks):
         with batches(net, rank=rank, ranks=ranks) as part:
             own = np.concatenate([next(part)["label"] for _ in range(3)])
         np.testing.assert_array_equal(own, labels[rank::ranks])
+
+
+@pytest.mark.parametrize("backend", ["lmdb", "leveldb"])
+def test_the_records_of_other_ranks_are_not_decoded(tmp_path, backend):
+    if backend == "leveldb":
+        pytest.importorskip("plyvel")
+    # The first record gives the shape; of the others, those of rank 0 cannot be read.
+    images = [b"damaged" if i % 2 == 0 and i else datum(x, i) for i, x in enumerate(pixels(8))]
+    source = database(tmp_path / "db", images, backend)
+    net = data_net(tmp_path / "net.prototxt", source, backend=backend.upper())
+    with batches(net, rank=1, ranks=2) as part:
+        assert [next(part)["label"].tolist() for _ in range(3)] == [[1, 3], [5, 7], [1, 3]]
+    with batches(net, rank=0, ranks=2) as part, pytest.raises(ParseError, match="00000002"):
+        next(part)
+
+
+def test_the_images_of_other_ranks_are_not_opened(tmp_path):
+    (tmp_path / "list.txt").write_text(
+        "".join(f"{'img0.png' if i % 2 or not i else 'none.png'} {i}\n" for i in range(6))
+    )
+    Image.fromarray(pixels(1)[0].transpose(1, 2, 0)).save(tmp_path / "img0.png")
+    (tmp_path / "net.prototxt").write_text(
+        'layer { name: "data" type: "ImageData" top: "data" top: "label"\n'
+        f'  image_data_param {{ source: "list.txt" batch_size: 3 root_folder: "{tmp_path}/" }} }}\n'
+    )
+    with batches(tmp_path / "net.prototxt", rank=1, ranks=2) as part:
+        assert next(part)["label"].tolist() == [1, 3, 5]
 
 
 def test_a_test_net_is_read_whole_by_every_rank(tmp_path):

@@ -12,6 +12,8 @@ from google.protobuf import text_format
 
 from caffe_compat import weights
 from caffe_compat.caffe_pb2 import SolverParameter
+from caffe_compat.data import batches
+from caffe_compat.errors import ShapeError
 from caffe_compat.training import parameters
 from caffe_compat.training.feeding import Rows
 from caffe_compat.training.ranks import Ranks, Share
@@ -202,3 +204,50 @@ def test_a_share_of_the_batches():
         for share in shares:
             np.testing.assert_array_equal(share.next()["x"], next(whole)["x"])
     assert len({share.state() for share in shares}) == 1
+
+
+class Counted(Rows):
+    """Rows that count how many batches are made."""
+
+    def __init__(self, *args):
+        super().__init__(*args)
+        self.count = 0
+
+    def __next__(self):
+        self.count += 1
+        return super().__next__()
+
+
+def test_the_batches_of_other_processes_are_not_made():
+    source = Counted({"x": np.arange(20.0)}, 3)
+    share = Share(source, "data", Ranks(1, 4))
+    assert [share.next()["x"].tolist() for _ in range(3)] == [[3, 4, 5], [15, 16, 17], [7, 8, 9]]
+    assert source.count == 3
+
+
+def test_a_share_goes_on_behind_the_batch_that_gave_the_shapes():
+    for rank in range(3):
+        shares = [
+            Share(source, "data", Ranks(rank, 3))
+            for source in (Rows({"x": np.arange(20.0)}, 3), list(rows_of_one(20)))
+        ]
+        assert [share.shapes()["x"][1:] for share in shares] == [()] * 2
+        for share in shares:
+            share.next()
+        assert shares[0].next()["x"][0] == 3 * (3 + rank) % 20
+        assert shares[1].next()["x"][0] == 3 + rank
+
+
+def rows_of_one(count):
+    return ({"x": np.full(1, i)} for i in range(count))
+
+
+def test_a_reader_of_one_rank_is_not_shared_out_again():
+    paths = {"rank": 1, "ranks": 2, "root": LMDB}
+    net = LMDB / "net.prototxt"
+    with batches(net, **paths) as whole, batches(net, **paths) as part:
+        share = Share(part, "data", Ranks(1, 2))
+        for _ in range(3):
+            np.testing.assert_array_equal(share.next()["label"], next(whole)["label"])
+        with pytest.raises(ShapeError, match="read as rank 1 of 2, and this process is 1 of 3"):
+            Share(part, "data", Ranks(1, 3))
