@@ -229,6 +229,7 @@ class Net:
             values[value.name] = array.astype(np.float32, copy=False)
         return values
 
+    @np.errstate(all="ignore")  # infinity and NaN are results, as in a layer
     def backward(
         self,
         values: Mapping[str, Array],

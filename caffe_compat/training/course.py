@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from .. import weights as weight_files
 from ..caffe_pb2 import SolverParameter
 from ..errors import WeightsError
@@ -50,6 +52,7 @@ class Course:
         self.schedule = Schedule(p)
         self.iter = 0
 
+    @np.errstate(all="ignore")  # infinite weights show in the next loss, whose error is clear
     def update(self, loss: float) -> None:
         """Change the weights by the gradients as they stand (sgd_solver.cpp, ApplyUpdate).
 

@@ -74,6 +74,7 @@ class BackwardLog:
             self._write(f"{layer}, param blob {i} diff: {mean(self._sums[owner]):g}")
 
 
+@np.errstate(over="ignore")  # an infinite norm is shown as such
 def total(params: Sequence[Array], grads: Sequence[Array]) -> str:
     """Return the line about all of a net's parameters, by norm."""
     ones = [sum(float(np.abs(a).sum()) for a in arrays) for arrays in (params, grads)]

@@ -107,11 +107,13 @@ class NumpyEngine:
         for grad in self.grads:
             grad.fill(0)
 
+    @np.errstate(all="ignore")  # the solver says that a loss is not finite
     def forward(self, debug: Write | None = None) -> Pass:
         """Run the net on its next batch."""
         values, _ = self._run(debug)
         return self._pass(values)
 
+    @np.errstate(all="ignore")  # likewise
     def forward_backward(self, debug: Write | None = None) -> Pass:
         """Run the net on its next batch, and add the gradients of its loss to `grads`."""
         values, extra = self._run(debug)

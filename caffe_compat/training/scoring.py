@@ -51,6 +51,7 @@ class Sums:
         self._loss, self._count = np.float32(0), np.float32(0)
         self._outputs: dict[str, Array] = {}
 
+    @np.errstate(all="ignore")  # an infinite sum is shown as such
     def add(self, one: Pass) -> None:
         """Add a pass."""
         self._loss += np.float32(one.loss)
