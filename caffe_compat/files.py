@@ -219,7 +219,7 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
     if target is None:
         yield Path(path)  # as it is: /dev/stdout leads to a pipe that has no path
         return
-    temporary = target.with_name(f".{secrets.token_hex(8)}{target.suffix[:32]}")
+    temporary = target.with_name(f".{target.stem[:32]}.{secrets.token_hex(8)}{target.suffix[:32]}")
     try:  # from before the file exists: a signal may raise at any line
         _create(temporary, target, path)
         yield temporary

@@ -136,6 +136,8 @@ def main() -> None:
 def _mended(arguments: list[str], error: BaseException) -> str:
     """Return the whole command with the options that an error proposes; empty without any."""
     for changes in getattr(error, "changes", ()):
+        if None in changes.get("inputs", {}).values():  # nothing tells the shape
+            continue
         words = list(words_of(changes))
         known = {option for each in load_command(arguments[0]).params for option in each.opts}
         if {word for word in words if word.startswith("--")} <= known:

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from ..caffe_pb2 import SolverParameter
+from ..errors import CaffeCompatError
 from ..training import backends, parameters, ranks, signals
 from ..training.log import Log
 from ..training.report import Events, Report
@@ -98,13 +99,16 @@ def command(
         raise typer.BadParameter("name one solver: SOLVER.prototxt or --solver FILE")
     if weights and snapshot:
         raise typer.BadParameter("give --snapshot or --weights, not both")
-    p = parameters.read(path)
+    p, folder = parameters.checked(path)
     if snapshot_prefix is not None:
         p.snapshot_prefix = snapshot_prefix
     if level:
         p.train_state.level = level
     p.train_state.stage.extend(training.split(stage))
-    source = parameters.train_net(p, path.parent)
+    try:
+        source = parameters.train_net(p, folder)
+    except CaffeCompatError as error:
+        raise error.within(str(path)) from error
     with ranks.joined(device) as processes:
         first = processes.rank == 0
         if first:
@@ -120,7 +124,7 @@ def command(
             training.log_device(log, place)
             trained = Solver(
                 p,
-                folder=path.parent,
+                folder=folder,
                 data=training.rows(feed, source.net) if feed else None,
                 weights=[] if snapshot else weights,
                 rng=rng,

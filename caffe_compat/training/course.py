@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -100,12 +101,18 @@ class Course:
             WeightsError: it belongs to another net or solver.
         """
         history = self._updater.history
-        shapes = [tuple(array.shape) for array in history]
-        if [array.shape for array in state.history] != shapes:
+        if len(state.history) != len(history):
             raise WeightsError(
                 f"{path}: its history has {len(state.history)} arrays, and a solver of type "
-                f"{self._updater.type} for this net has {len(shapes)}, or their shapes differ"
+                f"{self._updater.type} for this net has {len(history)}"
             )
+        owners = itertools.cycle(self._engine.learnables)
+        for blob, own, array in zip(owners, history, state.history, strict=False):
+            if array.shape != tuple(own.shape):
+                raise WeightsError(
+                    f"{path}: its history of the blob '{blob.blob}' of layer '{blob.layer}' is "
+                    f"{array.shape}, and {tuple(own.shape)} in this net"
+                )
         if model:
             self._engine.load(weight_files.read(model))
         self._log("SGDSolver: restoring history", _SOURCE)

@@ -40,6 +40,8 @@ def read(path: str | Path) -> SolverParameter:
         ParseError: the file is missing, is not a solver, or has a field that is not known.
     """
     p, skipped = reader.read_solver(path)
+    if any(each.field in ("layer", "layers") for each in skipped):
+        raise ParseError(f"{path}: a net; name the solver that trains it")
     if skipped:
         raise ParseError("; ".join(map(str, skipped[:5])))
     try:
@@ -115,7 +117,7 @@ def train_net(p: SolverParameter, folder: Path) -> NetSource:
     stated = [field for field in fields if p.HasField(field)]
     if len(stated) != 1:
         listed = ", ".join(stated) or "none"
-        raise ParseError(f"a solver gives its net by one of {', '.join(fields)}; here: {listed}")
+        raise ParseError(f"the solver gives its net by one of {', '.join(fields)}; here: {listed}")
     source = _source(p, stated[0], getattr(p, stated[0]), folder)
     return _with_state(source, TRAIN, p.train_state)
 
@@ -178,8 +180,8 @@ def locate(name: str, folder: Path) -> Path:
     for path in (here, beside):
         if path.is_file():
             return path
-    places = f"'{here}'" if here == beside else f"'{here}' nor '{beside}'"
-    raise ParseError(f"the solver names {places}, which is not there")
+    folders = ", ".join(dict.fromkeys(str(path.resolve().parent) for path in (here, beside)))
+    raise ParseError(f"the solver names '{name}', and there is no such file in {folders}")
 
 
 def _source(p: SolverParameter, field: str, value: NetParameter | str, folder: Path) -> NetSource:

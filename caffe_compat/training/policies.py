@@ -84,6 +84,7 @@ class Schedule:
             lines.append(f"Plateau Status: Iteration {iteration}, {least}")
         return lines
 
+    @np.errstate(over="ignore")  # a rate beyond float32 is infinite
     def rate(self, iteration: int) -> float:
         """Return the learning rate, rounded to float32 as Caffe does."""
         p = self._p
@@ -131,6 +132,15 @@ def policy(function: Policy) -> Policy:
     return function
 
 
+def _power(base: float, exponent: float) -> float:
+    """Return C's pow, which is infinite where Python raises."""
+    try:
+        return math.pow(base, exponent)
+    except (OverflowError, ValueError):
+        with np.errstate(all="ignore"):
+            return float(np.power(base, exponent))
+
+
 @policy
 def fixed(p: SolverParameter, iteration: int, step: int) -> float:
     """base_lr."""
@@ -140,33 +150,33 @@ def fixed(p: SolverParameter, iteration: int, step: int) -> float:
 @policy
 def step(p: SolverParameter, iteration: int, step: int) -> float:
     """base_lr gamma^step; a step every `stepsize` iterations."""
-    return p.base_lr * p.gamma**step
+    return p.base_lr * _power(p.gamma, step)
 
 
 @policy
 def exp(p: SolverParameter, iteration: int, step: int) -> float:
     """base_lr gamma^iteration."""
-    return p.base_lr * p.gamma**iteration
+    return p.base_lr * _power(p.gamma, iteration)
 
 
 @policy
 def inv(p: SolverParameter, iteration: int, step: int) -> float:
     """base_lr (1 + gamma iteration)^-power."""
     base = np.float32(1) + np.float32(p.gamma) * np.float32(iteration)
-    return float(p.base_lr * math.pow(base, -p.power))
+    return p.base_lr * _power(float(base), -p.power)
 
 
 @policy
 def multistep(p: SolverParameter, iteration: int, step: int) -> float:
     """base_lr gamma^step; a step at each `stepvalue`."""
-    return p.base_lr * p.gamma**step
+    return p.base_lr * _power(p.gamma, step)
 
 
 @policy
 def poly(p: SolverParameter, iteration: int, step: int) -> float:
     """base_lr (1 - iteration / max_iter)^power."""
     left = float(np.float32(1) - np.float32(iteration) / np.float32(p.max_iter))
-    return p.base_lr * float(np.power(left, p.power))  # NaN beyond max_iter, as Caffe's pow
+    return p.base_lr * _power(left, p.power)  # NaN beyond max_iter, as Caffe's pow
 
 
 @policy
@@ -179,7 +189,7 @@ def sigmoid(p: SolverParameter, iteration: int, step: int) -> float:
 @policy
 def plateau(p: SolverParameter, iteration: int, step: int) -> float:
     """base_lr gamma^step; a step where the loss stalls (SSD's branch, Intel's fork)."""
-    return p.base_lr * p.gamma**step
+    return p.base_lr * _power(p.gamma, step)
 
 
 @policy

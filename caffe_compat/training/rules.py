@@ -9,10 +9,11 @@ subtracted from the blob. `g` may be overwritten.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
+
+import numpy as np
 
 from ..caffe_pb2 import SolverParameter
 from ..errors import ShapeError, UnsupportedError
@@ -120,5 +121,10 @@ def adam(p: SolverParameter, rate: float, t: int, g: Any, m: Any, v: Any) -> Any
     m += (1 - p.momentum) * g
     v *= p.momentum2
     v += (1 - p.momentum2) * (g * g)
-    correction = math.sqrt(1 - p.momentum2**t) / (1 - p.momentum**t)
-    return rate * correction * (m / (v**0.5 + p.delta))
+    return rate * _correction(p, t) * (m / (v**0.5 + p.delta))
+
+
+@np.errstate(all="ignore")  # a momentum of 1, of which Caffe makes infinity
+def _correction(p: SolverParameter, t: int) -> float:
+    """Return Adam's correction of the averages' start from 0."""
+    return float(np.sqrt(1 - np.float64(p.momentum2) ** t) / (1 - np.float64(p.momentum) ** t))

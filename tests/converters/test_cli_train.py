@@ -159,7 +159,7 @@ def test_misuse(run, folder, words, match):
     ("words", "match"),
     [
         (["train", "none.prototxt"], "none.prototxt: no such file"),
-        (["train", "net.prototxt"], "net.prototxt:"),
+        (["train", "net.prototxt"], "net.prototxt: a net; name the solver that trains it"),
         (["train", "solver.prototxt", "--snapshot", "x.solverstate"], "x.solverstate: no such"),
         (["train", "solver.prototxt", "--weights", "x.caffemodel"], "x.caffemodel: No such"),
         (["train", "solver.prototxt", "--snapshot-prefix", "no/where"], "no directory no"),
@@ -172,6 +172,27 @@ def test_errors(run, folder, words, match):
     last = err.splitlines()[-1]
     assert status == 1 and last.startswith("error: ") and match in last
     assert not list(folder.glob("snap*"))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "match"),
+    [
+        ("step", "cosine", "solver.prototxt: lr_policy 'cosine' is not known"),
+        ('net: "net.prototxt"', "", "solver.prototxt: the solver gives its net by one of"),
+        ('net: "net.', 'net: "none.', "solver.prototxt: the solver names 'none.prototxt', and"),
+    ],
+)
+def test_a_wrong_solver_is_named(run, folder, old, new, match):
+    (folder / "solver.prototxt").write_text(SOLVER.replace(old, new, 1))
+    status, _, err = run("train", "solver.prototxt")
+    assert status == 1 and match in err.splitlines()[-1]
+
+
+def test_a_bottom_that_nothing_makes(run, folder):
+    (folder / "net.prototxt").write_text(NET.replace('bottom: "y" bottom', 'bottom: "z" bottom'))
+    status, _, err = run("train", "solver.prototxt")
+    assert status == 1
+    assert err.splitlines()[-1].endswith("unknown bottom blob 'z' (bottom index 0)")
 
 
 def test_tensorboard(run, folder):

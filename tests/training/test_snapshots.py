@@ -197,6 +197,14 @@ def test_a_state_of_another_net_or_solver(tmp_path):
         solver(BY_NAME["shared"]).restore(state)
     with pytest.raises(WeightsError, match=r"of type Adam for this net has 16"):
         solver(BY_NAME["frozen"], {"type": "Adam"}).restore(state)
+    wider = tmp_path / "wider"
+    shutil.copytree(BY_NAME["lstm"], wider)
+    text = (wider / "net.prototxt").read_text()
+    (wider / "net.prototxt").write_text(text.replace("num_output: 5", "num_output: 6"))
+    _, state = solver(BY_NAME["lstm"], prefix=tmp_path / "s").snapshot()
+    match = r"history of the blob 'W_xc' of layer 'rec' is \(20, 4\), and \(24, 4\) in this net"
+    with pytest.raises(WeightsError, match=match):
+        solver(wider).restore(state)
 
 
 @pytest.mark.parametrize("data", [b"", b"\x89PNG....", b"not protobuf", b"\x12\x04abcd"])

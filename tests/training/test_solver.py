@@ -120,13 +120,16 @@ def test_files(tmp_path):
     with pytest.raises(UnsupportedError, match=r"solver\.prototxt: lr_policy 'cosine'"):
         Solver(path)
     path.write_text(BASE + 'net: "net.prototxt"')
-    with pytest.raises(ParseError, match=r"names 'net\.prototxt' nor '.*/net\.prototxt'"):
+    match = rf"names 'net\.prototxt', and there is no such file in .*, {tmp_path}$"
+    with pytest.raises(ParseError, match=match):
         Solver(path)
     (tmp_path / "net.prototxt").write_text(NET.replace("InnerProduct", "OuterProduct"))
     match = r"net file: .*net\.prototxt: layer 'ip' \(OuterProduct\): unknown layer type"
     with pytest.raises(UnsupportedError, match=match):
         Solver(path)
     (tmp_path / "net.prototxt").write_text(NET)
+    with pytest.raises(ParseError, match=r"/net\.prototxt: a net; name the solver that trains it"):
+        Solver(tmp_path / "net.prototxt")
     assert Solver(path).net.params["ip"]["weight"].shape == (2, 3)  # beside the solver
     path.write_text(BASE + 'net: "net.prototxt" momentun: 0.9')
     with pytest.raises(ParseError, match=r"solver\.prototxt:1:.*momentun"):
@@ -235,7 +238,8 @@ def test_weights_of_the_solver_are_found_beside_it(tmp_path):
         Solver(path).net.params["ip"]["weight"], first.net.params["ip"]["weight"]
     )
     path.write_text(BASE + 'net: "net.prototxt" weights: "c.caffemodel"')
-    with pytest.raises(ParseError, match=r"names 'c\.caffemodel' nor '.*/c\.caffemodel'"):
+    match = r"names 'c\.caffemodel', and there is no such file in "
+    with pytest.raises(ParseError, match=match):
         Solver(path)
 
 
@@ -349,3 +353,24 @@ def test_the_rate_of_the_next_update():
         seen.append((trained.lr, trained.lr))
         trained.step(1)
     assert seen == [(1, 1), (1, 1), (0.5, 0.5), (0.5, 0.5)]
+
+
+@pytest.mark.parametrize(
+    ("policy", "rates"),
+    [
+        ('"exp" gamma: 1e38', (1, 1e38, np.inf)),
+        ('"step" gamma: 1e38 stepsize: 4', (1, 1, np.inf)),
+        ('"inv" gamma: 1 power: -1e30', (1, np.inf, np.inf)),
+        ('"poly" max_iter: 9 power: -1', (1, 9 / 8, np.inf)),
+        ('"poly" max_iter: 8 power: 0.5', (1, (7 / 8) ** 0.5, np.nan)),
+    ],
+)
+def test_rates_beyond_all_numbers(policy, rates):
+    schedule = policies.Schedule(
+        text_format.Parse(f"base_lr: 1 lr_policy: {policy}", p := SolverParameter()) and p
+    )
+    got = []
+    for iteration in (0, 1, 9):
+        schedule.advance(iteration, 0)
+        got.append(schedule.rate(iteration))
+    np.testing.assert_allclose(got, rates, rtol=1e-6)
