@@ -45,7 +45,11 @@ class CaffeCompatError(Exception):
 
     def within(self: _E, place: str) -> _E:
         """Return the same error with a place in front of its message, as `layer 'conv1'`."""
-        return type(self)(f"{place}: {self}", remedies=self.remedies, changes=self.changes)
+        return self.about(f"{place}: {self}")
+
+    def about(self: _E, message: str) -> _E:
+        """Return the same error with another message."""
+        return type(self)(message, remedies=self.remedies, changes=self.changes)
 
     @classmethod
     def joined(cls: type[_E], errors: Iterable[CaffeCompatError]) -> _E:

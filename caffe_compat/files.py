@@ -224,8 +224,10 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
         _create(temporary, target, path)
         yield temporary
         temporary.replace(target)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, CaffeCompatError) and str(temporary) in str(error):
+            raise error.about(str(error).replace(str(temporary), str(path))) from None
         raise
 
 

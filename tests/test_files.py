@@ -48,6 +48,14 @@ def test_atomic_failure_leaves_the_old_file(tmp_path, error):
     assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("out", "old")]
 
 
+def test_atomic_errors_name_the_file_that_was_asked_for(tmp_path):
+    with pytest.raises(CaffeCompatError) as caught, atomic(tmp_path / "out.h5") as path:
+        assert path.name.startswith(".out.")
+        raise CaffeCompatError(f"{path}: cannot be written: disk full")
+    assert str(caught.value) == f"{tmp_path}/out.h5: cannot be written: disk full"
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("place", ["open", "chmod", "replace"])
 def test_atomic_leaves_nothing_when_a_signal_comes_early_or_late(tmp_path, monkeypatch, place):
     """An interruption right behind any step that touches the temporary file."""

@@ -72,8 +72,9 @@ def write(path: str | os.PathLike[str], state: State) -> None:
             _write_hdf5(path, state)
         else:
             _write_binary(path, state)
-    except OSError as error:
-        raise CaffeCompatError(f"{path}: cannot be written: {error.strerror or error}") from None
+    except (OSError, RuntimeError) as error:  # RuntimeError: h5py's, on a full disk
+        reason = getattr(error, "strerror", None) or error
+        raise CaffeCompatError(f"{path}: cannot be written: {reason}") from None
 
 
 def _read_binary(path: str | os.PathLike[str]) -> State:

@@ -265,3 +265,24 @@ def test_a_kill_leaves_no_state_without_its_weights(at, again, tmp_path):
     assert again or [path.name for path in states] == ["s_iter_4.solverstate"]
     for path in states:
         snapshots.restore(path)  # whole, and with its own weights
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no limit on the size of files")
+def test_a_full_disk_leaves_no_part_of_a_pair(tmp_path):
+    import resource
+
+    trained = solver(BY_NAME["frozen"], {"type": "Adam"}, prefix=tmp_path / "s")
+    model, state = trained.snapshot()
+    sizes = [path.stat().st_size for path in (model, state)]
+    assert sizes[0] < sizes[1]
+    trained.step(1)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (sum(sizes) // 2, before[1]))
+    try:
+        match = rf"^{tmp_path}/s_iter_1.solverstate: cannot be written: File too large"
+        with pytest.raises(CaffeCompatError, match=match):
+            trained.snapshot()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert sorted(tmp_path.iterdir()) == sorted([model, state])
+    trained.snapshot()  # and all goes on
