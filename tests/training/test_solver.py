@@ -366,11 +366,10 @@ def test_the_rate_of_the_next_update():
     ],
 )
 def test_rates_beyond_all_numbers(policy, rates):
-    schedule = policies.Schedule(
-        text_format.Parse(f"base_lr: 1 lr_policy: {policy}", p := SolverParameter()) and p
-    )
-    got = []
+    p = text_format.Parse(f"base_lr: 1 lr_policy: {policy}", SolverParameter())
+    schedule = Schedule(p)
+    found = []
     for iteration in (0, 1, 9):
         schedule.advance(iteration, 0)
-        got.append(schedule.rate(iteration))
-    np.testing.assert_allclose(got, rates, rtol=1e-6)
+        found.append(schedule.rate(iteration))
+    np.testing.assert_allclose(found, rates, rtol=1e-6)
