@@ -78,16 +78,14 @@ class Placement:
 
 def place(lowered: Lowered) -> Placement:
     """Return where a session on CUDA computes each node of a model."""
-    model = writer.declare(lowered)
-    with suppress(onnx.shape_inference.InferenceError):  # the types then stay unknown
-        model = onnx.shape_inference.infer_shapes(model)
+    model = infer_types(lowered)
     opset = next((o.version for o in model.opset_import if not o.domain), 1)
     version, kernels = _table()
     left: list[Left] = []
     host: list[str] = []
     count = 0
-    for graph in _graphs(model.graph):
-        types, on_host = _types(graph), {*(tensor.name for tensor in graph.initializer)}
+    for graph in graphs(model.graph):
+        types, on_host = types_of(graph), {*(tensor.name for tensor in graph.initializer)}
         constants = set(on_host)
         for node in graph.node:
             count += 1
@@ -101,6 +99,14 @@ def place(lowered: Lowered) -> Placement:
                 host.append(name)
                 on_host.update(node.output)
     return Placement(version, count, tuple(left), tuple(host))
+
+
+def infer_types(lowered: Lowered) -> onnx.ModelProto:
+    """Return a model with the types and shapes of its tensors, where they can be inferred."""
+    model = writer.declare(lowered)
+    with suppress(onnx.shape_inference.InferenceError):
+        model = onnx.shape_inference.infer_shapes(model)
+    return model
 
 
 Types = Mapping[str, str]
@@ -173,15 +179,16 @@ def _reads_host(
     )
 
 
-def _graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+def graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+    """Yield a graph and the subgraphs of its nodes."""
     yield graph
     for node in graph.node:
         for attribute in node.attribute:
             if attribute.HasField("g"):
-                yield from _graphs(attribute.g)
+                yield from graphs(attribute.g)
 
 
-def _types(graph: onnx.GraphProto) -> dict[str, str]:
+def types_of(graph: onnx.GraphProto) -> dict[str, str]:
     """Return the tensors' types, such as `float` and `int64`, where they are known."""
     kinds = {tensor.name: tensor.data_type for tensor in graph.initializer}
     kinds |= {

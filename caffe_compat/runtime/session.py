@@ -20,7 +20,8 @@ from ..types import AnyArray, Dims
 from ..weights import mapped
 from .binding import Bindings
 from .devices import ConvSearch, Device, devices, log_once, runtime
-from .models import resolve
+from .float16 import multiplies_in_float16
+from .models import open_model, resolve
 from .tensorrt import keep_engines
 
 _DTYPES: dict[str, Any] = {
@@ -193,6 +194,8 @@ def _start(
     if isinstance(model, str | Path):
         name = str(model)
         device = keep_engines(device, Path(model))
+    if device.on_gpu and _in_float16(source):
+        device = device.with_tensor_cores()
     options = runtime().SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 4  # its exceptions repeat what it would print
@@ -214,6 +217,13 @@ def _start(
             f"cause; it would run on {', '.join(session.get_providers())}"
         )
     return session
+
+
+def _in_float16(source: Lowered | str | bytes) -> bool:
+    try:
+        return multiplies_in_float16(source if isinstance(source, Lowered) else open_model(source))
+    except CaffeCompatError:  # onnxruntime's own message is the better one
+        return False
 
 
 def _source(

@@ -12,7 +12,9 @@ import pytest
 
 from caffe_compat import pipeline
 from caffe_compat.errors import DeviceError, ShapeError
-from caffe_compat.runtime import devices, session, tensorrt
+from caffe_compat.onnx.lowering import lower
+from caffe_compat.onnx.writer import save
+from caffe_compat.runtime import devices, float16, session, tensorrt
 from caffe_compat.runtime.session import Session
 
 
@@ -113,6 +115,28 @@ def test_how_convolutions_are_chosen(monkeypatch, asked, search):
     assert device.providers[0][1]["cudnn_conv_algo_search"] == search
     with pytest.raises(DeviceError, match="conv_search is 'fast'; it is one of heuristic, exh"):
         devices.devices("cuda", conv_search="fast")
+
+
+@pytest.mark.parametrize(("half", "tf32"), [(False, "0"), (True, "1")])
+def test_float16_multiplies_on_tensor_cores(net, tmp_path, monkeypatch, half, tf32):
+    """onnxruntime's use_tf32=0 bars float16 from them, too."""
+    only(monkeypatch, "TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider")
+    monkeypatch.setattr(devices.cuda, "find_fault", lambda provider, index: None)
+    monkeypatch.setattr(tensorrt.cuda, "gpu_name", lambda index: "a card")
+    asked = []
+
+    def open_session(source, options, providers, enable_fallback):
+        asked.append(dict(providers[:-1])["CUDAExecutionProvider"]["use_tf32"])
+        raise RuntimeError
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", open_session)
+    model = float16.to_float16(lower(net)) if half else lower(net)
+    path = save(model, tmp_path / "net.onnx").files[0]
+    for source in (model, path, path.read_bytes()):
+        for device in ("cuda", "tensorrt"):
+            with pytest.raises(DeviceError):
+                Session(source, device)
+    assert asked == [tf32] * 6
 
 
 @pytest.mark.parametrize("name", sorted({*devices.KINDS} - {"cpu", "cuda", "tensorrt"}))

@@ -10,7 +10,7 @@ import pytest
 
 from caffe_compat.errors import CaffeCompatError, DeviceError
 from caffe_compat.onnx.lowering import lower
-from caffe_compat.runtime.float16 import to_float16
+from caffe_compat.runtime.float16 import multiplies_in_float16, to_float16
 from caffe_compat.runtime.session import Session
 
 from ..cases import feed, make, one_layer
@@ -37,6 +37,13 @@ def test_the_float32_model_stays_as_it_is(net):
     assert lowered.model.SerializeToString() == before
     for name, array in lowered.arrays.items():
         np.testing.assert_array_equal(array, arrays[name])
+
+
+def test_the_type_of_the_products(net):
+    assert not multiplies_in_float16(lower(net))
+    assert multiplies_in_float16(to_float16(lower(net)))
+    relu = make(one_layer('type: "ReLU"', (1, 2)))
+    assert not multiplies_in_float16(lower(relu))
 
 
 def test_the_parameters_are_no_longer_caffes(net):
