@@ -263,6 +263,14 @@ class Fit:
         return Copying(self.allow_missing, self.allow_reshape)
 
 
+class ConvSearch(str, Enum):
+    """How cuDNN chooses the algorithms of convolutions."""
+
+    HEURISTIC = "heuristic"
+    EXHAUSTIVE = "exhaustive"
+    DEFAULT = "default"
+
+
 Prototxt = Annotated[Path, typer.Argument(metavar="NET.prototxt", show_default=False)]
 Opset = Annotated[
     int, typer.Option("--opset", metavar="N", help="The version of ONNX's operators, 11 to 23.")
@@ -273,6 +281,14 @@ Device = Annotated[
         "--device",
         metavar="auto|cpu|cuda[:N]|...",
         help="The device to use; docs/running.md has them all.",
+    ),
+]
+Search = Annotated[
+    ConvSearch | None,
+    typer.Option(
+        "--conv-search",
+        help="How cuDNN chooses convolutions, on CUDA (default: heuristic; with --cuda-graph "
+        "exhaustive).",
     ),
 ]
 SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Count what cannot be read, and go on.")]

@@ -89,6 +89,7 @@ def _run_arrays(job: run_images.Job, view: run_images.View) -> None:
         blobs=job.blobs,
         threads=job.place.threads,
         cuda_graph=job.place.cuda_graph,
+        conv_search=job.place.search,
     )
     _answer(session.run(job.feeds), job, view)
 
@@ -102,6 +103,8 @@ def _run_own(job: run_images.Job, view: run_images.View, count: int, skip_bad: b
             job.place.device,
             blobs=job.blobs,
             threads=job.place.threads,
+            cuda_graph=job.place.cuda_graph,
+            conv_search=job.place.search,
         )
         for _ in track(range(count), "running"):
             batch = next(reader)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 
@@ -21,6 +21,7 @@ from ..images.predictor import Result
 from ..images.reader import find
 from ..images.recipe import Recipe
 from ..net.net import Net
+from ..runtime.devices import ConvSearch
 from ..text import say_shape
 from . import options, pictures, preprocessing
 from .answers import lines
@@ -54,12 +55,18 @@ class Place:
     cuda_graph: Annotated[
         bool, typer.Option("--cuda-graph", help="Record the GPU's work once, then replay it.")
     ] = False
+    conv_search: options.Search = None
     engine: Annotated[
         Engine, typer.Option("--engine", help="Run images here, or on a Ray cluster.")
     ] = Engine.LOCAL
     workers: Annotated[
         int | None, typer.Option("--workers", metavar="N", min=1, help="Ray workers.")
     ] = None
+
+    @property
+    def search(self) -> ConvSearch | None:
+        """Session's conv_search."""
+        return cast("ConvSearch | None", self.conv_search and self.conv_search.value)
 
 
 @dataclass(frozen=True)
@@ -136,6 +143,7 @@ def run(job: Job, view: View, images: Sequence[str], prep: preprocessing.Options
         tuple(job.blobs),
         place.threads,
         place.cuda_graph,
+        place.search,
     )
     predictor = recipe.predictor()
     if preprocess is None and not predictor.baked:

@@ -9,6 +9,7 @@ from pathlib import Path
 from ..net.net import Net
 from ..net.preprocess import Preprocess
 from ..onnx.lowering import Lowered
+from ..runtime.devices import ConvSearch
 from ..runtime.session import Session
 from ..types import AnyArray
 from .predictor import Predictor
@@ -26,6 +27,7 @@ class Recipe:
         blobs: blobs to return beside the net's outputs.
         threads: the number of threads of one operator.
         cuda_graph: record the GPU's work once, then replay it.
+        conv_search: how cuDNN chooses the algorithms of convolutions.
     """
 
     model: Net | Lowered | str | Path | bytes
@@ -35,6 +37,7 @@ class Recipe:
     blobs: tuple[str, ...] = ()
     threads: int = 0
     cuda_graph: bool = False
+    conv_search: ConvSearch | None = None
 
     def predictor(self) -> Predictor:
         """Build the predictor in this process."""
@@ -44,5 +47,6 @@ class Recipe:
             blobs=self.blobs,
             threads=self.threads,
             cuda_graph=self.cuda_graph,
+            conv_search=self.conv_search,
         )
         return Predictor(session, self.preprocess, self.feeds)

@@ -144,6 +144,11 @@ class Device:
         return self.kind in _INDEXED
 
     @property
+    def records(self) -> bool:
+        """Whether it records CUDA graphs."""
+        return any("enable_cuda_graph" in options for _, options in self.providers[:-1])
+
+    @property
     def provider(self) -> str:
         """The name of the provider that must start for the net to run here."""
         return KINDS[self.kind].provider
@@ -208,7 +213,7 @@ def runtime() -> Any:
             f"onnxruntime is not installed here ({error}); pip install caffe_compat[cpu], or "
             "caffe_compat[gpu] on a machine with an NVIDIA GPU"
         ) from error
-    if first:  # else its logger is the caller's affair
+    if first:  # else its logger is the caller's, whose severity cannot be read to be set back
         onnxruntime.set_default_logger_severity(4)  # its exceptions repeat what it would print
     return onnxruntime
 

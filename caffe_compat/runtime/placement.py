@@ -17,12 +17,15 @@ from typing import Any, NamedTuple
 import onnx
 from onnx import helper
 
+from ..errors import UnsupportedError
 from ..onnx import writer
 from ..onnx.lowering import Lowered
 from ..onnx.rewriting import attributes
 
 _SHOWN = 3  # nodes named in a line
 _TO_GPU = ("ConstantOfShape", "Range")  # kernels that read the CPU's memory and fill the GPU's
+_WAITING = ("Compress", "If", "Loop", "NonMaxSuppression", "NonZero", "Scan", "Unique")
+"""Operators whose CUDA kernels wait for a number that the GPU computes."""
 
 
 class Left(NamedTuple):
@@ -99,6 +102,21 @@ def place(lowered: Lowered) -> Placement:
                 host.append(name)
                 on_host.update(node.output)
     return Placement(version, count, tuple(left), tuple(host))
+
+
+def check_recordable(lowered: Lowered) -> None:
+    """Raise UnsupportedError with the nodes of a model that no CUDA graph can record."""
+    waiting = [
+        f"'{node.name}' ({node.op_type})"
+        for node in lowered.model.graph.node
+        if node.op_type in _WAITING
+    ]
+    if waiting:
+        shown = ", ".join(waiting[:_SHOWN]) + (", ..." if len(waiting) > _SHOWN else "")
+        raise UnsupportedError(
+            "a CUDA graph records no node that waits for a number from the GPU, such as the count "
+            f"of boxes: {shown}; run without cuda_graph"
+        )
 
 
 def infer_types(lowered: Lowered) -> onnx.ModelProto:

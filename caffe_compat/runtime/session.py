@@ -22,6 +22,7 @@ from .binding import Bindings
 from .devices import ConvSearch, Device, devices, log_once, runtime
 from .float16 import multiplies_in_float16
 from .models import open_model, resolve
+from .placement import check_recordable
 from .tensorrt import keep_engines
 
 _DTYPES: dict[str, Any] = {
@@ -47,10 +48,10 @@ class Session:
         threads: the number of threads that one operator may use; 0 leaves it to onnxruntime.
         cuda_graph: on a GPU, record the first run and replay it at later ones, which saves the
             launches; for nets whose inputs and outputs have no open axis.
-        conv_search: how cuDNN chooses the algorithms of convolutions: `heuristic` by what is
-            known of them; `exhaustive` by trying them in the first run of each shape, where the
-            runs are then up to a tenth faster; `default` without a choice, slow. By default
-            exhaustive with `cuda_graph` and heuristic without.
+        conv_search: how cuDNN chooses the algorithms of convolutions at the first run of each
+            shape: `heuristic` quickly; `exhaustive` thoroughly, so that the runs are up to a tenth
+            faster; `default` by a short list, which is slow. By default exhaustive with
+            `cuda_graph` and heuristic without.
 
     Attributes:
         inputs: each input's shape by name; None on an axis of any size.
@@ -62,6 +63,7 @@ class Session:
     Raises:
         DeviceError: onnxruntime is missing, or cannot run on that device.
         ShapeError: the net has no such blob, or `cuda_graph` meets an open axis.
+        UnsupportedError: `cuda_graph` meets a node that waits for the CPU.
         CaffeCompatError: onnxruntime cannot load the model.
     """
 
@@ -194,8 +196,8 @@ def _start(
     if isinstance(model, str | Path):
         name = str(model)
         device = keep_engines(device, Path(model))
-    if device.on_gpu and _in_float16(source):
-        device = device.with_tensor_cores()
+    if device.on_gpu:
+        device = _fit(device, source)
     options = runtime().SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 4  # its exceptions repeat what it would print
@@ -219,11 +221,19 @@ def _start(
     return session
 
 
-def _in_float16(source: Lowered | str | bytes) -> bool:
+def _fit(device: Device, source: Lowered | str | bytes) -> Device:
+    """Return a GPU with options that suit the model.
+
+    Raises:
+        UnsupportedError: no CUDA graph can record it.
+    """
     try:
-        return multiplies_in_float16(source if isinstance(source, Lowered) else open_model(source))
+        lowered = source if isinstance(source, Lowered) else open_model(source)
     except CaffeCompatError:  # onnxruntime's own message is the better one
-        return False
+        return device
+    if device.records:
+        check_recordable(lowered)
+    return device.with_tensor_cores() if multiplies_in_float16(lowered) else device
 
 
 def _source(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from caffe_compat.runtime import devices, session
+
 from .models import CIFAR, MODEL
 
 
@@ -36,6 +38,24 @@ FULL = (
 DENSE = FULL.replace('"Convolution"', '"InnerProduct"').replace(
     "convolution_param { num_output: 2 kernel_size: 3 }", "inner_product_param { num_output: 2 }"
 )
+
+
+def test_how_convolutions_are_chosen(run, folder, monkeypatch):
+    """Of arrays and of images alike."""
+    asked = []
+
+    def choose(name, *, cuda_graph, conv_search):
+        asked.append((cuda_graph, conv_search))
+        return devices.devices(name)
+
+    monkeypatch.setattr(session, "devices", choose)
+    np.save(folder / "x.npy", np.zeros((1, 3, 32, 32), np.float32))
+    for source in (("--feed", f"data={folder / 'x.npy'}"), ("--image", folder / "a.png")):
+        for options in ((), ("--conv-search", "exhaustive", "--cuda-graph")):
+            assert run("run", *MODEL, "--device", "cpu", *source, *options)[0] == 0
+    assert asked == [(False, None), (True, "exhaustive")] * 2
+    status, _, err = run("run", *MODEL, "--image", folder / "a.png", "--conv-search", "fast")
+    assert (status, "'heuristic', 'exhaustive', 'default'" in err) == (2, True)
 
 
 def test_weights_as_an_argument(run, folder):

@@ -11,11 +11,13 @@ import onnxruntime
 import pytest
 
 from caffe_compat import pipeline
-from caffe_compat.errors import DeviceError, ShapeError
+from caffe_compat.errors import DeviceError, ShapeError, UnsupportedError
 from caffe_compat.onnx.lowering import lower
 from caffe_compat.onnx.writer import save
 from caffe_compat.runtime import devices, float16, session, tensorrt
 from caffe_compat.runtime.session import Session
+
+from ..cases import GOLDEN
 
 
 @pytest.mark.parametrize("name", ["gpu", "cpu:0", "cuda:x", "cuda:", "CUDA", ""])
@@ -188,3 +190,16 @@ def test_without_onnxruntime(net, monkeypatch):
 
 def only(monkeypatch, *providers):
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: list(providers))
+
+
+def test_cuda_graphs_record_no_suppression(monkeypatch):
+    """SSD's: how many boxes there are is known on the GPU first."""
+    only(monkeypatch, "CUDAExecutionProvider", "CPUExecutionProvider")
+    monkeypatch.setattr(devices.cuda, "find_fault", lambda provider, index: None)
+    ssd = pipeline.load(GOLDEN / "layers_ssd" / "detection_corner_0" / "net.prototxt")
+    with pytest.raises(
+        UnsupportedError,
+        match=r"a CUDA graph records no node that waits .*: 'detectionoutput/NonMaxSuppression' "
+        r"\(NonMaxSuppression\), .*; run without cuda_graph",
+    ):
+        Session(ssd, "cuda", cuda_graph=True)
