@@ -162,11 +162,13 @@ def _show_onnx(path: Path) -> Iterator[str]:
     opsets = ", ".join(f"{_text(o.domain) or 'ai.onnx'} {o.version}" for o in model.opset_import)
     by = _text(model.producer_name) or "no name"
     yield f"ONNX model {_text(graph.name)!r} by {by}, opset {opsets}"
+    defaults = {*arrays, *(tensor.name for tensor in graph.initializer)}
     for kind, values in (("input", graph.input), ("output", graph.output)):
         for value in values:
             dims = value.type.tensor_type.shape.dim
             shape = "x".join(str(d.dim_value) if d.HasField("dim_value") else "?" for d in dims)
-            yield f"{kind:6}   {_text(value.name)} {shape or 'scalar'}"
+            optional = " (optional)" if value.name in defaults else ""
+            yield f"{kind:6}   {_text(value.name)} {shape or 'scalar'}{optional}"
     operators = Counter(_text(node.op_type) for node in graph.node)
     rows = [(name, str(count)) for name, count in operators.most_common()]
     yield from table([("operator", "count"), *rows])

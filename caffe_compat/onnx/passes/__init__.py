@@ -12,12 +12,19 @@ from typing import TypeAlias
 from ..lowering import Lowered
 from .batchnorm import fuse_scales
 from .constants import fold_constants
+from .defaults import open_constants
 from .detections import shrink_variances
 from .logarithms import join_logarithms
 
 Pass: TypeAlias = Callable[[Lowered], Lowered]
 
-STANDARD: tuple[Pass, ...] = (fold_constants, shrink_variances, fuse_scales, join_logarithms)
+STANDARD: tuple[Pass, ...] = (
+    fold_constants,
+    shrink_variances,
+    fuse_scales,
+    join_logarithms,
+    open_constants,
+)
 
 
 def simplify(lowered: Lowered, passes: Sequence[Pass] = STANDARD) -> Lowered:
