@@ -122,7 +122,7 @@ def check_recordable(lowered: Lowered) -> None:
 def infer_types(lowered: Lowered) -> onnx.ModelProto:
     """Return a model with the types and shapes of its tensors, where they can be inferred."""
     model = writer.declare(lowered)
-    with suppress(onnx.shape_inference.InferenceError):
+    with suppress(onnx.shape_inference.InferenceError, ValueError, RuntimeError):  # a faulty model
         model = onnx.shape_inference.infer_shapes(model)
     return model
 
@@ -176,7 +176,7 @@ def _wrong_type(
 ) -> str | None:
     """Return a type that a kernel does not take; unknown types are taken for right ones."""
     for names, formals in ((node.input, schema.inputs), (node.output, schema.outputs)):
-        for index, name in enumerate(names):
+        for index, name in enumerate(names if formals else ()):
             formal = formals[min(index, len(formals) - 1)]
             allowed = constraints.get(formal.type_str) or constraints.get(formal.name)
             if allowed and name in types and types[name] not in allowed:

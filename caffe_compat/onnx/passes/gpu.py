@@ -1,11 +1,14 @@
 """Write for NVIDIA's GPUs what has no kernel there, or what waits for the CPU at every step.
 
 MaxRoiPool has no CUDA kernel. A Scan runs its body's nodes one by one under the CPU's control, and
-so rules out CUDA graphs; one of few steps is written out.
+so rules out CUDA graphs; one of few steps is written out. MaxPool and Elu have kernels up to opset
+21, in which the file is then written.
 """
 
 from __future__ import annotations
 
+import logging
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -13,10 +16,18 @@ import onnx
 
 from ...layers.builder import FLOAT, INT64, int64
 from .. import writer
-from ..lowering import Lowered
+from ..lowering import Lowered, stamp
 from ..rewriting import Rewriter, Rule, attributes, rewrite
 
+log = logging.getLogger("caffe_compat")
+
 MOST_STEPS = 64  # of a Scan that is written out
+LAST_OPSET = 21
+"""The last opset in which onnxruntime 1.31 has CUDA kernels for all that it ever has."""
+WITHOUT_LATER_KERNELS = frozenset(
+    ("Dropout", "Elu", "EyeLike", "InstanceNormalization", "MaxPool", "Selu", "ThresholdedRelu")
+)
+"""The operators without a CUDA kernel in later opsets."""
 
 
 def fit(lowered: Lowered) -> Lowered:
@@ -30,7 +41,25 @@ def fit(lowered: Lowered) -> Lowered:
         return _max_roi_pool(g, node, sizes)
 
     rules: dict[str, Rule] = {"Scan": scan, "MaxRoiPool": regions}
-    return rewrite(lowered, rules)
+    return _with_kernels(rewrite(lowered, rules))
+
+
+def _with_kernels(lowered: Lowered) -> Lowered:
+    """Return the model in the last opset whose operators all have kernels, if it needs that."""
+    (opset,) = (each.version for each in lowered.model.opset_import if not each.domain)
+    without = WITHOUT_LATER_KERNELS & {node.op_type for node in lowered.model.graph.node}
+    if opset <= LAST_OPSET or not without:
+        return lowered
+    log.info(
+        "written in opset %d, not %d, in which onnxruntime has no CUDA kernel for %s",
+        LAST_OPSET,
+        opset,
+        ", ".join(sorted(without)),
+    )
+    model = onnx.ModelProto()
+    model.CopyFrom(lowered.model)
+    stamp(model, LAST_OPSET)
+    return replace(lowered, model=model)
 
 
 def fixed_sizes(lowered: Lowered) -> dict[str, tuple[int, ...]]:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import logging
+
 import numpy as np
+import onnx
 import pytest
 
-from caffe_compat.onnx.lowering import lower
+from caffe_compat.onnx.lowering import Lowered, lower, stamp
+from caffe_compat.onnx.opsets import LOWERED
 from caffe_compat.onnx.passes import gpu, simplify
+from caffe_compat.runtime.placement import place
 
 from ...cases import GOLDEN, feed, inline, load, make, one_layer, run_model
 
@@ -25,6 +30,45 @@ def test_loops_are_written_out(name):
     feeds = feed(net)
     for top, array in run_model(inline(lowered), feeds).items():
         np.testing.assert_allclose(array, net.forward(feeds)[top], atol=1e-5)
+
+
+@pytest.mark.parametrize("opset", [22, 23])
+@pytest.mark.parametrize(
+    ("body", "without"), [('type: "Pooling"', "MaxPool"), ('type: "ELU"', "Elu")]
+)
+def test_operators_without_later_kernels(opset, body, without, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("caffe_compat"), "propagate", True)
+    fields = " pooling_param { kernel_size: 2 }" if without == "MaxPool" else ""
+    net = make(one_layer(body + fields, (1, 2, 4, 4)))
+    lowered = lower(net, opset)
+    with caplog.at_level(logging.INFO, "caffe_compat"):
+        fitted = gpu.fit(lowered)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"written in opset 21, not {opset}, in which onnxruntime has no CUDA kernel for {without}"
+    ]
+    assert (fitted.model.opset_import[0].version, place(fitted).left) == (21, ())
+    assert lowered.model.opset_import[0].version == opset
+    onnx.checker.check_model(inline(fitted), full_check=True)
+    relu = gpu.fit(lower(make(one_layer('type: "ReLU"', (1, 2))), opset))
+    assert relu.model.opset_import[0].version == opset
+
+
+def test_the_operators_are_those_of_the_table():
+    """A new table may have the kernels."""
+    model = lower(make(one_layer('type: "ReLU"', (1, 2)))).model
+    lost = set()
+    for schema in onnx.defs.get_all_schemas():
+        if not schema.domain and not schema.deprecated:
+            model.graph.node[0].op_type = schema.name
+            kept, later = (_placed(model, opset) for opset in (gpu.LAST_OPSET, LOWERED[-1]))
+            lost |= {schema.name} if kept and not later else set()
+    assert lost == gpu.WITHOUT_LATER_KERNELS
+
+
+def _placed(model, opset):
+    """Whether a kernel fits the model's only node."""
+    stamp(model, opset)
+    return not place(Lowered(model, {})).left
 
 
 def test_long_loops_and_varying_ones_stay():
