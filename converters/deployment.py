@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -48,6 +48,15 @@ class Options:
             "--bake-preprocess", help="Put the preprocessing in: the input is uint8 NHWC RGB."
         ),
     ] = False
+    image_size: Annotated[
+        Any,
+        typer.Option(
+            "--image-size",
+            parser=preprocessing.parse_size,
+            metavar="N|HxW",
+            help="With --bake-preprocess: every image has this size (default: any size).",
+        ),
+    ] = None
     fp16: Annotated[
         bool, typer.Option("--fp16", help="Weights and arithmetic in float16; prints the parity.")
     ] = False
@@ -78,6 +87,8 @@ class Options:
         """Refuse options that have no meaning together."""
         if self.fp16 and self.int8:
             raise typer.BadParameter("--fp16 and --int8 exclude each other")
+        if self.image_size and not self.bake_preprocess:
+            raise typer.BadParameter("goes with --bake-preprocess", param_hint="--image-size")
         if self.int8 and not self.calibrate:
             raise typer.BadParameter(
                 "needs images to calibrate with; give --calibrate DIR", param_hint="--int8"
@@ -109,7 +120,7 @@ class Options:
         if self.fp16 or self.int8:
             passes.append(self._shrink(net, lower_net(net, onnx), preprocess))
         if self.bake_preprocess and preprocess is not None:
-            passes.append(partial(bake, preprocess=preprocess))
+            passes.append(partial(bake, preprocess=preprocess, size=self.image_size))
         return tuple(passes)
 
     def sample(self, net: Net, model: Path, preprocess: Preprocess | None) -> Feeds | None:

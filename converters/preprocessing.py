@@ -24,7 +24,12 @@ def _numbers(text: str) -> tuple[float, ...]:
         raise typer.BadParameter(f"{text!r} is not numbers with commas, as 104,117,123") from None
 
 
-def _size(text: str) -> tuple[int, int]:
+def parse_size(text: str) -> tuple[int, int]:
+    """Return the height and width of `256` or `480x640`.
+
+    Raises:
+        typer.BadParameter: the text is neither.
+    """
     sides = text.split("x")
     if len(sides) not in (1, 2) or not all(n.isdecimal() and int(n) for n in sides):
         raise typer.BadParameter(f"{text!r} is neither a size, as 256, nor HEIGHTxWIDTH")
@@ -71,14 +76,14 @@ class Options:
     resize: Annotated[
         Any,
         typer.Option(
-            "--resize", parser=_size, metavar="N|HxW", help="Resize the image to this first."
+            "--resize", parser=parse_size, metavar="N|HxW", help="Resize the image to this first."
         ),
     ] = None
     crop: Annotated[
         Any,
         typer.Option(
             "--crop",
-            parser=_size,
+            parser=parse_size,
             metavar="N|HxW",
             help="Crop the centre (default: to the net's size).",
         ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate
 from math import prod
@@ -14,7 +15,7 @@ from ..types import AnyArray
 if TYPE_CHECKING:
     import onnx
 
-Fold: TypeAlias = Callable[[Sequence[AnyArray], Mapping[str, Any]], Sequence[AnyArray]]
+Fold: TypeAlias = "Callable[[Sequence[AnyArray], Mapping[str, Any]], Sequence[AnyArray] | None]"
 
 
 def evaluate(node: onnx.NodeProto, inputs: Sequence[AnyArray]) -> Sequence[AnyArray] | None:
@@ -53,11 +54,28 @@ def _split(inputs: Sequence[AnyArray], p: Mapping[str, Any]) -> Sequence[AnyArra
     return np.split(x, [size * i for i in range(1, count)], axis)
 
 
+def _cast(inputs: Sequence[AnyArray], p: Mapping[str, Any]) -> Sequence[AnyArray]:
+    from onnx import helper
+
+    return [inputs[0].astype(helper.tensor_dtype_to_np_dtype(p["to"]))]
+
+
+def _divide(inputs: Sequence[AnyArray], p: Mapping[str, Any]) -> Sequence[AnyArray] | None:
+    a, b = inputs
+    return [a / b] if a.dtype.kind == "f" else None  # integers are cut off at 0
+
+
 FOLDS: dict[str, Fold] = {
     "Add": lambda x, p: [x[0] + x[1]],
+    "Cast": _cast,
     "Concat": lambda x, p: [np.concatenate(x, p["axis"])],
     "ConstantOfShape": _constant_of_shape,
+    "Div": _divide,
+    "Equal": lambda x, p: [x[0] == x[1]],
     "Flatten": _flatten,
+    "Floor": lambda x, p: [np.floor(x[0])],
+    "Max": lambda x, p: [functools.reduce(np.maximum, x)],
+    "Min": lambda x, p: [functools.reduce(np.minimum, x)],
     "Mul": lambda x, p: [x[0] * x[1]],
     "Reshape": _reshape,
     "Split": _split,

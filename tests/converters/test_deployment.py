@@ -38,6 +38,19 @@ def test_baked_model_answers_as_the_plain_one(run, folder, session):
     assert "does its own preprocessing" in err
 
 
+def test_images_of_one_size(run, folder):
+    model = folder / "baked.onnx"
+    baked = ("--bake-preprocess", "--mean", "125,123,114", "--image-size", "40x30")
+    status, out, _ = run("convert", *CONVERT, "-o", model, *baked, "--verify", "--target", "cuda")
+    assert (status, "verified" in out, "on the CPU" in out) == (0, True, False)
+    any_size = folder / "any.onnx"
+    assert run("convert", *CONVERT, "-o", any_size, *baked[:-2])[0] == 0
+    same = [run("run", each, "--image", folder / "a.png", "--json") for each in (model, any_size)]
+    assert same[0] == same[1]
+    status, _, err = run("run", model, "--image", folder / "b.png")
+    assert (status, "input 'image' is 1x40x30x3, and was fed 1x32x32x3" in err) == (1, True)
+
+
 def test_half_precision_prints_its_parity(run, folder):
     plain, half = folder / "f.onnx", folder / "h.onnx"
     run("convert", *CONVERT, "-o", plain)
@@ -78,6 +91,7 @@ def test_eight_bits_calibrated_and_baked(run, folder):
         (["--int8"], 2, "give --calibrate DIR"),
         (["--fp16", "--int8"], 2, "exclude each other"),
         (["--calibrate", "."], 2, "goes with --int8"),
+        (["--image-size", "9"], 2, "goes with --bake-preprocess"),
         (["--mean", "3"], 2, "go with --bake-preprocess"),
         (
             ["--bake-preprocess"],

@@ -14,11 +14,14 @@ from ...net.preprocess import GREY, Preprocess
 from ...types import AnyArray, Size
 from ..lowering import Lowered
 from ..rewriting import Rewriter
+from .constants import fold_constants
 
 _HEIGHT, _WIDTH = 1, 2  # axes of NHWC
 
 
-def bake(lowered: Lowered, preprocess: Preprocess, name: str = "image") -> Lowered:
+def bake(
+    lowered: Lowered, preprocess: Preprocess, name: str = "image", size: Size | None = None
+) -> Lowered:
     """Return the model with the preprocessing before it.
 
     Its image input becomes `name`, uint8 [N, height, width, 3] in RGB, of any height and width
@@ -28,6 +31,7 @@ def bake(lowered: Lowered, preprocess: Preprocess, name: str = "image") -> Lower
         lowered: the model.
         preprocess: the preprocessing.
         name: the new input's name.
+        size: the height and width of every image, for a model that computes nothing from them.
 
     Raises:
         ShapeError: the model has no image input, or the sizes do not fit it.
@@ -38,10 +42,10 @@ def bake(lowered: Lowered, preprocess: Preprocess, name: str = "image") -> Lower
     g = Rewriter(lowered)
     name = g.unique(name)
     channels, net = preprocess.fits(dims)
-    before, after = _sizes(preprocess, net)
+    before, after = preprocess.sizes(size, net) if size else _sizes(preprocess, net)
     g.begin("preprocess")
     x = _grey(g, name) if channels == 1 else name
-    x = _resize(g, x, before) if before else g.Cast(x, to=FLOAT)
+    x = _resize(g, x, before, size) if before and before != size else g.Cast(x, to=FLOAT)
     if after and after != before:
         x = _crop(g, x, before, after)
     x = g.Transpose(x, perm=[0, 3, 2, 1] if preprocess.transposed else [0, 3, 1, 2])
@@ -58,14 +62,14 @@ def bake(lowered: Lowered, preprocess: Preprocess, name: str = "image") -> Lower
     image = onnx.helper.make_tensor_value_info(
         name,
         onnx.TensorProto.UINT8,
-        [_dim(value, 0), *_open_dims(value, net, before, after, preprocess.transposed), 3],
+        [_dim(value, 0), *(size or _open_dims(value, before, after, preprocess.transposed)), 3],
     )
     inputs = [image if i.name == value.name else i for i in graph.input]
     del baked.model.graph.input[:]
     baked.model.graph.input.extend(inputs)
     sizes = {"resize": before, "crop": after}
     baked.model.metadata_props.add(key="caffe_compat.preprocess", value=json.dumps(sizes))
-    return baked
+    return fold_constants(baked) if size else baked
 
 
 def _grey(g: Builder, x: str) -> str:
@@ -75,41 +79,65 @@ def _grey(g: Builder, x: str) -> str:
     return g.Div(g.Add(total, np.int32(0x8000)), np.int32(0x10000))
 
 
-def _resize(g: Builder, x: str, size: Size) -> str:
-    """Write preprocess.resize, with the image's min beyond the border."""
+def _resize(g: Builder, x: str, size: Size, known: Size | None) -> str:
+    """Write preprocess.resize, with the image's min beyond the border.
+
+    Args:
+        g: the graph.
+        x: the image, (N, height, width, channels).
+        size: the size to resize to.
+        known: the image's own size, if it is known.
+    """
     low = g.Cast(g.ReduceMin(x, int64(1, 2, 3), keepdims=1), to=FLOAT)
+    rows, columns = (
+        np.full(1, known[axis - _HEIGHT], np.float64) if known else _length(g, x, axis)
+        for axis in (_HEIGHT, _WIDTH)
+    )
     # The image stays 8 bits wide until its rows are gathered.
     above, below = (
-        g.Mul(g.Sub(g.Cast(rows, to=FLOAT), low), weight)
-        for rows, weight in _neighbours(g, x, size[0], _HEIGHT)
+        g.Mul(g.Sub(g.Cast(row, to=FLOAT), low), weight)
+        for row, weight in _neighbours(g, x, size[0], _HEIGHT, rows)
     )
     x = g.Add(above, below)
-    left, right = (g.Mul(columns, weight) for columns, weight in _neighbours(g, x, size[1], _WIDTH))
+    left, right = (
+        g.Mul(column, weight) for column, weight in _neighbours(g, x, size[1], _WIDTH, columns)
+    )
     return g.Add(g.Add(left, right), low)
 
 
-def _neighbours(g: Builder, x: str, count: int, axis: int) -> Iterator[tuple[str, str]]:
+def _length(g: Builder, x: str, axis: int) -> str:
+    """Write the length of an axis as a sum of ones.
+
+    onnxruntime computes on the CPU what depends on a Shape, and copies it to the GPU.
+    """
+    others = int64(*(each for each in range(4) if each != axis))
+    line = g.Cast(g.Slice(x, int64(0, 0, 0), int64(1, 1, 1), others), to=DOUBLE)
+    ones = g.Add(g.Mul(line, np.float64(0)), np.float64(1))
+    return g.Reshape(g.ReduceSum(ones, int64(axis), keepdims=1), int64(1))
+
+
+def _neighbours(
+    g: Builder, x: str, count: int, axis: int, length: Operand
+) -> Iterator[tuple[str, str]]:
     """Write the pixels before and behind each of `count` points along an axis, and their weights.
 
     Beyond the border the weight is 0.
     """
     # float32 would misplace pixels of large images.
-    length = g.Shape(x, start=axis, end=axis + 1)
-    step = g.Div(g.Cast(length, to=DOUBLE), np.float64(count))
+    step = g.Div(length, np.float64(count))
     at = g.Sub(g.Mul(step, np.arange(count) + 0.5), np.float64(0.5))
     floor = g.Floor(at)
     share = g.Sub(at, floor)
-    last = g.Sub(length, int64(1))
-    low = g.Cast(floor, to=INT64)
+    last = g.Sub(length, np.float64(1))
     for index, weight in (
-        (low, g.Sub(np.float64(1), share)),
-        (g.Add(low, int64(1)), share),
+        (floor, g.Sub(np.float64(1), share)),
+        (g.Add(floor, np.float64(1)), share),
     ):
-        inside = g.Min(g.Max(index, int64(0)), last)
+        inside = g.Min(g.Max(index, np.float64(0)), last)
         same = g.Cast(g.Equal(inside, index), to=DOUBLE)
         share_inside = g.Cast(g.Mul(weight, same), to=FLOAT)
         shape = int64(-1, 1, 1) if axis == _HEIGHT else int64(-1, 1)
-        yield g.Gather(x, inside, axis=axis), g.Reshape(share_inside, shape)
+        yield g.Gather(x, g.Cast(inside, to=INT64), axis=axis), g.Reshape(share_inside, shape)
 
 
 def _crop(g: Builder, x: str, before: Size | None, after: Size) -> str:
@@ -172,11 +200,7 @@ def _dim(value: onnx.ValueInfoProto, axis: int) -> int | str | None:
 
 
 def _open_dims(
-    value: onnx.ValueInfoProto,
-    net: tuple[int | None, int | None],
-    before: Size | None,
-    after: Size | None,
-    transposed: bool,
+    value: onnx.ValueInfoProto, before: Size | None, after: Size | None, transposed: bool
 ) -> list[int | str | None]:
     """Return the image's height and width: any, or the net's if nothing is resized or cropped."""
     if before or after:

@@ -14,6 +14,7 @@ from caffe_compat.errors import ShapeError, UnsupportedError
 from caffe_compat.net.preprocess import PRESETS, Preprocess
 from caffe_compat.onnx.lowering import lower
 from caffe_compat.onnx.passes.bake import bake
+from caffe_compat.runtime.placement import place
 from caffe_compat.runtime.session import Session
 
 from ...cases import inline, make
@@ -59,6 +60,40 @@ def test_baked_preprocessing_makes_the_same(size, preprocess, seed):
         Session(lowered, "cpu").run({"data": want})["c"],
         atol=1e-5 * max(1, np.abs(made["c"]).max()),
     )
+
+
+@pytest.mark.parametrize("size", [None, (23, 31), (9, 7), (40, 7)])
+@pytest.mark.parametrize(
+    "preprocess",
+    [
+        Preprocess(mean=BGR_MEAN, scale=0.25),
+        Preprocess(resize=(10, 12), crop=(9, 7)),
+        Preprocess(crop=(9, 7), mean=np.full((3, 9, 7), 0.5, np.float32)),
+        PRESETS["mtcnn"],
+    ],
+)
+def test_no_node_is_on_a_gpus_host(size, preprocess):
+    """Of images of one size, whose numbers are those of images of any size, bit for bit."""
+    lowered = lower(make(NET % (2, 3)))
+    baked = bake(lowered, preprocess, size=size)
+    placement = place(baked)
+    # Slice reads the middle of an image of any size on the host, so that nothing is copied.
+    middle = size is None and preprocess.resize is None and preprocess.crop is not None
+    assert (placement.left, len(placement.host)) == ((), 3 * middle), placement.lines()
+    if size is not None:
+        session = Session(baked, "cpu", blobs=["data"])
+        assert session.inputs == {"image": (2, *size, 3)}
+        pictures = np.random.default_rng(5).integers(0, 256, (2, *size, 3), np.uint8)
+        want = [preprocess(each, (2, 3, 9, 7)) for each in pictures]
+        outputs = session.run({"image": pictures})["data"]
+        np.testing.assert_allclose(outputs, want, atol=2e-6 * max(1, np.abs(want).max()))
+        operators = {node.op_type for node in baked.model.graph.node}
+        assert not operators & {"Div", "Equal", "Floor", "Max", "Min", "ReduceSum", "Shape"}
+
+
+def test_images_too_small_for_the_crop():
+    with pytest.raises(ShapeError, match="cannot crop 9x7 out of 8x30; resize to a larger size"):
+        bake(lower(make(NET % (1, 3))), Preprocess(crop=(9, 7)), size=(8, 30))
 
 
 def test_baked_grey_is_equal_to_the_last_bit():

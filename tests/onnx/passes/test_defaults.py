@@ -65,4 +65,4 @@ def test_constants_beside_an_input_are_constants():
     )
     model = simplify(lower(make(text)))
     assert [value.name for value in model.model.graph.input] == ["x"]
-    assert [node.op_type for node in model.model.graph.node][0] == "ConstantOfShape"
+    assert model.model.graph.node[0].op_type == "ConstantOfShape"
