@@ -25,6 +25,7 @@ _FLAGS = {
     "register": "--custom PATH.py",
     "stages": "--stage S",
     "resize": "--resize HxW",
+    "target": "--target cuda",
     "until": "--until BLOB",
     "weights_as": "--weights-as external|in-place",
 }

@@ -72,7 +72,7 @@ def _refused(lowered: Lowered, net: Net) -> list[str]:
         if node.op_type == "MatMul" and vectors.intersection(node.input):
             why = "multiplies no vectors"
         if why:
-            name = _layer(node.name, types)
+            name = find_layer(node.name, types)
             refused.append(f"layer '{name}' ({types.get(name, 'ONNX')}): OpenCV 5 {why}")
     for layer in (node.layer for node in net.graph.nodes):
         ask = OPENCV_DIFFERS.get(layer.proto.type)
@@ -82,7 +82,7 @@ def _refused(lowered: Lowered, net: Net) -> list[str]:
     return refused
 
 
-def _layer(node: str, types: dict[str, str]) -> str:
+def find_layer(node: str, types: dict[str, str]) -> str:
     """Return a node's layer: its own name, or the part before the operator's."""
     return node if node in types else node.rpartition("/")[0]
 

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 from ...errors import UnsupportedError
 from ...net.net import Net
 from ..lowering import Lowered
-from . import gpu, opencv, webgpu
+from . import gpu, opencv, tensorrt, webgpu
 
 Target = Literal["onnxruntime", "opencv", "cuda", "tensorrt", "webgpu"]
 TARGETS: tuple[Target, ...] = get_args(Target)
@@ -30,4 +30,6 @@ def fit(lowered: Lowered, net: Net, target: Target) -> Lowered:
         return opencv.fit(lowered, net)
     if target == "webgpu":
         return webgpu.fit(lowered)
+    if target == "tensorrt":
+        return tensorrt.fit(lowered, net)
     return lowered if target == "onnxruntime" else gpu.fit(lowered)

@@ -25,7 +25,7 @@ def fit(lowered: Lowered) -> Lowered:
     sizes = fixed_sizes(lowered)
 
     def pool(g: Rewriter, node: onnx.NodeProto) -> tuple[str, ...] | None:
-        return _max_pool(g, node, sizes)
+        return write_indices(g, node, sizes)
 
     rules: dict[str, Rule] = {"Conv": _conv, "MaxPool": pool}
     return rewrite(lowered, rules)
@@ -63,10 +63,18 @@ def _rows(g: Rewriter, blobs: list[str], start: int, end: int, step: int) -> lis
     return [g.Slice(b, int64(start), int64(end), int64(0), int64(step)) for b in blobs]
 
 
-def _max_pool(
+def write_indices(
     g: Rewriter, node: onnx.NodeProto, sizes: dict[str, tuple[int, ...]]
 ) -> tuple[str, ...] | None:
-    """Write the index within the plane of each window's first max, cell of the window by cell."""
+    """Write a MaxPool with Indices without them: of fixed sizes, cell of the window by cell.
+
+    The index is that within the plane of each window's first max.
+
+    Args:
+        g: the graph.
+        node: the MaxPool.
+        sizes: the fixed shapes by tensor.
+    """
     if len(node.output) == 1 or node.input[0] not in sizes or node.output[0] not in sizes:
         return None
     p, x = attributes(node), node.input[0]
