@@ -102,12 +102,7 @@ def export(
         else:
             place.write_bytes(to_bytes(model))
         settings = _settings(Session(place, "cpu"), steps, labels)
-    copied = _copy_ort(folder, Path(ort)) if ort is not None else []
-    urls = {name: f"./ort/{name}" if copied else _CDN + name for name in ORT}
-    settings["wasm"] = {"url": urls[_WASM], "integrity": "" if copied else ORT[_WASM]}
-    script: dict[str, Any] = {"imports": {"ort": urls[_SCRIPT]}}
-    if not copied:
-        script["integrity"] = {urls[_SCRIPT]: ORT[_SCRIPT]}
+    script, settings["wasm"], copied = add_runtime(folder, ort)
     texts = {name: files(__package__).joinpath("page", name).read_text("utf-8") for name in _PAGE}
     page = texts["index.html"].replace("@TITLE@", html.escape(title))
     texts["index.html"] = page.replace("@IMPORTMAP@", json.dumps(script))
@@ -116,6 +111,26 @@ def export(
         with atomic(folder / name) as place:
             place.write_text(text, encoding="utf-8", newline="\n")
     return Site(folder, (*(folder / name for name in texts), folder / "model.onnx", *copied))
+
+
+def add_runtime(
+    folder: Path, ort: str | Path | None
+) -> tuple[dict[str, Any], dict[str, str], list[Path]]:
+    """Return a page's import map, its WebAssembly's address and digest, and the files copied.
+
+    Args:
+        folder: the page's folder.
+        ort: a folder with onnxruntime-web's files, to copy beside the page; None: the CDN's.
+
+    Raises:
+        CaffeCompatError: `ort` lacks a file.
+    """
+    if ort is not None:
+        copied = _copy_ort(folder, Path(ort))
+        wasm = {"url": f"./ort/{_WASM}", "integrity": ""}
+        return {"imports": {"ort": f"./ort/{_SCRIPT}"}}, wasm, copied
+    script, wasm = _CDN + _SCRIPT, {"url": _CDN + _WASM, "integrity": ORT[_WASM]}
+    return {"imports": {"ort": script}, "integrity": {script: ORT[_SCRIPT]}}, wasm, []
 
 
 def _settings(session: Session, steps: Preprocess, labels: Sequence[str]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import runpy
 import threading
 
 import numpy as np
@@ -16,6 +17,7 @@ from caffe_compat.runtime.session import Session
 
 from ..cases import make
 
+SHAPES = {"det1": (1, 3, None, None), "det2": (None, 3, 24, 24), "det3": (None, 3, 48, 48)}
 DET3 = "examples/mtcnn/models/det3"
 NET = """
 input: "data" input_shape {{ dim: 1 dim: {channels} dim: 20 dim: 16 }}
@@ -113,3 +115,29 @@ def test_titles_and_labels_are_text(served, tmp_path):
     page.set_input_files("#input", tmp_path / "grey.png")
     page.wait_for_function("/ ms on /.test(document.all.status.textContent)")
     assert page.locator("td").nth(1).text_content() == "<b>bold</b>"
+
+
+def test_faces_in_the_browser_are_those_of_detect(tmp_path, browser, ort_web):
+    """MTCNN's cascade: the boxes, the scores and the landmarks.
+
+    On WebAssembly: a GPU in software takes a minute to compile every size of the pyramid.
+    """
+    folder = "examples/mtcnn"
+    site = runpy.run_path(f"{folder}/browser.py")["write"](tmp_path, ort_web)
+    example = runpy.run_path(f"{folder}/detect.py")
+    nets = (example["open_net"](name, shape) for name, shape in SHAPES.items())
+    boxes, scores, marks = example["detect"](read(f"{folder}/astronaut.png"), *nets)
+    server = site.server()
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    page = browser.new_page()
+    page.goto(f"http://127.0.0.1:{server.server_address[1]}/?device=wasm")
+    page.set_input_files("#input", f"{folder}/astronaut.png")
+    page.wait_for_function("/ ms on |Not loaded/.test(document.all.status.textContent)")
+    assert page.text_content("#status").startswith(f"{len(boxes)} face")
+    faces = page.evaluate("globalThis.faces")
+    np.testing.assert_allclose([face["score"] for face in faces], scores, atol=1e-4)
+    np.testing.assert_allclose([face["box"] for face in faces], boxes, atol=0.01)
+    np.testing.assert_allclose([face["marks"] for face in faces], marks, atol=0.01)
+    page.close()
+    server.shutdown()
+    server.server_close()
