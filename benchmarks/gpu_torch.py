@@ -115,18 +115,18 @@ def _graphed(forward: Run) -> Run:
     return run
 
 
-def ours_runs(path: Path, feeds: dict[str, np.ndarray]) -> dict[str, Callable[[], Run]]:
+def ours_runs(path: Path, feeds: dict[str, np.ndarray], half: bool) -> dict[str, Callable[[], Run]]:
     """Return functions that prepare onnxruntime's variants, bound on the card."""
     return {
-        f"ours{' nhwc' * nhwc}{' graph' * graph}": partial(_bound, path, feeds, nhwc, graph)
+        f"ours{' nhwc' * nhwc}{' graph' * graph}": partial(_bound, path, feeds, half, nhwc, graph)
         for nhwc, graph in itertools.product((False, True), repeat=2)
     }
 
 
-def _bound(path: Path, feeds: dict[str, np.ndarray], nhwc: bool, graph: bool) -> Run:
+def _bound(path: Path, feeds: dict[str, np.ndarray], half: bool, nhwc: bool, graph: bool) -> Run:
     options = {
         "device_id": "0",
-        "use_tf32": "0",
+        "use_tf32": str(int(half)),  # 0 would bar float16 from the tensor cores, too
         "cudnn_conv_algo_search": "EXHAUSTIVE",
         "prefer_nhwc": str(int(nhwc)),
         "enable_cuda_graph": str(int(graph)),
@@ -184,7 +184,8 @@ def measure(name: str, batch: int, seconds: float) -> Row:
         for path, is_half in ((whole, False), (half, True)):
             label = f"{name} {batch} {'fp16' if is_half else 'fp32'}:"
             theirs = fastest(torch_runs(net, x, is_half), label, seconds)
-            pairs.append((theirs, fastest(ours_runs(path, {value.blob: x}), label, seconds)))
+            ours = ours_runs(path, {value.blob: x}, is_half)
+            pairs.append((theirs, fastest(ours, label, seconds)))
     return Row(name, batch, pairs[0], pairs[1], numpy)
 
 

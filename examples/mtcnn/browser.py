@@ -2,9 +2,9 @@
 
     python examples/mtcnn/browser.py [DIR] [--ort DIR] [--port N]
 
-The script writes the page into DIR, by default `faces`, and serves it on 127.0.0.1 until Ctrl-C. The
-page's detect.js is detect.py in JavaScript. onnxruntime-web comes from a CDN, or with --ort from its
-npm package's dist/.
+The script writes the page into DIR, by default `faces`, and serves it on 127.0.0.1 until Ctrl-C.
+The page's detect.js is detect.py in JavaScript. onnxruntime-web comes from a CDN, or with --ort
+from its npm package's dist/.
 """
 
 from __future__ import annotations
