@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 Fold: TypeAlias = "Callable[[Sequence[AnyArray], Mapping[str, Any]], Sequence[AnyArray] | None]"
 
 
+_CERTAIN = 2**31
+
+
 def evaluate(node: onnx.NodeProto, inputs: Sequence[AnyArray]) -> Sequence[AnyArray] | None:
     """Return a node's outputs; None where its operator is not one of `FOLDS` or an input lacks."""
     fold = FOLDS.get(node.op_type)
@@ -54,15 +57,28 @@ def _split(inputs: Sequence[AnyArray], p: Mapping[str, Any]) -> Sequence[AnyArra
     return np.split(x, [size * i for i in range(1, count)], axis)
 
 
-def _cast(inputs: Sequence[AnyArray], p: Mapping[str, Any]) -> Sequence[AnyArray]:
+def _cast(inputs: Sequence[AnyArray], p: Mapping[str, Any]) -> Sequence[AnyArray] | None:
     from onnx import helper
 
-    return [inputs[0].astype(helper.tensor_dtype_to_np_dtype(p["to"]))]
+    (x,), kind = inputs, helper.tensor_dtype_to_np_dtype(p["to"])
+    if {x.dtype.kind, kind.kind} - {*"biuf"}:
+        return None
+    # Beyond the integers' range every machine has other numbers.
+    return [x.astype(kind)] if kind == np.float64 or (np.abs(x) < _CERTAIN).all() else None
 
 
 def _divide(inputs: Sequence[AnyArray], p: Mapping[str, Any]) -> Sequence[AnyArray] | None:
     a, b = inputs
-    return [a / b] if a.dtype.kind == "f" else None  # integers are cut off at 0
+    return [a / b] if a.dtype.kind == "f" and b.all() else None  # integers are cut off at 0
+
+
+def _extreme(choose: Callable[..., AnyArray]) -> Fold:
+    """Return the fold of Max or Min, without NaN, of which opsets differ."""
+
+    def fold(inputs: Sequence[AnyArray], p: Mapping[str, Any]) -> Sequence[AnyArray] | None:
+        return None if any((x != x).any() for x in inputs) else [functools.reduce(choose, inputs)]
+
+    return fold
 
 
 FOLDS: dict[str, Fold] = {
@@ -74,8 +90,8 @@ FOLDS: dict[str, Fold] = {
     "Equal": lambda x, p: [x[0] == x[1]],
     "Flatten": _flatten,
     "Floor": lambda x, p: [np.floor(x[0])],
-    "Max": lambda x, p: [functools.reduce(np.maximum, x)],
-    "Min": lambda x, p: [functools.reduce(np.minimum, x)],
+    "Max": _extreme(np.maximum),
+    "Min": _extreme(np.minimum),
     "Mul": lambda x, p: [x[0] * x[1]],
     "Reshape": _reshape,
     "Split": _split,

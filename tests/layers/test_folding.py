@@ -17,6 +17,10 @@ CASES = [
     ("Add", [F, F[:1]], {}, 1),
     ("Sub", [I64, I64[::-1].copy()], {}, 1),
     ("Mul", [F, np.float32(0.1)], {}, 1),
+    ("Cast", [F + 0.5], {"to": onnx.TensorProto.INT64}, 1),
+    ("Cast", [F], {"to": onnx.TensorProto.DOUBLE}, 1),
+    ("Cast", [I64], {"to": onnx.TensorProto.FLOAT}, 1),
+    ("Cast", [F > 0], {"to": onnx.TensorProto.FLOAT}, 1),
     ("Concat", [F, F[:, :1]], {"axis": 1}, 1),
     ("Concat", [F, F], {"axis": -1}, 1),
     ("ConstantOfShape", [np.array([2, 3], np.int64)], {}, 1),
@@ -26,9 +30,14 @@ CASES = [
         {"value": onnx.numpy_helper.from_array(np.array([7], np.int64))},
         1,
     ),
+    ("Div", [F, np.float32(0.3)], {}, 1),
+    ("Equal", [F, F[:1]], {}, 1),
     ("Flatten", [F], {}, 1),
     ("Flatten", [F], {"axis": 0}, 1),
     ("Flatten", [F], {"axis": 2}, 1),
+    ("Floor", [F / 3], {}, 1),
+    ("Max", [F, F[:1], np.float32(2)], {}, 1),
+    ("Min", [F, -F], {}, 1),
     ("Reshape", [F, np.array([0, -1], np.int64)], {}, 1),
     ("Reshape", [F, np.array([4, 6], np.int64)], {}, 1),
     ("Split", [F], {"num_outputs": 2, "axis": 1}, 2),
@@ -68,4 +77,11 @@ def test_every_operator_is_tested():
 
 def test_what_is_not_known():
     assert evaluate(helper.make_node("Add", ["a", "b"], ["c"]), [F]) is None
+    cast = helper.make_node("Cast", ["a"], ["c"], to=onnx.TensorProto.INT64)
+    for value in (np.nan, np.inf, 1e12):
+        assert evaluate(cast, [np.full(1, value, np.float32)]) is None
+    divide = helper.make_node("Div", ["a", "b"], ["c"])
+    assert evaluate(divide, [I64, np.array([2, 2, 2])]) is None
+    assert evaluate(divide, [F, np.float32([0])]) is None
+    assert evaluate(helper.make_node("Max", ["a", "b"], ["c"]), [F, F * np.nan]) is None
     assert evaluate(helper.make_node("Exp", ["a"], ["c"]), [F]) is None
