@@ -272,3 +272,16 @@ def test_the_newline_of_a_name_stays_in_its_line(run, tmp_path):
     )
     _, out, _ = run("show", path)
     assert r"inputs   x\nerror: forged 1" in out.splitlines()
+
+
+def test_the_default_of_a_constant_is_an_optional_input(run, tmp_path):
+    net = tmp_path / "net.prototxt"
+    net.write_text(
+        'layer { name: "d" type: "DummyData" top: "d" dummy_data_param { shape { dim: 2 } } } '
+        'layer { name: "r" type: "ReLU" bottom: "d" top: "r" }'
+    )
+    assert run("convert", net, "-o", tmp_path / "net.onnx")[0] == 0
+    status, out, _ = run("show", tmp_path / "net.onnx")
+    assert status == 0
+    assert "input    d/value 1 (optional)\n" in out
+    assert "output   r 2\n" in out
