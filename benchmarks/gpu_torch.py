@@ -4,8 +4,8 @@
 
 torch runs the module of `to_torch`; onnxruntime runs the file of `convert --target cuda`. Both have
 the same weights, and TF32 off. In float32 and in float16 each side is timed in its variants: torch
-with and without channels_last and CUDA graphs; onnxruntime with and without prefer_nhwc and CUDA
-graphs, with cuDNN's search exhaustive. Inputs and outputs are on the card. The table has each
+with and without channels_last and CUDA graphs; onnxruntime with and without prefer_nhwc, in
+float16 fuse_conv_bias, and CUDA graphs, with cuDNN's search exhaustive. Inputs and outputs are on the card. The table has each
 side's fastest variant; the lines before it have them all. The last columns are from numpy to
 numpy, Session's own way. A goal is at most 0.8 of torch's time at batch 1, and 1.0 at batch 64.
 """
@@ -117,18 +117,23 @@ def _graphed(forward: Run) -> Run:
 
 def ours_runs(path: Path, feeds: dict[str, np.ndarray], half: bool) -> dict[str, Callable[[], Run]]:
     """Return functions that prepare onnxruntime's variants, bound on the card."""
+    layouts = {"": {}, " nhwc": {"prefer_nhwc": "1"}}
+    if half:
+        layouts[" nhwc fused"] = {"prefer_nhwc": "1", "fuse_conv_bias": "1"}
     return {
-        f"ours{' nhwc' * nhwc}{' graph' * graph}": partial(_bound, path, feeds, half, nhwc, graph)
-        for nhwc, graph in itertools.product((False, True), repeat=2)
+        f"ours{name}{' graph' * graph}": partial(_bound, path, feeds, half, layout, graph)
+        for (name, layout), graph in itertools.product(layouts.items(), (False, True))
     }
 
 
-def _bound(path: Path, feeds: dict[str, np.ndarray], half: bool, nhwc: bool, graph: bool) -> Run:
+def _bound(
+    path: Path, feeds: dict[str, np.ndarray], half: bool, layout: dict[str, str], graph: bool
+) -> Run:
     options = {
         "device_id": "0",
         "use_tf32": str(int(half)),  # 0 would bar float16 from the tensor cores, too
         "cudnn_conv_algo_search": "EXHAUSTIVE",
-        "prefer_nhwc": str(int(nhwc)),
+        **layout,
         "enable_cuda_graph": str(int(graph)),
     }
     quiet = ort.SessionOptions()

@@ -10,20 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..errors import CaffeCompatError, DeviceError, ShapeError
+from ..errors import CaffeCompatError, ShapeError
 from ..net.feeds import as_array, by_name
 from ..net.net import Net
-from ..onnx import writer
 from ..onnx.lowering import Lowered
-from ..onnx.passes.cpu import tune
 from ..types import AnyArray, Dims
-from ..weights import mapped
 from .binding import Bindings
-from .devices import ConvSearch, Device, devices, log_once, runtime
-from .float16 import multiplies_in_float16
-from .models import open_model, resolve
-from .placement import check_recordable
-from .tensorrt import keep_engines
+from .devices import ConvSearch, Device, devices, log_once
+from .opening import open_session
 
 _DTYPES: dict[str, Any] = {
     "tensor(float)": np.float32,
@@ -50,8 +44,9 @@ class Session:
             launches; for nets whose inputs and outputs have no open axis.
         conv_search: how cuDNN chooses the algorithms of convolutions at the first run of each
             shape: `heuristic` quickly; `exhaustive` thoroughly, so that the runs are up to a tenth
-            faster; `default` by a short list, which is slow. By default exhaustive with
-            `cuda_graph` and heuristic without.
+            faster, and in float16 with fixed shapes, where kernels are compiled when the session
+            opens, for seconds, up to a third; `default` by a short list, which is slow. By default
+            exhaustive with `cuda_graph` and heuristic without.
 
     Attributes:
         inputs: each input's shape by name; None on an axis of any size.
@@ -78,18 +73,38 @@ class Session:
         conv_search: ConvSearch | None = None,
     ) -> None:
         choices = devices(device, cuda_graph=cuda_graph, conv_search=conv_search)
-        self._session, chosen = _open(model, blobs, threads, choices)
+        chosen = self._open(*open_session(model, blobs, threads, choices), cuda_graph)
+        if chosen.fuses and not self._runs():
+            log_once(f"device {self.device}: cuDNN cannot add a bias within every convolution")
+            self._open(*open_session(model, blobs, threads, [chosen], fuse=False), cuda_graph)
+
+    def _open(self, session: Any, chosen: Device, cuda_graph: bool) -> Device:
+        """Take a session of onnxruntime's, and return its device."""
+        self._session = session
         self.device = chosen.name
-        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+        inputs, outputs = session.get_inputs(), session.get_outputs()
         self.inputs: dict[str, Dims] = {i.name: _dims(i.shape) for i in inputs}
         self.outputs: dict[str, Dims] = {o.name: _dims(o.shape) for o in outputs}
         self.dtypes: dict[str, Any] = {v.name: _dtype(v) for v in (*inputs, *outputs)}
-        self.properties: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
+        self.properties: dict[str, str] = session.get_modelmeta().custom_metadata_map
         self._bindings: Bindings | None = None
         if cuda_graph:
             _check_fixed({**self.inputs, **self.outputs})
         if chosen.on_gpu:
             self._bind("cuda", chosen.index, single=cuda_graph)
+        return chosen
+
+    def _runs(self) -> bool:
+        """Return whether a run succeeds; cuDNN says in one only what it has no kernel for."""
+        zeros = {
+            name: np.zeros([n or 1 for n in dims], self.dtypes[name])
+            for name, dims in self.inputs.items()
+        }
+        try:
+            self.run(zeros)
+        except CaffeCompatError:
+            return False
+        return True
 
     def _bind(self, memory: str, index: int, *, single: bool = False) -> None:
         """Keep inputs and outputs in that memory from run to run."""
@@ -163,91 +178,6 @@ class Session:
                 raise ShapeError(f"input '{name}' is {_say(dims)}, and was fed {_say(array.shape)}")
             checked[name] = np.ascontiguousarray(array, dtype).reshape(array.shape)
         return checked
-
-
-def _open(
-    model: Net | Lowered | str | Path | bytes,
-    blobs: Sequence[str],
-    threads: int,
-    choices: Sequence[Device],
-) -> tuple[Any, Device]:
-    """Open a session on the first of the devices that starts."""
-    *firsts, last = choices
-    for choice in firsts:
-        try:
-            return _start(model, blobs, threads, choice), choice
-        except DeviceError as error:  # noqa: PERF203  # devices are few, and slow to start
-            log_once(f"device auto: {error}; trying the next")
-    return _start(model, blobs, threads, last), last
-
-
-def _start(
-    model: Net | Lowered | str | Path | bytes, blobs: Sequence[str], threads: int, device: Device
-) -> Any:
-    """Open a session on a device, with the model prepared for it.
-
-    Raises:
-        DeviceError: the device does not start, or onnxruntime cannot load the model there.
-    """
-    device.check()
-    on_cpu = device.kind == "cpu"
-    source = resolve(model, blobs, on_cpu=on_cpu)
-    name = source if isinstance(source, str) else "the model"
-    if isinstance(model, str | Path):
-        name = str(model)
-        device = keep_engines(device, Path(model))
-    if device.on_gpu:
-        device = _fit(device, source)
-    options = runtime().SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 4  # its exceptions repeat what it would print
-    source, values = _source(source, options, on_cpu=on_cpu)
-    try:
-        session = device.start(source, options)
-    except DeviceError:
-        raise
-    except Exception as error:  # onnxruntime raises a dozen types of its own
-        if on_cpu:
-            raise CaffeCompatError(f"{name}: onnxruntime cannot load it: {error}") from error
-        raise DeviceError(
-            f"device '{device.name}': onnxruntime cannot load {name}: {error}"
-        ) from error
-    del values  # onnxruntime reads them in place until the session stands
-    if device.provider not in session.get_providers():
-        raise DeviceError(
-            f"device '{device.name}': onnxruntime could not start {device.provider}, and gives no "
-            f"cause; it would run on {', '.join(session.get_providers())}"
-        )
-    return session
-
-
-def _fit(device: Device, source: Lowered | str | bytes) -> Device:
-    """Return a GPU with options that suit the model.
-
-    Raises:
-        UnsupportedError: no CUDA graph can record it.
-    """
-    try:
-        lowered = source if isinstance(source, Lowered) else open_model(source)
-    except CaffeCompatError:  # onnxruntime's own message is the better one
-        return device
-    if device.records:
-        check_recordable(lowered)
-    return device.with_tensor_cores() if multiplies_in_float16(lowered) else device
-
-
-def _source(
-    model: Lowered | str | bytes, options: Any, *, on_cpu: bool
-) -> tuple[str | bytes, list[Any]]:
-    """Return what InferenceSession opens, and the weights that `options` point to."""
-    if not isinstance(model, Lowered):
-        return model, []
-    mapped.check(model.arrays.values())
-    model = tune(model) if on_cpu else model
-    shell, large = writer.shell(model)
-    values = [runtime().OrtValue.ortvalue_from_numpy(array) for array in large.values()]
-    options.add_external_initializers(list(large), values)
-    return shell, [*values, *large.values()]
 
 
 def _check_fixed(shapes: Mapping[str, Dims]) -> None:

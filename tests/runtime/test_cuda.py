@@ -32,6 +32,7 @@ CASES = [
     for folder in sorted((GOLDEN / group).iterdir())
     if (folder / "io.npz").exists()
 ]
+LAYOUT = ("batchnorm", "conv", "deconv", "lrn", "pool_ave", "pool_max_ceil", "pool_max_pad")
 NET = one_layer(
     'type: "Convolution" convolution_param { num_output: 8 kernel_size: 3 pad: 1 '
     'weight_filler { type: "msra" } }',
@@ -66,13 +67,26 @@ def assigned(lowered):
     return {part.ep_name for part in session.get_provider_graph_assignment_info()}
 
 
-def test_float16_is_near_float32():
+@pytest.mark.parametrize("search", ["heuristic", "exhaustive"])
+def test_float16_is_near_float32(search):
     net = make(NET)
     lowered, feeds = simplify(lower(net)), feed(net)
     want = Session(lowered, "cuda").run(feeds)["y"]
-    half = Session(to_float16(lowered), "cuda").run(feeds)["y"]
+    half = Session(to_float16(lowered), "cuda", conv_search=search).run(feeds)["y"]
     assert half.dtype == want.dtype
     assert 0 < np.abs(half - want).max() < 1e-2 * np.abs(want).max()
+
+
+@pytest.mark.parametrize("search", ["heuristic", "exhaustive"])
+@pytest.mark.parametrize("folder", [c for c in CASES if c.name.startswith(LAYOUT)], ids=str)
+def test_float16_with_the_channels_last(folder, search):
+    """The layers that onnxruntime computes in another layout, beside real Caffe."""
+    net, recorded = load(folder)
+    feeds = {value.blob: recorded[f"in:{value.blob}"] for value in net.graph.inputs}
+    half = to_float16(simplify(lower(net)))
+    for top, array in Session(half, "cuda", conv_search=search).run(feeds).items():
+        want = recorded[f"out:{top}"]
+        np.testing.assert_allclose(array, want, atol=1e-2 * np.abs(want).max())
 
 
 @pytest.mark.parametrize("search", [None, "heuristic", "default"])

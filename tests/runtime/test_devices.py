@@ -7,6 +7,7 @@ import re
 import sys
 from pathlib import Path
 
+import numpy as np
 import onnxruntime
 import pytest
 
@@ -14,10 +15,10 @@ from caffe_compat import pipeline
 from caffe_compat.errors import DeviceError, ShapeError, UnsupportedError
 from caffe_compat.onnx.lowering import lower
 from caffe_compat.onnx.writer import save
-from caffe_compat.runtime import devices, float16, session, tensorrt
+from caffe_compat.runtime import devices, float16, opening, session, tensorrt
 from caffe_compat.runtime.session import Session
 
-from ..cases import GOLDEN
+from ..cases import GOLDEN, feed, inline, make, one_layer
 
 
 @pytest.mark.parametrize("name", ["gpu", "cpu:0", "cuda:x", "cuda:", "CUDA", ""])
@@ -88,7 +89,7 @@ def test_a_model_is_prepared_for_the_device_that_starts(net, monkeypatch):
     only(monkeypatch, "CUDAExecutionProvider", "CPUExecutionProvider")
     monkeypatch.setattr(devices.cuda, "find_fault", lambda provider, index: "no driver here")
     tuned = []
-    monkeypatch.setattr(session, "tune", lambda lowered: tuned.append(lowered) or lowered)
+    monkeypatch.setattr(opening, "tune", lambda lowered: tuned.append(lowered) or lowered)
     Session(net, "auto")
     assert len(tuned) == 1
 
@@ -119,26 +120,106 @@ def test_how_convolutions_are_chosen(monkeypatch, asked, search):
         devices.devices("cuda", conv_search="fast")
 
 
-@pytest.mark.parametrize(("half", "tf32"), [(False, "0"), (True, "1")])
-def test_float16_multiplies_on_tensor_cores(net, tmp_path, monkeypatch, half, tf32):
+TENSOR_CORES = {"use_tf32": "1", "prefer_nhwc": "1", "fuse_conv_bias": "0"}
+
+
+@pytest.mark.parametrize(
+    ("half", "search", "suited"),
+    [
+        (False, "exhaustive", {"use_tf32": "0"}),
+        (True, None, TENSOR_CORES),
+        (True, "exhaustive", {**TENSOR_CORES, "fuse_conv_bias": "1"}),
+    ],
+)
+def test_float16_multiplies_on_tensor_cores(net, tmp_path, monkeypatch, half, search, suited):
     """onnxruntime's use_tf32=0 bars float16 from them, too."""
-    only(monkeypatch, "TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider")
-    monkeypatch.setattr(devices.cuda, "find_fault", lambda provider, index: None)
-    monkeypatch.setattr(tensorrt.cuda, "gpu_name", lambda index: "a card")
-    asked = []
-
-    def open_session(source, options, providers, enable_fallback):
-        asked.append(dict(providers[:-1])["CUDAExecutionProvider"]["use_tf32"])
-        raise RuntimeError
-
-    monkeypatch.setattr(onnxruntime, "InferenceSession", open_session)
+    asked = with_sessions(monkeypatch, lambda options: RuntimeError())
     model = float16.to_float16(lower(net)) if half else lower(net)
     path = save(model, tmp_path / "net.onnx").files[0]
     for source in (model, path, path.read_bytes()):
         for device in ("cuda", "tensorrt"):
             with pytest.raises(DeviceError):
-                Session(source, device)
-    assert asked == [tf32] * 6
+                Session(source, device, conv_search=search)
+    on_tensorrt = {**suited, "fuse_conv_bias": "0"} if half else suited
+    for options in asked:
+        del options["device_id"], options["cudnn_conv_algo_search"]
+    assert asked == [suited, on_tensorrt] * 3
+
+
+def test_what_is_not_arranged_for_tensor_cores(monkeypatch):
+    """The indices of maxima keep the layout; open axes would compile kernels for each shape."""
+    asked = with_sessions(monkeypatch, lambda options: RuntimeError())
+    body = 'type: "Convolution" convolution_param { num_output: 2 kernel_size: 1 }'
+    text = one_layer(body, (1, 3, 4, 4)) + 'layer { name: "p" type: "Pooling" bottom: "y" '
+    masked = make(text + 'top: "p" top: "m" pooling_param { kernel_size: 2 } }')
+    unfixed = make(one_layer(body, (1, 3, 4, 4)), inputs={"a": (None, 3, 4, 4)})
+    for each in (masked, unfixed):
+        with pytest.raises(DeviceError):
+            Session(float16.to_float16(lower(each)), "cuda", conv_search="exhaustive")
+    layouts = [(each["prefer_nhwc"], each["fuse_conv_bias"]) for each in asked]
+    assert layouts == [("0", "0"), ("1", "0")]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_net_that_cudnn_cannot_fuse(net, monkeypatch, fails):
+    """It says so in a run; the session is then another one, without the fusion."""
+
+    class Stub:
+        """A session on the CPU that poses as one on CUDA."""
+
+        def __init__(self, model, fused):
+            self._session, self._fused = started(model), fused
+
+        def __getattr__(self, name):
+            return getattr(self._session, name)
+
+        def get_providers(self):
+            return ["CUDAExecutionProvider"]
+
+        def run(self, *arguments):
+            if self._fused and fails:
+                raise RuntimeError("no execution plans support the graph")
+            return self._session.run(*arguments)
+
+    original = onnxruntime.InferenceSession
+
+    def started(model):
+        return original(model, providers=["CPUExecutionProvider"])
+
+    half = float16.to_float16(lower(net))
+    model = inline(half).SerializeToString()
+    asked = with_sessions(
+        monkeypatch, lambda options: Stub(model, options["fuse_conv_bias"] == "1")
+    )
+    monkeypatch.setattr(Session, "_bind", lambda *arguments, **options: None)
+    feeds = feed(net)
+    outputs = Session(half, "cuda", conv_search="exhaustive").run(feeds)
+    assert [each["fuse_conv_bias"] for each in asked] == (["1", "0"] if fails else ["1"])
+    np.testing.assert_array_equal(outputs["prob"], Session(half, "cpu").run(feeds)["prob"])
+
+
+def with_sessions(monkeypatch, answers):
+    """The options with which sessions on CUDA are asked for, in a list that grows.
+
+    Args:
+        answers: a function of the options that returns the session, or the error.
+    """
+    only(monkeypatch, "TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider")
+    monkeypatch.setattr(devices.cuda, "find_fault", lambda provider, index: None)
+    monkeypatch.setattr(tensorrt.cuda, "gpu_name", lambda index: "a card")
+    started, asked = onnxruntime.InferenceSession, []
+
+    def start(source, options, providers, **others):
+        if providers == ["CPUExecutionProvider"]:
+            return started(source, options, providers=providers, **others)
+        asked.append(dict(providers[:-1])["CUDAExecutionProvider"])
+        answer = answers(asked[-1])
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", start)
+    return asked
 
 
 @pytest.mark.parametrize("name", sorted({*devices.KINDS} - {"cpu", "cuda", "tensorrt"}))
