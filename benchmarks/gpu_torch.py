@@ -4,10 +4,11 @@
 
 torch runs the module of `to_torch`; onnxruntime runs the file of `convert --target cuda`. Both have
 the same weights, and TF32 off. In float32 and in float16 each side is timed in its variants: torch
-with and without channels_last and CUDA graphs; onnxruntime with and without prefer_nhwc, in
-float16 fuse_conv_bias, and CUDA graphs, with cuDNN's search exhaustive. Inputs and outputs are on the card. The table has each
-side's fastest variant; the lines before it have them all. The last columns are from numpy to
-numpy, Session's own way. A goal is at most 0.8 of torch's time at batch 1, and 1.0 at batch 64.
+with and without channels_last and CUDA graphs; onnxruntime with and without prefer_nhwc, with
+fuse_conv_bias besides in float16, and with and without CUDA graphs, with cuDNN's search exhaustive.
+Inputs and outputs are on the card. The table has each side's fastest variant; the lines before it
+have them all. The last columns are from numpy to numpy, Session's own way. A goal is at most 0.8 of
+torch's time at batch 1, and 1.0 at batch 64.
 """
 
 from __future__ import annotations
