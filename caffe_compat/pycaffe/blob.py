@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import operator
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from math import prod
 from typing import Any, SupportsIndex, TypeVar, overload
 
-import numpy as np
-
 from ..types import Array, Shape
+from .memory import Memory
 
 T = TypeVar("T")
 
@@ -21,41 +20,6 @@ class Changes:
     """Counts what moves memory or changes a shape, in any net; a plan made before is checked."""
 
     count = 0
-
-
-class Memory:
-    """float32 values that one or several blobs show; zeros until written (SyncedMemory)."""
-
-    __slots__ = ("_array", "_fill", "size")
-
-    def __init__(self, size: int) -> None:
-        self.size = size
-        self._array: Array | None = None
-        self._fill: Callable[[Array], None] | None = None
-
-    @property
-    def array(self) -> Array:
-        """The values, flat."""
-        if self._array is None:
-            self._array = np.zeros(self.size, np.float32)
-        if self._fill is not None:
-            fill, self._fill = self._fill, None
-            fill(self._array)
-        return self._array
-
-    def fill_later(self, fill: Callable[[Array], None]) -> None:
-        """Fill the values when they are first read, unless `overwrite` comes before."""
-        self._fill = fill
-
-    def overwrite(self) -> Array:
-        """Return the values to a caller who writes all of them."""
-        self._fill = None
-        return self.array
-
-    @property
-    def untouched(self) -> bool:
-        """Whether nobody has read or written the values yet."""
-        return self._array is None and self._fill is None
 
 
 class Blob:

@@ -91,12 +91,10 @@ class Engine:
                 run(i)
 
     def _backward(self, step: Step) -> None:
-        if type(step) is Computed and self._torch():
-            from .gradients import backward
+        from .gradients import backward
 
-            if backward(step):
-                return
-        step.backward()
+        if type(step) is not Computed or not backward(step, by_torch=self._torch()):
+            step.backward()
 
     def _torch(self) -> bool:
         """Whether PyTorch is there to run layers backward; looked up when first needed."""

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from .. import caffe_pb2
 from ..errors import UnsupportedError
 from ..fillers.rng import BoostRng, Rng
+from .blob import Changes
 
 TRAIN, TEST = int(caffe_pb2.TRAIN), int(caffe_pb2.TEST)
 
@@ -34,6 +35,7 @@ class _State:
 def set_mode_cpu() -> None:
     """Run nets on the CPU, which is the default."""
     _State.gpu = False
+    Changes.count += 1
 
 
 def set_mode_gpu() -> None:
@@ -41,6 +43,7 @@ def set_mode_gpu() -> None:
     from .device import has_gpu
 
     _State.gpu = has_gpu(_State.device)
+    Changes.count += 1
     if not _State.gpu:
         _warn_once("set_mode_gpu(): no GPU that onnxruntime can use; running on the CPU")
 
@@ -48,11 +51,13 @@ def set_mode_gpu() -> None:
 def set_device(device: int) -> None:
     """Choose the GPU by number; without effect on the CPU."""
     _State.device = int(device)
+    if _State.gpu:
+        set_mode_gpu()
 
 
-def gpu() -> int | None:
-    """Return the number of the GPU that nets run on; None on the CPU."""
-    return _State.device if _State.gpu else None
+def device() -> str | None:
+    """Return the GPU that nets run on, `cuda:0` or another; None on the CPU."""
+    return f"cuda:{_State.device}" if _State.gpu else None
 
 
 def set_random_seed(seed: int) -> None:

@@ -28,7 +28,7 @@ class Computed(Protocol):
     tops: list[Blob]
     propagate: list[bool]
     param_propagate: list[bool]
-    kept: Array | None
+    kept: Blob | None
     extra: dict[str, Any]
 
     @property
@@ -194,7 +194,7 @@ def _scale(step: Computed, x: Sequence[Array], dy: Array) -> Sequence[Array | No
     """scale_layer.cpp: the product with the gradient is written over the bottom that it keeps."""
     flows: Sequence[Array | None] = step.layer.backward(dy, *x, **step.arrays())
     if step.param_propagate[0] and accumulates(step) and step.kept is not None:
-        step.kept[...] = dy * x[0]
+        step.kept.data[...] = dy * x[0]
     return flows
 
 

@@ -11,10 +11,12 @@ import numpy as np
 
 from ..errors import DeviceError
 from ..runtime.devices import devices, runtime
-from ..types import Array, Shape
+from ..types import Shape
 from . import mode
-from .blob import Changes, memories, shape_of
+from .blob import Blob, Changes, memories, shape_of
+from .device import place, synchronize
 from .lowering import Part, lower, lowers
+from .memory import Memory
 from .steps import Computed, Step
 
 _SESSIONS = 8  # of a segment, each for other shapes
@@ -49,7 +51,7 @@ class Segment:
         if not lowers(self._steps[self._start]):
             self._current = None
             return  # not `_seen`: what a layer is may change with its shapes
-        shapes: list[Any] = [mode.gpu()]
+        shapes: list[Any] = [mode.device(), place()]
         for step in self._steps[self._start : self._last + 1]:
             if type(step) is not Computed or step.layer.varies:
                 break
@@ -78,21 +80,21 @@ class _Session:
     def __init__(self, part: Part) -> None:
         self.part = part
         self._bound: tuple[int, ...] = ()
-        self._arrays: list[Array] = []
         self._session: Any = None
         if part.model is None:
             return
         options = runtime().SessionOptions()
         options.log_severity_level = 4
         options.intra_op_num_threads = _threads()
-        gpu = mode.gpu()
-        device = devices("cpu" if gpu is None else f"cuda:{gpu}")[0]
-        self._session = runtime().InferenceSession(
-            part.model.SerializeToString(), options, providers=list(device.providers)
-        )
+        device = devices(mode.device() or "cpu")[0]
+        self._session = device.start(part.model.SerializeToString(), options)
         part.model = None
         self._names = {value.name for value in self._session.get_inputs()}
-        self._copies: list[tuple[Array, Array]] = []
+        self._place = place()
+        self._where = (device.kind, device.index) if self._place else ("cpu", 0)
+        self._inputs: dict[str, tuple[Memory, Shape]] = {}
+        self._kept = {name: Blob(shape_of(step.bottoms[0])) for name, step in part.kept.items()}
+        self._copies: list[tuple[Any, Any]] = []
 
     def outdated(self) -> bool:
         """Whether the parameters have taken values for which the model would be another."""
@@ -102,53 +104,65 @@ class _Session:
         """Bind to the memory as it lies now."""
         if self._session is None:
             return
-        inputs = self._inputs()
-        outputs = {name: memories(blob)[0].array for name, blob in self.part.outputs.items()}
-        places = (*_addresses(a for a, _ in inputs.values()), *_addresses(outputs.values()))
-        if places == self._bound:
-            return
-        self._io = self._session.io_binding()
-        self._arrays, self._copies = [a for a, _ in inputs.values()], []
-        for name, (array, shape) in inputs.items():
-            self._io.bind_input(name, "cpu", 0, np.float32, shape, array.ctypes.data)
-        read = set(_addresses(a for a, _ in inputs.values()))
-        for name, blob in self.part.outputs.items():
-            array = outputs[name][: blob.count]
-            if array.ctypes.data in read:  # a layer in place on what the segment reads
-                self._copies.append((array, np.empty_like(array)))
-                array = self._copies[-1][1]
-            self._output(name, array, shape_of(blob))
-        for name, step in self.part.kept.items():
-            step.kept = np.empty(shape_of(step.bottoms[0]), np.float32)
-            if name not in self.part.outputs:
-                self._output(name, step.kept, step.kept.shape)
-        self._bound = places
-
-    def _inputs(self) -> dict[str, tuple[Array, Shape]]:
         part = self.part
-        inputs = {
-            name: (memories(blob)[0].array, shape_of(blob)) for name, blob in part.blobs.items()
+        for name, step in part.kept.items():
+            step.kept = self._kept[name]
+        blobs = {name: (blob, shape_of(blob)) for name, blob in part.blobs.items()}
+        self._inputs = {
+            name: (memories(blob)[0], shape)
+            for name, (blob, shape) in (blobs | part.parameters).items()
+            if name in self._names
         }
-        inputs |= {
-            name: (memories(blob)[0].array, shape)
-            for name, (blob, shape) in part.parameters.items()
-        }
-        for derived in part.derived:
-            pairs = zip(derived.names, derived.arrays, strict=True)
-            inputs |= {name: (array, array.shape) for name, array in pairs}
-        return {name: value for name, value in inputs.items() if name in self._names}
+        inputs = {name: self._values(memory) for name, (memory, _) in self._inputs.items()}
+        outputs = {name: self._values(memories(blob)[0]) for name, blob in part.outputs.items()}
+        addresses = (*map(_address, inputs.values()), *map(_address, outputs.values()))
+        if addresses != self._bound:
+            self._bind(inputs, outputs)
+            self._bound = addresses
 
-    def _output(self, name: str, array: Array, shape: Shape) -> None:
-        self._arrays.append(array)
-        self._io.bind_output(name, "cpu", 0, np.float32, shape, array.ctypes.data)
+    def _bind(self, inputs: dict[str, Any], outputs: dict[str, Any]) -> None:
+        self._io, self._copies = self._session.io_binding(), []
+        self._arrays = [*inputs.values(), *outputs.values()]
+        for name, values in inputs.items():
+            shape = self._inputs[name][1]
+            self._io.bind_input(name, *self._where, np.float32, shape, _address(values))
+        for derived in self.part.derived:
+            for name, array in zip(derived.names, derived.arrays, strict=True):
+                if name in self._names:
+                    self._io.bind_input(name, "cpu", 0, np.float32, array.shape, _address(array))
+        read = set(map(_address, inputs.values()))
+        for name, blob in self.part.outputs.items():
+            values = outputs[name][: blob.count]
+            if _address(values) in read:  # a layer in place on what the segment reads
+                self._copies.append((values, values + 0))
+                values = self._copies[-1][1]
+            self._bind_output(name, values, shape_of(blob))
+        for name, blob in self._kept.items():
+            if name not in self.part.outputs:
+                self._bind_output(name, self._values(memories(blob)[0]), shape_of(blob))
+
+    def _bind_output(self, name: str, values: Any, shape: Shape) -> None:
+        self._arrays.append(values)
+        self._io.bind_output(name, *self._where, np.float32, shape, _address(values))
+
+    def _values(self, memory: Memory) -> Any:
+        """Return the values where the device reads them: numpy's, or PyTorch's on a GPU."""
+        return memory.tensor(self._place) if self._place else memory.array
 
     def run(self) -> None:
         """Run the model on the memory that it is bound to."""
         if self._session is None:
             return
+        if self._place:
+            for memory, _ in self._inputs.values():
+                memory.tensor(self._place)
+            synchronize(self._place)
         self._session.run_with_iobinding(self._io)
-        for array, result in self._copies:
-            array[...] = result
+        for values, result in self._copies:
+            values[...] = result
+        if self._place:
+            for blob in (*self.part.outputs.values(), *self._kept.values()):
+                memories(blob)[0].written()
 
 
 def _threads() -> int:
@@ -160,8 +174,8 @@ def _threads() -> int:
     return 0
 
 
-def _addresses(arrays: Any) -> tuple[int, ...]:
-    return tuple(array.ctypes.data for array in arrays)
+def _address(values: Any) -> int:
+    return int(values.ctypes.data if isinstance(values, np.ndarray) else values.data_ptr())
 
 
 def available() -> bool:

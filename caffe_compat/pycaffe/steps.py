@@ -100,7 +100,7 @@ class Computed(Step):
         self.shown = show(self, layer.proto.type, BlobVec())
         self._bottom_shapes: tuple[Shape, ...] | None = None
         self._top_shapes: list[Shape] = []
-        self.kept: Array | None = None  # the bottom before the layer ran in place on it
+        self.kept: Blob | None = None  # the bottom before the layer ran in place on it
         self.parameters: dict[str, Blob] = {}
         self.shares = False
         self.extra: dict[str, Any] = {}  # what the last forward pass drew and kept for backward
@@ -204,7 +204,8 @@ class Computed(Step):
     def keep(self) -> None:
         """Keep the bottom of a layer that runs in place, where Caffe keeps it for backward."""
         if self.in_place and keeps_bottom(self.layer):
-            self.kept = self.bottoms[0].data.copy()
+            self.kept = Blob(shape_of(self.bottoms[0]))
+            self.kept.data[...] = self.bottoms[0].data
 
     def backward(self) -> None:
         if not any(self.propagate) and not any(self.param_propagate):
@@ -212,8 +213,8 @@ class Computed(Step):
         if self.shares and memories(self.tops[0])[1] is memories(self.bottoms[0])[1]:
             return
         x = [blob.data for blob in self.bottoms]
-        if self.in_place and self.kept is not None and self.kept.shape == x[0].shape:
-            x[0] = self.kept
+        if self.in_place and self.kept is not None and shape_of(self.kept) == x[0].shape:
+            x[0] = self.kept.data
         with self.layer.named():
             flows = true_backward(self, x)
         self.add_gradients(flows)
@@ -228,7 +229,10 @@ class Computed(Step):
             if wanted and flow is not None:
                 diff = blob.diff
                 flow = flow.reshape(diff.shape)
-                diff[...] = diff + flow if accumulates(self) else flow
+                if accumulates(self):
+                    diff += flow
+                else:
+                    diff[...] = flow
 
     def allows_force_backward(self, bottom: int) -> bool:
         if not self.layer.loss or self.proto.type in ("EuclideanLoss", "SmoothL1Loss"):

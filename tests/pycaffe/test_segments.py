@@ -124,7 +124,7 @@ def test_without_a_gpu_one_warning_and_the_cpu(build, monkeypatch):
             caffe.set_mode_gpu()
             caffe.set_mode_gpu()
         assert len(warned) == 1
-        assert mode.gpu() is None
+        assert mode.device() is None
         assert build(SIMPLE).forward()["prob"].shape == (2, 3)
     finally:
         device.has_gpu.cache_clear()
