@@ -57,7 +57,9 @@ class Memory:
         return self._tensor
 
     def written(self) -> None:
-        """Note that the tensor has new values."""
+        """Note that the tensor has new values, if it was taken since the array was."""
+        if self._tensor is None or self._here:
+            return
         self._there = True
         if self._is_viewed():
             self._pull()

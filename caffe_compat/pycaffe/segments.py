@@ -153,16 +153,16 @@ class _Session:
         """Run the model on the memory that it is bound to."""
         if self._session is None:
             return
+        written = [memories(blob)[0] for blob in (*self.part.outputs.values(), *self._kept.values())]
         if self._place:
-            for memory, _ in self._inputs.values():
+            for memory in (*(memory for memory, _ in self._inputs.values()), *written):
                 memory.tensor(self._place)
             synchronize(self._place)
         self._session.run_with_iobinding(self._io)
         for values, result in self._copies:
             values[...] = result
-        if self._place:
-            for blob in (*self.part.outputs.values(), *self._kept.values()):
-                memories(blob)[0].written()
+        for memory in written:
+            memory.written()
 
 
 def _threads() -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ...caffe_pb2 import EltwiseParameter
+from ...layers.families.concat import Concat
 from ..steps import Computed
 from . import tensors
 
@@ -23,10 +24,11 @@ def eltwise(step: Computed) -> bool:
 
 def concat(step: Computed) -> bool:
     """Gradients of the parts of a Concat, each its piece of the top's."""
-    if step.shares:
+    layer = step.layer
+    if step.shares or not isinstance(layer, Concat):
         return False
     dy = tensors.diff(step.tops[0])
-    axis, start = step.layer.axis(dy.ndim), 0
+    axis, start = layer.axis(dy.ndim), 0
     for bottom, wanted in zip(step.bottoms, step.propagate, strict=True):
         size = bottom.shape[axis]
         if wanted:

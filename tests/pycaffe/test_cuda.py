@@ -1,0 +1,104 @@
+"""Golden cases, a net and a solver after `set_mode_gpu()`: real Caffe's numbers, and the CPU's."""
+
+from __future__ import annotations
+
+import shutil
+import warnings
+
+import numpy as np
+import pytest
+
+import caffe_compat.pycaffe as caffe
+from caffe_compat.pycaffe import mode
+from caffe_compat.pycaffe.device import has_gpu, place
+
+from ..cases import GOLDEN, assert_close
+from .test_golden import BOTH, live
+from .test_solver import CASES
+
+pytestmark = pytest.mark.skipif(not has_gpu(), reason="onnxruntime has no GPU here")
+
+NETS = ["bvlc_reference_caffenet_deploy", "bvlc_googlenet_deploy"]
+
+
+@pytest.fixture(autouse=True)
+def on_gpu():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        caffe.set_mode_gpu()
+    assert mode.device() == "cuda:0"
+    yield
+    caffe.set_mode_cpu()
+
+
+@pytest.mark.parametrize("case", BOTH)
+def test_a_layer_forward_and_backward(case):
+    net, io = live(case)
+    net.forward()
+    for key in (key for key in io if key.startswith("out:")):
+        assert_close(net.blobs[key[4:]].data, io[key], 1e-4, key)
+    recorded = [key for key in io if key.startswith(("indiff:", "paramdiff:"))]
+    if not recorded or case.startswith("layers_ssd"):
+        return
+    for key, array in io.items():
+        if key.startswith("topdiff:"):
+            net.blobs[key[8:]].diff[...] = array
+    net.backward()
+    for key in recorded:
+        kind, name, *index = key.split(":")
+        blob = net.blobs[name] if kind == "indiff" else net.params[name][int(index[0])]
+        assert_close(blob.diff, io[key], 1e-3, key)
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_a_net_forward_and_backward_as_on_the_cpu(name, tmp_path):
+    text = (GOLDEN / "nets" / f"BVLC_caffe_models_{name}" / "net.prototxt").read_text()
+    path = tmp_path / "net.prototxt"
+    path.write_text("force_backward: true\n" + text)
+    caffe.set_random_seed(1)
+    net = caffe.Net(str(path), caffe.TEST)
+    rng = np.random.default_rng(0)
+    for blobs in net.params.values():
+        weight = blobs[0].data
+        weight[...] = rng.normal(0, (2 / weight[0].size) ** 0.5, weight.shape)
+    (source, *_), last = net.inputs, net.outputs[0]
+    net.blobs[source].reshape(2, *net.blobs[source].data.shape[1:])
+    image = rng.standard_normal(net.blobs[source].data.shape)
+    flow = rng.standard_normal((2, *net.blobs[last].data.shape[1:]))
+    passes = []
+    for set_mode in (caffe.set_mode_cpu, caffe.set_mode_gpu):
+        set_mode()
+        net.blobs[source].data[...] = image
+        net.clear_param_diffs()
+        output = net.forward()[last].copy()
+        net.blobs[last].diff[...] = flow
+        net.backward()
+        arrays = {last: output, source: net.blobs[source].diff.copy()}
+        for layer, blobs in net.params.items():
+            arrays |= {f"{layer} {i}": blob.diff.copy() for i, blob in enumerate(blobs)}
+        passes.append(arrays)
+    by_cpu, by_gpu = passes
+    for what, array in by_cpu.items():
+        assert_close(by_gpu[what], array, 1e-4 if what == last else 1e-3, what, axis=None)
+
+
+def test_blobs_lie_on_the_gpu_where_pytorch_is_installed():
+    torch = pytest.importorskip("torch")
+    assert place() == ("cuda:0" if torch.cuda.is_available() else None)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_solvers_losses(case, tmp_path, monkeypatch):
+    shutil.copytree(GOLDEN / "train" / case, tmp_path / "case")
+    monkeypatch.chdir(tmp_path / "case")
+    caffe.init_log(2)
+    solver = caffe.get_solver("solver.prototxt")
+    with np.load("out.npz") as file:
+        recorded = file["loss"]
+    losses = []
+    for _ in recorded:
+        solver.step(1)
+        net = solver.net
+        losses.append(sum(w * net.blobs[b].data.sum() for b, w in net.blob_loss_weights.items()))
+    caffe.init_log(0)
+    assert np.abs(losses - recorded).max() <= 1e-3 * np.abs(recorded).max()
