@@ -1,15 +1,13 @@
-"""The GPU that nets run on, as onnxruntime and PyTorch have it."""
+"""Which device onnxruntime has."""
 
 from __future__ import annotations
 
 import functools
-import importlib.util
 
 import onnx
 
 from ..errors import DeviceError
 from ..runtime.devices import devices, runtime
-from . import mode
 
 _IR_VERSION = 8
 
@@ -40,26 +38,3 @@ def _identity() -> bytes:
     model = onnx.helper.make_model(graph, opset_imports=[opset], ir_version=_IR_VERSION)
     data: bytes = model.SerializeToString()
     return data
-
-
-def place() -> str | None:
-    """Return PyTorch's name of the GPU on which blobs have memory; None where they have none."""
-    device = mode.device()
-    return device if device is not None and _torch_has(device) else None
-
-
-@functools.cache
-def _torch_has(device: str) -> bool:
-    if importlib.util.find_spec("torch") is None:
-        return False
-    import torch
-
-    return torch.device(device).type == "cpu" or torch.cuda.is_available()
-
-
-def synchronize(device: str) -> None:
-    """Wait until PyTorch has done what it was told to do on a device."""
-    import torch
-
-    if torch.device(device).type != "cpu":
-        torch.cuda.synchronize(device)

@@ -14,9 +14,9 @@ from ..runtime.devices import devices, runtime
 from ..types import Shape
 from . import mode
 from .blob import Blob, Changes, memories, shape_of
-from .device import place, synchronize
 from .lowering import Part, lower, lowers
 from .memory import Memory
+from .placement import place, synchronize
 from .steps import Computed, Step
 
 _SESSIONS = 8  # of a segment, each for other shapes
@@ -153,7 +153,9 @@ class _Session:
         """Run the model on the memory that it is bound to."""
         if self._session is None:
             return
-        written = [memories(blob)[0] for blob in (*self.part.outputs.values(), *self._kept.values())]
+        written = [
+            memories(blob)[0] for blob in (*self.part.outputs.values(), *self._kept.values())
+        ]
         if self._place:
             for memory in (*(memory for memory, _ in self._inputs.values()), *written):
                 memory.tensor(self._place)

@@ -10,7 +10,8 @@ import pytest
 
 import caffe_compat.pycaffe as caffe
 from caffe_compat.pycaffe import mode
-from caffe_compat.pycaffe.device import has_gpu, place
+from caffe_compat.pycaffe.device import has_gpu
+from caffe_compat.pycaffe.placement import place
 
 from ..cases import GOLDEN, assert_close
 from .test_golden import BOTH, live

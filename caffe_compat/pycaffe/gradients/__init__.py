@@ -12,7 +12,7 @@ import importlib.util
 from collections.abc import Callable
 
 from ..blob import memories
-from ..device import place
+from ..placement import place
 from ..steps import Computed
 from . import activation, convolution, dense, moves, norm, pooling
 from .tensors import exact

@@ -8,7 +8,7 @@ from ...layers.layer import canonical_axis
 from ...layers.spatial import Window, conv_window
 from ...types import Shape
 from ..blob import shape_of
-from ..device import place
+from ..placement import place
 from ..steps import Computed
 from . import tensors
 from .products import fast_product

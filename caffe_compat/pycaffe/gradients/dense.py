@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from ...types import Array
-from ..device import place
+from ..placement import place
 from ..steps import Computed
 from . import tensors
 from .products import fast_product

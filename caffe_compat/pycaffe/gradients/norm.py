@@ -9,8 +9,8 @@ import numpy as np
 from ...caffe_pb2 import LRNParameter
 from ...layers.layer import canonical_axis
 from ..blob import shape_of
-from ..device import place
 from ..overwritten import accumulates
+from ..placement import place
 from ..steps import Computed
 from . import tensors
 

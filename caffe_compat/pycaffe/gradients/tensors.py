@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from ..blob import Blob, memories, shape_of
-from ..device import place
 from ..memory import Memory
+from ..placement import place
 
 
 def data(blob: Blob) -> Any:
