@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import typer
@@ -15,7 +16,7 @@ from ..images.features import write_arrays
 from ..progress import track
 from ..runtime.session import Session
 from ..text import say_shape
-from ..types import AnyArray
+from ..types import AnyArray, Dims
 from . import models, options, preprocessing, run_images
 from .terminal import say, say_file, statistics
 
@@ -82,41 +83,61 @@ def command(
 
 
 def _run_arrays(job: run_images.Job, view: run_images.View) -> None:
-    shapes: dict[str, Any] = {name: array.shape for name, array in job.feeds.items()}
-    session = Session(
-        job.model.load(inputs=shapes),
+    session = _open(job, {name: array.shape for name, array in job.feeds.items()})
+    outputs = session.run(job.feeds)
+    _answer({name: outputs[name] for name in job.blobs or outputs}, view)
+
+
+def _run_own(job: run_images.Job, view: run_images.View, count: int, skip_bad: bool) -> None:
+    """Run a net on batches of its own data, of one shape or of several."""
+    passes: list[dict[str, AnyArray]] = []
+    with open_batches(job.model.path, job.model.selection.reading(), skip_bad=skip_bad) as reader:
+        dims: dict[str, Dims] = {}
+        for _ in track(range(count), "running"):
+            batch = next(reader)
+            wider = _widen(dims or reader.shapes, batch)
+            if wider != dims:
+                dims = wider
+                session = _open(job, dims)
+            passes.append(session.run({name: batch[name] for name in session.inputs}))
+    _answer(_join(passes, job.blobs or list(passes[0])), view)
+
+
+def _open(job: run_images.Job, dims: Mapping[str, Dims]) -> Session:
+    return Session(
+        job.model.load(inputs=dims),
         job.place.device,
         blobs=job.blobs,
         threads=job.place.threads,
         cuda_graph=job.place.cuda_graph,
         conv_search=job.place.search,
     )
-    _answer(session.run(job.feeds), job, view)
 
 
-def _run_own(job: run_images.Job, view: run_images.View, count: int, skip_bad: bool) -> None:
-    """Run a net on batches of its own data; what a batch gives is put behind what others gave."""
-    found: dict[str, list[AnyArray]] = {}
-    with open_batches(job.model.path, job.model.selection.reading(), skip_bad=skip_bad) as reader:
-        session = Session(
-            job.model.load(inputs=reader.shapes),
-            job.place.device,
-            blobs=job.blobs,
-            threads=job.place.threads,
-            cuda_graph=job.place.cuda_graph,
-            conv_search=job.place.search,
+def _widen(dims: Mapping[str, Dims], batch: Mapping[str, AnyArray]) -> dict[str, Dims]:
+    """Return the dims of inputs, None where a batch has another size: a batch of other boxes."""
+    return {
+        name: tuple(
+            n if n == size else None for n, size in zip(old, batch[name].shape, strict=True)
         )
-        for _ in track(range(count), "running"):
-            batch = next(reader)
-            for name, array in session.run({each: batch[each] for each in session.inputs}).items():
-                found.setdefault(name, []).append(np.atleast_1d(array))
-    _answer({name: np.concatenate(arrays) for name, arrays in found.items()}, job, view)
+        for name, old in dims.items()
+    }
 
 
-def _answer(outputs: dict[str, AnyArray], job: run_images.Job, view: run_images.View) -> None:
+def _join(passes: Sequence[Mapping[str, AnyArray]], names: Sequence[str]) -> dict[str, AnyArray]:
+    """Return outputs with the batches one after another, or by batch where their shapes differ."""
+    outputs: dict[str, AnyArray] = {}
+    for name in names:
+        arrays = [np.atleast_1d(each[name]) for each in passes]
+        if len({array.shape[1:] for array in arrays}) == 1:
+            outputs[name] = np.concatenate(arrays)
+        else:
+            outputs |= {f"{name}[{i}]": array for i, array in enumerate(arrays)}
+    return outputs
+
+
+def _answer(outputs: dict[str, AnyArray], view: run_images.View) -> None:
     """Print or write a net's outputs."""
-    if job.blobs:
-        outputs = {name: outputs[name] for name in job.blobs}
     if view.out is None:
         for name, array in outputs.items():
             say(f"{name}  {say_shape(array.shape)}  {statistics(array)}")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -125,6 +128,38 @@ def test_run_and_extract_features_read_what_the_library_reads(here, run):
         for _, value in records("db")
     ]
     np.testing.assert_array_equal(data, (np.stack(raw) - mean) * np.float32(0.01))
+
+
+def test_batches_with_unlike_numbers_of_boxes(tmp_path, monkeypatch, run):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(DATA / "sources/boxes_png", "boxes")
+    Path("net.prototxt").write_text(
+        """
+layer { name: "data" type: "AnnotatedData" top: "data" top: "label"
+  transform_param { resize_param { prob: 1 resize_mode: WARP height: 16 width: 18
+    interp_mode: LINEAR } }
+  data_param { source: "boxes" batch_size: 1 backend: LMDB } annotated_data_param { } }
+layer { name: "pool" type: "Pooling" bottom: "data" top: "pool"
+  pooling_param { pool: AVE global_pooling: true } }
+layer { name: "twice" type: "Power" bottom: "label" top: "twice" power_param { scale: 2 } }
+"""
+    )
+    own = ("run", "net.prototxt", "--device", "cpu", "--data", "net", "--batches", "4")
+    status, out, err = run(*own)
+    assert (status, err) == (0, "")
+    shapes = {line.split()[0]: line.split()[1] for line in out.splitlines()}
+    assert shapes == {
+        "twice[0]": "1x1x1x8", "twice[1]": "1x1x3x8", "twice[2]": "1x1x4x8", "twice[3]": "1x1x1x8",
+        "pool": "4x3x1x1",
+    }  # fmt: skip
+    assert run(*own, "--blob", "twice", "--out", "out")[0] == 0
+    with batches("net.prototxt", phase="TEST") as reader:
+        labels = [next(reader)["label"] for _ in range(4)]
+    assert sorted(path.name for path in Path("out").iterdir()) == [
+        f"twice[{i}].npy" for i in range(4)
+    ]
+    for i, label in enumerate(labels):
+        assert np.array_equal(np.load(f"out/twice[{i}].npy"), 2 * label)
 
 
 def test_the_doctor_examines_a_net_on_its_own_data(here, run):

@@ -16,6 +16,11 @@ _MODULES = {
     "SocketServer", "BaseHTTPServer", "tkFileDialog", "sets", "md5",
 }  # fmt: skip
 _METHODS = {"iteritems", "itervalues", "iterkeys", "has_key", "sort", "next"}
+# What a view of a dict, or `/` of two whole numbers, is not in Python 3.
+_OLD_VALUES = re.compile(
+    r"'o?dict_\w+' object|^slice indices must be integers|^only integers, slices"
+    r"|'float' object cannot be interpreted as an integer|^list indices must be integers.*float"
+)
 _REPLACED = {
     "tostring": "ndarray.tostring() is called tobytes() since numpy 1.9; --py2 puts it back",
     "getchildren": "ElementTree's getchildren() is list(element) since Python 3.9",
@@ -53,9 +58,7 @@ def _is_python2(error: BaseException) -> bool:
     if isinstance(error, AttributeError):
         found = re.search(r"has no attribute '(\w+)'", str(error))
         return bool(found) and found is not None and found[1] in _METHODS
-    if isinstance(error, TypeError):
-        return "'dict_keys' object" in str(error) or "'odict_keys' object" in str(error)
-    return False
+    return isinstance(error, (TypeError, IndexError)) and bool(_OLD_VALUES.search(str(error)))
 
 
 def _is_old_syntax(error: SyntaxError) -> bool:
