@@ -10,8 +10,6 @@ import numpy as np
 
 from ..types import Array
 
-_OWN_REFERENCES = 2  # to an array that no view shows: Memory's, and that of getrefcount's argument
-
 
 class Memory:
     """float32 values that one or several blobs show; zeros until written (SyncedMemory).
@@ -72,7 +70,10 @@ class Memory:
             self._there = False
 
     def _is_viewed(self) -> bool:
-        return sys.getrefcount(self._array) > _OWN_REFERENCES
+        return self._references() > _OWN_REFERENCES
+
+    def _references(self) -> int:
+        return sys.getrefcount(self._array)
 
     def fill_later(self, fill: Callable[[Array], None]) -> None:
         """Fill the values when they are first read, unless `overwrite` comes before."""
@@ -87,3 +88,13 @@ class Memory:
     def untouched(self) -> bool:
         """Whether nobody has read or written the values yet."""
         return self._array is None and self._fill is None
+
+
+def _own_references() -> int:
+    """Return how many references there are to an array of which nobody has a view."""
+    memory = Memory(1)
+    memory.array.fill(0)
+    return memory._references()
+
+
+_OWN_REFERENCES = _own_references()

@@ -36,6 +36,7 @@ class Segment:
         self._sessions: dict[tuple[Any, ...], _Session] = {}
         self._current: _Session | None = None
         self._seen = -1
+        self._where: tuple[str | None, str | None] = None, None
 
     def run(self) -> int:
         """Run the layers; return the index behind the last that ran, `start` where none can."""
@@ -51,7 +52,11 @@ class Segment:
         if not lowers(self._steps[self._start]):
             self._current = None
             return  # not `_seen`: what a layer is may change with its shapes
-        shapes: list[Any] = [mode.device(), place()]
+        where = mode.device(), place()
+        if where != self._where:
+            self._sessions.clear()
+            self._where = where
+        shapes: list[Any] = []
         for step in self._steps[self._start : self._last + 1]:
             if type(step) is not Computed or step.layer.varies:
                 break
@@ -122,7 +127,8 @@ class _Session:
 
     def _bind(self, inputs: dict[str, Any], outputs: dict[str, Any]) -> None:
         self._io, self._copies = self._session.io_binding(), []
-        self._arrays = [*inputs.values(), *outputs.values()]
+        blobs = (*self.part.outputs.values(), *self._kept.values())
+        self._written = [memories(blob)[0] for blob in blobs]
         for name, values in inputs.items():
             shape = self._inputs[name][1]
             self._io.bind_input(name, *self._where, np.float32, shape, _address(values))
@@ -142,7 +148,6 @@ class _Session:
                 self._bind_output(name, self._values(memories(blob)[0]), shape_of(blob))
 
     def _bind_output(self, name: str, values: Any, shape: Shape) -> None:
-        self._arrays.append(values)
         self._io.bind_output(name, *self._where, np.float32, shape, _address(values))
 
     def _values(self, memory: Memory) -> Any:
@@ -153,17 +158,14 @@ class _Session:
         """Run the model on the memory that it is bound to."""
         if self._session is None:
             return
-        written = [
-            memories(blob)[0] for blob in (*self.part.outputs.values(), *self._kept.values())
-        ]
         if self._place:
-            for memory in (*(memory for memory, _ in self._inputs.values()), *written):
+            for memory in (*(memory for memory, _ in self._inputs.values()), *self._written):
                 memory.tensor(self._place)
             synchronize(self._place)
         self._session.run_with_iobinding(self._io)
         for values, result in self._copies:
             values[...] = result
-        for memory in written:
+        for memory in self._written:
             memory.written()
 
 

@@ -138,3 +138,15 @@ def test_a_solver_trains_as_on_the_cpu(tmp_path, monkeypatch, solver_type):
         weights.append(solver.net.params["ip"][0].data.copy())
     caffe.init_log(0)
     assert np.allclose(*weights, atol=1e-6)
+
+
+def test_a_pass_copies_nothing_that_the_script_has_let_go(build, monkeypatch):
+    net = build(SIMPLE)
+    net.forward()  # on the CPU, whose session binds the blobs' arrays
+    monkeypatch.setattr(mode, "device", lambda: "cpu")
+    Changes.count += 1
+    net.forward()
+    blobs = [net.blobs["conv"], net.params["conv"][0], net.params["ip"][0]]
+    assert not any(memories(blob)[0]._is_viewed() for blob in blobs)
+    net.forward()
+    assert memories(net.blobs["conv"])[0]._there, "nobody has asked for it"
