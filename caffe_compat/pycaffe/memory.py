@@ -19,15 +19,15 @@ class Memory:
     values, both sides are alike after every pass: what it writes is what the GPU computes with.
     """
 
-    __slots__ = ("_array", "_fill", "_here", "_tensor", "_there", "size")
+    __slots__ = ("_array", "_device_newer", "_fill", "_host_newer", "_tensor", "size")
 
     def __init__(self, size: int) -> None:
         self.size = size
         self._array: Array | None = None
         self._fill: Callable[[Array], None] | None = None
         self._tensor: Any = None
-        self._here = False  # whether a script may have written what the tensor lacks
-        self._there = False  # whether the tensor has values that the array lacks
+        self._host_newer = False  # whether a script may have written what the tensor lacks
+        self._device_newer = False  # whether the tensor has values that the array lacks
 
     @property
     def array(self) -> Array:
@@ -39,35 +39,35 @@ class Memory:
             fill(self._array)
         if self._tensor is not None:
             self._pull()
-            self._here = True
+            self._host_newer = True
         return self._array
 
     def tensor(self, device: str) -> Any:
-        """Return the values as a flat tensor on a device; who writes into it calls `written`."""
+        """Return the values as a flat tensor on a device; call `mark_written` after writing to it."""
         import torch
 
         if self._tensor is None or self._tensor.device != torch.device(device):
             self._tensor = torch.empty_like(torch.from_numpy(self.array), device=device)
-            self._here = True
-        if self._here or self._is_viewed():
+            self._host_newer = True
+        if self._host_newer or self._is_viewed():
             self._tensor.copy_(torch.from_numpy(self._array))
-            self._here = False
+            self._host_newer = False
         return self._tensor
 
-    def written(self) -> None:
-        """Note that the tensor has new values, if it was taken since the array was."""
-        if self._tensor is None or self._here:
+    def mark_written(self) -> None:
+        """Note that the tensor has new values, if it was taken later than the array."""
+        if self._tensor is None or self._host_newer:
             return
-        self._there = True
+        self._device_newer = True
         if self._is_viewed():
             self._pull()
 
     def _pull(self) -> None:
-        if self._there:
+        if self._device_newer:
             import torch
 
             torch.from_numpy(self._array).copy_(self._tensor)
-            self._there = False
+            self._device_newer = False
 
     def _is_viewed(self) -> bool:
         return self._references() > _OWN_REFERENCES

@@ -128,7 +128,7 @@ class _Session:
     def _bind(self, inputs: dict[str, Any], outputs: dict[str, Any]) -> None:
         self._io, self._copies = self._session.io_binding(), []
         blobs = (*self.part.outputs.values(), *self._kept.values())
-        self._written = [memories(blob)[0] for blob in blobs]
+        self._targets = [memories(blob)[0] for blob in blobs]
         for name, values in inputs.items():
             shape = self._inputs[name][1]
             self._io.bind_input(name, *self._where, np.float32, shape, _address(values))
@@ -159,14 +159,14 @@ class _Session:
         if self._session is None:
             return
         if self._place:
-            for memory in (*(memory for memory, _ in self._inputs.values()), *self._written):
+            for memory in (*(memory for memory, _ in self._inputs.values()), *self._targets):
                 memory.tensor(self._place)
             synchronize(self._place)
         self._session.run_with_iobinding(self._io)
         for values, result in self._copies:
             values[...] = result
-        for memory in self._written:
-            memory.written()
+        for memory in self._targets:
+            memory.mark_written()
 
 
 def _threads() -> int:

@@ -88,19 +88,19 @@ def test_copies_run_only_where_one_side_lacks_the_others_values():
     memory.array[:] = 1
     tensor = memory.tensor("cpu")
     tensor += 1
-    memory.written()
-    assert memory._there
+    memory.mark_written()
+    assert memory._device_newer
     assert memory.tensor("cpu") is tensor
-    assert memory._there, "reading on the device copies nothing"
+    assert memory._device_newer, "reading on the device copies nothing"
     assert memory.array.tolist() == [2, 2, 2]
-    assert not memory._there
+    assert not memory._device_newer
 
 
 def test_a_view_is_kept_up_to_date():
     memory = Memory(2)
     view = memory.array[:1]
     memory.tensor("cpu").fill_(5)
-    memory.written()
+    memory.mark_written()
     assert view.tolist() == [5]
     view[0] = 7
     assert memory.tensor("cpu").tolist() == [7, 5]
@@ -109,7 +109,7 @@ def test_a_view_is_kept_up_to_date():
 def test_a_device_has_what_another_computed():
     memory = Memory(2)
     memory.tensor("cpu").fill_(3)
-    memory.written()
+    memory.mark_written()
     assert memory.tensor("meta").device.type == "meta"
     assert memory.array.tolist() == [3, 3]
 
@@ -149,4 +149,4 @@ def test_a_pass_copies_nothing_that_the_script_has_let_go(build, monkeypatch):
     blobs = [net.blobs["conv"], net.params["conv"][0], net.params["ip"][0]]
     assert not any(memories(blob)[0]._is_viewed() for blob in blobs)
     net.forward()
-    assert memories(net.blobs["conv"])[0]._there, "nobody has asked for it"
+    assert memories(net.blobs["conv"])[0]._device_newer, "nobody has asked for it"

@@ -63,4 +63,4 @@ def _note_written(step: Computed) -> None:
     ):
         for blob, written in zip(blobs, wanted, strict=False):
             if written:
-                memories(blob)[1].written()
+                memories(blob)[1].mark_written()
