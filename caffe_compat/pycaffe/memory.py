@@ -43,7 +43,7 @@ class Memory:
         return self._array
 
     def tensor(self, device: str) -> Any:
-        """Return the values as a flat tensor on a device; call `mark_written` after writing to it."""
+        """Return the values as a flat tensor on a device; after writing call `mark_written`."""
         import torch
 
         if self._tensor is None or self._tensor.device != torch.device(device):
