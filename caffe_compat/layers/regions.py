@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import ShapeError, UnsupportedError
 from ..types import Array, Shape
-from .builder import Builder, int64
+from .builder import FLOAT, INT64, Builder, Operand, int64
 from .layer import Layer
 
 # The last opset whose MaxRoiPool and RoiAlign onnxruntime runs.
@@ -38,13 +39,13 @@ class Regions(Layer):
     def forward(self, x: Array, rois: Array) -> Array:
         (shape,) = self.shapes(x.shape, rois.shape)
         y = np.zeros(shape or (), np.float32)
-        for i, (image, box) in enumerate(_regions(rois, len(x))):
+        for i, (image, box) in enumerate(boxes(rois, len(x))):
             y[i] = self._pool(x[image], box)
         return y
 
     def backward(self, dy: Array, x: Array, rois: Array) -> tuple[Array, None]:
         dx = np.zeros_like(x)
-        for flow, (image, box) in zip(dy, _regions(rois, len(x)), strict=True):
+        for flow, (image, box) in zip(dy, boxes(rois, len(x)), strict=True):
             self._unpool(flow, x[image], box, dx[image])
         return dx, None
 
@@ -57,7 +58,7 @@ class Regions(Layer):
         raise UnsupportedError("has no backward pass")
 
 
-def _regions(rois: Array, images: int) -> Iterator[tuple[int, Array]]:
+def boxes(rois: Array, images: int) -> Iterator[tuple[int, Array]]:
     """Yield the image's index and the box of each region."""
     for i, region in enumerate(rois.reshape(-1, 5)):
         image = int(region[0])
@@ -66,9 +67,56 @@ def _regions(rois: Array, images: int) -> Iterator[tuple[int, Array]]:
         yield image, region[1:]
 
 
+def round_half_away(x: Array) -> Array:
+    """Return whole numbers, halves away from zero, as C's round."""
+    whole = np.trunc(x)
+    return whole + np.where(np.abs(x - whole) >= 0.5, np.sign(x), np.float32(0))
+
+
+def lower_round(g: Builder, x: str) -> str:
+    """Write C's round; ONNX's own rounds halves to even."""
+    size = g.Abs(x)
+    whole = g.Floor(size)
+    half = g.GreaterOrEqual(g.Sub(size, whole), np.float32(0.5))
+    return g.Mul(g.Sign(x), g.Add(whole, g.Cast(half, to=FLOAT)))
+
+
+def sample(x: Array, rows: Array, columns: Array) -> Array:
+    """Return bilinear samples of (channels, height, width) on a grid; edges extend outwards."""
+    for axis, places in enumerate((rows, columns), start=1):
+        n = x.shape[axis]
+        places = np.clip(np.nan_to_num(places), 0, n - 1)  # NaN is no index
+        first = np.floor(places).astype(np.int64)
+        after: NDArray[np.int64] = np.minimum(first + 1, n - 1)
+        share = (places - first.astype(np.float32)).reshape(-1, *(1,) * (2 - axis))
+        x = (1 - share) * x.take(first, axis) + share * x.take(after, axis)
+    return x
+
+
+def is_inside(places: Array, size: int) -> NDArray[np.bool_]:
+    """Return which places along an axis are at most half a pixel beyond its first and last."""
+    half = np.float32(0.5)
+    return (places >= -half) & (places <= size - half)
+
+
+def lower_inside(g: Builder, x: str, axis: int, places: str) -> str:
+    """Write `is_inside` for an axis of an image."""
+    half, size = np.float32(0.5), g.dims(x)[axis]
+    if size is None:
+        end: Operand = g.Sub(g.Cast(g.Shape(x, start=axis, end=axis + 1), to=FLOAT), half)
+    else:
+        end = np.float32(size) - half
+    return g.And(g.GreaterOrEqual(places, -half), g.LessOrEqual(places, end))
+
+
 def flat(g: Builder, rois: str) -> str:
     """Write the regions as (regions, 5)."""
     return rois if len(g.dims(rois)) == 2 else g.Reshape(rois, int64(-1, 5))
+
+
+def images(g: Builder, image: str) -> str:
+    """Write the image of each region as an index."""
+    return g.Cast(g.Squeeze(image, int64(1)), to=INT64)
 
 
 def column(g: Builder, x: str, axis: int) -> str:

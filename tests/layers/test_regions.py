@@ -41,12 +41,16 @@ BY_POSITION = "psroi_pooling_param { output_dim: 2 group_size: 3 spatial_scale: 
 MEAN = "roi_align_param { pooled_h: 2 pooled_w: 3 spatial_scale: 0.0625 sampling_ratio: %d }"
 
 
+WARP = "roi_warping_param { pooled_h: 2 pooled_w: 3 spatial_scale: 0.0625 }"
+
+
 KINDS = [
     ("ROIPooling", MAX, None),
     ("PSROIPooling", BY_POSITION, None),
     ("ROIAlign", MEAN % 2, None),
     ("ROIAlign", MEAN % 0, None),
     ("ROIAlign", MAX, "cascade-rcnn"),
+    ("ROIWarping", WARP, None),
     ("ROIAlign", MAX.replace("{", "{ pad_ratio: 0.25"), "cascade-rcnn"),
 ]
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,11 +39,13 @@ class ProposalLayer(Proposal):
     Refused: several images, other settings, and all that Proposal's pvanet refuses.
     """
 
+    unused: ClassVar[tuple[str, ...]] = ()
+    """Settings of param_str that change no top."""
     _least = np.finfo(np.float32).min
 
     def __init__(self, proto: LayerParameter) -> None:
         Layer.__init__(self, proto)
-        self.p = _parameter(self.p.param_str, _TRAIN if self.train else _TEST)
+        self.p = _parameter(self.p.param_str, _TRAIN if self.train else _TEST, self.unused)
         self._check()
 
     def shapes(self, scores: Shape, deltas: Shape, info: Shape) -> list[Shape | None]:
@@ -73,8 +76,12 @@ class ProposalLayer(Proposal):
         return picture[[2, 2]]
 
 
-def _parameter(text: str, constants: dict[str, Any]) -> ProposalParameter:
+def _parameter(
+    text: str, constants: dict[str, Any], unused: Sequence[str] = ()
+) -> ProposalParameter:
     """Return the settings of a param_str, which is YAML, over the constants.
+
+    Those in `unused` are not read.
 
     Raises:
         ParseError: the text is of another form.
@@ -86,6 +93,8 @@ def _parameter(text: str, constants: dict[str, Any]) -> ProposalParameter:
     p = ProposalParameter(base_size=16, **constants)
     settings = {"scales": "8 16 32", "ratios": "0.5 1 2", **dict(_PAIR.findall(plain))}
     for name, value in settings.items():
+        if name in unused:
+            continue
         if name not in (*_NAMES, "feat_stride", *_TEST):
             raise UnsupportedError(f"param_str has {name!r}, which py-faster-rcnn has not")
         numbers = [float(n) for n in re.findall(r"[-\d.]+", value)]

@@ -77,14 +77,3 @@ class DenseBlock(Refused):
         "is a whole block of DenseNet in one layer of senlinuc/caffe_ocr, with parameter blobs of "
         "its own order; write the block as BatchNorm, Scale, ReLU, Convolution and Concat"
     )
-
-
-@layer("ROIWarping", "MaskResize")
-class MaskPooling(Refused):
-    """Layers of MNC for masks of regions.
-
-    From: daijifeng001/MNC, whose Caffe is a repository of its own
-    Refused: no build and no recorded answer was at hand.
-    """
-
-    reason = "is of daijifeng001/MNC's own Caffe, of which no recorded answer is at hand"

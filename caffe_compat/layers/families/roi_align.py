@@ -5,14 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ...caffe_pb2 import LayerParameter
 from ...errors import UnsupportedError
 from ...types import Array, Shape
-from ..builder import FLOAT, INT64, Builder, Operand, int64
+from ..builder import Builder, int64
 from ..layer import layer
-from ..regions import Regions, check_opset, column, flat
+from ..regions import (
+    Regions,
+    check_opset,
+    column,
+    flat,
+    images,
+    is_inside,
+    lower_inside,
+    sample,
+)
 
 
 @layer("ROIAlign", fork="caffe2", param="roi_align_param", bottoms=2)
@@ -50,7 +58,7 @@ class MeanROIAlign(Regions):
         inside = np.outer(
             *((at >= -1) & (at <= n) for at, n in zip((rows, columns), x.shape[1:], strict=True))
         )
-        values = _sample(x, rows.ravel(), columns.ravel()) * inside
+        values = sample(x, rows.ravel(), columns.ravel()) * inside
         means: Array = values.reshape(len(x), *rows.shape, *columns.shape).mean((2, 4))
         return means
 
@@ -60,7 +68,7 @@ class MeanROIAlign(Regions):
         return g.RoiAlign(
             x,
             box,
-            _images(g, image),
+            images(g, image),
             coordinate_transformation_mode="output_half_pixel",
             output_height=self.p.pooled_h,
             output_width=self.p.pooled_w,
@@ -107,13 +115,8 @@ class GridROIAlign(Regions):
             s + np.arange(n + 1, dtype=np.float32) * b
             for s, n, b in zip(start, size, bins, strict=True)
         )
-        inside = np.outer(
-            *(
-                (at >= -half) & (at <= n - half)
-                for at, n in zip((rows, columns), x.shape[1:], strict=True)
-            )
-        )
-        y: Array = _sample(x, rows, columns) * inside
+        inside = np.outer(*map(is_inside, (rows, columns), x.shape[1:]))
+        y: Array = sample(x, rows, columns) * inside
         return y
 
     def lower(self, g: Builder, x: str, rois: str) -> str:
@@ -131,7 +134,7 @@ class GridROIAlign(Regions):
         y = g.RoiAlign(
             x,
             wider,
-            _images(g, image),
+            images(g, image),
             coordinate_transformation_mode="half_pixel",
             output_height=self.p.pooled_h + 1,
             output_width=self.p.pooled_w + 1,
@@ -150,28 +153,5 @@ class GridROIAlign(Regions):
         start, end = (g.Sub(g.Mul(column(g, name, axis), scale), half) for name in (first, last))
         bins = g.Div(g.Sub(end, start), np.float32(count))
         place = g.Add(start, g.Mul(bins, np.arange(count + 1, dtype=np.float32)))
-        size = g.dims(x)[3 - axis]
-        if size is None:
-            n = g.Cast(g.Shape(x, start=3 - axis, end=4 - axis), to=FLOAT)
-            above: Operand = g.Sub(n, half)
-        else:
-            above = np.float32(size) - half
-        inside = g.And(g.GreaterOrEqual(place, -half), g.LessOrEqual(place, above))
+        inside = lower_inside(g, x, 3 - axis, place)
         return g.And(inside, g.Greater(bins, np.float32(0)))
-
-
-def _sample(x: Array, rows: Array, columns: Array) -> Array:
-    """Return bilinear samples of (channels, height, width) on a grid; edges extend outwards."""
-    for axis, places in enumerate((rows, columns), start=1):
-        n = x.shape[axis]
-        places = np.clip(np.nan_to_num(places), 0, n - 1)  # NaN is no index
-        first = np.floor(places).astype(np.int64)
-        after: NDArray[np.int64] = np.minimum(first + 1, n - 1)
-        share = (places - first.astype(np.float32)).reshape(-1, *(1,) * (2 - axis))
-        x = (1 - share) * x.take(first, axis) + share * x.take(after, axis)
-    return x
-
-
-def _images(g: Builder, image: str) -> str:
-    """Write the image of each region as an index."""
-    return g.Cast(g.Squeeze(image, int64(1)), to=INT64)

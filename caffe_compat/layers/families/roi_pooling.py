@@ -13,7 +13,7 @@ from ...errors import ShapeError
 from ...types import Array, Shape
 from ..builder import FLOAT, Builder, Operand, int64
 from ..layer import layer
-from ..regions import Regions, check_opset, column, flat
+from ..regions import Regions, check_opset, column, flat, lower_round, round_half_away
 
 Edges = list[tuple[Any, Any]]  # the first cell of each bin, and the one behind its last
 
@@ -51,7 +51,7 @@ class ROIPooling(Regions):
     def _bins(self, box: Array) -> tuple[Edges, Edges]:
         """Return the edges of the bins' rows and columns."""
         size = np.array([self.p.pooled_w, self.p.pooled_h])
-        corners = _round(box * np.float32(self.p.spatial_scale))
+        corners = round_half_away(box * np.float32(self.p.spatial_scale))
         start = corners[:2]
         bins = np.maximum(corners[2:] - start + 1, 1) / size.astype(np.float32)
         columns, rows = (
@@ -134,7 +134,7 @@ class PSROIPooling(Regions):
     def _bins(self, box: Array) -> tuple[Edges, Edges]:
         """Return the edges of the bins' rows and columns."""
         group, scale = self.p.group_size, np.float32(self.p.spatial_scale)
-        corners = _round(box)
+        corners = round_half_away(box)
         start, end = corners[:2] * scale, (corners[2:] + 1) * scale
         bins = np.maximum(end - start, np.float32(0.1)) / np.float32(group)
         edges = [
@@ -168,7 +168,7 @@ class PSROIPooling(Regions):
     def _edges(self, g: Builder, x: str, box: str) -> tuple[str, str]:
         """Write first and last cell of each bin within the image, (regions, x and y, bins)."""
         group, scale = self.p.group_size, np.float32(self.p.spatial_scale)
-        first, last = g.Split(_lower_round(g, box), int64(2, 2), axis=1, outputs=2)
+        first, last = g.Split(lower_round(g, box), int64(2, 2), axis=1, outputs=2)
         start = g.Mul(first, scale)
         end = g.Mul(g.Add(last, np.float32(1)), scale)
         bins = g.Div(g.Max(g.Sub(end, start), np.float32(0.1)), np.float32(group))
@@ -203,12 +203,6 @@ class PSROIPooling(Regions):
 
 
 # -- numpy -------------------------------------------------------------------------------------
-
-
-def _round(x: Array) -> Array:
-    """Round like C, halves away from zero."""
-    whole = np.trunc(x)
-    return whole + np.where(np.abs(x - whole) >= 0.5, np.sign(x), np.float32(0))
 
 
 def _reduce_bins(x: Array, rows: Edges, columns: Edges, reduce: Any) -> Array:
@@ -260,11 +254,3 @@ def _cells(g: Builder, inside: str, axis: int) -> str:
     """Write the number of cells of each bin on one axis, with an axis for the other's bins."""
     count = g.ReduceSum(inside, int64(1), keepdims=1)
     return g.Unsqueeze(count, int64(axis))
-
-
-def _lower_round(g: Builder, x: str) -> str:
-    """Write C's round; ONNX's own rounds halves to even."""
-    size = g.Abs(x)
-    whole = g.Floor(size)
-    half = g.GreaterOrEqual(g.Sub(size, whole), np.float32(0.5))
-    return g.Mul(g.Sign(x), g.Add(whole, g.Cast(half, to=FLOAT)))

@@ -15,9 +15,6 @@ REASONS = {
     "MarginInnerProduct": "first bottom",
     "DetectionOutputExtended": "rows of 10",
     "DenseBlock": "BatchNorm, Scale, ReLU",
-    "MaskPooling": "MNC",
-    "ROIWarping": "MNC",
-    "MaskResize": "MNC",
 }
 
 
