@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import chain
 
 import numpy as np
 
 from ..net.net import Net
+from ..net.sharing import Place
 from ..types import Array
 
 _PASSING = ("Split", "Reshape", "Flatten")  # the layers whose outputs are the same class indices
@@ -56,13 +58,20 @@ def draw_zeros(net: Net, seed: int = 0) -> Net:
     """
     rng = np.random.default_rng(seed)
     drawn = _draw_averages(net, rng)
-    for array in (array for arrays in net.arrays for array in arrays):
+    owners = [node.owners for node in net.graph.nodes]
+    for index, i in dict.fromkeys(chain(*owners)):
+        array = net.arrays[index][i]
         if array.ndim > 1 and array.size and not array.any():
             std = np.sqrt(2 * len(array) / array.size)
             drawn[id(array)] = (rng.standard_normal(array.shape) * std).astype(np.float32)
     if not drawn:
         return net
-    arrays = tuple(tuple(drawn.get(id(each), each) for each in own) for own in net.arrays)
+
+    def value(array: Array, owner: Place) -> Array:
+        source = net.arrays[owner[0]][owner[1]]
+        return drawn[id(source)].reshape(array.shape) if id(source) in drawn else array
+
+    arrays = tuple(tuple(map(value, *both)) for both in zip(net.arrays, owners, strict=True))
     return replace(net, arrays=arrays)
 
 

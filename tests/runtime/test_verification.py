@@ -12,7 +12,7 @@ from caffe_compat.layers.families.conv import Convolution
 from caffe_compat.runtime.differences import TOLERANCES, Difference, Verification
 from caffe_compat.runtime.sampling import draw_zeros, random_feeds
 
-from ..cases import make
+from ..cases import make, one_layer
 from ..slope_nets import INPUT, conv, layer
 
 NET = INPUT + conv("c", "data") + layer("ReLU", "c", "c", name="r") + layer("TanH", "c", "t")
@@ -79,6 +79,17 @@ def test_weights_that_are_all_0_are_drawn():
     assert str(result).startswith("verified: with drawn weights, since weights are all 0: ")
     whole = make(NET)
     assert draw_zeros(whole) is whole
+
+
+def test_shared_weights_that_are_all_0_are_drawn_once():
+    param = "param { name: 'w' } inner_product_param { num_output: 7 bias_term: false axis: -1 }"
+    text = one_layer(f'type: "InnerProduct" {param}', (2, 7))
+    text += layer("InnerProduct", "y", "b", param)
+    net = make(text)
+    drawn = draw_zeros(net)
+    assert drawn.arrays[1][0].any()
+    assert np.array_equal(drawn.arrays[1][0], drawn.arrays[2][0])
+    assert verify(net).agrees
 
 
 def test_averages_that_are_all_0_are_drawn():

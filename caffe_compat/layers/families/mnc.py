@@ -87,7 +87,8 @@ class MaskResize(Layer):
             behind = np.arange(len(places))[:, None] - first
             shares.append(_shares(places, size) * ((behind == 0) | (behind == 1)))
         rows, columns = shares
-        return rows.T @ dy @ columns
+        dx: Array = rows.T @ dy @ columns
+        return dx
 
     def lower(self, g: Builder, x: str) -> str:
         size = (g.fixed(x, 2), g.fixed(x, 3))
@@ -211,4 +212,5 @@ def _shares(places: Array, size: int) -> Array:
     """Return each pixel's share in bilinear samples along an axis: (places, size)."""
     at = np.clip(places, 0, size - 1)[:, None]
     near = np.maximum(1 - np.abs(at - np.arange(size, dtype=np.float32)), 0)
-    return near * is_inside(places, size)[:, None]
+    shares: Array = near * is_inside(places, size)[:, None]
+    return shares
