@@ -21,8 +21,11 @@ class Scan(nn.Module):
         super().__init__()
         self.step, self.states, self.axes = step, states, axes
 
-    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        """Return the last states, then the outputs of all places along a new first axis."""
+    def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """Return the last states, then the outputs of all places along a new first axis.
+
+        A lone result is no tuple, as of any node.
+        """
         end = self.states + len(self.axes)
         states, around = inputs[: self.states], inputs[end:]
         scanned = zip(inputs[self.states : end], self.axes, strict=True)
@@ -30,7 +33,9 @@ class Scan(nn.Module):
         collected: list[tuple[Tensor, ...]] = []
         for places in zip(*columns, strict=True):
             results = self.step(*states, *places, *around)
+            results = (results,) if isinstance(results, Tensor) else results
             states = results[: self.states]
             collected.append(results[self.states :])
         stacks = (torch.stack(column) for column in zip(*collected, strict=True))
-        return (*states, *stacks)
+        tops = (*states, *stacks)
+        return tops if len(tops) > 1 else tops[0]

@@ -42,6 +42,50 @@ def test_as_numpy(body, shape):
     check(net, feeds, values, {top.blob: diff})
 
 
+CENTERS = (
+    '"CenternetDetectionOutput" detection_output_param '
+    "{ num_classes: 3 confidence_threshold: 0.3 nms_thresh: 0.2 has_lm: true }"
+)
+GRID = (
+    '"CenterGridOutput" detection_output_param { num_classes: 1 confidence_threshold: 0.6 '
+    "bias_scale: 9 bias_scale: 12 bias_scale: 20 net_width: 40 net_height: 40 }"
+)
+
+
+@pytest.mark.parametrize(
+    ("body", "shapes"),
+    [(CENTERS, [(1, 14, 5, 6), (1, 2, 5, 6)]), (GRID, [(2, 5, n, n) for n in (8, 4, 2)])],
+)
+def test_detections_of_centres(body, shapes):
+    net = make(one_layer(f"type: {body}", *shapes))
+    feeds = feed(net)
+    values = net.run(feeds)
+    assert values["y"].shape[2] > 2
+    check(net, feeds, values)
+
+
+REGIONS = [[0, 17, 30, 95, 79], [1, -60, -28, 70, 50], [0, 88, 40, 260, 170]]
+
+
+def test_mnc():
+    """Values; numpy states the fork's own gradients, which the module takes."""
+    warp = "roi_warping_param { pooled_h: 3 pooled_w: 4 spatial_scale: 0.0625 }"
+    net = make(one_layer(f'type: "ROIWarping" {warp}', (2, 3, 7, 9), (3, 5)))
+    feeds = {**feed(net), "b": np.array(REGIONS, np.float32)}
+    values = net.run(feeds)
+    diff = np.random.default_rng(1).standard_normal(values["y"].shape).astype(np.float32)
+    check(net, feeds, values, {"y": diff})
+    for body, *shapes in (
+        ('"MaskPooling"', (2, 3, 4, 5), (2, 1, 4, 5)),
+        ('"MaskResize" mask_resize_param { output_height: 7 output_width: 4 }', (2, 3, 5, 6)),
+    ):
+        net = make(one_layer(f"type: {body}", *shapes))
+        feeds = feed(net)
+        values = net.run(feeds)
+        diff = np.random.default_rng(1).standard_normal(values["y"].shape).astype(np.float32)
+        check(net, feeds, values, {"y": diff})
+
+
 @pytest.mark.parametrize(
     ("body", "shape"),
     [(f'"Yolov3DetectionOutput" {YOLO}', (1, 8, 6, 10)), ('"CTCGreedyDecoder"', (11, 3, 4))],

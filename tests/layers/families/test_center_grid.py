@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from caffe_compat.errors import ShapeError, UnsupportedError
+from caffe_compat.onnx.lowering import lower
 
 from ...cases import assert_close, feed, make, one_layer, run_onnx
 
@@ -64,7 +65,8 @@ def test_center_grid(kind):
     want = picked(rows, areas, 0.3)
     assert 2 < len(want) < len(rows)
     want[:, 3:] /= 40
-    assert_close(net.forward(feeds)["y"][0, 0], want, 1e-4)
+    for outputs in (net.forward(feeds), run_onnx(net, feeds)):
+        assert_close(outputs["y"][0, 0], want, 1e-4)
 
 
 @pytest.mark.parametrize("marks", [0, 10])
@@ -94,7 +96,8 @@ def test_centernet(marks):
     want = picked(rows, areas, 0.2)
     assert 2 < len(want) < len(rows)
     want[:, 3:7] /= [24, 20, 24, 20]
-    assert_close(net.forward(feeds)["y"][0, 0], want, 1e-4)
+    for outputs in (net.forward(feeds), run_onnx(net, feeds)):
+        assert_close(outputs["y"][0, 0], want, 1e-4)
 
 
 def test_keep_top_k_and_nothing():
@@ -102,18 +105,25 @@ def test_keep_top_k_and_nothing():
     net = make(one_layer(NET % "confidence_threshold: 0.5 keep_top_k: 2", *shapes))
     feeds = feed(net)
     feeds["b"] = np.random.default_rng(4).uniform(0, 1, shapes[1]).astype(np.float32)
-    assert net.forward(feeds)["y"].shape == (1, 1, 4, 7)
+    rows = net.forward(feeds)["y"]
+    assert rows.shape == (1, 1, 4, 7)
+    assert_close(run_onnx(net, feeds)["y"], rows, axis=3)
+    feeds["b"][0] = 0  # of the second image alone
+    rows = net.forward(feeds)["y"]
+    assert rows[0, 0, :, 0].tolist() == [1, 1]
+    assert_close(run_onnx(net, feeds)["y"], rows, axis=3)
     feeds["b"][:] = 0
     want = np.full((2, 7), -1)
     want[:, 0] = [0, 1]
-    assert np.array_equal(net.forward(feeds)["y"][0, 0], want)
+    for outputs in (net.forward(feeds), run_onnx(net, feeds)):
+        assert np.array_equal(outputs["y"][0, 0], want)
 
 
-def test_not_in_onnx():
-    net = make(one_layer(NET % "", (1, 4, 5, 6), (1, 2, 5, 6)))
-    with pytest.raises(UnsupportedError, match="counts the pixels at both ends") as error:
-        run_onnx(net, feed(net))
-    assert error.value.changes == ({"leave_out": ("l",)},)
+def test_a_varying_size_has_no_onnx():
+    inputs = {"a": (1, 4, None, 6), "b": (1, 2, None, 6)}
+    net = make(one_layer(NET % "", (1, 4, 5, 6), (1, 2, 5, 6)), inputs=inputs)
+    with pytest.raises(UnsupportedError, match="at a fixed size"):
+        lower(net)
 
 
 @pytest.mark.parametrize(

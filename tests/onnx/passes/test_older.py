@@ -14,7 +14,7 @@ from caffe_compat.onnx.lowering import Lowered, lower
 from caffe_compat.onnx.passes import simplify
 from caffe_compat.onnx.passes.older import write_older
 from caffe_compat.options import Onnx
-from tests.cases import GOLDEN, assert_close, inline, load, make, one_layer, run_model
+from tests.cases import GOLDEN, assert_close, feed, inline, load, make, one_layer, run_model
 
 OPSETS = (11, 12, 13, 15, 17)
 CASES = sorted([*(GOLDEN / "layers").iterdir(), *(GOLDEN / "layers_ssd").iterdir()])
@@ -32,6 +32,46 @@ def test_golden_nets_in_older_opsets(folder):
         for name, array in run_model(model, feeds).items():
             if f"out:{names[name]}" in io:
                 assert_close(array, io[f"out:{names[name]}"], 1e-4, f"{name} at {opset}", None)
+
+
+# Layers of forks whose operators have older forms: the layer, and the bottoms' shapes.
+FORKS = {
+    "CenterGridOutput": (
+        "detection_output_param { num_classes: 2 class_type: SOFTMAX confidence_threshold: 0.6 "
+        "bias_scale: 9 bias_scale: 12 bias_scale: 20 net_width: 40 net_height: 40 }",
+        *((2, 6, n, n) for n in (8, 4, 2)),
+    ),
+    "CenternetDetectionOutput": (
+        "detection_output_param { num_classes: 3 confidence_threshold: 0.1 has_lm: true }",
+        (1, 14, 5, 6),
+        (1, 2, 5, 6),
+    ),
+    "MaskResize": ("mask_resize_param { output_height: 3 output_width: 4 }", (2, 3, 6, 9)),
+    "ROIWarping": (
+        "roi_warping_param { pooled_h: 2 pooled_w: 3 spatial_scale: 2 }",
+        (1, 3, 6, 9),
+        (4, 5),
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", FORKS)
+def test_layers_of_forks_in_older_opsets(kind):
+    param, *shapes = FORKS[kind]
+    net = make(one_layer(f'type: "{kind}" {param}', *shapes))
+    feeds = feed(net)
+    if kind == "ROIWarping":
+        feeds["b"] = np.abs(feeds["b"]) * [0, 1, 1, 3, 3]
+    feeds = {name: array.astype(np.float32) for name, array in feeds.items()}
+    want = net.forward(feeds)["y"]
+    newest = simplify(lower(net))
+    for opset in OPSETS:
+        if kind == "ROIWarping" and opset < 16:
+            with pytest.raises(UnsupportedError, match="half_pixel of RoiAlign came with opset 16"):
+                write_older(newest, opset)
+            continue
+        (got,) = run_model(inline(write_older(newest, opset)), feeds).values()
+        assert_close(got, want, 1e-4, f"at {opset}", None)
 
 
 def small(node, *dims, outputs=("y",), **initializers):
