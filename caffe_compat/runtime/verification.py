@@ -32,12 +32,11 @@ Compute: TypeAlias = Callable[[Net, Sequence[Value], Mapping[str, Array]], Mappi
 _CHOOSING = (
     "Accuracy",
     "ArgMax",
-    "DetectionOutput",
-    "Filter",
+    "DetectionCcpdOutput",
     "PSROIPooling",
-    "Proposal",
     "ROIAlign",
     "ROIPooling",
+    "ROIWarping",
     "Threshold",
 )
 
@@ -232,7 +231,8 @@ def _run_parts(graph: Graph, lowered: Lowered, values: Mapping[str, Array]) -> d
 
 def _chooses(node: Node) -> bool:
     type_ = node.layer.proto.type
-    return type_ in _CHOOSING or (type_ == "Pooling" and len(node.tops) > 1)
+    varies = bool(node.layer.varies)
+    return varies or type_ in _CHOOSING or (type_ == "Pooling" and len(node.tops) > 1)
 
 
 def _choice(graph: Graph, names: Sequence[str] | Mapping[str, AnyArray]) -> str:

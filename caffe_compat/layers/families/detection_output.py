@@ -32,10 +32,12 @@ class DetectionOutput(Layer):
     there is one row an image, of -1 after the image. Equal scores are in the order of labels and
     priors, which C++'s sort leaves open at keep_top_k. Caffe's files and drawings are not written.
 
-    Refused: use_polygon of MhLiao/TextBoxes_plusplus; soft_nms of beniz/deepdetect.
+    Refused: use_polygon of MhLiao/TextBoxes_plusplus; soft_nms of beniz/deepdetect; OpenCV's
+        normalized_bbox: false.
     """
 
     varies = (2,)
+    _columns = 7
 
     def __init__(self, proto: LayerParameter) -> None:
         super().__init__(proto)
@@ -53,8 +55,12 @@ class DetectionOutput(Layer):
             )
         if p.nms_param.soft_nms:
             raise UnsupportedError(
-                "soft_nms: true lowers the scores of boxes that overlap; ONNX's operator takes "
-                "them out"
+                "soft_nms: true lowers the scores of boxes that overlap; ONNX's operator drops them"
+            )
+        if not p.normalized_bbox:
+            raise UnsupportedError(
+                "normalized_bbox: false is OpenCV's, for boxes in pixels, each a pixel larger than "
+                "its corners; leave the layer out, and decode its bottoms"
             )
         if p.use_polygon:
             raise UnsupportedError(
@@ -91,7 +97,7 @@ class DetectionOutput(Layer):
                     f"number of priors must match number of {what} predictions: "
                     f"{priors} priors of {each} for {shape}"
                 )
-        return [(1, 1, 1, 7)]
+        return [(1, 1, 1, self._columns)]
 
     def forward(self, loc: Array, conf: Array, prior: Array, *drawn_on: Array) -> Array:
         scores = conf.reshape(len(conf), -1, self.p.num_classes)
@@ -104,7 +110,7 @@ class DetectionOutput(Layer):
                 (label, index)
                 for label in self._labels
                 for index in bx.suppress(
-                    boxes[image, :, self._place(label)],
+                    boxes[image, :, self._place(label), :4],
                     score[:, label],
                     self._least,
                     self.p.nms_param,
@@ -246,7 +252,7 @@ class DetectionOutput(Layer):
         return g.Reshape(best, _vector(g, -1, labels, count))
 
     def _lower_rows(self, g: Builder, mask: str, boxes: str, scores: str) -> str:
-        """Write a row for each candidate of the mask, (1, 1, rows, 7)."""
+        """Write a row for each candidate of the mask, (1, 1, rows, columns)."""
         places = g.Transpose(g.NonZero(mask), perm=[1, 0])
         image, label, _ = g.Split(places, axis=1, num_outputs=3, outputs=3)
         image = g.Cast(image, to=FLOAT)
@@ -265,7 +271,7 @@ class DetectionOutput(Layer):
 
     def _nothing(self, images: int) -> Array:
         """Return Caffe's rows for no detection in any image."""
-        rows = np.full((1, 1, images, 7), -1, np.float32)
+        rows = np.full((1, 1, images, self._columns), -1, np.float32)
         rows[..., 0] = np.arange(images)
         return rows
 
@@ -275,7 +281,7 @@ class DetectionOutput(Layer):
             return g.constant(self._nothing(images))
         numbers = g.Cast(bx.lower_range(g, g.Shape(conf, end=1)), to=FLOAT)
         numbers = g.Unsqueeze(numbers, int64(0, 1, 3))
-        return g.Pad(numbers, int64(0, 0, 0, 0, 0, 0, 0, 6), np.float32(-1))
+        return g.Pad(numbers, int64(0, 0, 0, 0, 0, 0, 0, self._columns - 1), np.float32(-1))
 
 
 def _unmarked(g: Builder, like: str, *sizes: Size | None) -> AnyArray | str:

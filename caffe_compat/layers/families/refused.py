@@ -50,21 +50,6 @@ class LargeMarginInnerProduct(Refused):
 
 
 @layer()
-class DetectionOutputExtended(Refused):
-    """DetectionOutput with each detection's cell and anchor.
-
-    From: openvinotoolkit/training_toolbox_caffe,
-        caffe/src/caffe/layers/detection_output_extended_layer.cpp
-    Refused: its rows are for the training of that repository's Python layers.
-    """
-
-    reason = (
-        "has rows of 10 numbers, with each detection's cell and anchor, for the Python layers of "
-        "openvinotoolkit/training_toolbox_caffe; the layers below are computed without it"
-    )
-
-
-@layer()
 class DenseBlock(Refused):
     """A whole block of DenseNet in one layer.
 

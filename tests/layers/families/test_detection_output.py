@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from caffe_compat.errors import ShapeError
+from caffe_compat.errors import ShapeError, UnsupportedError
 from caffe_compat.onnx.lowering import lower
 from caffe_compat.onnx.passes import simplify
 
@@ -382,3 +382,9 @@ def test_lowered_rows_are_those_of_numpy_bit_for_bit():
     feeds = drawn(np.random.default_rng(4), 3, 40, 4, ties=True)
     net = make(detection("code_type: CORNER_SIZE keep_top_k: 30", 3, 40, 4))
     assert np.array_equal(run_onnx(net, feeds)["y"], net.forward(feeds)["y"])
+
+
+def test_boxes_in_pixels_are_refused():
+    with pytest.raises(UnsupportedError, match="normalized_bbox: false is OpenCV's"):
+        make(detection("normalized_bbox: false"))
+    assert make(detection("normalized_bbox: true"))

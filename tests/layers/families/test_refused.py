@@ -13,7 +13,6 @@ REASONS = {
     "SampleTriplet": "at random",
     "LargeMarginInnerProduct": "number of passes",
     "MarginInnerProduct": "first bottom",
-    "DetectionOutputExtended": "rows of 10",
     "DenseBlock": "BatchNorm, Scale, ReLU",
 }
 
