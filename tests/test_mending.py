@@ -78,7 +78,7 @@ def test_fields_and_shapes_together(refused):
 
 def test_a_field_that_changes_numbers_is_not_proposed(refused):
     message, changes = refused(
-        INPUT + layer("Convolution", "data", more="convolution_param { num_output: 2 pad_type: 0 }")
+        INPUT + layer("Convolution", "data", more="convolution_param { num_output: 2 pad_left: 0 }")
     )
     assert changes is None
     assert "ignore_unknown" not in message

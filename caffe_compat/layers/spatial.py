@@ -129,10 +129,12 @@ def conv_window(p: ConvolutionParameter, rank: int) -> Window:
     """
     kernel = _per_axis(p, "kernel_size", ("kernel_h", "kernel_w"), rank, None)
     dilation = _dilation(p, rank)
-    pad, far = _sides(p, _per_axis(p, "pad", ("pad_h", "pad_w"), rank, 0))
+    stride = _per_axis(p, "stride", ("stride_h", "stride_w"), rank, 1)
+    plain = Window(kernel, stride, _per_axis(p, "pad", ("pad_h", "pad_w"), rank, 0), dilation)
+    pad, far = _sides(p, plain)
     window = Window(
         kernel=kernel,
-        stride=_per_axis(p, "stride", ("stride_h", "stride_w"), rank, 1),
+        stride=stride,
         pad=pad,
         # The dilation of a single tap has no effect, and Caffe accepts even a zero.
         dilation=tuple(1 if k == 1 else d for k, d in zip(kernel, dilation, strict=True)),
@@ -176,16 +178,35 @@ def _dilation(p: ConvolutionParameter, rank: int) -> Shape:
     return _per_axis(p, "hole", ("hole_h", "hole_w"), rank, 1)
 
 
-def _sides(p: ConvolutionParameter | PoolingParameter, pad: Shape) -> tuple[Shape, Shape]:
+def _sides(p: ConvolutionParameter | PoolingParameter, window: Window) -> tuple[Shape, Shape]:
     """Return the pads before and behind the axes, where a fork's fields set each side's own."""
     before, after = (int(p.pad_t), int(p.pad_l)), (int(p.pad_b), int(p.pad_r))
+    if p.pad_type:
+        return _same(p, window, any(before + after))
     if not any(before + after):
-        return pad, ()
-    if any(pad):
+        return window.pad, ()
+    if any(window.pad):
         raise ShapeError("either pad or pad_l, pad_r, pad_t and pad_b may be given, not both")
-    if len(pad) != 2:
-        raise ShapeError(f"pad_l to pad_b are for 2 spatial axes; this has {len(pad)}")
+    if len(window.pad) != 2:
+        raise ShapeError(f"pad_l to pad_b are for 2 spatial axes; this has {len(window.pad)}")
     return before, after
+
+
+def _same(
+    p: ConvolutionParameter | PoolingParameter, window: Window, sided: bool
+) -> tuple[Shape, Shape]:
+    """Return the pads of pad_type 1, with which the output is as large as the input."""
+    if p.pad_type != 1:
+        raise ShapeError(f"pad_type must be 0 or 1, and is {p.pad_type}")
+    if sided or any(window.pad):
+        raise ShapeError("either pad_type or a pad may be given, not both")
+    if set(window.stride + window.dilation) != {1}:
+        raise UnsupportedError(
+            "pad_type: 1 with a stride or a dilation has pads that depend on the input's size; "
+            "give them as pad_l, pad_r, pad_t and pad_b"
+        )
+    more = [k - 1 for k in window.kernel]
+    return tuple(n // 2 for n in more), tuple(n - n // 2 for n in more)
 
 
 def _check_nonzero(window: Window) -> None:
@@ -244,8 +265,9 @@ def pool_window(p: PoolingParameter, size: Shape) -> Window:
         raise ShapeError("needs either kernel_size, or both kernel_h and kernel_w")
     else:
         kernel = (p.kernel_h, p.kernel_w) if by_axis else (p.kernel_size,) * 2
-    pad, far = _sides(p, _pair(p, "pad"))
-    window = Window(kernel, stride=_pair(p, "stride"), pad=pad, dilation=(1, 1), far=far)
+    plain = Window(kernel, stride=_pair(p, "stride"), pad=_pair(p, "pad"), dilation=(1, 1))
+    pad, far = _sides(p, plain)
+    window = replace(plain, pad=pad, far=far)
     _check_nonzero(window)
     if p.global_pooling and (window.padded or set(window.stride) != {1}):
         raise ShapeError("with global_pooling: true only pad 0 and stride 1 are allowed")

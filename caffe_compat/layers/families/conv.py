@@ -23,10 +23,10 @@ _END = np.iinfo(np.int64).max  # of an axis, whatever its size
 class Convolution(Layer):
     """y = W * x + b over any number of spatial axes, by groups of channels (conv_layer.cpp).
 
-    Forks' fields: `hole` is DeepLab v1's dilation; pad_l, pad_r, pad_t and pad_b are
-    synopsys-caffe's.
+    Forks' fields: `hole` is DeepLab v1's dilation; pad_l, pad_r, pad_t, pad_b and pad_type (1 is
+    TensorFlow's SAME) are synopsys-caffe's.
 
-    Refused: dilation 0.
+    Refused: dilation 0; pad_type 1 with a stride or a dilation.
     Refused: axis > 1 where a spatial size, or two sizes before the channels, vary.
     """
 

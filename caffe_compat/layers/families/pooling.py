@@ -37,17 +37,17 @@ class Pooling(Layer):
 
     AVE divides by the window's size within the padded image; synopsys-caffe's AVE_EXC_PAD, once
     AVE_TF, within the image itself. Other forks' fields: ceil_mode and torch_pooling for
-    round_mode; pad_l, pad_r, pad_t and pad_b. STOCHASTIC is sum(x^2) / sum(x) in
-    TEST; in TRAIN the first element at which the running sum reaches a drawn fraction of the
-    window's (Zeiler and Fergus 2013; Caffe has this on a GPU alone). A second top of MAX has the
-    index h * width + w of the max, the first of equal ones.
+    round_mode; pad_l, pad_r, pad_t, pad_b; pad_type 1, TensorFlow's SAME. STOCHASTIC is
+    sum(x^2) / sum(x) in TEST; in TRAIN the first element at which the running sum reaches a drawn
+    fraction of the window's (Zeiler and Fergus 2013; Caffe has this on a GPU alone). A second top
+    of MAX has the index h * width + w of the max, the first of equal ones.
 
     NaN: never the max, as in Caffe; in ONNX and torch the max of NaN is NaN, or left open.
 
     Refused: STOCHASTIC in TRAIN where a window's sum is negative; and in ONNX.
     Refused: a varying height or width with round_mode CEIL where ONNX rounds otherwise:
         MAX with stride > kernel and no pad; AVE and STOCHASTIC with stride > kernel - pad.
-    Refused: a varying height or width with the second top.
+    Refused: a varying height or width with the second top; pad_type 1 with a stride.
     """
 
     def shapes(self, x: Shape) -> list[Shape | None]:

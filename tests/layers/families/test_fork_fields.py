@@ -245,6 +245,50 @@ def test_a_field_selects_its_fork():
         assert make(one_layer(NVIDIA, SHAPE), fork=fork).graph.nodes[-1].layer.fork == "nvidia"
 
 
+@pytest.mark.parametrize("kernel", [1, 2, 3, 4])
+@pytest.mark.parametrize("pool", ["MAX", "AVE"])
+def test_pooling_as_large_as_the_image(pool, kernel):
+    """pad_type: 1 is TensorFlow's SAME: an odd pad has one more behind."""
+    body = f"pooling_param {{ pool: {pool} kernel_size: {kernel} pad_type: 1 }}"
+    text = one_layer(f'type: "Pooling" {body}', (2, 3, 5, 6))
+    x = feed(make(text))["a"]
+    want = np.empty((2, 3, 5, 6), np.float32)
+    before = (kernel - 1) // 2
+    behind = (kernel - 1 - before,) * 2
+    for (i, j), inside, size in windows(x, kernel, 1, (before,) * 2, behind, (5, 6)):
+        want[..., i, j] = inside.max((2, 3)) if pool == "MAX" else inside.sum((2, 3)) / size
+    assert_close(check_both(text)["y"], want)
+
+
+def test_convolution_as_large_as_the_image():
+    param = 'num_output: 2 kernel_size: 4 weight_filler { type: "gaussian" } %s'
+    texts = [
+        one_layer(f'type: "Convolution" convolution_param {{ {param % pads} }}', (2, 3, 5, 6))
+        for pads in ("pad_type: 1", "pad_t: 1 pad_l: 1 pad_b: 2 pad_r: 2")
+    ]
+    outputs = [check_both(text)["y"] for text in texts]
+    assert outputs[0].shape == (2, 2, 5, 6)
+    assert np.array_equal(*outputs)
+
+
+@pytest.mark.parametrize(
+    ("more", "error", "words"),
+    [
+        ("pad_type: 2", ShapeError, "pad_type must be 0 or 1"),
+        ("pad_type: 1 pad: 1", ShapeError, "either pad_type or a pad"),
+        ("pad_type: 1 pad_l: 1", ShapeError, "either pad_type or a pad"),
+        ("pad_type: 1 stride: 2", UnsupportedError, "depend on the input's size"),
+    ],
+)
+def test_refused_pads(more, error, words):
+    for body in (
+        f'"Pooling" pooling_param {{ kernel_size: 3 {more} }}',
+        f'"Convolution" convolution_param {{ num_output: 1 kernel_size: 3 {more} }}',
+    ):
+        with pytest.raises(error, match=words):
+            make(one_layer(f"type: {body}", (2, 3, 5, 6)))
+
+
 @pytest.mark.parametrize(
     ("body", "words"),
     [
