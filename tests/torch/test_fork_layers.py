@@ -17,6 +17,9 @@ YOLO = (
     "yolov3_detection_output_param { num_classes: 3 num_box: 1 confidence_threshold: 0.3 "
     "biases: 20 biases: 37 mask: 0 mask_group_num: 1 anchors_scale: 32 }"
 )
+FILTERS = (
+    'convolution_param { kernel_size: 3 stride: 2 weight_filler { type: "gaussian" std: 0.5 } }'
+)
 CASES = [
     ('"Pooling" pooling_param { pool: AVE kernel_size: 3 stride: 2 pad_l: 1 pad_b: 2 }', SHAPE),
     ('"Pooling" pooling_param { pool: AVE_EXC_PAD kernel_size: 3 pad: 1 stride: 2 }', SHAPE),
@@ -28,6 +31,14 @@ CASES = [
     ('"Reshape" reshape_param { pixelshuffler: 3 }', (2, 18, 5, 4)),
     ('"DepthToSpace" depth_to_space_param { block_size: 2 data_format: "DCR" }', (2, 12, 3, 5)),
     ('"ResizeBilinear" resize_bilinear_param { scale_width: 2 data_format: "NCHW" }', SHAPE),
+    ('"Pooling" pooling_param { kernel_size: 2 pad_type: 1 }', SHAPE),
+    ('"SeLu"', SHAPE),
+    ('"Flip"', SHAPE),
+    ('"BatchPool"', SHAPE),
+    ('"BatchPool" batch_pool_param { pool: MAX }', SHAPE),
+    ('"Normalization" normalization_param { norm: L1 }', (5, 1)),
+    (f'"TreepoolMaxAve" {FILTERS}', SHAPE),
+    (f'"TreepoolKernel1L" {FILTERS}', SHAPE),
     ('"Lstm" lstm_param { num_output: 4 weight_filler { type: "gaussian" } }', (5, 3, 7)),
 ]
 

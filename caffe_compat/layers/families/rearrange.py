@@ -133,6 +133,20 @@ class Reverse(Layer):
         return g.Slice(x, back, before, int64(*axes), back)
 
 
+@layer(param="flip_param")
+class Flip(Reverse):
+    """The columns in the opposite order, and with flip_height the rows.
+
+    From: happynear/caffe-windows, src/caffe/layers/flip_layer.cpp (by reading alone)
+    """
+
+    def axes(self, rank: int) -> tuple[int, ...]:
+        if rank != 4:
+            raise ShapeError(f"needs a bottom of 4 axes, and has {rank}")
+        flips = (self.p.flip_height, self.p.flip_width)
+        return tuple(axis for axis, flip in zip((2, 3), flips, strict=True) if flip)
+
+
 @layer(param="reorg_param")
 class Reorg(Layer):
     """Darknet's reorg of YOLO v2.

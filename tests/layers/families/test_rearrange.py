@@ -12,7 +12,16 @@ from hypothesis import strategies as st
 
 from caffe_compat.errors import ShapeError, UnsupportedError
 
-from ...cases import check_both, check_gradients, check_varying, make, operators, run_onnx
+from ...cases import (
+    check_both,
+    check_gradients,
+    check_varying,
+    feed,
+    make,
+    one_layer,
+    operators,
+    run_onnx,
+)
 
 
 def text(kind, body="", shape=(2, 6, 4, 5)):
@@ -202,3 +211,25 @@ def test_any_shape(data):
     folded = (images, shape[1] * stride**2, 2 * stride, 3 * stride)
     check_both(reorg(f"stride: {stride}", shape=folded))
     check_both(reorg(f"stride: {stride} reverse: true", shape=folded))
+
+
+@pytest.mark.parametrize(
+    ("body", "axes"),
+    [
+        ("", (3,)),
+        ("flip_height: true", (2, 3)),
+        ("flip_width: false flip_height: true", (2,)),
+        ("flip_width: false", ()),
+    ],
+)
+def test_flip(body, axes):
+    text = one_layer(f'type: "Flip" flip_param {{ {body} }}', (2, 3, 4, 5))
+    x, y = feed(make(text))["a"], check_both(text)["y"]
+    for n, c, i, j in np.ndindex(*x.shape):
+        assert y[n, c, 3 - i if 2 in axes else i, 4 - j if 3 in axes else j] == x[n, c, i, j]
+    check_gradients(text)
+
+
+def test_flip_is_of_images():
+    with pytest.raises(ShapeError, match="4 axes"):
+        make(one_layer('type: "Flip"', (2, 3)))

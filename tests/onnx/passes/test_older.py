@@ -46,6 +46,23 @@ FORKS = {
         (1, 14, 5, 6),
         (1, 2, 5, 6),
     ),
+    "BatchPool": ("", (4, 3, 2, 5)),
+    "ConvolutionReLUPoolLRN": (
+        "convolution_param { num_output: 4 kernel_size: 3 weight_filler { type: 'gaussian' } } "
+        "pooling_param { kernel_size: 3 stride: 2 } lrn_param { local_size: 3 }",
+        (2, 3, 9, 8),
+    ),
+    "Flip": ("", (2, 3, 4, 5)),
+    "InnerProductReLUDropout": (
+        "inner_product_param { num_output: 4 weight_filler { type: 'gaussian' } }",
+        (2, 3, 4),
+    ),
+    "MaskPooling": ("", (2, 3, 4, 5), (2, 1, 4, 5)),
+    "SeLu": ("", (2, 3, 4)),
+    "TreepoolMaxAve": (
+        "convolution_param { kernel_size: 3 stride: 2 weight_filler { type: 'gaussian' } }",
+        (2, 3, 7, 8),
+    ),
     "MaskResize": ("mask_resize_param { output_height: 3 output_width: 4 }", (2, 3, 6, 9)),
     "ROIWarping": (
         "roi_warping_param { pooled_h: 2 pooled_w: 3 spatial_scale: 2 }",
