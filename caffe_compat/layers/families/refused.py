@@ -50,20 +50,6 @@ class LargeMarginInnerProduct(Refused):
 
 
 @layer()
-class ScaleTanH(Refused):
-    """tanh(s x), whose s grows with every pass, of a deep hash (Cao et al. 2017).
-
-    From: thuml/HashNet, caffe/src/caffe/layers/scale_tanh_layer.cpp
-    Refused: the scale depends on the number of passes so far, in TEST too.
-    """
-
-    reason = (
-        "is tanh(s x) with an s that depends on the number of passes so far; without it the net "
-        "gives x, whose sign is the hash"
-    )
-
-
-@layer()
 class DenseBlock(Refused):
     """A whole block of DenseNet in one layer.
 

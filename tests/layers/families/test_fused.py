@@ -119,9 +119,6 @@ def test_inner_product(more):
             "ACROSS_CHANNELS",
         ),
         ('"InnerProductReLUDropout" inner_product_param { gemm_mode: SPGEMM }', "SPGEMM"),
-        ('"MKLLRN" lrn_param { norm_region: WITHIN_CHANNEL }', "ACROSS_CHANNELS"),
-        ('"MKLPooling" pooling_param { pool: AVE kernel_size: 3 pad: 1 }', "AVE with a pad"),
-        ('"MKLPooling" pooling_param { pool: STOCHASTIC kernel_size: 3 }', "MAX and AVE"),
     ],
 )
 def test_more_is_refused(body, words):
@@ -142,18 +139,3 @@ def test_no_backward_pass(body):
     y = net.graph.outputs[0]
     with pytest.raises(UnsupportedError, match="no backward pass"):
         net.backward(values, {"y": values[y.name]})
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        f'Convolution" {PARAM % "pad: 1"}',
-        'ReLU" relu_param { negative_slope: 0.1 }',
-        f'LRN" {NORM}',
-        f'Pooling" {POOL % "pad: 1"}',
-        f'Pooling" {POOL % "pool: AVE"}',
-    ],
-)
-def test_mkl_computes_the_same(body):
-    outputs = [check_both(one_layer(f'type: "{kind}{body}', SHAPE))["y"] for kind in ("MKL", "")]
-    assert np.array_equal(*outputs)

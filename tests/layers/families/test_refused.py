@@ -13,7 +13,6 @@ REASONS = {
     "SampleTriplet": "at random",
     "LargeMarginInnerProduct": "number of passes",
     "MarginInnerProduct": "first bottom",
-    "ScaleTanH": "sign is the hash",
     "DenseBlock": "BatchNorm, Scale, ReLU",
 }
 

@@ -46,7 +46,6 @@ FORKS = {
         (1, 14, 5, 6),
         (1, 2, 5, 6),
     ),
-    "BatchPool": ("", (4, 3, 2, 5)),
     "ConvolutionReLUPoolLRN": (
         "convolution_param { num_output: 4 kernel_size: 3 weight_filler { type: 'gaussian' } } "
         "pooling_param { kernel_size: 3 stride: 2 } lrn_param { local_size: 3 }",
