@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import prod
+from typing import Any
 
 import numpy as np
 
-from ...errors import ShapeError
+from ...caffe_pb2 import LayerParameter
+from ...errors import ShapeError, UnsupportedError
 from ...types import Array, Shape
 from ..builder import INT64, Builder, int64
 from ..layer import Blob, Layer, canonical_axis, layer
@@ -16,8 +19,19 @@ from ..layer import Blob, Layer, canonical_axis, layer
 class InnerProduct(Layer):
     """y = x W^T + b, the axes of x from `axis` on flattened (inner_product_layer.cpp).
 
-    Refused: a size of the flattened axes that varies.
+    Refused: a size of the flattened axes that varies; normalize of happynear/caffe-windows.
     """
+
+    def __init__(self, proto: LayerParameter) -> None:
+        super().__init__(proto)
+        if self.p.normalize and len(proto.bottom) == 1:
+            raise UnsupportedError(
+                "normalize: true divides the weights by their lengths at every pass, and keeps them"
+            )
+
+    @classmethod
+    def fits(cls, proto: LayerParameter, stored: Sequence[Shape] | None) -> bool:
+        return len(proto.bottom) < 2
 
     def blobs(self, x: Shape) -> list[Blob]:
         axis, outputs = self._check(x)
@@ -50,7 +64,7 @@ class InnerProduct(Layer):
     ) -> tuple[Array, ...]:
         rows = dy.reshape(-1, self.p.num_output)
         dx = rows @ (weight.T if self.p.transpose else weight)
-        return (dx.reshape(x.shape), *self.backward_blobs(dy, x, weight, bias))
+        return (dx.reshape(x.shape), *InnerProduct.backward_blobs(self, dy, x, weight, bias))
 
     def backward_blobs(
         self, dy: Array, x: Array, weight: Array, bias: Array | None = None
@@ -72,6 +86,50 @@ class InnerProduct(Layer):
             x = g.Reshape(x, int64(*[0] * axis, -1))
         y = g.MatMul(x, weight if self.p.transpose else g.Transpose(weight, perm=[1, 0]))
         return y if bias is None else g.Add(y, bias)
+
+
+@layer("InnerProduct", fork="training_toolbox_caffe", param="inner_product_param", bottoms=(2, 3))
+class FedInnerProduct(InnerProduct):
+    """y = x W^T + b, with W the second bottom, and b the third.
+
+    From: openvinotoolkit/training_toolbox_caffe, caffe/src/caffe/layers/inner_product_layer.cpp,
+        after happynear/caffe-windows (by reading alone)
+    Refused: bias_term without a third bottom, with which the fork reads a blob that it lacks; and
+        transpose.
+    """
+
+    @classmethod
+    def fits(cls, proto: LayerParameter, stored: Sequence[Shape] | None) -> bool:
+        return len(proto.bottom) > 1
+
+    def blobs(self, *x: Shape) -> list[Blob]:
+        return []
+
+    def shapes(self, x: Shape, w: Shape, *b: Shape) -> list[Shape | None]:
+        axis, outputs = self._check(x)
+        if self.p.transpose or self.p.bias_term != bool(b):
+            raise ShapeError("takes no transpose, and bias_term where there is a third bottom")
+        if not w or w[0] != outputs or prod(w[1:]) != prod(x[axis:]):
+            raise ShapeError(f"needs weights ({outputs}, {prod(x[axis:])}), and has {w}")
+        if b and prod(b[0]) != outputs:
+            raise ShapeError(f"needs {outputs} biases, and has {b[0]}")
+        return [(*x[:axis], outputs)]
+
+    def forward(self, x: Array, w: Array, *b: Array) -> Array:
+        return super().forward(x, w.reshape(len(w), -1), b[0].ravel() if b else None)
+
+    def backward(self, dy: Array, x: Array, w: Array, *b: Array) -> tuple[Array, ...]:
+        bias = b[0].ravel() if b else None
+        flows = super().backward(dy, x, w.reshape(len(w), -1), bias)
+        bottoms = zip(flows, (x, w, *b), strict=True)
+        return tuple(flow.reshape(bottom.shape) for flow, bottom in bottoms)
+
+    def backward_blobs(self, *args: Any, **kwargs: Any) -> tuple[Array, ...]:
+        return ()
+
+    def lower(self, g: Builder, x: str, w: str, *b: str) -> str:
+        bias = g.Reshape(b[0], int64(-1)) if b else None
+        return super().lower(g, x, g.rows(w), bias)
 
 
 @layer(param="embed_param")

@@ -107,10 +107,11 @@ class DummyData(Layer):
 
 @layer(param="parameter_param", bottoms=0)
 class Parameter(Layer):
-    """Its parameter blob (parameter_layer.hpp)."""
+    """Its parameter blob (parameter_layer.hpp); `filler` is training_toolbox_caffe's."""
 
     def blobs(self) -> list[Blob]:
-        return [Blob("value", tuple(self.p.shape.dim))]
+        filler = self.p.filler if self.p.HasField("filler") else None
+        return [Blob("value", tuple(self.p.shape.dim), filler)]
 
     def shapes(self) -> list[Shape | None]:
         return [tuple(self.p.shape.dim)]

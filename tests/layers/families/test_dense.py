@@ -10,7 +10,16 @@ from hypothesis import strategies as st
 from caffe_compat.errors import ShapeError, UnsupportedError
 from caffe_compat.onnx.lowering import lower
 
-from ...cases import assert_close, check_both, check_gradients, check_varying, feed, make, operators
+from ...cases import (
+    assert_close,
+    check_both,
+    check_gradients,
+    check_varying,
+    feed,
+    make,
+    one_layer,
+    operators,
+)
 
 FILLERS = 'weight_filler { type: "gaussian" std: 0.5 } bias_filler { type: "uniform" min: -1 }'
 SHAPE = (2, 3, 4, 5)
@@ -192,3 +201,43 @@ def test_any_embed(shape, rows, outputs, bias):
     param = f"input_dim: {rows} num_output: {outputs} bias_term: {str(bias).lower()}"
     made = check_both(embed(param, shape), integers={"x": rows})
     assert made["y"].shape == (*shape, outputs)
+
+
+@pytest.mark.parametrize("axis", [1, 2, -1])
+@pytest.mark.parametrize("bias", [False, True])
+def test_weights_of_a_bottom(axis, bias):
+    """Of training_toolbox_caffe: as an InnerProduct whose own weights are these."""
+    shape = (2, 3, 4, 5)
+    inputs = int(np.prod(shape[axis:]))
+    param = f"inner_product_param {{ num_output: 6 axis: {axis} bias_term: {str(bias).lower()} }}"
+    shapes = [shape, (6, inputs), *([(6,)] if bias else [])]
+    text = one_layer(f'type: "InnerProduct" {param}', *shapes)
+    feeds = feed(make(text))
+    y = check_both(text)["y"]
+    plain = make(one_layer(f'type: "InnerProduct" {param}', shape))
+    plain.arrays[-1][0][:] = feeds["b"]
+    if bias:
+        plain.arrays[-1][1][:] = feeds["c"]
+    assert np.array_equal(y, plain.forward({"a": feeds["a"]})["y"])
+    check_gradients(text)
+
+
+@pytest.mark.parametrize(
+    ("more", "shapes", "words"),
+    [
+        ("", [(2, 4), (6, 4)], "bias_term where"),
+        ("bias_term: false transpose: true", [(2, 4), (6, 4)], "takes no transpose"),
+        ("bias_term: false", [(2, 4), (6, 5)], r"needs weights \(6, 4\)"),
+        ("", [(2, 4), (6, 4), (5,)], "needs 6 biases"),
+    ],
+)
+def test_weights_of_a_bottom_refused(more, shapes, words):
+    body = f'type: "InnerProduct" inner_product_param {{ num_output: 6 {more} }}'
+    with pytest.raises(ShapeError, match=words):
+        make(one_layer(body, *shapes))
+
+
+def test_normalize_is_refused():
+    body = 'type: "InnerProduct" inner_product_param { num_output: 6 normalize: true }'
+    with pytest.raises(UnsupportedError, match="at every pass"):
+        make(one_layer(body, (2, 4)))

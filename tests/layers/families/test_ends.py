@@ -14,7 +14,7 @@ from caffe_compat.fillers.rng import BoostRng
 from caffe_compat.net.params import fill
 from caffe_compat.onnx.lowering import lower
 
-from ...cases import assert_close, check_both, feed, graph_of, make, operators, run_onnx
+from ...cases import assert_close, check_both, feed, graph_of, make, one_layer, operators, run_onnx
 
 
 def layer(kind, tops, body="", bottoms="", name="l"):
@@ -215,3 +215,12 @@ def dummies(draw):
 @settings(max_examples=25, deadline=None, derandomize=True)
 def test_any_dummy_data(text):
     check_both(text)
+
+
+def test_a_parameters_filler():
+    """Of training_toolbox_caffe; without one the blob is 0."""
+    body = "parameter_param { shape { dim: 3 dim: 4 } %s }"
+    filler = 'filler { type: "constant" value: 2.5 }'
+    for more, value in ((filler, 2.5), ("", 0)):
+        net = make(one_layer(f'type: "Parameter" {body % more}'))
+        assert np.array_equal(net.forward({})["y"], np.full((3, 4), value))
