@@ -15,7 +15,7 @@ from caffe_compat.errors import CaffeCompatError, UnsupportedError
 from caffe_compat.torch import build, to_torch, write_source
 from caffe_compat.torch.source import render
 
-from ..cases import GOLDEN, assert_close, load, make
+from ..cases import GOLDEN, assert_close, feed, load, make, one_layer
 from ..test_models import RECORDS, files_of
 from .agreement import outputs_of
 from .test_golden import CASES
@@ -109,6 +109,35 @@ def test_the_models(tmp_path):
     assert outputs.keys() == records.keys()
     for name, io in records.items():
         assert_outputs(outputs[name], io)
+
+
+FORKS = {
+    "CenternetDetectionOutput": (
+        "detection_output_param { num_classes: 3 confidence_threshold: 0.3 nms_thresh: 0.2 }",
+        (1, 4, 5, 6),
+        (1, 2, 5, 6),
+    ),
+    "ROIWarping": ("roi_warping_param { pooled_h: 3 pooled_w: 4 }", (2, 3, 7, 9), (3, 5)),
+    "MaskResize": ("mask_resize_param { output_height: 7 output_width: 4 }", (2, 3, 5, 6)),
+}
+
+
+def test_layers_of_forks(tmp_path):
+    """A loop of one result, and layers whose gradients are their fork's."""
+    wanted = {}
+    for kind, (param, *shapes) in FORKS.items():
+        net = make(one_layer(f'type: "{kind}" {param}', *shapes))
+        feeds = feed(net)
+        if kind == "ROIWarping":
+            feeds["b"] = np.abs(feeds["b"]) * np.float32([0, 1, 1, 3, 3])
+        write_source(build(net, outputs_of(net)), tmp_path / kind)
+        torch.save([torch.tensor(each) for each in feeds.values()], tmp_path / kind / "inputs.pt")
+        wanted[kind] = net.forward(feeds)["y"]
+    assert_formatted(tmp_path)
+    for kind, outputs in run_elsewhere(tmp_path).items():
+        (got,) = outputs.values()
+        assert_close(got.numpy(), wanted.pop(kind), 1e-5, kind, None)
+    assert not wanted
 
 
 def run_here(module, folder):
