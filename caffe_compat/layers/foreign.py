@@ -7,37 +7,37 @@ from collections.abc import Collection
 from ..caffe_pb2 import NetParameter
 
 _TYPES = {
-    "zhaoweicai/mscnn": "BoxOutput DetectionLoss DetectionAccuracy ImageGtData ProposalTarget",
-    "zhaoweicai/cascade-rcnn": "BoxGroupOutput BboxAccuracy DecodeBBox DetectionGroupAccuracy "
-    "DetectionGroupLoss EvalData FrcnnOutput",
-    "YuwenXiong/caffe (R-FCN)": "SmoothL1LossOHEM BoxAnnotatorOHEM SoftmaxWithLossOHEM",
-    "eric612/Caffe-YOLOv3": "Yolov3DetectionOutput YoloDetectionOutput Yolov3 RegionLoss",
-    "openvinotoolkit/training_toolbox_caffe": "PriorBoxClustered DetectionOutputExtended "
-    "LabelSpecificAdd ScaleFilter AnchorEmbeddingExtractor",
-    "senlinuc/caffe_ocr": "Lstm CTCGreedyDecoder DenseBlock WarpCTCLoss",
+    "zhaoweicai/mscnn": "DetectionLoss DetectionAccuracy ImageGtData ProposalTarget",
+    "zhaoweicai/cascade-rcnn": "BboxAccuracy DetectionGroupAccuracy DetectionGroupLoss EvalData "
+    "DetectionData HardMining",
+    "eric612/Caffe-YOLOv3": "Yolov3 RegionLoss YoloSeg AssistedExcitation LaneData "
+    "SegmentationEvaluate",
+    "openvinotoolkit/training_toolbox_caffe": "LabelSpecificAdd ScaleFilter "
+    "AnchorEmbeddingExtractor",
+    "senlinuc/caffe_ocr": "DenseBlock WarpCTCLoss",
     "sciencefans/Quality-Aware-Network": "BatchPool TripletLoss",
-    "yuqj1991/caffe_train": "ContinuationIndicator SampleTriplet SimpleNormalize CtcLoss "
-    "CenterGridOutput CenterGridLoss CosinL2Normalize faceAttributeData ccpdData CPMData "
-    "CenternetDetectionOutput DetectionCcpdOutput MultiBoxSSDLoss CenterObjectLoss",
-    "intel/caffe": "EvalDetection MKLLRN MKLReLU MKLConvolution MKLPooling",
+    "yuqj1991/caffe_train": "SampleTriplet CtcLoss CenterGridLoss CosinL2Normalize "
+    "faceAttributeData ccpdData CPMData MultiBoxSSDLoss CenterObjectLoss LpEvaluate "
+    "FaceAttriEvaluate Yolov3Detection Yolov3Loss CosinAddm YoloAnnotatedData Identity2Verify "
+    "focalSoftmaxWithLoss",
+    "intel/caffe": "EvalDetection CropSimple DiceLoss",
     "alexgkendall/caffe-segnet": "DenseImageData",
-    "foss-for-synopsys-dwc-arc-processors/synopsys-caffe": "Squeeze Mul ResizeNearestNeighbor "
-    "ResizeBilinear Pad UpsampleDarknet BatchToSpaceND SpaceToBatchND",
-    "happynear/caffe-windows": "InnerDistance GeneralContrastiveLoss Flip",
-    "soeaver/caffe": "SegAccuracy SeLu SeLuDropout",
-    "ydwen/caffe-face": "CenterLoss",
-    "daijifeng001/caffe-mnc": "MaskPooling ROIWarping MaskResize",
+    "foss-for-synopsys-dwc-arc-processors/synopsys-caffe": "YoloV2Loss YoloV3Loss ICNetSubgraph",
+    "happynear/caffe-windows": "GeneralContrastiveLoss SoftTruncation LabelSpecificRescale "
+    "GeneralTripletLoss Noise",
+    "soeaver/caffe": "ImageSegData DenseCRF",
     "MyCaffe": "Decode AccuracyDecode TransformerBlock TokenizedData LayerNorm ReshapeTemporal "
     "GateAddNorm ChannelEmbedding DataTemporal VarSelNet MultiheadAttentionInterp "
     "QuantileAccuracy MemoryLoss SoftmaxCrossEntropy2Loss",
-    "IntelLabs/SkimCaffe": "ConvolutionReLU InnerProductReLUDropout ConvolutionReLUPool "
-    "ReLUPooling ConvolutionReLUPoolLRN",
     "wy1iu/LargeMargin_Softmax_Loss": "LargeMarginInnerProduct",
     "wy1iu/sphereface": "MarginInnerProduct",
     "torrvision/crfasrnn": "MultiStageMeanfield MULTI_STAGE_MEANFIELD",
-    "yun-liu/rcf": "AutoCrop ImageLabelmapData",
-    "Zheng222/IDN-Caffe": "L1Loss",
+    "yun-liu/rcf": "ImageLabelmapData",
     "thuml/HashNet": "PairwiseLoss ScaleTanH",
+    "oftenliu/caffe-mtcnn": "OftenMtcnnSoftmaxLoss OftenMtcnnEuclideanLoss "
+    "OftenMtcnnLandMarkLoss OftenMtcnnAccuracy OftenMtcnnClassBridge",
+    "beniz/deepdetect": "LabelsequenceAccuracy",
+    "NVIDIA/caffe": "DetectNetTransformation",
 }
 _FORKS = {kind: fork for fork, kinds in _TYPES.items() for kind in kinds.split()}
 

@@ -95,7 +95,10 @@ class ConvolutionReLUPool(Convolution):
         (size,) = super().shapes(x)
         tops = self._pool.shapes(size or ())
         if self._pool.padded(size or ()):
-            raise UnsupportedError("moves the first windows of a padded pool inside; pad is for 0")
+            raise UnsupportedError(
+                "supports a pool without a pad alone: the fork moves the first windows of a padded "
+                "pool inside the image"
+            )
         return tops
 
     def forward(self, x: Array, weight: Array, bias: Array | None = None) -> tuple[Array, ...]:

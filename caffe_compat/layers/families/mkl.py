@@ -47,13 +47,13 @@ class MKLPooling(Pooling):
     """Pooling of MAX, and of AVE without a pad.
 
     From: intel/caffe, src/caffe/layers/mkl_pooling_layer.cpp (by reading alone)
-    Refused: AVE with a pad, where MKL divides in its own way; STOCHASTIC.
+    Refused: AVE with a pad, whose divisor is up to MKL; STOCHASTIC.
     """
 
     def shapes(self, x: Shape) -> list[Shape | None]:
         tops = super().shapes(x)
         if self.p.pool == PoolingParameter.AVE and self._sizes(x)[0].padded:
-            raise UnsupportedError("AVE with a pad, which MKL divides in its own way")
+            raise UnsupportedError("does not support AVE with a pad, whose divisor is up to MKL")
         if self.p.pool not in (PoolingParameter.MAX, PoolingParameter.AVE):
             raise UnsupportedError("supports pool MAX and AVE alone")
         return tops

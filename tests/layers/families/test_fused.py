@@ -111,7 +111,7 @@ def test_inner_product(more):
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        (f'"ConvolutionReLUPool" {PARAM % ""} {POOL % "pad: 1"}', "padded pool"),
+        (f'"ConvolutionReLUPool" {PARAM % ""} {POOL % "pad: 1"}', "without a pad alone"),
         (f'"ConvolutionReLUPool" {PARAM % ""} {POOL % "pool: AVE"}', "pool MAX"),
         (
             f'"ConvolutionReLUPoolLRN" {PARAM % ""} {POOL % ""} '
