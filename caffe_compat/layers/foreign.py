@@ -18,7 +18,7 @@ _TYPES = {
     "sciencefans/Quality-Aware-Network": "BatchPool TripletLoss",
     "yuqj1991/caffe_train": "SampleTriplet CtcLoss CenterGridLoss CosinL2Normalize "
     "faceAttributeData ccpdData CPMData MultiBoxSSDLoss CenterObjectLoss LpEvaluate "
-    "FaceAttriEvaluate Yolov3Detection Yolov3Loss CosinAddm YoloAnnotatedData Identity2Verify "
+    "FaceAttriEvaluate Yolov3Loss CosinAddm YoloAnnotatedData Identity2Verify "
     "focalSoftmaxWithLoss",
     "intel/caffe": "EvalDetection CropSimple DiceLoss",
     "alexgkendall/caffe-segnet": "DenseImageData",

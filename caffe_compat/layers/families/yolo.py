@@ -132,6 +132,11 @@ class _Yolo(Layer):
 _NOTHING = np.array([0, *[-1] * 6], np.float32).reshape(1, 1, 1, 7)
 
 
+def _check_square(shapes: Sequence[Shape]) -> None:
+    if any(shape[2:3] != shape[3:4] for shape in shapes):
+        raise UnsupportedError(f"needs square maps, and has {tuple(shapes)}")
+
+
 def _grid(height: int, width: int) -> Array:
     """Return each cell's column and row, (2, H W)."""
     rows, columns = np.indices((height, width), np.float32)
@@ -171,6 +176,20 @@ class Yolov3DetectionOutput(_Yolo):
         return g.Mul(g.Sigmoid(classes), objects), labels
 
 
+@layer(param="yolov3_detection_output_param", bottoms=(1, None))
+class Yolov3Detection(Yolov3DetectionOutput):
+    """Yolov3DetectionOutput of square maps.
+
+    From: yuqj1991/caffe_train, src/caffe/layers/Yolov3DetectionLayer.cpp (by reading alone)
+    Refused: several images, which the fork suppresses as one; maps that are not square, which the
+        fork walks as if they were; a varying size.
+    """
+
+    def shapes(self, *x: Shape) -> list[Shape | None]:
+        _check_square(x)
+        return super().shapes(*x)
+
+
 @layer(param="yolo_detection_output_param", bottoms=(1, 2))
 class YoloDetectionOutput(_Yolo):
     """YOLO v2's detections: the best class of each box, by a softmax.
@@ -185,8 +204,7 @@ class YoloDetectionOutput(_Yolo):
     def shapes(self, *x: Shape) -> list[Shape | None]:
         if self.p.coords != 4:
             raise UnsupportedError(f"coords is {self.p.coords}; only 4 is supported")
-        if any(shape[2:3] != shape[3:4] for shape in x):
-            raise UnsupportedError(f"needs square maps, and has {x}")
+        _check_square(x)
         return super().shapes(*x)
 
     def _maps(self, count: int) -> Sequence[tuple[Array, int]]:

@@ -14,6 +14,7 @@ V3 = (
     "biases: 20 biases: 37 biases: 49 biases: 94 biases: 73 biases: 201 biases: 143 biases: 265 "
     "mask: 2 mask: 3 mask: 0 mask: 1 mask_group_num: 2 anchors_scale: 32 anchors_scale: 16 {} }}"
 )
+V3_SQUARE = V3.replace("Yolov3DetectionOutput", "Yolov3Detection")
 V2 = (
     'type: "YoloDetectionOutput" yolo_detection_output_param {{ num_classes: 4 num_box: 2 '
     "biases: 1.08 biases: 1.19 biases: 3.42 biases: 4.41 {} }}"
@@ -67,6 +68,7 @@ def by_loops(x, p, version):
     [
         (V3.format("confidence_threshold: 0.3"), [(1, 16, 3, 5), (1, 16, 6, 10)], 3),
         (V3.format("nms_threshold: 0.2"), [(1, 16, 3, 5), (1, 16, 6, 10)], 3),
+        (V3_SQUARE.format("confidence_threshold: 0.3"), [(1, 16, 4, 4), (1, 16, 8, 8)], 3),
         (V2.format("confidence_threshold: 0.2"), [(1, 18, 5, 5)], 2),
         (V2.format("nms_threshold: 0.3"), [(1, 18, 5, 5), (1, 18, 7, 7)], 2),
     ],
@@ -102,6 +104,7 @@ def test_no_detection(body):
             "gauss",
         ),
         (V3.format(""), [(2, 16, 3, 5), (2, 16, 6, 10)], UnsupportedError, "several images"),
+        (V3_SQUARE.format(""), [(1, 16, 3, 5), (1, 16, 6, 10)], UnsupportedError, "square"),
         (V2.format(""), [(1, 18, 5, 4)], UnsupportedError, "square"),
         (V2.format("coords: 5"), [(1, 18, 5, 5)], UnsupportedError, "coords"),
     ],
