@@ -26,7 +26,8 @@ def open_constants(lowered: Lowered) -> Lowered:
         if g.known(node.input[0]) is None:
             return None
         names.append(g.unique(f"{node.output[0]}/value"))
-        g.arrays[names[-1]] = numpy_helper.to_array(attributes(node)["value"])
+        value = numpy_helper.to_array(attributes(node)["value"])
+        g.arrays[names[-1]] = value.reshape(())  # which expands to a scalar too
         return g.Expand(names[-1], node.input[0])
 
     for node in lowered.model.graph.node:

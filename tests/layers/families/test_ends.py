@@ -224,3 +224,8 @@ def test_a_parameters_filler():
     for more, value in ((filler, 2.5), ("", 0)):
         net = make(one_layer(f'type: "Parameter" {body % more}'))
         assert np.array_equal(net.forward({})["y"], np.full((3, 4), value))
+
+
+def test_dummy_data_of_one_number():
+    body = 'type: "DummyData" dummy_data_param { shape { } data_filler { value: 3 } }'
+    assert check_both(one_layer(body))["y"] == 3
