@@ -34,21 +34,6 @@ class TripletLoss(Refused):
     )
 
 
-@layer("MarginInnerProduct")
-class LargeMarginInnerProduct(Refused):
-    """InnerProduct with a margin for the labels' classes, for training.
-
-    From: wy1iu/LargeMargin_Softmax_Loss, src/caffe/layers/largemargin_inner_product_layer.cpp
-    From: wy1iu/sphereface, tools/caffe-sphereface/src/caffe/layers/margin_inner_product_layer.cpp
-    Refused: the margin depends on the labels and on the number of passes so far.
-    """
-
-    reason = (
-        "is for training: its margin depends on the labels and on the number of passes so far; its "
-        "first bottom is what the trained net gives"
-    )
-
-
 @layer()
 class DenseBlock(Refused):
     """A whole block of DenseNet in one layer.
