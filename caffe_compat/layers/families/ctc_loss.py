@@ -1,0 +1,163 @@
+"""The loss of sequences without an alignment (Graves et al. 2006)."""
+
+from __future__ import annotations
+
+from math import prod
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...caffe_pb2 import LayerParameter
+from ...errors import ShapeError, UnsupportedError
+from ...types import Array, Shape
+from ..builder import Builder
+from ..layer import Layer, layer
+from .softmax import softmax
+
+Doubles = NDArray[np.float64]
+Index = NDArray[np.int64]
+
+
+def _costs(scores: Array, sequences: list[Index], blank: int) -> tuple[Doubles, Array]:
+    """Return -log of each sequence's probability, (N,), and the gradients by the scores.
+
+    A sequence that needs more steps than there are has cost and gradient 0, as in warp-ctc.
+
+    Args:
+        scores: of each class before a softmax, (T, N, classes).
+        sequences: the labels of each stream, without blanks.
+        blank: the class between labels.
+    """
+    costs, grads = np.zeros(len(sequences)), np.zeros_like(scores)
+    shares = softmax(scores.astype(np.float64), 2)
+    for n, labels in enumerate(sequences):
+        if len(labels) + np.sum(labels[1:] == labels[:-1]) > len(scores):
+            continue
+        path = np.full(2 * len(labels) + 1, blank)
+        path[1::2] = labels
+        logs = np.log(shares[:, n, path])
+        ahead = _sums(logs, path)
+        behind = _sums(logs[::-1, ::-1], path[::-1])[::-1, ::-1]
+        costs[n] = -np.logaddexp.reduce(ahead[-1, -2:])
+        present = np.exp(ahead + behind - logs + costs[n])  # the share of each place at each step
+        grads[:, n] = shares[:, n]
+        np.subtract.at(grads[:, n], (slice(None), path), present)
+    return costs, grads
+
+
+def _sums(logs: Doubles, path: Index) -> Doubles:
+    """Return the logarithm of the sum over all ways to each place of a path at each step, (T, S).
+
+    A way goes on to the same place or the next; or over a blank, between two labels that differ.
+    """
+    skips = np.zeros(len(path), bool)
+    skips[2:] = path[2:] != path[:-2]  # two blanks are equal
+    sums = np.full(logs.shape, -np.inf)
+    sums[0, :2] = logs[0, :2]
+    for step, (before, now) in enumerate(zip(sums[:-1], logs[1:], strict=True), 1):
+        one, two = (np.concatenate([np.full(k, -np.inf), before])[: len(path)] for k in (1, 2))
+        ways = np.logaddexp(before, one)
+        sums[step] = np.where(skips, np.logaddexp(ways, two), ways) + now
+    return sums
+
+
+class _CTC(Layer):
+    """A loss of scores (T, N, classes) before a softmax, and of labels (N, at most L)."""
+
+    blocked = (1,)
+    approximate = True  # see each
+
+    def _sequences(self, y: Array, classes: int, blank: int) -> list[Index]:
+        """Return each stream's labels, which blanks fill up."""
+        rows = y.reshape(len(y), -1).astype(np.int64)
+        wrong = rows[(rows < 0) | (rows >= classes)]
+        if wrong.size:
+            raise ShapeError(f"label {wrong[0]} is outside the {classes} classes")
+        return [row[row != blank] for row in rows]
+
+    def _check(self, x: Shape, y: Shape) -> None:
+        if len(x) < 3 or prod(x[3:]) != 1:
+            raise ShapeError(f"needs a bottom (steps, streams, classes), and has {x}")
+        if len(y) < 2 or y[0] != x[1] or prod(y[2:]) != 1:
+            raise ShapeError(f"needs labels ({x[1]}, at most L), and has {y}")
+
+    def lower(self, g: Builder, *x: str) -> str:
+        raise UnsupportedError(
+            "is a loss of sequences for training, and has no ONNX form; the net that reads has "
+            "its first bottom",
+            remedies=("deploy",),
+            changes=[{"deploy": True}],
+        )
+
+
+@layer(param="ctc_loss_param", bottoms=2, loss=True)
+class CtcLoss(_CTC):
+    """The mean of the costs of N streams; the gradient is that of their sum, as in the fork.
+
+    Of the bottom's steps the first time_step count.
+
+    From: jolibrain/caffe, src/caffe/layers/ctc_loss_layer.cpp, with warp-ctc (by reading alone)
+    From: yuqj1991/caffe_train: the same, by warpctc_loss_param
+    Refused: in ONNX: it is for training.
+    """
+
+    def __init__(self, proto: LayerParameter) -> None:
+        super().__init__(proto)
+        if proto.HasField("warpctc_loss_param"):
+            self.p = proto.warpctc_loss_param
+
+    def shapes(self, x: Shape, y: Shape) -> list[Shape | None]:
+        self._check(x, y)
+        if self.p.alphabet_size != x[2] or not 0 < self.p.time_step <= x[0]:
+            raise ShapeError(
+                f"alphabet_size {self.p.alphabet_size} and time_step {self.p.time_step} do not fit "
+                f"a bottom (steps, streams, classes) {x}"
+            )
+        return [()]
+
+    def _results(self, x: Array, y: Array) -> tuple[Doubles, Array]:
+        scores, blank = x.reshape(x.shape[:3]), self.p.blank_label
+        sequences = self._sequences(y, x.shape[2], blank)
+        if not any(map(len, sequences)):
+            raise ShapeError("no label but blanks in the whole batch")
+        costs, grads = _costs(scores[: self.p.time_step], sequences, blank)
+        rest = np.zeros_like(scores[self.p.time_step :])
+        return costs, np.concatenate([grads, rest]).reshape(x.shape)
+
+    def forward(self, x: Array, y: Array) -> Array:
+        return np.asarray(self._results(x, y)[0].mean(), np.float32)
+
+    def backward(self, dy: Array, x: Array, y: Array) -> tuple[Array, None]:
+        return np.float32(dy) * self._results(x, y)[1], None
+
+
+@layer(param="ctc_loss_param", bottoms=(2, 4), loss=True)
+class WarpCTCLoss(_CTC):
+    """The mean of the finite costs; the gradient is that of their sum, whatever the loss weight is.
+
+    From: senlinuc/caffe_ocr, src/caffe/layers/warp_ctc_loss_layer.cpp (by reading alone)
+    Refused: in ONNX: it is for training; 3 or 4 bottoms, with indicators or lengths.
+    """
+
+    def __init__(self, proto: LayerParameter) -> None:
+        super().__init__(proto)
+        if len(proto.bottom) > 2:
+            raise UnsupportedError(
+                f"supports 2 bottoms, scores and labels, and has {len(proto.bottom)}"
+            )
+
+    def shapes(self, x: Shape, y: Shape) -> list[Shape | None]:
+        self._check(x, y)
+        return [()]
+
+    def _results(self, x: Array, y: Array) -> tuple[Doubles, Array]:
+        blank = self.p.blank_index
+        sequences = self._sequences(y, x.shape[2], blank)
+        return _costs(x.reshape(x.shape[:3]), sequences, blank)
+
+    def forward(self, x: Array, y: Array) -> Array:
+        costs, _ = self._results(x, y)
+        return np.asarray(costs[np.isfinite(costs)].mean(), np.float32)
+
+    def backward(self, dy: Array, x: Array, y: Array) -> tuple[Array, None]:
+        return self._results(x, y)[1].reshape(x.shape), None
