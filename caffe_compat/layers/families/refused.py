@@ -19,21 +19,6 @@ class Refused(Layer):
         raise UnsupportedError(self.reason, remedies=("until", "leave_out", "register"))
 
 
-@layer("SampleTriplet")
-class TripletLoss(Refused):
-    """Losses of triplets of images, for training.
-
-    From: yuqj1991/caffe_train, src/caffe/layers/triplet_loss_layer.cpp and sample_triplet_layer.cpp
-    From: sciencefans/Quality-Aware-Network; MyCaffe: of three or four bottoms
-    Refused: forks differ, and none is computed.
-    """
-
-    reason = (
-        "is for training on triplets of images, which forks define differently (caffe_train draws "
-        "them at random, others have three bottoms); without it the net is the same"
-    )
-
-
 @layer()
 class DenseBlock(Refused):
     """A whole block of DenseNet in one layer.

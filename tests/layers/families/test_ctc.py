@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from caffe_compat.errors import ShapeError, UnsupportedError
+from caffe_compat.onnx.lowering import lower
 
 from ...cases import assert_close, check_both, check_gradients, check_varying, feed, make, one_layer
 
@@ -31,6 +32,62 @@ def test_decoder_by_loops(param, tail):
         assert 0 < len(labels) < 11
         want[n, : len(labels), 0, 0] = labels
     assert np.array_equal(check_both(text, feeds={"a": x})["y"], want)
+
+
+def edits(a, b):
+    """Return the edit distance, by its recursion."""
+    if not a or not b:
+        return len(a) + len(b)
+    rest = edits(a[:-1], b[:-1]) + (a[-1] != b[-1])
+    return min(edits(a[:-1], b) + 1, edits(a, b[:-1]) + 1, rest)
+
+
+def collapsed(rows, blank):
+    """Return the labels of each row of best classes."""
+    return [
+        [int(c) for i, c in enumerate(row) if c != blank and (i == 0 or c != row[i - 1])]
+        for row in rows
+    ]
+
+
+@pytest.mark.parametrize("tail", [(), (1, 1)])
+def test_decoder_as_accuracy(tail):
+    param = "ctc_decoder_param { blank_index: 2 }"
+    text = one_layer(f'type: "CTCGreedyDecoder" {param}', (6, 5, 4), (5, 4, *tail))
+    x = feed(make(text))["a"]
+    decoded = collapsed(x.argmax(axis=2).T, 2)
+    rows = np.full((5, 4), 2, np.float32)
+    rows[0, : len(decoded[0])] = decoded[0][:4]  # right
+    rows[1] = [1, 2, -1, 3]  # 1 alone
+    rows[2] = [0, 2, 2, 1]
+    rows[3] = [3, 3, 3, 0]
+    x[:, 4] = [0, 0, 1, 0]  # nothing read, nothing wanted
+    decoded[4] = []
+    wanted = [decoded[0], [1], [0, 1], [3, 3, 3, 0], []]
+    distances = [edits(a, b) / max(len(a), len(b), 1) for a, b in zip(decoded, wanted, strict=True)]
+    got = make(text).forward({"a": x, "b": rows.reshape(5, 4, *tail)})["y"]
+    assert got.shape == (1, 2, 1, 1)
+    np.testing.assert_allclose(got.ravel(), [1 - sum(distances) / 5, 1 / 5], 1e-6)
+    with pytest.raises(UnsupportedError, match="no ONNX form with labels"):
+        lower(make(text))
+
+
+@pytest.mark.parametrize("tail", [(), (1,)])
+@pytest.mark.parametrize("width", [3, 8])
+def test_whole_sequences(tail, width):
+    param = "labelsequence_accuracy_param { blank_label: 1 }"
+    text = one_layer(f'type: "LabelsequenceAccuracy" {param}', (5, 6, 4, *tail), (5, width))
+    x = feed(make(text), seed=2)["a"]
+    x[3, :, 1] += 9  # nothing read
+    decoded = collapsed(x.reshape(5, 6, 4).argmax(axis=2), 1)
+    rows = np.ones((5, width), np.float32)
+    for n in (0, 1, 3):
+        rows[n, : len(decoded[n])] = decoded[n][:width]
+    rows[4, 0] = 3
+    right = sum(decoded[n] == [int(c) for c in rows[n] if c != 1] for n in range(5))
+    assert 0 < right < 5
+    got = check_both(text, feeds={"a": x, "b": rows})["y"]
+    np.testing.assert_allclose(got, right / 5, 1e-6)
 
 
 def test_indicators():
@@ -95,7 +152,7 @@ def test_lstm_with_indicators():
 @pytest.mark.parametrize(
     ("body", "shapes", "error", "words"),
     [
-        ('type: "CTCGreedyDecoder"', [(5, 3, 4), (5, 3)], UnsupportedError, "accuracy"),
+        ('type: "CTCGreedyDecoder"', [(5, 3, 4), (5, 3), (5, 3)], UnsupportedError, "to one top"),
         ('type: "CTCGreedyDecoder"', [(5, 3)], ShapeError, "steps, streams"),
         (LSTM % "", [(5, 3)], ShapeError, "3 axes"),
         (LSTM % "", [(5, 3, 7), (4, 3)], ShapeError, "one indicator"),
