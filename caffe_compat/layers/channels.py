@@ -37,9 +37,9 @@ def through_moments(dy: Array, y: Array, deviation: Array) -> Array:
     return dx
 
 
-def lower_by_moments(g: Builder, x: str, eps: np.float32) -> str:
-    """Write x normalised by the batch's own moments."""
-    axes = int64(*others(len(g.dims(x))))
+def lower_by_moments(g: Builder, x: str, eps: np.float32, rank: int = 0) -> str:
+    """Write x normalised by the batch's own moments; `rank` where x is no bottom."""
+    axes = int64(*others(rank or len(g.dims(x))))
     centred = g.Sub(x, g.ReduceMean(x, axes))
     variance = g.ReduceMean(g.Mul(centred, centred), axes)
     return g.Div(centred, g.Sqrt(g.Add(variance, eps)))

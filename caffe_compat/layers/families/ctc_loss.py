@@ -41,7 +41,7 @@ def _costs(scores: Array, sequences: list[Index], blank: int) -> tuple[Doubles, 
         costs[n] = -np.logaddexp.reduce(ahead[-1, -2:])
         present = np.exp(ahead + behind - logs + costs[n])  # the share of each place at each step
         grads[:, n] = shares[:, n]
-        np.subtract.at(grads[:, n], (slice(None), path), present)
+        np.subtract.at(grads[:, n].T, path, present.T)
     return costs, grads
 
 

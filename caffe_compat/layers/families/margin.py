@@ -52,6 +52,12 @@ def _lower_bent(g: Builder, kind: int, c: str) -> str:
     return g.Add(g.Mul(turn, cosine), shift)
 
 
+def _length(x: Array) -> Array:
+    """Return the length of each row, (N, 1)."""
+    length: Array = np.linalg.norm(x, axis=1, keepdims=True)
+    return length
+
+
 class _Classes(Layer):
     """A score of each class for each item, from a row of the one blob for each class."""
 
@@ -118,8 +124,7 @@ class LargeMarginInnerProduct(_Classes):
 
     def lengths(self, x: Array, own: Array) -> Array:
         """Return the product of the lengths of x and of the label's row, (N, 1)."""
-        sizes = (np.linalg.norm(each, axis=1, keepdims=True) for each in (x, own))
-        product: Array = np.multiply(*sizes) + self._tiny
+        product: Array = _length(x) * _length(own) + self._tiny
         return product
 
     def forward(self, x: Array, y: Array, weight: Array, passes: Array | None = None) -> Arrays:
@@ -153,9 +158,9 @@ class LargeMarginInnerProduct(_Classes):
 
     def along(self, x: Array, own: Array, slope: Array, rest: Array) -> tuple[Array, Array]:
         """Return the gradients of |x| |w| f by x and by w; `rest` is f - cos a f'."""
-        ratio = np.linalg.norm(x, axis=1, keepdims=True)
-        ratio = ratio / (np.linalg.norm(own, axis=1, keepdims=True) + self._tiny)
-        return slope * own + rest / ratio * x, slope * x + rest * ratio * own
+        ratio = _length(x) / (_length(own) + self._tiny)
+        of_x: Array = np.asarray(slope * own + rest / ratio * x, np.float32)
+        return of_x, slope * x + rest * ratio * own
 
     def lower_rows(self, g: Builder, weight: str) -> str:
         """Write `rows`."""
@@ -199,15 +204,14 @@ class MarginInnerProduct(LargeMarginInnerProduct):
         return {**super().update(x, y, **arrays), "weight": self.rows(arrays["weight"])}
 
     def rows(self, weight: Array) -> Array:
-        scaled: Array = weight / np.linalg.norm(weight, axis=1, keepdims=True)
-        return scaled
+        return weight / _length(weight)
 
     def lengths(self, x: Array, own: Array) -> Array:
-        return np.linalg.norm(x, axis=1, keepdims=True)
+        return _length(x)
 
     def along(self, x: Array, own: Array, slope: Array, rest: Array) -> tuple[Array, Array]:
-        rest = rest / np.linalg.norm(x, axis=1, keepdims=True)
-        return (slope * own + rest * x) / np.hypot(slope, rest), x
+        rest = np.asarray(rest / _length(x), np.float32)
+        return np.asarray((slope * own + rest * x) / np.hypot(slope, rest), np.float32), x
 
     def lower_rows(self, g: Builder, weight: str) -> str:
         return g.Div(weight, g.Sqrt(g.ReduceSumSquare(weight, int64(1))))
@@ -241,7 +245,8 @@ class CosinL2Normalize(_Classes):
 
     def backward(self, dy: Array, x: Array, y: Array, weight: Array) -> tuple[Array, None, Array]:
         flat = x.reshape(len(x), -1)
-        unit, rows, flow = self._unit(flat), self._unit(weight), dy * np.float32(self.p.scale)
+        unit, rows = self._unit(flat), self._unit(weight)
+        flow: Array = dy * np.float32(self.p.scale)
         dx = _through_unit(flow @ rows, flat, unit)
         return dx.reshape(x.shape), None, _through_unit(flow.T @ unit, weight, rows)
 
@@ -260,5 +265,5 @@ class CosinL2Normalize(_Classes):
 def _through_unit(dy: Array, x: Array, unit: Array) -> Array:
     """Return the gradient of x / |x| to the rows of x."""
     along: Array = unit * np.sum(dy * unit, axis=1, keepdims=True)
-    flow: Array = (dy - along) / np.linalg.norm(x, axis=1, keepdims=True)
+    flow: Array = (dy - along) / _length(x)
     return flow

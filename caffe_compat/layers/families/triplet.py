@@ -98,11 +98,11 @@ class TripletLoss(Layer):
             )
 
     @property
-    def blocked(self) -> tuple[int, ...]:  # type: ignore[override]
+    def blocked(self) -> tuple[int, ...]:
         return (1,) if len(self.proto.bottom) == 2 else ()
 
     @property
-    def approximate(self) -> bool:  # type: ignore[override]
+    def approximate(self) -> bool:
         return len(self.proto.bottom) == 2
 
     def shapes(self, *x: Shape) -> list[Shape | None]:
