@@ -97,8 +97,8 @@ class CaffeLayer(nn.Module, Drawing):
                 self.states[name] = value
                 continue
             blob = getattr(self, name)
-            with torch.no_grad():
-                blob.copy_(torch.from_numpy(value).reshape(blob.shape))
+            # As in Caffe, the gradient of this pass reads what the pass leaves: `data` lets it.
+            blob.data.copy_(torch.from_numpy(value).reshape(blob.shape))
 
     def extra_repr(self) -> str:
         """Show the layer's type."""
