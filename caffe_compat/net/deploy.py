@@ -19,9 +19,12 @@ from .graph import Graph
 # Type names, of forks too, and the class names of Python layers.
 _LOSS = re.compile(r"loss", re.IGNORECASE)
 _EVALUATION = re.compile(
-    r"accuracy|evaluat|^eval|silence|annotator|anchortarget|^hdf5output$", re.IGNORECASE
+    r"accuracy|evaluat|^eval|silence|annotator|anchortarget|^hdf5output$"
+    r"|margininnerproduct|cosinl2normalize|^sampletriplet$",  # of labels, for a loss
+    re.IGNORECASE,
 )
 _PREDICTIONS = {"softmax": "Softmax", "infogain": "Softmax", "sigmoidcrossentropy": "Sigmoid"}
+_BEFORE_LABELS = {"DecodeBBox": 2, "CTCGreedyDecoder": 1}  # bottoms, by type
 _WEIGHTED = re.compile(r"conv|innerproduct|embed|lstm", re.IGNORECASE)
 
 
@@ -91,7 +94,7 @@ def _without_targets(net: NetParameter, whole: NetParameter) -> NetParameter:
     """Return the net with proposals in place of those that a layer samples for training.
 
     Faster R-CNN's ProposalTarget, of whatever phase, samples rois and labels them; its first bottom
-    is the proposals. Cascade R-CNN's DecodeBBox compares with ground truth in its third bottom.
+    is the proposals. Layers that compare with labels in their last bottom do without.
     """
     targets = {each.top[0]: each.bottom[0] for each in whole.layer if _samples(each)}
     kept = [each for each in net.layer if not _samples(each)]
@@ -101,11 +104,25 @@ def _without_targets(net: NetParameter, whole: NetParameter) -> NetParameter:
     for layer in kept:
         new = LayerParameter()
         new.CopyFrom(layer)
-        bottoms = layer.bottom[:2] if layer.type == "DecodeBBox" else layer.bottom
+        bottoms = layer.bottom[: _BEFORE_LABELS.get(layer.type)]
         new.bottom[:] = [proposals.get(blob, blob) for blob in bottoms]
         del new.propagate_down[len(bottoms) :]
-        layers.append(new)
+        layers.append(_without_margin(new))
     return with_layers(net, layers)
+
+
+def _without_margin(layer: LayerParameter) -> LayerParameter:
+    """Return InnerProduct for a LargeMarginInnerProduct whose margin is none, as in TEST."""
+    margin = layer.largemargin_inner_product_param
+    if layer.type == "LargeMarginInnerProduct" and margin.type == margin.SINGLE:
+        layer.type = "InnerProduct"
+        del layer.bottom[1:], layer.top[1:], layer.propagate_down[1:], layer.loss_weight[1:]
+        layer.inner_product_param.num_output = margin.num_output
+        layer.inner_product_param.axis = margin.axis
+        layer.inner_product_param.bias_term = False
+        layer.inner_product_param.weight_filler.CopyFrom(margin.weight_filler)
+        layer.ClearField("largemargin_inner_product_param")
+    return layer
 
 
 def _samples(layer: LayerParameter) -> bool:
@@ -137,7 +154,7 @@ class _Plan:
 
     def predictions(self) -> Iterator[LayerParameter]:
         """Yield the layers in the losses' places."""
-        losses = self._losses()
+        losses, gone = self._losses(), self._gone()
         heads = [i for i in sorted(self._main(losses)) if _prediction(self.net.layer[i])]
         blobs = {top for layer in self.net.layer for top in layer.top}
         seen = set()
@@ -146,7 +163,9 @@ class _Plan:
             loss = self.net.layer[index]
             kind, blob = _prediction(loss), loss.bottom[0]
             source = self.flow.sources[index][0]
-            if source is None or (kind, blob) in seen or self._has(kind, blob, source):
+            if source is None or source in gone or (kind, blob) in seen:
+                continue
+            if self._has(kind, blob, source):
                 continue
             seen.add((kind, blob))
             alone = kind == "Softmax" and softmaxes == 1 and "prob" not in blobs
