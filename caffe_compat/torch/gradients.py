@@ -52,8 +52,9 @@ def backpropagate(
     return {name: tensor.detach().numpy() for name, tensor in tensors.items()}
 
 
-def _hook(name: str, watch: Callable[[str, Array], None]) -> Callable[[Tensor], None]:
-    def hook(gradient: Tensor) -> None:
-        watch(name, gradient.numpy())
+def _hook(name: str, watch: Callable[[str, Array], None]) -> Callable[[Tensor | None], None]:
+    def hook(gradient: Tensor | None) -> None:
+        if gradient is not None:  # a layer with Caffe's own gradient has none for its labels
+            watch(name, gradient.numpy())
 
     return hook

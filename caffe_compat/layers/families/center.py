@@ -11,7 +11,7 @@ from ...errors import ShapeError, UnsupportedError
 from ...types import Array, Shape
 from .. import labels
 from ..builder import INT64, Builder, int64
-from ..layer import Blob, Layer, canonical_axis, layer
+from ..layer import Arrays, Blob, Layer, canonical_axis, layer
 
 
 @layer(param="center_loss_param", bottoms=2, loss=True)
@@ -118,3 +118,83 @@ class InnerDistance(Layer):
         if self.p.distance_type == "L1":
             return g.ReduceSum(g.Abs(d), int64(axis + 1), keepdims=0)
         return g.ReduceSumSquare(d, int64(axis + 1), keepdims=0)
+
+
+@layer(param="general_contrastive_loss_param", bottoms=2, tops=(1, 2), loss=True)
+class GeneralContrastiveLoss(Layer):
+    """What a distance to the label's class exceeds positive_margin, and others lack of negative's.
+
+    Bottoms: distances (N, C), labels. The loss is the sum of min(max(x - positive_margin, 0),
+    positive_outlier_thresh) at the label and max(negative_margin - x, 0) elsewhere, times
+    positive_weight and negative_weight, / N. The second top has the means without the weights, of
+    labels and of others; its loss weight has no gradient, and a distance beyond
+    positive_outlier_thresh neither, as in the fork.
+
+    From: happynear/caffe-windows, src/caffe/layers/general_constrastive_loss_layer.cpp
+        (by reading alone)
+    Refused: normalize_negative, max_negative_only, max_positive_only, positive_first,
+        exp_negative_weight, add_intra_mae.
+    """
+
+    approximate = True
+    unread = (1,)
+
+    def __init__(self, proto: LayerParameter) -> None:
+        super().__init__(proto)
+        flags = ("max_negative_only", "max_positive_only", "positive_first", "exp_negative_weight")
+        for field in (*flags, "add_intra_mae"):
+            if getattr(self.p, field):
+                raise UnsupportedError(f"{field}: true is not supported")
+        if self.p.HasField("normalize_negative"):
+            raise UnsupportedError("normalize_negative is not supported")
+
+    def shapes(self, x: Shape, y: Shape) -> list[Shape | None]:
+        labels.check_same_batch(x, y)
+        if any(n != 1 for n in y[1:]) or prod(x[1:]) < 2:
+            raise ShapeError(f"needs distances to two classes or more, and labels; has {x} and {y}")
+        tops: list[Shape | None] = [(), (2,)]
+        return tops[: len(self.proto.top)]
+
+    def classes(self, x: Shape, y: Shape) -> dict[int, int]:
+        return {1: prod(x[1:])}
+
+    def _own(self, x: Array, y: Array) -> tuple[Array, labels.Mask]:
+        """Return the distances, (N, C), and which are to the label's class."""
+        flat = x.reshape(len(x), -1)
+        label, _ = labels.read(y.reshape(-1, 1), flat.shape, 1, None)
+        return flat, np.arange(flat.shape[1]) == label
+
+    def forward(self, x: Array, y: Array) -> Arrays:
+        flat, own = self._own(x, y)
+        near = np.clip(flat - np.float32(self.p.positive_margin), 0, self.p.positive_outlier_thresh)
+        far = np.maximum(np.float32(self.p.negative_margin) - flat, 0)
+        sums = np.sum(near * own, dtype=np.float32), np.sum(far * ~own, dtype=np.float32)
+        weights = abs(self.p.positive_weight), abs(self.p.negative_weight)
+        loss = (weights[0] * sums[0] + weights[1] * sums[1]) / len(x)
+        means = sums[0] / len(x), sums[1] / len(x) / (flat.shape[1] - 1)
+        tops = np.asarray(loss, np.float32), np.array(means, np.float32)
+        return tops[: len(self.proto.top)]
+
+    def backward(self, dy: Arrays, x: Array, y: Array) -> tuple[Array, None]:
+        flat, own = self._own(x, y)
+        inside = (flat > self.p.positive_margin) & (flat < self.p.positive_outlier_thresh)
+        near = inside * np.float32(self.p.positive_weight)
+        far = (flat < self.p.negative_margin) * -np.float32(self.p.negative_weight)
+        weight = dy[0] if isinstance(dy, tuple) else dy
+        flow: Array = np.where(own, near, far) * np.float32(weight / len(x))
+        return flow.reshape(x.shape), None
+
+    def lower(self, g: Builder, x: str, y: str) -> tuple[str | None, ...]:
+        classes, p = prod(g.fixed(x, i) for i in range(1, len(g.dims(x)))), self.p
+        flat, index = g.rows(x), g.Cast(labels.first(g, y, x), to=INT64)
+        own = g.OneHot(index, np.int64(classes), np.array([0, 1], np.float32), axis=1)
+        limit = np.float32(p.positive_outlier_thresh)
+        near = g.Min(g.Relu(g.Sub(flat, np.float32(p.positive_margin))), limit)
+        far = g.Relu(g.Sub(np.float32(p.negative_margin), flat))
+        parts = g.Mul(near, own), g.Mul(far, g.Sub(np.float32(1), own))
+        means = [g.ReduceMean(g.ReduceSum(each, int64(1), keepdims=0)) for each in parts]
+        weights = abs(p.positive_weight), abs(p.negative_weight)
+        terms = (g.Mul(m, np.float32(w)) for m, w in zip(means, weights, strict=True))
+        loss = g.Squeeze(g.Add(*terms), int64(0))
+        others = g.Mul(means[1], np.float32(1 / (classes - 1)))
+        return (loss, g.Concat(means[0], others, axis=0))[: len(self.proto.top)]

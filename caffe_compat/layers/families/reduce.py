@@ -7,8 +7,8 @@ from math import prod
 
 import numpy as np
 
-from ...caffe_pb2 import ReductionParameter
-from ...errors import ShapeError
+from ...caffe_pb2 import BatchPoolParameter, ReductionParameter
+from ...errors import ShapeError, UnsupportedError
 from ...types import Array, Shape
 from ..builder import FLOAT, Builder, Operand, int64
 from ..layer import Layer, canonical_axis, layer
@@ -152,3 +152,54 @@ class Reduction(Layer):
         }[self.p.operation]
         y = op(x, int64(*range(canonical_axis(self.p.axis, rank), rank)), keepdims=0)
         return g.Mul(y, np.float32(self.p.coeff)) if self.p.coeff != 1 else y
+
+
+@layer(param="batch_pool_param", bottoms=(1, 2))
+class BatchPool(Layer):
+    """The sum over the batch, each image by its weight in the second bottom; or its max or mean.
+
+    The gradient of the mean is the top's times the batch size, as in the fork.
+
+    From: liuyuisanai/CaffeMex_v2, src/caffe/layers/batch_pool_layer.cpp, with which
+        sciencefans/Quality-Aware-Network was trained (by reading alone)
+    Refused: STOCHASTIC without weights, as in the fork.
+    """
+
+    @property
+    def approximate(self) -> bool:
+        return self._mean
+
+    @property
+    def _mean(self) -> bool:
+        return len(self.proto.bottom) == 1 and self.p.pool == BatchPoolParameter.AVE
+
+    def shapes(self, x: Shape, *w: Shape) -> list[Shape | None]:
+        if not 1 <= len(x) <= 4:
+            raise ShapeError(f"needs 1 to 4 axes, and has {x}")
+        if w and prod(w[0]) != x[0]:
+            raise ShapeError(f"needs a weight for each of {x[0]} images, and has {w[0]}")
+        if not w and self.p.pool == BatchPoolParameter.STOCHASTIC:
+            raise UnsupportedError("pool STOCHASTIC is not implemented, as in the fork")
+        return [(1, *x[1:])]
+
+    def forward(self, x: Array, *w: Array) -> Array:
+        if w:
+            return (w[0].reshape(1, -1) @ x.reshape(len(x), -1)).reshape(1, *x.shape[1:])
+        reduce = np.mean if self._mean else np.max
+        return np.asarray(reduce(x, axis=0, keepdims=True), np.float32)
+
+    def backward(self, dy: Array, x: Array, *w: Array) -> Array | tuple[Array, Array]:
+        if w:
+            weights = w[0].reshape(-1, *(1,) * (x.ndim - 1))
+            return dy * weights, np.sum(x * dy, axis=(*range(1, x.ndim),)).reshape(w[0].shape)
+        if self._mean:
+            return np.repeat(dy * np.float32(len(x)), len(x), axis=0)
+        dx = np.zeros_like(x)
+        np.put_along_axis(dx, x.argmax(axis=0)[None], dy, 0)
+        return dx
+
+    def lower(self, g: Builder, x: str, *w: str) -> str:
+        if w:
+            weights = g.Reshape(w[0], int64(-1, *(1,) * (len(g.dims(x)) - 1)))
+            return g.ReduceSum(g.Mul(x, weights), int64(0))
+        return g.ReduceMean(x, int64(0)) if self._mean else g.ReduceMax(x, int64(0))

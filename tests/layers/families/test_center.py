@@ -63,3 +63,43 @@ def test_inner_distance(param):
 def test_refused(body, shapes, error, words):
     with pytest.raises(error, match=words):
         make(one_layer(body, *shapes))
+
+
+CONTRASTIVE = (
+    'type: "GeneralContrastiveLoss" loss_weight: 1 %s general_contrastive_loss_param { %s }'
+)
+FIELDS = (
+    "positive_margin: 0.1 negative_margin: 0.9 positive_weight: 2 negative_weight: 0.5 "
+    "positive_outlier_thresh: 1.5"
+)
+
+
+@pytest.mark.parametrize("tops", [["y"], ["y", "z"]])
+def test_distances_to_classes(tops):
+    text = one_layer(
+        CONTRASTIVE % ("loss_weight: 3" * (len(tops) - 1), FIELDS), (7, 4), (7,), top=tops
+    )
+    net = make(text)
+    x, y = 1 + feed(net)["a"], feed(net, integers={"b": 4})["b"]
+    near, far, flow = 0.0, 0.0, np.zeros((7, 4))
+    for i, j in np.ndindex(7, 4):
+        if j == y[i]:
+            near += min(max(x[i, j] - 0.1, 0), 1.5)
+            flow[i, j] = 2 * (0.1 < x[i, j] < 1.5)
+        else:
+            far += max(0.9 - x[i, j], 0)
+            flow[i, j] = -0.5 * (x[i, j] < 0.9)
+    outputs = check_both(text, feeds={"a": x, "b": y})
+    np.testing.assert_allclose(outputs["y"], (2 * near + 0.5 * far) / 7, 1e-5)
+    if len(tops) > 1:
+        np.testing.assert_allclose(outputs["z"], [near / 7, far / 7 / 3], 1e-5)
+    grads, _ = net.backward(net.run({"a": x, "b": y}), {})
+    np.testing.assert_allclose(grads["a"], flow / 7, 1e-5)
+
+
+def test_distances_that_are_refused():
+    for field in ("max_negative_only: true", "add_intra_mae: true", "normalize_negative: 1"):
+        with pytest.raises(UnsupportedError, match=f"{field.split(':')[0]}.* not supported"):
+            make(one_layer(CONTRASTIVE % ("", field), (7, 4), (7,)))
+    with pytest.raises(ShapeError, match="two classes or more"):
+        make(one_layer(CONTRASTIVE % ("", ""), (7, 1), (7,)))

@@ -19,6 +19,7 @@ from ...cases import (
     feed,
     inline,
     make,
+    one_layer,
     operators,
     run_onnx,
 )
@@ -190,3 +191,34 @@ def test_any_parameters(text, whole):
     check_both(text, feeds={"x": np.round(feeds["x"])} if whole else feeds)
     if "Reduction" in text:
         check_gradients(text, feeds=smooth(text))
+
+
+@pytest.mark.parametrize("weights", [(6,), (6, 1, 1, 1)])
+def test_batch_by_weights(weights):
+    text = one_layer('type: "BatchPool" batch_pool_param { pool: AVE }', (6, 3, 2), weights)
+    feeds = feed(make(text))
+    want = sum(x * w for x, w in zip(feeds["a"], feeds["b"].ravel(), strict=True))
+    assert_close(check_both(text, feeds=feeds)["y"], want[None])
+    check_gradients(text)
+
+
+@pytest.mark.parametrize("pool", ["MAX", "AVE"])
+def test_batch_pools(pool):
+    """The mean's gradient is times the batch size, as in the fork."""
+    text = one_layer(f'type: "BatchPool" batch_pool_param {{ pool: {pool} }}', (6, 3, 2))
+    x = feed(make(text))["a"]
+    want = x.max(0, keepdims=True) if pool == "MAX" else x.mean(0, keepdims=True)
+    assert_close(check_both(text)["y"], want)
+    if pool == "MAX":
+        check_gradients(text)
+    else:
+        dy = np.float32([[[1, 2], [3, 4], [5, 6]]])
+        dx = make(text).graph.nodes[-1].layer.backward(dy, x)
+        assert np.array_equal(dx, np.repeat(6 * dy, 6, axis=0))
+
+
+def test_batch_pools_that_are_refused():
+    with pytest.raises(ShapeError, match="a weight for each of 6 images"):
+        make(one_layer('type: "BatchPool"', (6, 3), (5,)))
+    with pytest.raises(UnsupportedError, match="STOCHASTIC"):
+        make(one_layer('type: "BatchPool" batch_pool_param { pool: STOCHASTIC }', (6, 3)))
