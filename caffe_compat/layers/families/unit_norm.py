@@ -256,3 +256,31 @@ class SimpleNormalize(L2Norm):
     def lower(self, g: Builder, x: str) -> str:
         y = super().lower(g, x)
         return g.Unsqueeze(y, int64(*range(len(g.dims(x)), 4))) if len(g.dims(x)) < 4 else y
+
+
+@layer("Normalization", param="normalization_param", fork="CaffeMex_v2", fields=("norm",))
+class BatchShares(Layer):
+    """x / sum |x| over the batch, one number an image: with norm: L1, as no other fork has it.
+
+    The gradient is that of positive numbers, as in the fork.
+
+    From: liuyuisanai/CaffeMex_v2, src/caffe/layers/normalization_layer.cpp, with which
+        sciencefans/Quality-Aware-Network was trained (by reading alone)
+    """
+
+    approximate = True
+
+    def shapes(self, x: Shape) -> list[Shape | None]:
+        if not x or prod(x[1:]) != 1:
+            raise ShapeError(f"norm: L1 needs one number an image, and has {x}")
+        return [x]
+
+    def forward(self, x: Array) -> Array:
+        return _divide(x, np.abs(x).sum())
+
+    def backward(self, dy: Array, x: Array) -> Array:
+        along = np.sum(dy * self.forward(x))
+        return _divide(dy - along, np.abs(x).sum())
+
+    def lower(self, g: Builder, x: str) -> str:
+        return g.Div(x, g.ReduceSum(g.Abs(x), keepdims=0))

@@ -190,3 +190,17 @@ def test_any_shape(shape, scale, across, shared):
     ):
         x = feed(make(one_layer(body, shape), fork=fork))["a"] * np.float32(scale)
         outcome(body, x, fork)
+
+
+@pytest.mark.parametrize("tail", [(), (1, 1, 1)])
+def test_shares_of_a_batch(tail):
+    """norm: L1 of Quality-Aware-Network's Caffe; its norm: L2 is everyone's."""
+    text = one_layer('type: "Normalization" normalization_param { norm: L1 }', (5, *tail))
+    x = np.float32([1, 3, 0.5, 2, 1.5]).reshape(5, *tail)
+    assert_close(check_both(text, feeds={"a": x})["y"], x / 8)
+    check_gradients(text, feeds={"a": x})
+    assert_close(
+        outcome('type: "Normalization" normalization_param { norm: L2 }', [[3, 4]]), [[0.6, 0.8]]
+    )
+    with pytest.raises(ShapeError, match="one number an image"):
+        make(one_layer('type: "Normalization" normalization_param { norm: L1 }', (5, 2)))
