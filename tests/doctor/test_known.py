@@ -12,7 +12,7 @@ from caffe_compat.errors import ShapeError, UnsupportedError
 from .nets import one, stack
 
 MARGIN = (
-    'layer { name: "margin" type: "MarginInnerProduct" bottom: "fc" bottom: "label" top: "m" '
+    'layer { name: "margin" type: "%s" bottom: "fc" bottom: "label" top: "m" '
     "margin_inner_product_param { num_output: 10 } }\n"
 )
 LOSS = 'layer { name: "loss" type: "SoftmaxWithLoss" bottom: "m" bottom: "label" top: "loss" }\n'
@@ -28,12 +28,23 @@ def test_a_forks_loss_is_left_away(tmp_path):
     """report 46."""
     body = stack(9, 'type: "xavier"')
     body = body[: body.index('layer { name: "prob"')]
-    net = write(tmp_path / "net.prototxt", LABEL + body + MARGIN + LOSS)
+    net = write(tmp_path / "net.prototxt", LABEL + body + MARGIN % "ArcInnerProduct" + LOSS)
     diagnosis = diagnose(net, trials=1)
     assert diagnosis.runs[0].weighted[-1].layer == "fc"
     note = diagnosis.findings[-1]
     assert (note.rule, note.severity, note.layers) == ("unknown", "note", ("margin", "loss"))
-    assert "MarginInnerProduct is not computed" in note.message
+    assert "ArcInnerProduct is not computed" in note.message
+
+
+def test_a_layer_with_a_gradient_of_its_own(tmp_path):
+    """Its labels have no gradient; the layers below it do."""
+    body = stack(9, 'type: "xavier"')
+    body = body[: body.index('layer { name: "prob"')]
+    margin = MARGIN.replace("10", '10 weight_filler { type: "xavier" }') % "MarginInnerProduct"
+    diagnosis = diagnose(write(tmp_path / "net.prototxt", LABEL + body + margin + LOSS), trials=1)
+    assert diagnosis.runs[0].weighted[-1].layer == "fc"
+    assert all(signal.gradient > 0 for signal in diagnosis.runs[0].weighted)
+    assert "unknown" not in {finding.rule for finding in diagnosis.findings}
 
 
 def test_an_unknown_layer_in_the_middle_is_refused(tmp_path):
