@@ -157,3 +157,62 @@ def test_the_deploy_form_computes_what_the_training_net_does(tmp_path):
     prob = pipeline.load(path, file, batch=2, deploy=True).run({"data": x})["prob"]
     assert prob.shape == (2, 4)
     np.testing.assert_allclose(loss, -np.log(prob[[0, 1], [3, 0]]).mean(), rtol=1e-5)
+
+
+MARGIN = (
+    'largemargin_inner_product_param { num_output: 4 type: %s weight_filler { type: "xavier" } }'
+)
+
+
+@pytest.mark.parametrize(
+    ("kind", "param"),
+    [
+        ("LargeMarginInnerProduct", MARGIN % "DOUBLE"),
+        ("MarginInnerProduct", "margin_inner_product_param { num_output: 4 }"),
+        ("CosinL2Normalize", "cosin_loss_param { num_output: 4 }"),
+    ],
+)
+def test_scores_with_a_margin(deployed, kind, param):
+    """They need labels: what they read is what the net is for."""
+    more = f'top: "lambda" {param}' if "Margin" in kind else param
+    text = TRAIN + fc("fc", "data") + end(kind, "fc", "label", name="m", more=more)
+    layers, graph = deployed(text + end("SoftmaxWithLoss", "m", "label"))
+    assert list(layers) == ["data", "fc"]
+    assert ends(graph) == ({"data": (None, 3, 20, 20)}, ["fc"])
+
+
+def test_a_margin_of_none(deployed):
+    """In TEST its authors' nets say SINGLE, for which the layer is InnerProduct."""
+    more = 'top: "lambda" ' + MARGIN % "SINGLE"
+    text = (
+        TEST + fc("fc", "data") + end("LargeMarginInnerProduct", "fc", "label", name="m", more=more)
+    )
+    text += end("Accuracy", "m", "label") + end("SoftmaxWithLoss", "m", "label")
+    layers, graph = deployed(text)
+    assert list(layers) == ["data", "fc", "m", "prob"]
+    assert ends(graph) == ({"data": (None, 3, 20, 20)}, ["prob"])
+    assert layers["m"].type == "InnerProduct" and not layers["m"].inner_product_param.bias_term
+    assert [blob.shape for blob in graph.nodes[-2].blobs] == [(4, 4)]
+
+
+def test_triplets_fall_away(deployed):
+    text = TRAIN + fc("fc", "data") + end("SampleTriplet", "fc", "label", name="s")
+    layers, graph = deployed(text + end("TripletLoss", "fc", "s"))
+    assert list(layers) == ["data", "fc"]
+    assert ends(graph)[1] == ["fc"]
+
+
+def test_a_decoder_that_is_an_accuracy(deployed):
+    """Without its labels it decodes."""
+    text = TEST + end(
+        "Reshape", "data", name="steps", more="reshape_param { shape { dim: 20 dim: 3 dim: -1 } }"
+    )
+    text += (
+        'layer { name: "fc" type: "InnerProduct" bottom: "steps" top: "fc" inner_product_param { '
+        'num_output: 4 axis: 2 weight_filler { type: "xavier" } } }'
+    )
+    text += end("CTCGreedyDecoder", "fc", "label", name="acc")
+    layers, graph = deployed(text + end("WarpCTCLoss", "fc", "label"), batch=1)
+    assert list(layers["acc"].bottom) == ["fc"]
+    assert ends(graph) == ({"data": (1, 3, 20, 20)}, ["acc"])
+    assert graph.outputs[0].shape == (3, 20, 1, 1)
