@@ -28,36 +28,52 @@ def _costs(scores: Array, sequences: list[Index], blank: int) -> tuple[Doubles, 
         sequences: the labels of each stream, without blanks.
         blank: the class between labels.
     """
-    costs, grads = np.zeros(len(sequences)), np.zeros_like(scores)
-    shares = softmax(scores.astype(np.float64), 2)
-    for n, labels in enumerate(sequences):
-        if len(labels) + np.sum(labels[1:] == labels[:-1]) > len(scores):
-            continue
-        path = np.full(2 * len(labels) + 1, blank)
-        path[1::2] = labels
-        logs = np.log(shares[:, n, path])
-        ahead = _sums(logs, path)
-        behind = _sums(logs[::-1, ::-1], path[::-1])[::-1, ::-1]
-        costs[n] = -np.logaddexp.reduce(ahead[-1, -2:])
-        present = np.exp(ahead + behind - logs + costs[n])  # the share of each place at each step
-        grads[:, n] = shares[:, n]
-        np.subtract.at(grads[:, n].T, path, present.T)
+    fits = [len(s) + np.sum(s[1:] == s[:-1]) <= len(scores) for s in sequences]
+    chosen, costs, grads = np.flatnonzero(fits), np.zeros(len(sequences)), np.zeros_like(scores)
+    if not len(chosen):
+        return costs, grads
+    sizes = np.array([2 * len(sequences[n]) + 1 for n in chosen])
+    places = np.arange(sizes.max())
+    inside = places < sizes[:, None]
+    path = np.full(inside.shape, blank)
+    for row, n in zip(path, chosen, strict=True):
+        row[1 : 2 * len(sequences[n]) : 2] = sequences[n]
+    back = np.where(inside, sizes[:, None] - 1 - places, places)  # each path from its end
+    shares = softmax(scores[:, chosen].astype(np.float64), 2)
+    logs = np.where(inside, np.log(np.take_along_axis(shares, path[None], 2)), 0)
+    ahead = _sums(logs, path)
+    reverse = _sums(_along(logs[::-1], back), np.take_along_axis(path, back, 1))
+    behind = _along(reverse[::-1], back)
+    ends = np.take_along_axis(ahead[-1], np.maximum(sizes[:, None] - [1, 2], 0), 1)
+    costs[chosen] = -np.where(sizes > 1, np.logaddexp(*ends.T), ends[:, 0])
+    # The share of each place at each step.
+    present = np.exp(np.where(inside, ahead + behind - logs, -np.inf) + costs[chosen][:, None])
+    streams = np.arange(len(chosen))[:, None]
+    np.subtract.at(shares.transpose(1, 2, 0), (streams, path), present.transpose(1, 2, 0))
+    grads[:, chosen] = shares
     return costs, grads
 
 
+def _along(x: Doubles, index: Index) -> Doubles:
+    """Return the places of each step's row, (T, N, S), in another order."""
+    ordered: Doubles = np.take_along_axis(x, index[None], 2)
+    return ordered
+
+
 def _sums(logs: Doubles, path: Index) -> Doubles:
-    """Return the logarithm of the sum over all ways to each place of a path at each step, (T, S).
+    """Return the logarithm of the sum over all ways to each place of the paths at each step.
 
     A way goes on to the same place or the next; or over a blank, between two labels that differ.
     """
-    skips = np.zeros(len(path), bool)
-    skips[2:] = path[2:] != path[:-2]  # two blanks are equal
+    skips = np.zeros(path.shape, bool)
+    skips[:, 2:] = path[:, 2:] != path[:, :-2]  # two blanks are equal
     sums = np.full(logs.shape, -np.inf)
-    sums[0, :2] = logs[0, :2]
-    for step, (before, now) in enumerate(zip(sums[:-1], logs[1:], strict=True), 1):
-        one, two = (np.concatenate([np.full(k, -np.inf), before])[: len(path)] for k in (1, 2))
-        ways = np.logaddexp(before, one)
-        sums[step] = np.where(skips, np.logaddexp(ways, two), ways) + now
+    sums[0, :, :2] = logs[0, :, :2]
+    for before, now, own in zip(sums[:-1], sums[1:], logs[1:], strict=True):
+        now[...] = before
+        now[:, 1:] = np.logaddexp(now[:, 1:], before[:, :-1])
+        now[:, 2:] = np.where(skips[:, 2:], np.logaddexp(now[:, 2:], before[:, :-2]), now[:, 2:])
+        now += own
     return sums
 
 
@@ -66,6 +82,10 @@ class _CTC(Layer):
 
     blocked = (1,)
     approximate = True  # see each
+
+    def forward(self, x: Array, y: Array) -> Array:
+        loss, _ = self.forward_keeping(x, y)
+        return np.asarray(loss, np.float32)
 
     def _sequences(self, y: Array, classes: int, blank: int) -> list[Index]:
         """Return each stream's labels, which blanks fill up."""
@@ -124,11 +144,14 @@ class CtcLoss(_CTC):
         rest = np.zeros_like(scores[self.p.time_step :])
         return costs, np.concatenate([grads, rest]).reshape(x.shape)
 
-    def forward(self, x: Array, y: Array) -> Array:
-        return np.asarray(self._results(x, y)[0].mean(), np.float32)
+    def forward_keeping(self, x: Array, y: Array) -> tuple[Array, dict[str, Array]]:
+        costs, grads = self._results(x, y)
+        return np.asarray(costs.mean(), np.float32), {"grads": grads}
 
-    def backward(self, dy: Array, x: Array, y: Array) -> tuple[Array, None]:
-        return np.float32(dy) * self._results(x, y)[1], None
+    def backward(
+        self, dy: Array, x: Array, y: Array, grads: Array | None = None
+    ) -> tuple[Array, None]:
+        return np.float32(dy) * (self._results(x, y)[1] if grads is None else grads), None
 
 
 @layer(param="ctc_loss_param", bottoms=(2, 4), loss=True)
@@ -153,11 +176,14 @@ class WarpCTCLoss(_CTC):
     def _results(self, x: Array, y: Array) -> tuple[Doubles, Array]:
         blank = self.p.blank_index
         sequences = self._sequences(y, x.shape[2], blank)
-        return _costs(x.reshape(x.shape[:3]), sequences, blank)
+        costs, grads = _costs(x.reshape(x.shape[:3]), sequences, blank)
+        return costs, grads.reshape(x.shape)
 
-    def forward(self, x: Array, y: Array) -> Array:
-        costs, _ = self._results(x, y)
-        return np.asarray(costs[np.isfinite(costs)].mean(), np.float32)
+    def forward_keeping(self, x: Array, y: Array) -> tuple[Array, dict[str, Array]]:
+        costs, grads = self._results(x, y)
+        return np.asarray(costs[np.isfinite(costs)].mean(), np.float32), {"grads": grads}
 
-    def backward(self, dy: Array, x: Array, y: Array) -> tuple[Array, None]:
-        return self._results(x, y)[1].reshape(x.shape), None
+    def backward(
+        self, dy: Array, x: Array, y: Array, grads: Array | None = None
+    ) -> tuple[Array, None]:
+        return self._results(x, y)[1] if grads is None else grads, None
