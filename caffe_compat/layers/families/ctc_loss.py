@@ -32,12 +32,9 @@ def _costs(scores: Array, sequences: list[Index], blank: int) -> tuple[Doubles, 
     chosen, costs, grads = np.flatnonzero(fits), np.zeros(len(sequences)), np.zeros_like(scores)
     if not len(chosen):
         return costs, grads
-    sizes = np.array([2 * len(sequences[n]) + 1 for n in chosen])
-    places = np.arange(sizes.max())
+    path, sizes = _paths([sequences[n] for n in chosen], blank)
+    places = np.arange(path.shape[1])
     inside = places < sizes[:, None]
-    path = np.full(inside.shape, blank)
-    for row, n in zip(path, chosen, strict=True):
-        row[1 : 2 * len(sequences[n]) : 2] = sequences[n]
     back = np.where(inside, sizes[:, None] - 1 - places, places)  # each path from its end
     shares = softmax(scores[:, chosen].astype(np.float64), 2)
     logs = np.where(inside, np.log(np.take_along_axis(shares, path[None], 2)), 0)
@@ -52,6 +49,15 @@ def _costs(scores: Array, sequences: list[Index], blank: int) -> tuple[Doubles, 
     np.subtract.at(shares.transpose(1, 2, 0), (streams, path), present.transpose(1, 2, 0))
     grads[:, chosen] = shares
     return costs, grads
+
+
+def _paths(sequences: list[Index], blank: int) -> tuple[Index, Index]:
+    """Return each sequence with blanks around every label, filled up with blanks, and the sizes."""
+    sizes = np.array([2 * len(labels) + 1 for labels in sequences])
+    path = np.full((len(sequences), sizes.max()), blank)
+    for row, labels in zip(path, sequences, strict=True):
+        row[1 : 2 * len(labels) : 2] = labels
+    return path, sizes
 
 
 def _along(x: Doubles, index: Index) -> Doubles:
