@@ -6,7 +6,6 @@ numpy, and the same in ONNX (`lower`).
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -19,11 +18,9 @@ from .. import fillers
 from ..caffe_pb2 import TRAIN, FillerParameter, LayerParameter
 from ..errors import CaffeCompatError, ShapeError, UnsupportedError
 from ..fillers.rng import Rng
-from ..prototxt.mapping import parse_mapping
-from ..prototxt.parser import parse
 from ..types import Array, Shape
+from .fields import MessageType, check_numbers, configuration, is_set
 
-MessageType: TypeAlias = type[Message]
 Arity: TypeAlias = int | tuple[int, int | None]
 
 Arrays: TypeAlias = Array | tuple[Array, ...]
@@ -101,9 +98,9 @@ class Layer:
     def __init__(self, proto: LayerParameter) -> None:
         self.proto = proto
         self.name: str = proto.name
-        self.p: Any = _configuration(proto, self.param, self.message) if self.param else None
+        self.p: Any = configuration(proto, self.param, self.message) if self.param else None
         if isinstance(self.p, Message):
-            _check_numbers(self.p, f"{self.param}")
+            check_numbers(self.p, f"{self.param}")
         self.train: bool = proto.phase == TRAIN
 
     @classmethod
@@ -225,33 +222,6 @@ class Layer:
     def named(self) -> AbstractContextManager[None]:
         """Put the layer in front of the message of any error raised inside."""
         return named(self.proto)
-
-
-def is_set(param: Message, field: str) -> bool:
-    """Return whether a field of a message is set to other than its default."""
-    descriptor = param.DESCRIPTOR.fields_by_name[field]
-    if descriptor.message_type is not None and not isinstance(getattr(param, field), Sequence):
-        return bool(param.HasField(field))
-    return bool(getattr(param, field) != descriptor.default_value)
-
-
-def _configuration(proto: LayerParameter, field: str, message: MessageType | None) -> Any:
-    """Return the field that configures a layer; of a caller's own layer what its text has."""
-    if field in LayerParameter.DESCRIPTOR.fields_by_name:
-        return getattr(proto, field)
-    if message is None:
-        return parse_mapping(proto.custom_param, proto.name).get(field, {})
-    inner = re.sub(r"^\w+\s*:?\s*[{<]|[}>]$", "", proto.custom_param)
-    return parse(inner, message, proto.name)
-
-
-def _check_numbers(param: Message, name: str) -> None:
-    """Raise ShapeError for NaN, whose effect in Caffe depends on its linear algebra library."""
-    for field, value in param.ListFields():
-        if isinstance(value, Message):
-            _check_numbers(value, f"{name}.{field.name}")
-        elif field.cpp_type == field.CPPTYPE_FLOAT and np.isnan(value).any():
-            raise ShapeError(f"{name}.{field.name} is nan")
 
 
 @contextmanager

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from caffe_compat.errors import CaffeCompatError, ShapeError, UnsupportedError
-from caffe_compat.layers.families.loss import EuclideanLoss
 from caffe_compat.layers.families.rectifier import ReLU
+from caffe_compat.layers.families.regression import EuclideanLoss
 from caffe_compat.layers.layer import named
 
 from ..cases import graph_of, make

@@ -1,4 +1,4 @@
-"""Triplets and their loss by plain loops."""
+"""Triplets and their loss by plain loops; ContrastiveLoss is in test_loss."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Triplets of an anchor, a positive of its class, and a negative (Schroff et al. 2015)."""
+"""Losses of distances between two or three images (Hadsell et al. 2006; Schroff et al. 2015)."""
 
 from __future__ import annotations
 
@@ -11,10 +11,74 @@ from ...caffe_pb2 import LayerParameter
 from ...errors import ShapeError, UnsupportedError
 from ...fillers.rng import Rng
 from ...types import Array, Shape
-from ..builder import FLOAT, INT64, Builder, int64
+from .. import labels
+from ..builder import BOOL, FLOAT, INT32, INT64, Builder, int64
 from ..layer import Layer, layer
+from .regression import lower_distance
 
 Index = NDArray[np.int64]
+
+
+@layer(param="contrastive_loss_param", bottoms=3, loss=True)
+class ContrastiveLoss(Layer):
+    """sum (y d^2 + (1 - y) max(margin - d, 0)^2) / (2 N) (contrastive_loss_layer.cpp).
+
+    d = |a - b| (Hadsell et al. 2006, eq. 4). With legacy_version the second square is
+    max(margin - d^2, 0).
+    """
+
+    approximate = True  # see backward
+
+    def shapes(self, a: Shape, b: Shape, y: Shape) -> list[Shape | None]:
+        labels.check_same_batch(a, b)
+        labels.check_legacy(a, b, y)
+        channels = [prod(shape[1:2]) for shape in (a, b)]
+        if channels[0] != channels[1] or any(n != 1 for n in (*a[2:], *b[2:])):
+            raise ShapeError(f"compares vectors of equal length; its bottoms are {a} and {b}")
+        if not y or y[0] < a[0] or any(n != 1 for n in y[1:]):
+            raise ShapeError(f"takes one label for each of {a[0]} pairs, and has labels {y}")
+        return [()]
+
+    def forward(self, a: Array, b: Array, y: Array) -> Array:
+        _, squares, similar = self._pairs(a, b, y)
+        losses = np.where(similar, squares, self._apart(squares))
+        return np.asarray(losses.sum() / len(a) / 2, np.float32)
+
+    def _apart(self, squares: Array) -> Array:
+        margin, zero = np.float32(self.p.margin), np.float32(0)
+        if self.p.legacy_version:
+            return np.asarray(np.maximum(margin - squares, zero))
+        return np.asarray(np.square(np.maximum(margin - np.sqrt(squares), zero)))
+
+    def backward(self, dy: Array, a: Array, b: Array, y: Array) -> tuple[Array, Array, None]:
+        d, squares, similar = self._pairs(a, b, y)
+        margin, distance = np.float32(self.p.margin), np.sqrt(squares)
+        if self.p.legacy_version:
+            slope = np.where(margin - squares > 0, np.float32(-1), np.float32(0))
+        else:
+            # 1e-4 keeps Caffe from dividing by 0 where a pair coincides.
+            slope = -np.maximum(margin - distance, 0) / (distance + np.float32(1e-4))
+        da = d * np.where(similar, np.float32(1), slope)[:, None] * np.float32(dy / len(a))
+        return da.reshape(a.shape), -da.reshape(b.shape), None
+
+    def _pairs(self, a: Array, b: Array, y: Array) -> tuple[Array, Array, labels.Mask]:
+        d = a.reshape(len(a), -1) - b.reshape(len(b), -1)
+        return d, np.sum(d * d, axis=1), y.reshape(-1)[: len(a)].astype(np.int32) != 0
+
+    def lower(self, g: Builder, a: str, b: str, y: str) -> str:
+        squares = lower_distance(g, a, b)
+        pairs = labels.first(g, y, a)
+        if g.dims(y)[0] != g.dims(a)[0]:
+            pairs = g.Slice(pairs, int64(0), int64(g.fixed(a, 0)))
+        similar = g.Cast(g.Cast(pairs, to=INT32), to=BOOL)
+        margin = np.float32(self.p.margin)
+        if self.p.legacy_version:
+            apart = g.Relu(g.Sub(margin, squares))
+        else:
+            apart = g.Relu(g.Sub(margin, g.Sqrt(squares)))
+            apart = g.Mul(apart, apart)
+        losses = g.Where(similar, squares, apart)
+        return g.Mul(g.ReduceMean(losses, keepdims=0), np.float32(0.5))
 
 
 @layer(param="sample_triplet_param", bottoms=2)
