@@ -131,7 +131,6 @@ class GeneralContrastiveLoss(Layer):
     positive_outlier_thresh neither, as in the fork.
 
     From: happynear/caffe-windows, src/caffe/layers/general_constrastive_loss_layer.cpp
-        (by reading alone)
     Refused: normalize_negative, max_negative_only, max_positive_only, positive_first,
         exp_negative_weight, add_intra_mae.
     """

@@ -43,7 +43,7 @@ class CTCGreedyDecoder(Layer):
     over the longer sequence, and the share of streams that are right. Blanks do not count among the
     labels, nor what is behind a negative one.
 
-    From: senlinuc/caffe_ocr, src/caffe/layers/ctc_decoder_layer.cpp (by reading alone)
+    From: senlinuc/caffe_ocr, src/caffe/layers/ctc_decoder_layer.cpp
     Refused: a third bottom; in ONNX, labels.
     """
 
@@ -133,7 +133,7 @@ class LabelsequenceAccuracy(Layer):
 
     Repetitions and blanks do not count among the classes, nor blanks among the labels.
 
-    From: jolibrain/caffe, src/caffe/layers/labelsequence_accuracy_layer.cpp (by reading alone)
+    From: jolibrain/caffe, src/caffe/layers/labelsequence_accuracy_layer.cpp
     """
 
     def shapes(self, x: Shape, y: Shape) -> list[Shape | None]:

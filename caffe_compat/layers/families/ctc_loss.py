@@ -122,7 +122,7 @@ class CtcLoss(_CTC):
 
     Of the bottom's steps the first time_step count.
 
-    From: jolibrain/caffe, src/caffe/layers/ctc_loss_layer.cpp, with warp-ctc (by reading alone)
+    From: jolibrain/caffe, src/caffe/layers/ctc_loss_layer.cpp, with warp-ctc
     From: yuqj1991/caffe_train: the same, by warpctc_loss_param
     Refused: in ONNX: it is for training.
     """
@@ -164,7 +164,7 @@ class CtcLoss(_CTC):
 class WarpCTCLoss(_CTC):
     """The mean of the finite costs; the gradient is that of their sum, whatever the loss weight is.
 
-    From: senlinuc/caffe_ocr, src/caffe/layers/warp_ctc_loss_layer.cpp (by reading alone)
+    From: senlinuc/caffe_ocr, src/caffe/layers/warp_ctc_loss_layer.cpp, with warp-ctc
     Refused: in ONNX: it is for training; 3 or 4 bottoms, with indicators or lengths.
     """
 

@@ -13,7 +13,7 @@ from ...errors import ShapeError, UnsupportedError
 from ...fillers.rng import Rng
 from ...types import Array, Shape
 from .. import channels
-from ..builder import Builder
+from ..builder import Builder, int64
 from ..columns import convolve, correlate, scatter
 from ..layer import Blob, Layer, layer
 from ..spatial import Window
@@ -61,17 +61,24 @@ class _Pass(NamedTuple):
     hot: Array
 
 
+def _turned(weight: Array) -> Array:
+    """Return kernels turned by half a circle: the fork convolves where Caffe correlates."""
+    return weight[:, :, ::-1, ::-1]
+
+
 @layer(param="denseblock_param")
 class DenseBlock(Layer):
     """numTransition times batch normalization, ReLU, a 3x3 convolution, and Concat with its input.
 
     With use_BC a 1x1 convolution to 4 growthRate channels, batch normalization and ReLU come before
-    the 3x3 convolution. The averages are those of the fork's GPU code: weighted by
-    moving_average_fraction for the new and its complement for the old. Its CPU code keeps sums and
-    their count, the last blob, which TEST divides by unless it is 0; in TRAIN it normalizes by the
-    unbiased variance, and adds up gradients over passes.
+    the 3x3 convolution. Its kernel is turned by half a circle against Convolution's.
 
-    From: senlinuc/caffe_ocr, src/caffe/layers/DenseBlock_layer.cpp and .cu (by reading alone)
+    The averages are those of the fork's GPU code: weighted by moving_average_fraction for the new
+    and its complement for the old. Its CPU code keeps sums and their count, the last blob, which
+    TEST divides by unless it is 0; in TRAIN it normalizes by the unbiased variance, and adds up
+    gradients over passes.
+
+    From: senlinuc/caffe_ocr, src/caffe/layers/DenseBlock_layer.cpp and .cu
     Refused: in TRAIN use_dropout, whose mask is cuDNN's own; a `param`, as in the fork.
     """
 
@@ -153,7 +160,7 @@ class DenseBlock(Layer):
             for stage in self._stages(t):
                 done = self._run(flow, stage, arrays)
                 passes[stage.filter] = done
-                flow = convolve(done.hot, arrays[stage.filter], stage.window, 1)
+                flow = convolve(done.hot, _turned(arrays[stage.filter]), stage.window, 1)
             y[:, before:behind] = flow
         return y, {"passes": passes}
 
@@ -195,8 +202,9 @@ class DenseBlock(Layer):
         flows: dict[str, Array],
     ) -> Array:
         """Return the gradient at a stage's input, and put those of its blobs into `flows`."""
-        weight, scale = arrays[stage.filter], arrays[stage.scale]
-        flows[stage.filter] = correlate(done.hot, dy, stage.window, 1).reshape(weight.shape)
+        weight, scale = _turned(arrays[stage.filter]), arrays[stage.scale]
+        turned = correlate(done.hot, dy, stage.window, 1).reshape(weight.shape)
+        flows[stage.filter] = _turned(turned)
         dy = scatter(dy, weight, done.hot.shape[2:], stage.window, 1) * (done.hot > 0)
         flows[stage.scale] = np.sum(dy * done.unit, axis=(0, 2, 3), keepdims=True)
         flows[stage.bias] = np.sum(dy, axis=(0, 2, 3), keepdims=True)
@@ -227,10 +235,20 @@ class DenseBlock(Layer):
             flow = y
             for stage in self._stages(t):
                 flow = self._lower_normalized(g, flow, stage, names, rate)
+                weight = self._lower_turned(g, names[stage.filter], stage.kernel)
                 pads, kernel = [stage.kernel // 2] * 4, [stage.kernel] * 2
-                flow = g.Conv(g.Relu(flow), names[stage.filter], kernel_shape=kernel, pads=pads)
+                flow = g.Conv(g.Relu(flow), weight, kernel_shape=kernel, pads=pads)
             y = g.Concat(y, flow, axis=1)
         return y
+
+    def _lower_turned(self, g: Builder, weight: str, kernel: int) -> str:
+        if kernel == 1:
+            return weight
+        if not g.keeps_params:
+            return g.change(weight, _turned(g.data(weight)))
+        for axis in (2, 3):
+            weight = g.Gather(weight, int64(*reversed(range(kernel))), axis=axis)
+        return weight
 
     def _lower_rate(self, g: Builder, count: str) -> Any:
         """Return the factor of the averages: a number, or the name of one that may change."""

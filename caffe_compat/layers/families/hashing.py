@@ -22,7 +22,7 @@ class ScaleTanH(Layer):
     m is the last multiple of step_size up to n + 1 in the n-th pass. In ONNX s is that of the first
     pass.
 
-    From: thuml/HashNet, caffe/src/caffe/layers/scale_tanh_layer.cpp (by reading alone)
+    From: thuml/HashNet, caffe/src/caffe/layers/scale_tanh_layer.cpp
     """
 
     def __init__(self, proto: LayerParameter) -> None:

@@ -93,7 +93,6 @@ class LargeMarginInnerProduct(_Classes):
     lambda_min), n the passes so far and `iteration`. In ONNX l is that of the first pass.
 
     From: wy1iu/LargeMargin_Softmax_Loss, src/caffe/layers/largemargin_inner_product_layer.cpp
-        (by reading alone)
     """
 
     unread = (1,)
@@ -195,7 +194,6 @@ class MarginInnerProduct(LargeMarginInnerProduct):
     the plain product, and the label's part of x's is scaled to weights w and x of length 1.
 
     From: wy1iu/sphereface, tools/caffe-sphereface/src/caffe/layers/margin_inner_product_layer.cpp
-        (by reading alone)
     """
 
     approximate = True
@@ -228,7 +226,6 @@ class CosinL2Normalize(_Classes):
     gradients of all passes before.
 
     From: yuqj1991/caffe_train, src/caffe/layers/cosin_l2_normalize_innerproduct.cpp
-        (by reading alone)
     """
 
     filler = "cosin_filler"

@@ -89,7 +89,7 @@ class SampleTriplet(Layer):
     Each pair of a class is a triplet with one of the images of other classes whose squared distance
     is less than alpha above the pair's, drawn at random; a pair without any is none.
 
-    From: yuqj1991/caffe_train, src/caffe/layers/sample_triplet_layer.cpp (by reading alone), which
+    From: yuqj1991/caffe_train, src/caffe/layers/sample_triplet_layer.cpp, which
         writes past its top's end where there are more triplets than classes
     Refused: in ONNX: it is for training.
     """
@@ -144,7 +144,7 @@ class TripletLoss(Layer):
     last triplet that it is in, be its loss 0 or not, with 2 (a - p) for the negative, as in the
     fork.
 
-    From: yuqj1991/caffe_train, src/caffe/layers/triplet_loss_layer.cpp (by reading alone): two
+    From: yuqj1991/caffe_train, src/caffe/layers/triplet_loss_layer.cpp: two
     From: liuyuisanai/CaffeMex_v2, src/caffe/layers/triplet_loss_layer.cpp (by reading alone): three
     Refused: four or five bottoms, MyCaffe's, with alpha in place of margin; three without a margin.
     """

@@ -1,4 +1,4 @@
-"""DenseBlock beside the layers that it stands for."""
+"""DenseBlock beside the layers that it stands for, their kernels turned by half a circle."""
 
 from __future__ import annotations
 
@@ -61,7 +61,8 @@ def same(block, bc, phase, count=1.0):
                 [mean, variance, scale, bias, weight],
                 strict=True,
             ):
-                target[...] = blobs[source].reshape(target.shape)
+                array = blobs[source].reshape(target.shape)
+                target[...] = array[..., ::-1, ::-1] if "filter" in source else array
             own[f"bn_{name}"][2][...] = count
     return net
 
