@@ -19,10 +19,9 @@ class CenterLoss(Layer):
     """sum |x - c_y|^2 / (2 N), c a centre for each class (Wen et al. 2016, eq. 2).
 
     A centre's gradient is the mean difference from its items, of one more than there are, whatever
-    the loss weight is (eq. 4).
+    the loss weight is (eq. 4). happynear/caffe-windows adds it once for each of the items.
 
-    From: ydwen/caffe-face and happynear/caffe-windows, src/caffe/layers/center_loss_layer.cpp
-        (by reading alone)
+    From: ydwen/caffe-face, src/caffe/layers/center_loss_layer.cpp
     Refused: a distance_type other than L2.
     """
 
@@ -73,7 +72,9 @@ class CenterLoss(Layer):
 class InnerDistance(Layer):
     """|x - w|^2 to each of num_output rows w of the blob; with distance_type L1 sum |x - w|.
 
-    From: happynear/caffe-windows, src/caffe/layers/inner_distance_layer.cpp (by reading alone)
+    The gradient for L1 is the true one; the fork's own has -1 for each lower x, whatever the top's.
+
+    From: happynear/caffe-windows, src/caffe/layers/inner_distance_layer.cpp
     Refused: normalize, which changes the blob in every pass; transpose; update_center_only.
     """
 

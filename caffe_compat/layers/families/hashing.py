@@ -74,7 +74,7 @@ class PairwiseLoss(Layer):
     continous_similarity times 4 c, c the product's square over those of each label with itself, or
     1/4 for 0; and of each bottom's gradient the first N numbers alone are times sigmoid_param.
 
-    From: thuml/HashNet, caffe/src/caffe/layers/pairwise_loss_layer.cu (by reading alone)
+    From: thuml/HashNet, caffe/src/caffe/layers/pairwise_loss_layer.cu
     """
 
     approximate = True

@@ -145,7 +145,7 @@ class TripletLoss(Layer):
     fork.
 
     From: yuqj1991/caffe_train, src/caffe/layers/triplet_loss_layer.cpp: two
-    From: liuyuisanai/CaffeMex_v2, src/caffe/layers/triplet_loss_layer.cpp (by reading alone): three
+    From: liuyuisanai/CaffeMex_v2, src/caffe/layers/triplet_loss_layer.cpp: three
     Refused: four or five bottoms, MyCaffe's, with alpha in place of margin; three without a margin.
     """
 

@@ -161,7 +161,7 @@ class BatchPool(Layer):
     The gradient of the mean is the top's times the batch size, as in the fork.
 
     From: liuyuisanai/CaffeMex_v2, src/caffe/layers/batch_pool_layer.cpp, with which
-        sciencefans/Quality-Aware-Network was trained (by reading alone)
+        sciencefans/Quality-Aware-Network was trained
     Refused: STOCHASTIC without weights, as in the fork.
     """
 

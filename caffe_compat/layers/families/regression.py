@@ -116,7 +116,7 @@ class SmoothL1Loss(Layer):
 class L1Loss(Layer):
     """sum |a - b| / N.
 
-    From: Zheng222/IDN-Caffe, train/src/caffe/layers/l1_loss_layer.cpp (by reading alone)
+    From: Zheng222/IDN-Caffe, train/src/caffe/layers/l1_loss_layer.cpp
     """
 
     def shapes(self, a: Shape, b: Shape) -> list[Shape | None]:

@@ -265,7 +265,7 @@ class BatchShares(Layer):
     The gradient is that of positive numbers, as in the fork.
 
     From: liuyuisanai/CaffeMex_v2, src/caffe/layers/normalization_layer.cpp, with which
-        sciencefans/Quality-Aware-Network was trained (by reading alone)
+        sciencefans/Quality-Aware-Network was trained
     """
 
     approximate = True

@@ -195,7 +195,7 @@ def test_any_parameters(text, whole):
 
 @pytest.mark.parametrize("weights", [(6,), (6, 1, 1, 1)])
 def test_batch_by_weights(weights):
-    text = one_layer('type: "BatchPool" batch_pool_param { pool: AVE }', (6, 3, 2), weights)
+    text = one_layer('type: "BatchPool"', (6, 3, 2), weights)
     feeds = feed(make(text))
     want = sum(x * w for x, w in zip(feeds["a"], feeds["b"].ravel(), strict=True))
     assert_close(check_both(text, feeds=feeds)["y"], want[None])
