@@ -1,4 +1,4 @@
-"""Every case of golden/layers and golden/layers_ssd: what real Caffe computed, both ways."""
+"""Every case of golden/layers, layers_ssd and layers_forks: what real code computed, both ways."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from ...cases import GOLDEN, assert_close, load, run_onnx
 
 CASES = sorted(path.name for path in (GOLDEN / "layers").iterdir())
 SSD = sorted(path.name for path in (GOLDEN / "layers_ssd").iterdir())
+FORKS = sorted(path.name for path in (GOLDEN / "layers_forks").iterdir())
 BOTH = [*(f"layers/{case}" for case in CASES), *(f"layers_ssd/{case}" for case in SSD)]
 
 
@@ -27,9 +28,25 @@ def test_forward(case):
         assert_close(lowered[name], array, 1e-5, f"onnxruntime {name}")
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", FORKS)
+def test_forks_forward(case):
+    """In ONNX too, where the layer has a form there."""
+    net, io = load(GOLDEN / "layers_forks" / case)
+    feeds = {key[3:]: array for key, array in io.items() if key.startswith("in:")}
+    wanted = {key[4:]: array for key, array in io.items() if key.startswith("out:")}
+    outputs = [net.forward(feeds)]
+    if not case.startswith(("ctcloss", "warpctcloss", "ctc_accuracy")):
+        outputs.append(run_onnx(net, feeds))
+    for blobs in outputs:
+        for name, array in wanted.items():
+            assert_close(blobs[name], array, 1e-5, name, axis=None)
+
+
+@pytest.mark.parametrize(
+    "case", [*(f"layers/{case}" for case in CASES), *(f"layers_forks/{case}" for case in FORKS)]
+)
 def test_backward(case):
-    net, io = load(GOLDEN / "layers" / case)
+    net, io = load(GOLDEN / case)
     recorded = [key for key in io if key.startswith(("indiff:", "paramdiff:"))]
     if not recorded:
         pytest.skip("real Caffe has no backward pass here")
