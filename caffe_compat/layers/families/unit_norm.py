@@ -258,7 +258,7 @@ class SimpleNormalize(L2Norm):
         return g.Unsqueeze(y, int64(*range(len(g.dims(x)), 4))) if len(g.dims(x)) < 4 else y
 
 
-@layer("Normalization", param="normalization_param", fork="CaffeMex_v2", fields=("norm",))
+@layer("Normalization", param="normalization_param", fork="caffemex", fields=("norm",))
 class BatchShares(Layer):
     """x / sum |x| over the batch, one number an image: with norm: L1, as no other fork has it.
 
