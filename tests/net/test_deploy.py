@@ -182,7 +182,7 @@ def test_scores_with_a_margin(deployed, kind, param):
 
 
 def test_a_margin_of_none(deployed):
-    """In TEST its authors' nets say SINGLE, for which the layer is InnerProduct."""
+    """SINGLE, as in TEST in its authors' nets, is InnerProduct."""
     more = 'top: "lambda" ' + MARGIN % "SINGLE"
     text = (
         TEST + fc("fc", "data") + end("LargeMarginInnerProduct", "fc", "label", name="m", more=more)

@@ -123,7 +123,7 @@ class InnerDistance(Layer):
 
 @layer(param="general_contrastive_loss_param", bottoms=2, tops=(1, 2), loss=True)
 class GeneralContrastiveLoss(Layer):
-    """What a distance to the label's class exceeds positive_margin, and others lack of negative's.
+    """Penalties of distances: far from the class of the label, and near to the other classes.
 
     Bottoms: distances (N, C), labels. The loss is the sum of min(max(x - positive_margin, 0),
     positive_outlier_thresh) at the label and max(negative_margin - x, 0) elsewhere, times

@@ -70,20 +70,20 @@ class CTCGreedyDecoder(Layer):
         sequences = _collapse(best, blank, self.p.ctc_merge_repeated)
         if y:
             return self._accuracy(sequences, y[0].reshape(len(sequences), -1), blank)
-        decoded = np.full(best.shape, -1, np.float32)
-        for row, labels_ in zip(decoded, sequences, strict=True):
-            row[: len(labels_)] = labels_
-        return decoded[:, :, None, None]
+        rows = np.full(best.shape, -1, np.float32)
+        for row, sequence in zip(rows, sequences, strict=True):
+            row[: len(sequence)] = sequence
+        return rows[:, :, None, None]
 
     def _accuracy(self, sequences: list[Index], y: Array, blank: int) -> Array:
         errors, right = 0.0, 0
         for own, row in zip(sequences, y, strict=True):
             ends = np.flatnonzero(row < 0)
-            wanted = (row[: ends[0]] if len(ends) else row) + 0.5
-            wanted = wanted.astype(np.int64)
-            wanted = wanted[wanted != blank]
-            if longest := max(len(own), len(wanted)):
-                edits = _edits(wanted, own)
+            target = (row[: ends[0]] if len(ends) else row) + 0.5
+            target = target.astype(np.int64)
+            target = target[target != blank]
+            if longest := max(len(own), len(target)):
+                edits = _edits(target, own)
                 errors, right = errors + edits / longest, right + (edits == 0)
         shares = [1 - errors / len(sequences), right / len(sequences)]
         return np.array(shares, np.float32).reshape(1, 2, 1, 1)
@@ -145,8 +145,8 @@ class LabelsequenceAccuracy(Layer):
     def forward(self, x: Array, y: Array) -> Array:
         blank = self.p.blank_label
         sequences = _collapse(x.reshape(x.shape[:3]).argmax(axis=2), blank)
-        wanted = (row[row != blank].astype(np.int64) for row in y.reshape(len(y), -1))
-        right = [np.array_equal(a, b) for a, b in zip(sequences, wanted, strict=True)]
+        target = (row[row != blank].astype(np.int64) for row in y.reshape(len(y), -1))
+        right = [np.array_equal(a, b) for a, b in zip(sequences, target, strict=True)]
         return np.asarray(np.mean(right), np.float32)
 
     def lower(self, g: Builder, x: str, y: str) -> str:
@@ -156,13 +156,13 @@ class LabelsequenceAccuracy(Layer):
         keep = g.And(_other(g, best, np.int64(blank)), _lower_changes(g, best, steps))
         front = _lower_front(g, best, keep, steps)
         rows = g.rows(y)
-        wanted = _lower_front(g, g.Cast(rows, to=INT64), _other(g, rows, np.float32(blank)), width)
+        target = _lower_front(g, g.Cast(rows, to=INT64), _other(g, rows, np.float32(blank)), width)
         length = max(steps, width)
-        front, wanted = (
+        front, target = (
             g.Pad(each, int64(0, 0, 0, length - own), np.float32(-1))
-            for each, own in ((front, steps), (wanted, width))
+            for each, own in ((front, steps), (target, width))
         )
-        wrong = g.ReduceSum(g.Abs(g.Sub(front, wanted)), int64(1), keepdims=0)
+        wrong = g.ReduceSum(g.Abs(g.Sub(front, target)), int64(1), keepdims=0)
         right = g.Cast(g.Equal(wrong, np.float32(0)), to=FLOAT)
         return g.ReduceMean(right, keepdims=0)
 

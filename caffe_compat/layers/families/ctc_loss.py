@@ -29,25 +29,25 @@ def _costs(scores: Array, sequences: list[Index], blank: int) -> tuple[Doubles, 
         blank: the class between labels.
     """
     fits = [len(s) + np.sum(s[1:] == s[:-1]) <= len(scores) for s in sequences]
-    chosen, costs, grads = np.flatnonzero(fits), np.zeros(len(sequences)), np.zeros_like(scores)
-    if not len(chosen):
+    index, costs, grads = np.flatnonzero(fits), np.zeros(len(sequences)), np.zeros_like(scores)
+    if not len(index):
         return costs, grads
-    path, sizes = _paths([sequences[n] for n in chosen], blank)
+    path, sizes = _paths([sequences[n] for n in index], blank)
     places = np.arange(path.shape[1])
     inside = places < sizes[:, None]
     back = np.where(inside, sizes[:, None] - 1 - places, places)  # each path from its end
-    shares = softmax(scores[:, chosen].astype(np.float64), 2)
+    shares = softmax(scores[:, index].astype(np.float64), 2)
     logs = np.where(inside, np.log(np.take_along_axis(shares, path[None], 2)), 0)
     ahead = _sums(logs, path)
     reverse = _sums(_along(logs[::-1], back), np.take_along_axis(path, back, 1))
     behind = _along(reverse[::-1], back)
     ends = np.take_along_axis(ahead[-1], np.maximum(sizes[:, None] - [1, 2], 0), 1)
-    costs[chosen] = -np.where(sizes > 1, np.logaddexp(*ends.T), ends[:, 0])
+    costs[index] = -np.where(sizes > 1, np.logaddexp(*ends.T), ends[:, 0])
     # The share of each place at each step.
-    present = np.exp(np.where(inside, ahead + behind - logs, -np.inf) + costs[chosen][:, None])
-    streams = np.arange(len(chosen))[:, None]
+    present = np.exp(np.where(inside, ahead + behind - logs, -np.inf) + costs[index][:, None])
+    streams = np.arange(len(index))[:, None]
     np.subtract.at(shares.transpose(1, 2, 0), (streams, path), present.transpose(1, 2, 0))
-    grads[:, chosen] = shares
+    grads[:, index] = shares
     return costs, grads
 
 

@@ -48,7 +48,7 @@ def _stage(which: str, weight: str, kernel: int) -> _Stage:
 
 
 class _Pass(NamedTuple):
-    """What a stage's gradient and averages need of its forward pass.
+    """The results of a stage that its gradient and its averages need.
 
     Attributes:
         moments: the mean and the variance that it is normalized by.
@@ -104,7 +104,7 @@ class DenseBlock(Layer):
         return (*_OUTER, *(_INNER if self.p.use_BC else ()))
 
     def _stages(self, t: int) -> list[_Stage]:
-        """Return what one transition is made of."""
+        """Return the stages of one transition."""
         last = f"filter_{t}"
         if not self.p.use_BC:
             return [_stage(f"_{t}", last, 3)]
@@ -158,9 +158,9 @@ class DenseBlock(Layer):
         for t, before, behind in self._transitions(x.shape[1]):
             flow = y[:, :before]
             for stage in self._stages(t):
-                done = self._run(flow, stage, arrays)
-                passes[stage.filter] = done
-                flow = convolve(done.hot, _turned(arrays[stage.filter]), stage.window, 1)
+                result = self._run(flow, stage, arrays)
+                passes[stage.filter] = result
+                flow = convolve(result.hot, _turned(arrays[stage.filter]), stage.window, 1)
             y[:, before:behind] = flow
         return y, {"passes": passes}
 
@@ -197,21 +197,21 @@ class DenseBlock(Layer):
         self,
         dy: Array,
         stage: _Stage,
-        done: _Pass,
+        result: _Pass,
         arrays: Mapping[str, Array],
         flows: dict[str, Array],
     ) -> Array:
         """Return the gradient at a stage's input, and put those of its blobs into `flows`."""
         weight, scale = _turned(arrays[stage.filter]), arrays[stage.scale]
-        turned = correlate(done.hot, dy, stage.window, 1).reshape(weight.shape)
-        flows[stage.filter] = _turned(turned)
-        dy = scatter(dy, weight, done.hot.shape[2:], stage.window, 1) * (done.hot > 0)
-        flows[stage.scale] = np.sum(dy * done.unit, axis=(0, 2, 3), keepdims=True)
+        gradient = correlate(result.hot, dy, stage.window, 1).reshape(weight.shape)
+        flows[stage.filter] = _turned(gradient)
+        dy = scatter(dy, weight, result.hot.shape[2:], stage.window, 1) * (result.hot > 0)
+        flows[stage.scale] = np.sum(dy * result.unit, axis=(0, 2, 3), keepdims=True)
         flows[stage.bias] = np.sum(dy, axis=(0, 2, 3), keepdims=True)
-        deviation = np.sqrt(done.moments[1] + _EPS)
+        deviation = np.sqrt(result.moments[1] + _EPS)
         if not self.train:
             return np.asarray(dy * scale / deviation)
-        return channels.through_moments(dy * scale, done.unit, deviation)
+        return channels.through_moments(dy * scale, result.unit, deviation)
 
     def update(self, x: Array, **arrays: Any) -> dict[str, Array]:
         if not self.train:
@@ -220,14 +220,14 @@ class DenseBlock(Layer):
         share, size = np.float32(self.p.moving_average_fraction), x.size // x.shape[1]
         unbiased = np.float32(size / max(1, size - 1))
         old = np.float32((1 - share) / (arrays["count"][0] or 1))
-        changed = {"count": np.zeros(1, np.float32)}
+        updates = {"count": np.zeros(1, np.float32)}
         for t in range(self.p.numTransition):
             for stage in self._stages(t):
                 mean, variance = passes[stage.filter].moments
-                changed[stage.mean] = old * arrays[stage.mean] + share * mean
+                updates[stage.mean] = old * arrays[stage.mean] + share * mean
                 variance = unbiased * variance
-                changed[stage.variance] = old * arrays[stage.variance] + share * variance
-        return changed
+                updates[stage.variance] = old * arrays[stage.variance] + share * variance
+        return updates
 
     def lower(self, g: Builder, x: str, **names: str) -> str:
         y, rate = x, self._lower_rate(g, names["count"])

@@ -38,10 +38,10 @@ class ScaleTanH(Layer):
 
     def _scale(self, passes: Array | None) -> np.float32:
         count = 2 if passes is None else int(passes[0]) + 2  # the net's setup counts as one
-        reached = count - count % self.p.step_size
+        multiple = count - count % self.p.step_size
         scale = np.float32(self.p.init_scale)
-        grown = scale * np.float32(1 + self.p.gamma * reached) ** np.float32(self.p.power)
-        return np.float32(grown if reached else scale)
+        factor = np.float32(1 + self.p.gamma * multiple) ** np.float32(self.p.power)
+        return np.float32(scale * factor if multiple else scale)
 
     def forward(self, x: Array, passes: Array | None = None) -> Array:
         y: Array = np.tanh(x * self._scale(passes))

@@ -113,8 +113,8 @@ class LargeMarginInnerProduct(_Classes):
     def _lambda(self, passes: Array | None) -> Array:
         """Return the weight of the plain product in this pass, (1,)."""
         steps = 1 + np.float32(self.p.gamma) * (self._passes(passes) + 1)
-        decayed = np.float32(self.p.base) * steps ** -np.float32(self.p.power)
-        weight: Array = np.maximum(decayed, np.float32(self.p.lambda_min))
+        value = np.float32(self.p.base) * steps ** -np.float32(self.p.power)
+        weight: Array = np.maximum(value, np.float32(self.p.lambda_min))
         return weight
 
     def rows(self, weight: Array) -> Array:

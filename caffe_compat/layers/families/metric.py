@@ -87,7 +87,7 @@ class SampleTriplet(Layer):
 
     The second bottom is the number of images of each class, which lie one class after the other.
     Each pair of a class is a triplet with one of the images of other classes whose squared distance
-    is less than alpha above the pair's, drawn at random; a pair without any is none.
+    is less than alpha above the pair's, drawn at random; a pair without such an image is left out.
 
     From: yuqj1991/caffe_train, src/caffe/layers/sample_triplet_layer.cpp, which
         writes past its top's end where there are more triplets than classes
@@ -202,8 +202,8 @@ class TripletLoss(Layer):
         index, (a, p, n) = self._triplets(*x)
         scale = np.float32(dy.item() / max(1, len(a)))
         if index is None:
-            scaled = scale * (self._losses(a, p, n) >= 1e-9)[:, None]
-            flows = ((n - p) * scaled, (p - a) * scaled, (a - n) * scaled)
+            factor = scale * (self._losses(a, p, n) >= 1e-9)[:, None]
+            flows = ((n - p) * factor, (p - a) * factor, (a - n) * factor)
             return tuple(flow.reshape(each.shape) for flow, each in zip(flows, x, strict=True))
         dx = np.zeros((len(x[0]), a.shape[1]), np.float32)
         dx[index] = 2 * scale * np.stack([n - p, p - a, a - p], axis=1)  # the last one stays

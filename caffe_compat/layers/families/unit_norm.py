@@ -260,7 +260,7 @@ class SimpleNormalize(L2Norm):
 
 @layer("Normalization", param="normalization_param", fork="caffemex", fields=("norm",))
 class BatchShares(Layer):
-    """x / sum |x| over the batch, one number an image: with norm: L1, as no other fork has it.
+    """x / sum |x| over the batch, one number an image, with norm: L1 of this fork.
 
     The gradient is that of positive numbers, as in the fork.
 
