@@ -43,7 +43,9 @@ _FORKS = {kind: fork for fork, kinds in _TYPES.items() for kind in kinds.split()
 
 
 # Types and fields that occur in the nets of one fork alone, by the fork's name in the registry.
+# wy1iu/LargeMargin_Softmax_Loss has the BN of caffe-windows.
 _MARKS = {
+    "caffe-windows": "GeneralContrastiveLoss InnerDistance LargeMarginInnerProduct",
     "cascade-rcnn": "BoxGroupOutput BoxOutput DecodeBBox DetectionGroupAccuracy DetectionGroupLoss "
     "DetectionAccuracy DetectionLoss FrcnnOutput ImageGtData ProposalTarget BboxAccuracy",
     "fcn": "AutoCrop ImageLabelmapData",

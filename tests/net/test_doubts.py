@@ -72,6 +72,17 @@ def test_a_fork_that_the_other_types_tell():
     assert type(created).fork == "cascade-rcnn"
 
 
+@pytest.mark.parametrize("kind", ["LargeMarginInnerProduct", "GeneralContrastiveLoss"])
+def test_whose_bn_it_is(kind):
+    """Four blobs 1 x C are of two forks, and differ in the last."""
+    text = shaped(2, 3, 4, 5) + 'layer { name: "n" type: "BN" bottom: "data" top: "n" }'
+    net, stored = graph_of(text, fork="pspnet").net, {"n": [(1, 3)] * 4}
+    assert Creator(None, stored, net).attempt(net.layer[-1]) is None
+    net.layer.add(name="m", type=kind)
+    created = Creator(None, stored, net).attempt(net.layer[-2])
+    assert type(created).fork == "caffe-windows"
+
+
 def test_a_fork_that_a_field_tells():
     text = (
         shaped(1, 3, 8, 9)
