@@ -8,7 +8,6 @@ from ..errors import UnsupportedError
 from ..layers.families.conv import Convolution
 from ..layers.families.dense import Embed, InnerProduct
 from ..layers.families.recurrent import Recurrent
-from ..layers.families.refused import Refused
 from ..layers.registry import find, registry
 from ..net.graph import Graph
 from ..options import PathLike, Reading
@@ -54,10 +53,7 @@ def _unknown_end(net: NetParameter, reading: Reading) -> tuple[tuple[str, ...], 
     for proto in net.layer:
         try:
             known = find(proto, types, None, None)
-            computed = not issubclass(known, Refused)
         except UnsupportedError:
-            computed = False
-        if not computed:
             unknown.append(proto.type)
         else:
             if not lost & set(proto.bottom):
