@@ -2,31 +2,19 @@
 
 from __future__ import annotations
 
-import io
-import math
+import errno
 import os
 import secrets
 import stat
-import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from tokenize import TokenError
-from typing import IO, Any, BinaryIO
-
-import numpy as np
-from numpy.lib.format import (
-    MAGIC_PREFIX,
-    read_array_header_1_0,
-    read_array_header_2_0,
-    read_magic,
-)
-from numpy.typing import NDArray
+from typing import BinaryIO
 
 from .errors import CaffeCompatError, ParseError
-from .memory import require
 
 _PIECE = 1 << 24
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 UTF16 = (b"\xff\xfe", b"\xfe\xff")
 """The marks that begin a text in UTF-16."""
 
@@ -71,7 +59,7 @@ def read_bytes(path: str | os.PathLike[str], most: int) -> bytes:
             while pieces[-1] and (left := most + 1 - sum(map(len, pieces))) > 0:
                 pieces.append(file.read(min(left, _PIECE)))
     except OSError as error:
-        raise ParseError(f"{path}: {_reason(error)}") from None
+        raise ParseError(f"{path}: {reason(error)}") from None
     except TypeError:
         raise ParseError(f"{path!r} is a {type(path).__name__}, and no path") from None
     except (ValueError, MemoryError) as error:  # ValueError: a null character in the name
@@ -96,106 +84,62 @@ def decode(data: bytes) -> str:
         return data.decode("latin-1")
 
 
-def read_array(path: str | os.PathLike[str]) -> NDArray[Any]:
-    """Return the array in a .npy file.
-
-    Raises:
-        ParseError: it is missing, contains no array, several, less data than it declares, or
-            numbers that are not real.
-    """
-    try:
-        with Path(path).open("rb") as file:
-            return parse_array(file, os.fstat(file.fileno()).st_size, str(path))
-    except OSError as error:
-        raise ParseError(f"{path}: {_reason(error)}") from None
-
-
-def parse_array(file: IO[bytes], size: int, name: str) -> NDArray[Any]:
-    """Return the array in the contents of a .npy file.
-
-    Args:
-        file: the contents, read from their start to their end.
-        size: of the contents, in bytes.
-        name: what to call them in errors.
-
-    Raises:
-        ParseError: they contain no array, several, less data than they declare, or numbers that
-            are not real.
-    """
-    head = file.read(_NPY_HEAD)
-    if head.startswith(b"PK"):
-        raise ParseError(f"{name}: contains several arrays; give a .npy file")
-    if not head.startswith(MAGIC_PREFIX):
-        foreign = foreign_format(head)
-        raise ParseError(f"{name}: not a .npy file{f' but {foreign}' if foreign else ''}")
-    shape, by_columns, kind, start = _read_header(head, name)
-    if kind.kind not in "biuf":
-        raise ParseError(f"{name}: contains {kind}, which are no real numbers")
-    count = math.prod(shape)
-    if min(shape, default=0) < 0 or count * kind.itemsize > size - start:
-        raise ParseError(
-            f"{name}: declares {count * kind.itemsize:,} bytes of numbers, and has {size - start:,}"
-        )
-    require(count * kind.itemsize, f"the numbers of {name}")
-    array = np.empty(count, kind)
-    data = array.view(np.uint8)
-    early = np.frombuffer(head, np.uint8)[start : start + data.size]
-    data[: early.size] = early
-    _fill(file, memoryview(data.data)[early.size :], name)
-    try:
-        return array.reshape(shape[::-1]).T if by_columns else array.reshape(shape)
-    except (ValueError, TypeError, OverflowError):  # too many axes, one of True, one beyond int64
-        raise ParseError(f"{name}: its shape {shape} is none of an array") from None
-
-
-def _read_header(head: bytes, name: str) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
-    """Return shape, order and type of an array, and where its numbers begin."""
-    file = io.BytesIO(head)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a file of Python 2 is as good
-            version = read_magic(file)
-            if version in _HEADERS:
-                return *_HEADERS[version](file), file.tell()
-    # A header is a Python literal: Python's tokenizer and parser have errors of their own.
-    except (
-        *(ValueError, TypeError, ArithmeticError, LookupError, SyntaxError),
-        *(EOFError, MemoryError, RecursionError, TokenError),
-    ) as error:
-        raise ParseError(f"{name}: not a .npy file: {error}") from None
-    # 3.0 is for names of fields, which no array of numbers has.
-    raise ParseError(f"{name}: a .npy file of version {version[0]}.{version[1]}")
-
-
-def _fill(file: IO[bytes], data: memoryview, name: str) -> None:
-    """Read bytes until the buffer is full; numpy's own reading needs a file that is no archive."""
-    done = 0
-    while done < len(data):
-        piece = file.read(min(len(data) - done, _PIECE))
-        if not piece:
-            raise ParseError(f"{name}: is cut short")
-        data[done : done + len(piece)] = piece
-        done += len(piece)
-
-
-_NPY_HEAD = 1 << 16  # bytes; numpy's own limit for a header is 10,000
-_HEADERS = {(1, 0): read_array_header_1_0, (2, 0): read_array_header_2_0}
-
-
-def _reason(error: OSError) -> str:
+def reason(error: OSError) -> str:
+    """Return why a file cannot be read."""
     if isinstance(error, FileNotFoundError):
         return "no such file"
     return f"cannot be read: {error.strerror or error}"
 
 
-def check_other(path: str | os.PathLike[str], source: str | os.PathLike[str]) -> None:
-    """Refuse to replace the file that is converted.
+def check_outputs(
+    outputs: Iterable[str | os.PathLike[str] | None],
+    inputs: Iterable[str | os.PathLike[str] | None] = (),
+) -> None:
+    """Refuse files to write that cannot be written, or would replace each other or what is read.
+
+    Args:
+        outputs: the files to write; None for none.
+        inputs: the files that are read to write them.
 
     Raises:
-        CaffeCompatError: both paths lead to one file.
+        CaffeCompatError: a path is a directory, in none, read-only, an input, or named twice.
     """
-    if Path(path).exists() and Path(source).exists() and Path(path).samefile(source):
-        raise CaffeCompatError(f"{path}: is the net itself; name another output")
+    sources = [Path(path) for path in inputs if path is not None and Path(path).is_file()]
+    seen: set[Path] = set()
+    for path in outputs:
+        target = None if path is None else _target(path)
+        if target is None:
+            continue
+        if target in seen:
+            raise CaffeCompatError(f"{path}: is named for two outputs")
+        if any(target.exists() and target.samefile(source) for source in sources):
+            raise CaffeCompatError(f"{path}: is an input itself; name another output")
+        seen.add(target)
+
+
+def check_suffix(path: str | os.PathLike[str], *suffixes: str) -> None:
+    """Refuse a file to write whose name promises another format; a name without a suffix is none.
+
+    Raises:
+        CaffeCompatError: the path has a suffix that is none of these.
+    """
+    if Path(path).suffix not in ("", *suffixes):
+        raise CaffeCompatError(f"{path}: ends in none of {', '.join(suffixes)}")
+
+
+def make_folder(path: str | os.PathLike[str]) -> Path:
+    """Create a folder to write to, with its parents, where it is missing; return its path.
+
+    Raises:
+        CaffeCompatError: it cannot be created, or is a file.
+    """
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise CaffeCompatError(f"{path}: is a file or in one; name a folder") from None
+    except OSError as error:
+        raise CaffeCompatError(f"{path}: cannot be created: {error.strerror}") from None
+    return Path(path)
 
 
 @contextmanager
@@ -217,18 +161,31 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     target = _target(path)
     if target is None:
-        yield Path(path)  # as it is: /dev/stdout leads to a pipe that has no path
+        with _no_room(path):
+            yield Path(path)  # as it is: /dev/stdout leads to a pipe that has no path
         return
     temporary = target.with_name(f".{target.stem[:32]}.{secrets.token_hex(8)}{target.suffix[:32]}")
     try:  # from before the file exists: a signal may raise at any line
         _create(temporary, target, path)
-        yield temporary
+        with _no_room(path):
+            yield temporary
         temporary.replace(target)
     except BaseException as error:
         temporary.unlink(missing_ok=True)
         if isinstance(error, CaffeCompatError) and str(temporary) in str(error):
             raise error.about(str(error).replace(str(temporary), str(path))) from None
         raise
+
+
+@contextmanager
+def _no_room(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Give the error of a full disk the target's name, which writing to an open file loses."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        raise CaffeCompatError(f"{path}: cannot be written: {error.strerror}") from None
 
 
 def _target(path: str | os.PathLike[str]) -> Path | None:

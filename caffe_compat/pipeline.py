@@ -12,7 +12,7 @@ from typing import Literal, Protocol
 
 from . import steps
 from .errors import CaffeCompatError, ParseError
-from .files import check_other
+from .files import check_outputs
 from .mending import Mending
 from .net import saving
 from .net.creation import Creator
@@ -90,7 +90,7 @@ def convert(
     Raises:
         CaffeCompatError: as for `load` and `to_onnx`.
     """
-    check_other(path, prototxt)
+    check_outputs([path], [prototxt])
     reading = Reading(
         phase,
         level,
@@ -394,6 +394,7 @@ def upgrade(
 
 def rewrite(prototxt: PathLike, path: PathLike, reading: Reading) -> None:
     """Do as `upgrade`, with the options of reading packed."""
+    check_outputs([path], [prototxt])
     if reading != Reading():
         graph = read_graph(prototxt, None, reading)
         writer.write_text(saving.with_shapes(graph), path)

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from ..errors import CaffeCompatError
-from ..files import check_other
+from ..files import check_outputs, check_suffix
 from ..net.deploy import scores_only
 from ..net.fold import fold_batchnorm as fold
 from ..net.net import Net
@@ -125,7 +125,9 @@ def command(
     Without WEIGHTS the net is initialised by its fillers.
     """
     output = output or _beside(net, "" if form else ".onnx", force=force)
-    check_other(output, net)
+    if not form:
+        check_outputs([output], [net, weights])
+        check_suffix(output, ".onnx", ".pt2", ".safetensors")
     deployed.check(prep)
     if deployed.used and target == Target.OPENCV:
         raise typer.BadParameter(
@@ -148,9 +150,10 @@ def command(
         for line in report.lines():
             say(line)
     if form or output.suffix in (".pt2", ".safetensors"):
-        if deployed.used or weights_as or target != Target.ONNXRUNTIME:
+        if deployed.used or weights_as or target != Target.ONNXRUNTIME or opset != OPSET:
             raise typer.BadParameter(
-                "--weights-as, --target, --bake-preprocess, --fp16 and --int8 are for .onnx"
+                "--opset, --weights-as, --target, --bake-preprocess, --fp16 and --int8 are for "
+                ".onnx"
             )
         if form and output.suffix in (".onnx", ".pt2", ".safetensors"):
             raise typer.BadParameter(f"--as {form.value} writes a directory, not a {output.suffix}")

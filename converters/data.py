@@ -13,7 +13,7 @@ from PIL import Image
 from ..data.imageset import ImageOptions, convert_imageset
 from ..data.mean import compute_image_mean, write_mean
 from ..data.summary import Summary, contact_sheet, summarize
-from ..files import atomic
+from ..files import atomic, check_outputs, check_suffix
 from ..options import SEED
 from ..text import say_shape, table
 from . import options
@@ -99,6 +99,7 @@ def mean(
     skip_bad: options.SkipBad = False,
 ) -> None:
     """Compute the mean image of a database, and write it as a binaryproto."""
+    check_outputs([out])
     kind: Any = None if backend is None else backend.value
     found = compute_image_mean(database, kind, skip_bad=skip_bad)
     if out is not None:
@@ -125,6 +126,9 @@ def show(
     skip_bad: options.SkipBad = False,
 ) -> None:
     """Show what is in a database: records, shapes, labels."""
+    if sheet is not None:
+        check_outputs([sheet])
+        check_suffix(sheet, ".png")
     for line in _lines(database, summarize(database, skip_bad=skip_bad)):
         say(line)
     if sheet is not None:

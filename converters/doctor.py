@@ -11,7 +11,8 @@ from rich.text import Text
 
 from ..data.reading import open_batches
 from ..doctor import Diagnosis, Finding, diagnose, render, say_layers, variant
-from ..files import atomic, read_array
+from ..files import atomic, check_outputs
+from ..npy import read_array
 from ..options import Reading
 from ..text import printable
 from ..types import AnyArray
@@ -69,6 +70,7 @@ def command(
     pictures = data not in (None, "net") and Path(str(data)).suffix != ".npy"
     if prep.used and not pictures:
         raise typer.BadParameter("preprocessing options go with --data DIR", param_hint="--data")
+    check_outputs([html, json], [net, weights])
     diagnosis = diagnose(
         net,
         weights,

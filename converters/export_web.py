@@ -15,6 +15,8 @@ from ..net.net import Net
 from . import models, preprocessing
 from .terminal import say, say_file
 
+PORT = 8000
+
 
 @dataclass(frozen=True)
 class Options:
@@ -41,7 +43,7 @@ class Options:
     ] = False
     port: Annotated[
         int, typer.Option("--port", metavar="N", min=0, max=65535, help="For --serve; 0: any.")
-    ] = 8000
+    ] = PORT
 
     def write(
         self,
@@ -53,6 +55,8 @@ class Options:
         """Write the page, and serve it if that is asked for."""
         if self.web is None:
             raise typer.BadParameter("names no folder", param_hint="--web")
+        if self.port != PORT and not self.serve:
+            raise typer.BadParameter("goes with --serve", param_hint="--port")
         loaded = model.load(batch=None if model.selection.input else 1)
         preprocess = prep.choose(loaded if isinstance(loaded, Net) else None, model.path)
         site = export(loaded, self.web, title, preprocess, labels=labels, ort=self.ort)

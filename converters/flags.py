@@ -18,6 +18,7 @@ _FLAGS = {
     "fork": "--fork NAME",
     "ignore_unknown": "--ignore-unknown A,B",
     "inputs": "--input NAME=1x3x224x224",
+    "labels": "--labels FILE",
     "leave_out": "--leave-out TYPE|NAME",
     "mean": "--mean-file FILE",
     "opset": "--opset N",

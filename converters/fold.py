@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from ..files import check_outputs, check_suffix
 from ..net.fold import fold_batchnorm
 from ..options import Filling
 from ..pipeline import load_net, save
@@ -26,7 +27,7 @@ def command(
             "-o",
             "--output",
             metavar="NET2.prototxt WEIGHTS2.caffemodel",
-            help="The two files to write; the second may be a .caffemodel.h5.",
+            help="The two files to write; the second may be a .caffemodel.h5 or .npz.",
         ),
     ],
     fit: options.Fit,
@@ -36,6 +37,8 @@ def command(
 
     Writes the layers of the phase, in Caffe's current form.
     """
+    check_outputs(output, [net, weights])
+    check_suffix(output[1], ".caffemodel", ".h5", ".npz")
     loaded = load_net(net, open_weights(weights), selection.reading(), Filling(), fit.packed())
     folded, report = fold_batchnorm(loaded)
     prototxt, caffemodel = output

@@ -8,6 +8,7 @@ import inspect
 from collections.abc import Callable, Iterator
 from typing import Any, get_args, get_type_hints
 
+import typer
 from typer.models import ParameterInfo
 
 
@@ -41,6 +42,30 @@ def ungroup(command: Callable[..., None]) -> Callable[..., None]:
     call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     call.__annotations__ = {p.name: p.annotation for p in parameters}
     return call
+
+
+def refuse(group: Any, reason: str, *names: str) -> None:
+    """Refuse a group's options that are given where they would do nothing.
+
+    Args:
+        group: a dataclass of options.
+        reason: the rest of the sentence that begins with the option, as `is for images`.
+        names: the fields to refuse; none: all.
+
+    Raises:
+        BadParameter: a field differs from its default.
+    """
+    hints = get_type_hints(type(group), include_extras=True)
+    for field in dataclasses.fields(group):
+        if (not names or field.name in names) and getattr(group, field.name) != field.default:
+            raise typer.BadParameter(reason, param_hint=_option(field.name, hints[field.name]))
+
+
+def _option(name: str, annotation: Any) -> str:
+    """Return the first spelling of a field's option; typer takes the first one for a default."""
+    (info, *_) = _infos(annotation)
+    spellings = (word for word in (info.default, *info.param_decls) if isinstance(word, str))
+    return next(spellings, f"--{name.replace('_', '-')}")
 
 
 def _infos(annotation: Any) -> Iterator[ParameterInfo]:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from ..files import check_outputs
 from ..net.stock import save_stock
 from ..net.stock import stock as stock_net
 from ..pipeline import load_net, read_graph, save
@@ -64,6 +65,7 @@ def command(
         raise typer.BadParameter("--fix-decay changes what --stock writes; give --stock too")
     if fillers is not None and drawing.slopes is not None:
         raise typer.BadParameter("--fillers says which slopes; leave --slopes out")
+    check_outputs([output, stock], [net, weights])
     trained, reading = open_weights(weights), source.sized(net, selection.reading())
     if fillers is None:
         loaded = load_net(net, trained, reading, drawing.filling(), fit.packed())

@@ -16,6 +16,7 @@ from ..options import Filling, Inputs
 from ..pipeline import load_net
 from ..steps import open_weights
 from . import options
+from .grouping import refuse
 
 log = logging.getLogger("caffe_compat")
 
@@ -34,6 +35,9 @@ class Model:
     def __post_init__(self) -> None:
         if self.path.suffix == ".onnx" and self.weights is not None:
             raise typer.BadParameter("an .onnx file has its own weights", param_hint="--weights")
+        if self.path.suffix == ".onnx":
+            for group in (self.selection, self.fit):
+                refuse(group, "is for a prototxt, not for an .onnx file")
 
     def load(self, inputs: Inputs | None = None, batch: Batch = None) -> Net | Path:
         """Return the ONNX file's path, or the prototxt's net.

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import typer
 
+from ..files import make_folder
 from ..images.explain import draw_heat, explain
 from ..images.features import file_name
 from ..images.predictor import Result
@@ -20,7 +21,7 @@ from .terminal import say, say_file
 def write_maps(folder: Path, blobs: Sequence[str], results: Iterable[Result]) -> int:
     """Write a picture of each blob's feature maps for each image; return the failures."""
     unread = 0
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     for result in results:
         if result.error is not None:
             unread += 1
@@ -46,7 +47,7 @@ def explain_all(
     net: Net, names: Sequence[str], target: int, preprocess: Preprocess | None, folder: Path
 ) -> None:
     """Write each image with a heat map of the evidence for a class."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     for name in names:
         image = read(name)
         explanation = explain(net, image, target, preprocess)

@@ -10,9 +10,9 @@ import numpy as np
 import typer
 
 from ..data.reading import open_batches
-from ..files import read_array
 from ..images.decode import count_nan
 from ..images.features import write_arrays
+from ..npy import read_array
 from ..progress import track
 from ..runtime.session import Session
 from ..text import say_shape
@@ -58,6 +58,10 @@ def command(
 
     Shows its outputs, or writes them.
     """
+    run_images.check(view, place, prep, images=bool(image), blobs=bool(blob))
+    if data is None and (batches != 1 or skip_bad):
+        hint = "--skip-bad" if skip_bad else "--batches"
+        raise typer.BadParameter("goes with --data net", param_hint=hint)
     feeds = {name: read_array(path) for name, path in map(_split, feed or ())}
     blobs = [name for names in blob or () for name in names.split(",") if name]
     source = models.Model(model, models.one_of(trained, weights), selection, fit)
@@ -70,15 +74,8 @@ def command(
         _run_own(job, view, batches, skip_bad)
         return
     if not image:
-        ray = place.engine is run_images.Engine.RAY
-        if view.draw or ray:
-            raise typer.BadParameter(
-                "works on images; give --image", param_hint="--engine" if ray else "--draw"
-            )
         _run_arrays(job, view)
         return
-    if view.picture is not None and not blobs:
-        raise typer.BadParameter("draws blobs; give --blob", param_hint="--picture")
     run_images.run(job, view, image, prep)
 
 

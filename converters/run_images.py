@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, cast
@@ -25,6 +25,7 @@ from ..runtime.devices import ConvSearch
 from ..text import say_shape
 from . import options, pictures, preprocessing
 from .answers import lines
+from .grouping import refuse
 from .models import Model
 from .terminal import say, say_file, statistics
 
@@ -118,6 +119,34 @@ class Job:
     feeds: dict[str, Any]
     blobs: list[str]
     place: Place
+
+
+def check(
+    view: View, place: Place, prep: preprocessing.Options, *, images: bool, blobs: bool
+) -> None:
+    """Refuse options that would do nothing with what is run.
+
+    Args:
+        view: how the answers are shown.
+        place: where the model runs.
+        prep: the preprocessing.
+        images: whether there are images.
+        blobs: whether blobs are shown in place of the outputs.
+    """
+    if view.out is None:
+        refuse(view, "goes with --out DIR", "form")
+    if place.engine is not Engine.RAY:
+        refuse(place, "goes with --engine ray", "workers")
+    if not images:
+        answers = (field.name for field in fields(view) if field.name not in ("out", "form"))
+        refuse(view, "works on images; give --image", *answers)
+        refuse(place, "works on images; give --image", "engine")
+        refuse(prep, "works on images; give --image")
+    elif blobs and view.explain is None:
+        refuse(view, "is for the outputs, not for --blob", "labels", "top", "draw", "threshold")
+        refuse(view, "is for the outputs, not for --blob", "as_json")
+    elif not blobs:
+        refuse(view, "draws blobs; give --blob", "picture")
 
 
 def run(job: Job, view: View, images: Sequence[str], prep: preprocessing.Options) -> None:

@@ -11,11 +11,12 @@ from typing import Annotated
 import typer
 
 from ..errors import WeightsError
-from ..files import atomic
+from ..files import atomic, check_outputs, check_suffix
 from ..text import say_shape, table
 from ..weights import read as read_weights
 from ..weights.trained import LayerWeights, Weights
 from . import options
+from .grouping import refuse
 from .show_files import Kind, kind_of, show_file
 from .terminal import say, say_file
 
@@ -70,6 +71,8 @@ class Views:
         if (self.filters is not None or self.slopes) != (self.output is not None):
             raise typer.BadParameter("goes with --filters or --slopes", param_hint="-o")
         named = {"--fillers": self.fillers, "--costs": self.costs, "--html": self.html is not None}
+        if sum(named.values()) > 1:
+            raise typer.BadParameter("give one of --fillers, --costs and --html")
         of_net = [option for option, stated in named.items() if stated]
         of_weights = self.filters is not None or self.slopes
         if weights and of_net:
@@ -110,6 +113,9 @@ def command(
     Weights (.caffemodel, HDF5, .npz), .onnx, .binaryproto, .npy, .solverstate.
     """
     stored = trained or weights
+    check_outputs([views.html, views.output], [file, stored])
+    if views.output is not None:
+        check_suffix(views.output, ".png")
     lines: Iterable[str]
     kind = kind_of(file)
     of_weights = kind is Kind.WEIGHTS
@@ -120,9 +126,11 @@ def command(
         if views.output is not None:
             _draw(read_weights(file), views, views.output)
             return
+        refuse(selection, "is for a prototxt, not for weights")
         lines = show_weights(read_weights(file))
     elif kind is not Kind.NET:
         views.refuse(file)
+        refuse(selection, "is for a prototxt")
         lines = show_file(file, kind)
     else:
         from . import show_net  # here, since it loads onnx

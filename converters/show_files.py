@@ -11,7 +11,7 @@ import numpy as np
 from google.protobuf.message import DecodeError
 
 from ..errors import CaffeCompatError, ParseError
-from ..files import read_array
+from ..npy import read_array
 from ..text import say_shape, table
 from ..types import AnyArray
 from ..weights import is_text, read_mean

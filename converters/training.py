@@ -11,7 +11,7 @@ import typer
 
 from ..caffe_pb2 import NetParameter
 from ..errors import ShapeError
-from ..files import read_array
+from ..npy import read_array
 from ..text import printable
 from ..training.feeding import Rows
 from ..training.log import Log

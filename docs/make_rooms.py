@@ -22,6 +22,7 @@ FLOORS = (
     ("errors",),
     ("memory",),
     ("files",),
+    ("npy",),
     ("fillers", "weights", "prototxt"),
     ("layers",),
     ("net",),

@@ -212,6 +212,6 @@ def test_upgrade_writes_the_current_form(tmp_path):
 
 def test_convert_never_replaces_the_prototxt(net):
     before = net.read_bytes()
-    with pytest.raises(CaffeCompatError, match="is the net itself; name another output"):
+    with pytest.raises(CaffeCompatError, match="is an input itself; name another output"):
         pipeline.convert(net, None, net)
     assert net.read_bytes() == before

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 from ..runtime.outputs import scores
 from ..types import AnyArray, Shape, Size
-from .decode import Class, Detection, count_nan, detections, finite, top
+from .decode import Class, Detection, check_labels, count_nan, detections, finite, top
 from .predictor import Result
 
 
@@ -92,6 +92,7 @@ def answer(
         if name in result.detections:
             outputs[name] = Detections(tuple(detections(result, array, threshold, labels)))
         elif classes is not None:
+            check_labels(labels, name, len(classes))
             outputs[name] = Classes(tuple(top(classes, count, labels)))
         else:
             outputs[name] = _statistics(array)

@@ -11,7 +11,7 @@ import numpy as np
 
 from .. import files
 from ..errors import ParseError, ShapeError
-from ..types import AnyArray
+from ..types import AnyArray, Dims
 from .predictor import Result
 
 _MAX = 1 << 25  # bytes of a file of labels
@@ -61,19 +61,32 @@ def read_labels(path: str | Path) -> list[str]:
     return [line.strip() for line in lines]
 
 
+def count_classes(dims: Dims) -> int:
+    """Return the number of classes of an output [N, C] or [N, C, 1, 1]; 0 of any other."""
+    rest = [n or 0 for n in dims[1:]]
+    return rest[0] if rest and rest[0] > 1 and math.prod(rest) == rest[0] else 0
+
+
+def check_labels(labels: Sequence[str] | None, blob: str, count: int) -> None:
+    """Refuse too few labels for the classes of a blob.
+
+    Raises:
+        ShapeError: there are fewer labels than classes.
+    """
+    if labels and len(labels) < count:
+        raise ShapeError(
+            f"{len(labels)} labels for the {count} classes of '{blob}'", remedies=("labels",)
+        )
+
+
 def top(array: AnyArray, count: int, labels: Sequence[str] | None = None) -> list[Class]:
     """Return the best classes by falling score; equal scores by index; NaN last.
 
     Args:
         array: the scores, [C].
         count: how many classes to return.
-        labels: the classes' labels.
-
-    Raises:
-        ShapeError: there are fewer labels than classes.
+        labels: the classes' labels, as `check_labels` takes them.
     """
-    if labels is not None and len(labels) < len(array):
-        raise ShapeError(f"{len(labels)} labels for {len(array)} classes")
     order = np.argsort(-array, kind="stable")[:count]
     return [Class(int(i), labels[i] if labels else None, float(array[i])) for i in order]
 

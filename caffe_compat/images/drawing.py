@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from ..errors import CaffeCompatError
-from ..files import atomic
+from ..files import atomic, make_folder
 from ..types import Picture
 from . import reader
 from .decode import Detection
@@ -36,7 +36,7 @@ class Drawings:
         Raises:
             CaffeCompatError: the copy would replace the image itself.
         """
-        self._folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self._folder)
         target = self._folder / f"{Path(image).stem}.png"
         while target in self._written:
             target = target.with_stem(f"{target.stem}_")

@@ -14,7 +14,7 @@ from typing import IO, Any, Literal
 import numpy as np
 
 from ..errors import CaffeCompatError, ShapeError
-from ..files import atomic
+from ..files import atomic, make_folder
 from ..types import AnyArray, Shape
 
 Format = Literal["npy", "npz", "h5"]
@@ -46,7 +46,7 @@ class Features:
         self.files: list[Path] = []
 
     def __enter__(self) -> Features:
-        self._folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self._folder)
         self._stack = ExitStack()
         self._parts = Path(self._stack.enter_context(TemporaryDirectory(dir=self._folder)))
         return self
@@ -112,12 +112,12 @@ def write_arrays(folder: str | Path, form: Format, arrays: Mapping[str, AnyArray
     Returns:
         The files written.
     """
-    Path(folder).mkdir(parents=True, exist_ok=True)
+    folder = make_folder(folder)
     with TemporaryDirectory(dir=folder) as parts:
         paths = {name: Path(parts) / f"{at}.npy" for at, name in enumerate(arrays)}
         for name, path in paths.items():
             np.save(path, arrays[name])
-        return _write(Path(folder), form, paths, "outputs")
+        return _write(folder, form, paths, "outputs")
 
 
 def _write(folder: Path, form: Format, parts: Mapping[str, Path], stem: str) -> list[Path]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,15 +10,17 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import CaffeCompatError, ShapeError
-from ..files import atomic
+from ..errors import CaffeCompatError
+from ..files import atomic, make_folder
 from ..net.net import Net
 from ..onnx import writer
+from ..onnx.lowering import Lowered
 from ..options import Onnx
 from ..pipeline import lower_net
 from ..runtime.models import to_bytes
 from ..runtime.session import Session
 from ..types import Dims
+from .decode import check_labels, count_classes
 
 _TYPES: dict[Any, str] = {
     np.float32: "TYPE_FP32",
@@ -77,13 +78,13 @@ def export(
     """
     if not name or name.startswith(".") or any(sign in name for sign in "/\\\0"):
         raise CaffeCompatError(f"{name!r} is no name for a model of a Triton repository")
-    home = Path(folder) / name
-    target = home / "1" / "model.onnx"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    files = list(_write(model, target, onnx))
-    session = Session(target, "cpu")
+    content = lower_net(model, onnx) if isinstance(model, Net) else to_bytes(model)
+    session = Session(content, "cpu")
     closed, reason = _unbatchable(session)
     text = _config(session, name, labels, 0 if reason else max_batch, delay)
+    # Nothing is written before everything is known to be right.
+    home = Path(folder) / name
+    files = list(_write(content, make_folder(home / "1") / "model.onnx", onnx))
     if labels is not None:
         with atomic(home / LABELS) as place:
             place.write_text("".join(f"{label}\n" for label in labels), encoding="utf-8")
@@ -94,11 +95,11 @@ def export(
     return Repository((home / "config.pbtxt", *files), reason, remedies)
 
 
-def _write(model: Net | str | Path, path: Path, onnx: Onnx) -> Sequence[Path]:
-    if isinstance(model, Net):
-        return writer.save(lower_net(model, onnx), path, onnx.weights_as).files
+def _write(content: Lowered | bytes, path: Path, onnx: Onnx) -> Sequence[Path]:
+    if isinstance(content, Lowered):
+        return writer.save(content, path, onnx.weights_as).files
     with atomic(path) as place:
-        place.write_bytes(to_bytes(model))
+        place.write_bytes(content)
     return (path,)
 
 
@@ -124,9 +125,8 @@ def _config(
     for blob, dims in session.inputs.items():
         lines += _tensor("input", blob, session.dtypes[blob], dims, bool(max_batch), None)
     for blob, dims in session.outputs.items():
-        own = labels if labels is not None and _classes(dims) else None
-        if own is not None and len(own) < _classes(dims):
-            raise ShapeError(f"{len(own)} labels for the {_classes(dims)} classes of '{blob}'")
+        own = labels if labels is not None and count_classes(dims) else None
+        check_labels(own, blob, count_classes(dims))
         lines += _tensor("output", blob, session.dtypes[blob], dims, bool(max_batch), own)
     if max_batch:
         lines += ["dynamic_batching {", f"  max_queue_delay_microseconds: {delay}", "}"]
@@ -144,9 +144,3 @@ def _tensor(
     if labels is not None:
         lines.append(f"  label_filename: {json.dumps(LABELS)}")
     return [*lines, "}"]
-
-
-def _classes(dims: Dims) -> int:
-    """Return the number of classes of an output [N, C] or [N, C, 1, 1]; 0 of any other."""
-    rest = [n or 0 for n in dims[1:]]
-    return rest[0] if rest and rest[0] > 1 and math.prod(rest) == rest[0] else 0

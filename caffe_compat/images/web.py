@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import CaffeCompatError, UnsupportedError
-from ..files import atomic
+from ..files import atomic, make_folder
 from ..net.net import Net
 from ..net.preprocess import Preprocess
 from ..onnx import writer
@@ -27,6 +27,7 @@ from ..options import Onnx
 from ..pipeline import lower_net
 from ..runtime.models import to_bytes
 from ..runtime.session import Session
+from .decode import check_labels, count_classes
 
 VERSION = "1.30.0"
 """Of onnxruntime-web."""
@@ -92,17 +93,19 @@ def export(
 
     Raises:
         UnsupportedError: the net has other inputs than one float32 image.
+        ShapeError: there are fewer labels than classes.
         CaffeCompatError: `ort` lacks a file.
     """
-    folder, steps = Path(folder), preprocess or Preprocess()
-    folder.mkdir(parents=True, exist_ok=True)
-    with atomic(folder / "model.onnx") as place:
-        if isinstance(model, Net):
-            writer.save(lower_net(model, onnx), place, "inline")
-        else:
-            place.write_bytes(to_bytes(model))
-        settings = _settings(Session(place, "cpu"), steps, labels)
-    script, settings["wasm"], copied = add_runtime(folder, ort)
+    content = lower_net(model, onnx) if isinstance(model, Net) else to_bytes(model)
+    settings = _settings(Session(content, "cpu"), preprocess or Preprocess(), labels)
+    # Nothing is written before everything is known to be right.
+    script, settings["wasm"], copied = add_runtime(Path(folder), ort)
+    folder = make_folder(folder)
+    if isinstance(content, bytes):
+        with atomic(folder / "model.onnx") as place:
+            place.write_bytes(content)
+    else:
+        writer.save(content, folder / "model.onnx", "inline")
     texts = {name: files(__package__).joinpath("page", name).read_text("utf-8") for name in _PAGE}
     page = texts["index.html"].replace("@TITLE@", html.escape(title))
     texts["index.html"] = page.replace("@IMPORTMAP@", json.dumps(script))
@@ -126,7 +129,8 @@ def add_runtime(
         CaffeCompatError: `ort` lacks a file.
     """
     if ort is not None:
-        copied = _copy_ort(folder, Path(ort))
+        sources, beside = _ort_files(Path(ort)), make_folder(folder / "ort")
+        copied = [_copy(source, beside) for source in sources]
         wasm = {"url": f"./ort/{_WASM}", "integrity": ""}
         return {"imports": {"ort": f"./ort/{_SCRIPT}"}}, wasm, copied
     script, wasm = _CDN + _SCRIPT, {"url": _CDN + _WASM, "integrity": ORT[_WASM]}
@@ -143,6 +147,8 @@ def _settings(session: Session, steps: Preprocess, labels: Sequence[str]) -> dic
         )
     name, dims = inputs[0]
     channels, net = steps.fits(dims)
+    for blob, shape in session.outputs.items():
+        check_labels(labels, blob, count_classes(shape))
     return {
         "input": name,
         "channels": channels,
@@ -173,18 +179,20 @@ def _mean(steps: Preprocess, channels: int, net: tuple[int | None, int | None]) 
     return [] if array is None else [float(value) for value in array.ravel()]
 
 
-def _copy_ort(folder: Path, source: Path) -> list[Path]:
-    copied = []
-    (folder / "ort").mkdir(exist_ok=True)
+def _ort_files(folder: Path) -> list[Path]:
+    """Return the files of onnxruntime-web in its folder."""
     for name in ORT:
-        if not (source / name).is_file():
+        if not (folder / name).is_file():
             raise CaffeCompatError(
-                f"{source}: has no {name}; it is in dist/ of onnxruntime-web {VERSION}"
+                f"{folder}: has no {name}; it is in dist/ of onnxruntime-web {VERSION}"
             )
-        with atomic(folder / "ort" / name) as place:
-            place.write_bytes((source / name).read_bytes())
-        copied.append(folder / "ort" / name)
-    return copied
+    return [folder / name for name in ORT]
+
+
+def _copy(file: Path, folder: Path) -> Path:
+    with atomic(folder / file.name) as place:
+        place.write_bytes(file.read_bytes())
+    return folder / file.name
 
 
 class _Handler(SimpleHTTPRequestHandler):

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ..caffe_pb2 import LayerParameter, NetParameter
 from ..errors import ParseError, ShapeError
-from ..files import read_array
+from ..npy import read_array
 from ..types import Array, Picture, Size
 from ..weights import read_mean
 

@@ -14,8 +14,9 @@ import numpy as np
 from numpy.lib.format import write_array
 
 from ..errors import WeightsError
-from ..files import parse_array, writing
+from ..files import writing
 from ..memory import require
+from ..npy import parse_array
 from ..types import Array
 from .mapped import Mapped
 from .trained import BlobData, LayerWeights, Weights

@@ -190,7 +190,7 @@ def test_python_layer_imports_nothing(run, net, tmp_path, monkeypatch):
 
 
 def test_convert_leaves_the_prototxt_alone(run, net):
-    assert "is the net itself" in error(run("convert", net, "-o", net))
+    assert "is an input itself; name another output" in error(run("convert", net, "-o", net))
     assert net.read_text() == NET
 
 

@@ -132,13 +132,18 @@ def test_an_onnx_file_is_copied_whole(run, tmp_path, weights_as):
     np.testing.assert_allclose(outputs["prob"], small.forward(feeds)["prob"], atol=1e-6)
 
 
-def test_errors_are_before_the_configuration(run, net, tmp_path):
+def test_nothing_is_written_of_what_is_refused(run, net, tmp_path):
     (tmp_path / "few.txt").write_text("a\nb\n")
     few = tmp_path / "few.txt"
     status, _, err = run("export", net, "--triton", tmp_path / "r", "--labels", few)
-    assert (status, err) == (1, "error: 2 labels for the 3 classes of 'prob'\n")
-    assert not (tmp_path / "r" / "net" / "config.pbtxt").exists()
+    assert (status, err) == (1, "error: 2 labels for the 3 classes of 'prob' (--labels FILE)\n")
+    assert run("export", net, "--web", tmp_path / "p", "--labels", few) == (status, "", err)
     assert run("export", tmp_path / "x.onnx", "--triton", tmp_path / "r")[0] == 1
+    assert run("export", net, "--web", tmp_path / "p", "--ort", tmp_path)[0] == 1
+    refusal = f"error: {few}/net/1: is a file or in one; name a folder\n"
+    assert run("export", net, "--triton", few)[2] == refusal
+    assert not (tmp_path / "r").exists()
+    assert not (tmp_path / "p").exists()
 
 
 def test_preprocessing_is_baked_in(run, net, tmp_path):

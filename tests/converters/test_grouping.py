@@ -6,8 +6,9 @@ import dataclasses
 from pathlib import Path
 from typing import Annotated
 
+import pytest
 import typer
-from caffe_compat.converters.grouping import ungroup
+from caffe_compat.converters.grouping import refuse, ungroup
 from typer.testing import CliRunner
 
 
@@ -63,3 +64,12 @@ def test_help_has_the_options_of_all_groups():
 def test_unreadable_files_are_the_commands_own_errors(tmp_path):
     (tmp_path / "f").touch(mode=0)
     assert run(str(tmp_path / "f")).exit_code == 0
+
+
+def test_an_option_that_would_do_nothing_is_refused():
+    refuse(Size(), "is for boxes")
+    refuse(Size(names=["a"]), "is for boxes", "width")
+    for size, hint in ((Size(4), "--width"), (Size(names=["a"]), "--name")):
+        with pytest.raises(typer.BadParameter, match="is for boxes") as misuse:
+            refuse(size, "is for boxes")
+        assert misuse.value.param_hint == hint

@@ -226,7 +226,10 @@ def test_drawing_never_overwrites(run, folder):
     [
         (["--image", "none.png"], "1 of 1 images could not be read"),
         (["--image", "*.webp"], "no image there"),
-        (["--image", "a.png", "--labels", "few.txt"], "3 labels for 10 classes"),
+        (
+            ["--image", "a.png", "--labels", "few.txt"],
+            "3 labels for the 10 classes of 'prob' (--labels FILE)",
+        ),
         (["--image", "a.png", "--labels", "none.txt"], "none.txt: no such file"),
         (["--image", "a.png", "--labels", "a.png"], "a.png: not a text file of labels"),
         (["--image", "a.png", "--draw", "d"], "no output is a detection"),

@@ -15,7 +15,7 @@ from caffe_compat.converters import show_files
 from google.protobuf import text_format
 from PIL import Image
 
-from caffe_compat import data, files, pipeline, weights
+from caffe_compat import data, npy, pipeline, weights
 from caffe_compat.caffe_pb2 import NetParameter
 from caffe_compat.data import database, datum
 from caffe_compat.data import images as data_images
@@ -183,7 +183,7 @@ KINDS = {
     "solverstate": Kind("a.solverstate", _golden("**/*.solverstate"), solverstate.read),
     "solverstate_hdf5": Kind("a.solverstate.h5", _golden("**/*.solverstate.h5"), solverstate.read),
     "mean": Kind("mean.binaryproto", _golden("**/*.binaryproto"), mean_array),
-    "npy": Kind("a.npy", _arrays, files.read_array),
+    "npy": Kind("a.npy", _arrays, npy.read_array),
     "picture": Kind("a.png", _pictures, reader.read),
     "data_picture": Kind("a.png", _pictures, _read_data_picture),
     "lmdb": Kind("data.mdb", _golden("data/lmdb/*/db/data.mdb"), _read_database),

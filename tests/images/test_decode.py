@@ -27,8 +27,8 @@ def test_best_classes_by_score_then_index_and_nan_last():
     assert best[:3] == [Class(2, "c", 0.75), Class(0, "a", 0.5), Class(3, "d", 0.5)]
     assert (best[3].index, np.isnan(best[3].score)) == (1, True)
     assert decode.top(array, 1) == [Class(2, None, 0.75)]
-    with pytest.raises(ShapeError, match="3 labels for 4 classes"):
-        decode.top(array, 1, list("abc"))
+    with pytest.raises(ShapeError, match="3 labels for the 4 classes of 'prob'"):
+        decode.check_labels(list("abc"), "prob", 4)
 
 
 ROWS = np.array(
