@@ -63,7 +63,7 @@ def refuse(group: Any, reason: str, *names: str) -> None:
 
 def _option(name: str, annotation: Any) -> str:
     """Return the first spelling of a field's option; typer takes the first one for a default."""
-    (info, *_) = _infos(annotation)
+    info: Any = next(_infos(annotation))
     spellings = (word for word in (info.default, *info.param_decls) if isinstance(word, str))
     return next(spellings, f"--{name.replace('_', '-')}")
 

@@ -20,6 +20,7 @@ def command(
     ],
 ) -> None:
     """Draw loss, outputs and learning rate over iterations, from the logs of trainings."""
+    chart.check(output)
     read = {str(path): curves.read(path) for path in logs}
     chart.save(charts(read), output, ", ".join(read))
     say_file(output)

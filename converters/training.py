@@ -62,10 +62,13 @@ def split(texts: Sequence[str] | None) -> list[str]:
 def rows(feeds: Sequence[str], net: NetParameter) -> Rows:
     """Return the batches of the arrays that `--feed` names, of the size that the net states."""
     arrays: dict[str, Any] = {}
+    tops = {top for layer in net.layer for top in layer.top}
     for pair in feeds:
         name, sign, path = pair.partition("=")
         if not sign or not name or not path:
             raise typer.BadParameter(f"{pair!r} is not NAME=FILE.npy", param_hint="--feed")
+        if name not in tops:
+            raise ShapeError(f"--feed {name}: the net has no such blob")
         arrays[name] = read_array(Path(path))
     for layer in net.layer:
         if any(top in arrays for top in layer.top):

@@ -53,7 +53,7 @@ def run(
         import ray
     except ImportError as error:
         raise CaffeCompatError(
-            f"Ray is not installed ({error}); pip install caffe_compat[ray]"
+            f"Ray is not installed ({error}); pip install 'caffe_compat[ray]'"
         ) from error
     model = _bytes(recipe)
     started = not ray.is_initialized()

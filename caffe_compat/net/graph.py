@@ -95,5 +95,5 @@ class Graph:
         """
         versions = [value for value in self.values if value.blob == name]
         if not versions:
-            raise ShapeError(f"the net has no blob '{name}'")
+            raise ShapeError(f"the net has no blob '{name}'", remedies=("blobs",))
         return versions[-1]

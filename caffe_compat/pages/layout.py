@@ -38,7 +38,7 @@ def lay_out(count: int, edges: Sequence[tuple[int, int]]) -> Layout:
     except ImportError:
         raise CaffeCompatError(
             "the page of a net needs fast-sugiyama (Python 3.11 or later): "
-            "pip install caffe_compat[html]"
+            "pip install 'caffe_compat[html]'"
         ) from None
     distinct = list(dict.fromkeys(edges))
     parts = from_edges(

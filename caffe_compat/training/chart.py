@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import CaffeCompatError
-from ..files import atomic
+from ..files import atomic, check_outputs
 from ..text import printable
 
 WIDTH, HEIGHT = 560, 340
@@ -66,6 +66,17 @@ class _Text:
     bold: bool = False
 
 
+def check(path: str | Path) -> None:
+    """Refuse a path that charts cannot be written to.
+
+    Raises:
+        CaffeCompatError: the suffix is neither .html nor .png, or the file cannot be written.
+    """
+    if Path(path).suffix not in (".html", ".png"):
+        raise CaffeCompatError(f"{path}: curves are written as .html or .png")
+    check_outputs([path])
+
+
 def save(charts: Sequence[Chart], path: str | Path, heading: str = "") -> None:
     """Write charts to a file.
 
@@ -77,11 +88,9 @@ def save(charts: Sequence[Chart], path: str | Path, heading: str = "") -> None:
     Raises:
         CaffeCompatError: the suffix is neither, or the file cannot be written.
     """
-    suffix = Path(path).suffix
-    if suffix not in (".html", ".png"):
-        raise CaffeCompatError(f"{path}: curves are written as .html or .png")
+    check(path)
     with atomic(path) as target:
-        if suffix == ".html":
+        if Path(path).suffix == ".html":
             target.write_text(_page(charts, heading), encoding="utf-8")
         else:
             _picture(charts, target)

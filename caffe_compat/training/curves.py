@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import ParseError
+from ..files import reason
 
 _NUMBER = r"([-+]?(?:\d+(?:\.\d*)?(?:e[-+]?\d+)?|inf|nan))"
 _COUNT = r"(\d{1,18})(?!\d)"
@@ -84,7 +85,7 @@ def read(path: str | Path) -> Curves:
         with Path(path).open(errors="replace") as file:
             _read_all(curves, file)
     except OSError as error:
-        raise ParseError(f"{path}: cannot be read: {error.strerror}") from None
+        raise ParseError(f"{path}: {reason(error)}") from None
     if not (curves.loss.iterations or curves.test):
         raise ParseError(f"{path}: not the log of a training: no line tells a loss or a test")
     return curves

@@ -24,8 +24,8 @@ class Report:
     """
 
     def __init__(self, path: Path) -> None:
+        chart.check(path)  # before the training
         self._path, self._curves = path, Curves()
-        self.close()  # says before the training what it would say behind it
 
     def __call__(self, line: str) -> None:
         """Take a line of the log."""
@@ -34,8 +34,9 @@ class Report:
             self.close()
 
     def close(self) -> None:
-        """Write the file."""
-        chart.save(charts({"": self._curves}), self._path, "Training")
+        """Write the file, unless the training failed before its first line of numbers."""
+        if self._curves.loss.iterations or self._curves.test:
+            chart.save(charts({"": self._curves}), self._path, "Training")
 
 
 class Events:

@@ -67,6 +67,8 @@ def split(count: int) -> dict[str, np.ndarray]:
 
 def write(folder: Path, images: np.ndarray, labels: np.ndarray) -> None:
     """Write the images and the lists."""
+    if folder.exists():
+        raise SystemExit(f"{folder}: exists; remove it, or name another folder")
     (folder / "images").mkdir(parents=True)
     for i, image in enumerate(images):
         Image.fromarray(image).save(folder / "images" / f"{i:04}.png")

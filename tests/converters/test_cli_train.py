@@ -164,6 +164,7 @@ def test_misuse(run, folder, words, match):
         (["train", "solver.prototxt", "--weights", "x.caffemodel"], "x.caffemodel: No such"),
         (["train", "solver.prototxt", "--snapshot-prefix", "no/where"], "no directory no"),
         (["train", "solver.prototxt", "--curves", "x.pdf"], "x.pdf: curves are written as"),
+        (["train", "solver.prototxt", "--feed", "no=x.npy"], "--feed no: the net has no such blob"),
         (["plot", "net.prototxt", "-o", "x.png"], "net.prototxt: not the log of a training"),
     ],
 )

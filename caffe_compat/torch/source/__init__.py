@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ... import files
-from ...errors import UnsupportedError
+from ...errors import CaffeCompatError, UnsupportedError
 from ..exporting import check_torch_alone, write_tensors
 from ..module import CaffeModule
 from .classes import Classes, declare, forward, shape_of
@@ -46,7 +46,11 @@ def write_source(module: CaffeModule, folder: str | Path) -> list[Path]:
     """
     check_torch_alone(module)
     text, tensors = render(module)
-    folder = files.make_folder(folder)
+    folder = Path(folder)
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise CaffeCompatError(f"{folder}: cannot be written: {error.strerror}") from None
     write_tensors(tensors, folder / WEIGHTS)
     with files.atomic(folder / SOURCE) as temporary:
         temporary.write_text(text, "ascii")
