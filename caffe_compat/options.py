@@ -45,10 +45,10 @@ class Reading:
         ignore_unknown: the fields that only a fork knows to do without, as `pad_l` or
             `ConvolutionParameter.pad_l`.
         fork: whose layers, for types that forks of Caffe define differently under one name.
-        splits: insert the Split layers that Caffe inserts behind a blob with several readers.
         until: the blobs to cut the net at; empty: none.
         leave_out: layers, by name or type, to take out with whatever reads their tops.
         deploy: turn a training net into its deploy form.
+        splits: insert the Split layers that Caffe inserts behind a blob with several readers.
 
     Raises:
         CaffeCompatError: an option is not of its kind.
@@ -61,10 +61,10 @@ class Reading:
     batch: Batch = None
     ignore_unknown: Sequence[str] = ()
     fork: str | None = None
-    splits: bool = False
     until: Iterable[str] = ()
     leave_out: Iterable[str] = ()
     deploy: bool = False
+    splits: bool = False
 
     def __post_init__(self) -> None:
         if self.phase not in get_args(Phase):

@@ -7,6 +7,7 @@ twin that takes the options packed (`read_graph`, `load_net`, `lower_net`), for 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -92,16 +93,7 @@ def convert(
     """
     check_outputs([path], [prototxt])
     reading = Reading(
-        phase,
-        level,
-        stages,
-        inputs or {},
-        batch,
-        ignore_unknown,
-        fork,
-        until=until,
-        leave_out=leave_out,
-        deploy=deploy,
+        phase, level, stages, inputs or {}, batch, ignore_unknown, fork, until, leave_out, deploy
     )
     drawing = Filling(seed, rng, slopes)
     onnx = Onnx(opset, weights_as, blobs, target, fold_batchnorm, tuple(passes))
@@ -157,19 +149,9 @@ def read(
         ShapeError: what Caffe's CHECKs refuse.
     """
     reading = Reading(
-        phase,
-        level,
-        stages,
-        inputs or {},
-        batch,
-        ignore_unknown,
-        fork,
-        splits,
-        until=until,
-        leave_out=leave_out,
-        deploy=deploy,
+        phase, level, stages, inputs or {}, batch, ignore_unknown, fork, until, leave_out, deploy
     )
-    return read_graph(prototxt, steps.open_weights(weights_file), reading)
+    return read_graph(prototxt, steps.open_weights(weights_file), replace(reading, splits=splits))
 
 
 def load(
@@ -222,16 +204,7 @@ def load(
         CaffeCompatError: as for `read`.
     """
     reading = Reading(
-        phase,
-        level,
-        stages,
-        inputs or {},
-        batch,
-        ignore_unknown,
-        fork,
-        until=until,
-        leave_out=leave_out,
-        deploy=deploy,
+        phase, level, stages, inputs or {}, batch, ignore_unknown, fork, until, leave_out, deploy
     )
     drawing, copying = Filling(seed, rng, slopes), Copying(allow_missing, allow_reshape)
     return load_net(prototxt, steps.open_weights(weights_file), reading, drawing, copying)
@@ -379,15 +352,7 @@ def upgrade(
         CaffeCompatError: the file cannot be written; or as for `read`.
     """
     reading = Reading(
-        phase,
-        level,
-        tuple(stages),
-        inputs or {},
-        ignore_unknown=ignore_unknown,
-        fork=fork,
-        until=until,
-        leave_out=leave_out,
-        deploy=deploy,
+        phase, level, stages, inputs or {}, None, ignore_unknown, fork, until, leave_out, deploy
     )
     rewrite(prototxt, path, reading)
 

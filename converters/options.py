@@ -181,10 +181,10 @@ class Selection(Layers):
             self.batch,
             self.names_to_ignore,
             self.fork,
-            splits,
             _words(self.until),
             _words(self.leave_out),
             self.deploy,
+            splits,
         )
 
 
