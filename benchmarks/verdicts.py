@@ -32,7 +32,7 @@ PAGE = ROOT / "docs/verdicts.md"
 TEXT = """# Forty nets: what the doctor says, and what training does
 
 The output of `python benchmarks/verdicts.py`. Each net has the structure of the published one, few
-channels and small pictures (`tests/doctor/zoo.py`), and is measured at five seeds on crops of a
+channels and small images (`tests/doctor/zoo.py`), and is measured at five seeds on crops of a
 photograph: the signal that its last layer reads over the input's mean square, and the gradient's
 sum of squares at the first layer over that at the last. Then it is trained: forty steps of SGD with
 a momentum of 0.9 on one batch of twenty crops, to tell their ten places (or bright pixels), at the

@@ -49,7 +49,7 @@ def command(
         typer.Option(
             "--data",
             metavar="DIR|FILE.npy|net",
-            help="Data for the first input (default N(0, 1)): pictures, an array, or a batch of "
+            help="Data for the first input (default N(0, 1)): images, an array, or a batch of "
             "the net's own.",
         ),
     ] = None,

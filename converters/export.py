@@ -35,7 +35,7 @@ def command(
 
     For Triton a prototxt is converted with an open batch axis unless --batch or --input chooses its
     size; with a preprocessing option, or --bake-preprocess, the model takes images as they are. The
-    page runs the net in the browser, on pictures that are dropped on it.
+    page runs the net in the browser, on images that are dropped on it.
     """
     if (server.triton is None) == (page.web is None):
         raise typer.BadParameter("give one of --triton DIR and --web DIR")

@@ -27,7 +27,7 @@ class Options:
         typer.Option(
             "--web",
             metavar="DIR",
-            help="The folder of a web page to write: a picture is dropped, the net answers.",
+            help="The folder of a web page to write: an image is dropped, the net answers.",
         ),
     ] = None
     ort: Annotated[

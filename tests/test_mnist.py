@@ -1,4 +1,4 @@
-"""MNIST from pictures to features: the commands of docs/training.md, as they stand there."""
+"""MNIST from images to features: the commands of docs/training.md, as they stand there."""
 
 from __future__ import annotations
 

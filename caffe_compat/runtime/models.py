@@ -123,8 +123,10 @@ def open_model(model: str | Path | bytes) -> Lowered:
     """Return an ONNX file or its bytes with the weights apart.
 
     Raises:
-        CaffeCompatError: it is no ONNX file that can be read.
+        CaffeCompatError: there is no such file, or it is no ONNX file that can be read.
     """
+    if not isinstance(model, bytes) and not Path(model).is_file():
+        raise CaffeCompatError(f"{model}: no such file")
     try:
         if not isinstance(model, bytes):
             return Lowered(*outline(Path(model)))
