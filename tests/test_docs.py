@@ -7,6 +7,7 @@ import runpy
 from pathlib import Path
 
 import pytest
+from caffe_compat.converters import cli
 
 import caffe_compat
 from caffe_compat.layers.registry import registry
@@ -63,6 +64,23 @@ def test_examples_print_what_the_page_shows(page):
         pytest.importorskip("lmdb")
         pytest.importorskip("cv2")
     assert_same(EXAMPLES["run_examples"](page), page.read_text("utf-8"))
+
+
+@pytest.mark.parametrize(
+    "page", [ROOT / "README.md", *sorted(DOCS.glob("*.md"))], ids=lambda page: page.name
+)
+def test_every_option_that_a_page_names_is_there(page):
+    """Of pages whose commands need another machine, or minutes, too."""
+    text = page.read_text("utf-8").replace("\\\n", " ")
+    commands = re.findall(r"(?:caffe-compat|caffe_compat\.converters) ([a-z-]+(?: .*)?)", text)
+    for line in commands:
+        words = line.partition("#")[0].partition("`")[0].split()
+        command, words = cli.load_command(words[0]), words[1:]
+        if hasattr(command, "commands") and words and not words[0].startswith("-"):
+            command = command.commands[words[0]]
+        known = {option for each in command.params for option in each.opts + each.secondary_opts}
+        named = {word.partition("=")[0] for word in words if re.match(r"--?[a-z]", word)}
+        assert named <= known | {"--help"}, line
 
 
 def assert_same(printed, shown):
