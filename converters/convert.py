@@ -135,8 +135,8 @@ def command(
         )
     if deployed.int8 and target != Target.ONNXRUNTIME:
         raise typer.BadParameter(
-            f"--int8 is for CPUs: --target {target.value} has no kernels with zero points, and half "
-            "of it would run on the CPU; use --fp16"
+            f"--int8 is for CPUs: --target {target.value} has no kernels with zero points, and "
+            "half of it would run on the CPU; use --fp16"
         )
     loaded = load_net(
         net,
