@@ -61,7 +61,7 @@ def read_bytes(path: str | os.PathLike[str], most: int) -> bytes:
     except OSError as error:
         raise ParseError(f"{path}: {reason(error)}") from None
     except TypeError:
-        raise ParseError(f"{path!r} is a {type(path).__name__}, and no path") from None
+        raise ParseError(f"{path!r} is of type {type(path).__name__}, not a path") from None
     except (ValueError, MemoryError) as error:  # ValueError: a null character in the name
         raise ParseError(f"{path}: cannot be read: {error or 'not enough memory'}") from None
     data = b"".join(pieces)

@@ -70,7 +70,10 @@ class Reading:
         if self.phase not in get_args(Phase):
             raise CaffeCompatError(f"phase is {self.phase!r}; it is 'TEST' or 'TRAIN'")
         for name in ("stages", "until", "leave_out"):
-            object.__setattr__(self, name, names(getattr(self, name)))
+            value = getattr(self, name)
+            if not isinstance(value, Iterable):
+                raise CaffeCompatError(f"{name} is {value!r}; it is a sequence of names")
+            object.__setattr__(self, name, names(value))
         if not _is_whole(self.level):
             raise CaffeCompatError(f"level is {self.level!r}; it is a whole number")
         if not (self.batch in (None, "dynamic") or _is_whole(self.batch)):

@@ -32,6 +32,8 @@ def test_a_word_that_is_none_is_refused(options, keyword, value):
         (Reading, "batch", "5"),
         (Reading, "level", "a"),
         (Reading, "fork", 3),
+        (Reading, "until", 3),
+        (Reading, "stages", None),
         (Filling, "seed", "7"),
         (Onnx, "weights_as", "beside"),
     ],

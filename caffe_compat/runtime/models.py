@@ -20,6 +20,7 @@ from ..onnx.opsets import OPSET
 from ..onnx.passes import simplify
 from ..onnx.passes.cpu import is_slow
 from ..onnx.reader import OutsideError, check_inside, outline
+from ..options import names
 from ..weights import mapped
 
 _LARGE = 16_000_000  # bytes of an ONNX file from which onnxruntime's own parsing costs more
@@ -42,6 +43,7 @@ def resolve(
         ShapeError: the model has no such blob.
         CaffeCompatError: there is no such file, or no ONNX model in it.
     """
+    blobs = names(blobs)
     if isinstance(model, str | Path) and not Path(model).is_file():
         raise CaffeCompatError(f"{model}: no such file")
     if isinstance(model, Net):
@@ -156,8 +158,8 @@ def _with_outputs(model: onnx.ModelProto, blobs: Collection[str]) -> onnx.ModelP
         while tensor in aliases and tensor not in tensors:
             tensor = aliases[tensor]
         if tensor not in tensors:
-            names = [*sorted(tensors - _inner(tensors)), *aliases]
-            raise ShapeError(f"the net has no blob '{blob}'; its blobs: {', '.join(names)}")
+            known = [*sorted(tensors - _inner(tensors)), *aliases]
+            raise ShapeError(f"the net has no blob '{blob}'; its blobs: {', '.join(known)}")
         if tensor != blob:
             wider.graph.node.append(onnx.helper.make_node("Identity", [tensor], [blob]))
         wider.graph.output.append(onnx.ValueInfoProto(name=blob))

@@ -139,7 +139,7 @@ def _open(path: str | os.PathLike[str]) -> int:
         ordinary = stat.S_ISREG(Path(path).stat().st_mode)  # opening a FIFO would wait forever
         fd = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0)) if ordinary else None
     except TypeError:
-        raise WeightsError(f"{path!r} is a {type(path).__name__}, and no path") from None
+        raise WeightsError(f"{path!r} is of type {type(path).__name__}, not a path") from None
     except (OSError, ValueError) as error:  # ValueError: a null character in the name
         reason = getattr(error, "strerror", None) or error
         raise WeightsError(f"Could not open file {path}: {reason}") from None

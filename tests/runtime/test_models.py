@@ -76,3 +76,8 @@ def test_files_that_are_no_model(tmp_path):
         models.resolve(page, ["x"], on_cpu=True)
     with pytest.raises(CaffeCompatError, match="the model: not an ONNX file"):
         models.resolve(b"<html>", ["x"], on_cpu=True)
+
+
+def test_one_further_output_is_its_name(net):
+    blob = net.graph.nodes[1].tops[0].blob
+    assert blob in Session(net, "cpu", blobs=blob).outputs
