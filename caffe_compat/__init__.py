@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from .images.recipe import Recipe
     from .images.tiles import show_filters, show_maps, show_slopes
     from .images.triton import export as export_triton
+    from .images.web import export as export_web
     from .layers.builder import Builder
     from .layers.layer import Blob, Layer, layer
     from .layers.registry import register
@@ -119,6 +120,7 @@ __all__ = [
     "examine",
     "explain",
     "export_triton",
+    "export_web",
     "fill",
     "find_images",
     "fold_batchnorm",
@@ -169,6 +171,7 @@ _HOMES = {
     "images.reader": "find_images=find read_image=read",
     "images.recipe": "Recipe",
     "images.triton": "export_triton=export",
+    "images.web": "export_web=export",
     "layers.builder": "Builder",
     "layers.layer": "Blob Layer layer",
     "layers.registry": "register",
