@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from .onnx.passes.bake import bake
     from .options import Filling, Onnx, Reading
     from .pages.net_page import net_page
-    from .pipeline import convert, fill, load, lower, read, save, to_onnx, upgrade
+    from .pipeline import convert, fill, load, lower, read, save, to_onnx
     from .runtime.calibration import calibrate
     from .runtime.float16 import to_float16
     from .runtime.int8 import coordinate_layers, to_int8
@@ -65,6 +65,7 @@ if TYPE_CHECKING:
     from .training.feeding import Rows
     from .training.solver import Solver
     from .types import Array, Shape
+    from .upgrading import upgrade
     from .weights import read as read_weights
     from .weights.trained import Weights
 
@@ -189,7 +190,7 @@ _HOMES = {
     "onnx.passes.bake": "bake",
     "options": "Filling Onnx Reading",
     "pages.net_page": "net_page",
-    "pipeline": "convert fill load lower read save to_onnx upgrade",
+    "pipeline": "convert fill load lower read save to_onnx",
     "runtime.calibration": "calibrate",
     "runtime.float16": "to_float16",
     "runtime.int8": "coordinate_layers to_int8",
@@ -200,6 +201,7 @@ _HOMES = {
     "training.solver": "Solver",
     "torch": "to_torch",
     "types": "Array Shape",
+    "upgrading": "upgrade",
     "weights": "read_weights=read",
     "weights.trained": "Weights",
 }

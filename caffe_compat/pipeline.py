@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from . import steps
-from .errors import CaffeCompatError, ParseError
+from .errors import CaffeCompatError
 from .files import check_outputs
 from .mending import Mending
 from .net import saving
@@ -28,8 +28,6 @@ from .onnx.passes.targets import Target
 from .onnx.writer import Saved, WeightsAs
 from .onnx.writer import save as save_onnx
 from .options import SEED, Copying, Filling, Inputs, Onnx, PathLike, Phase, Prototxt, Reading
-from .prototxt import reader, writer
-from .prototxt.upgrade import upgrade as upgrade_net
 from .weights.trained import Weights
 
 
@@ -313,61 +311,6 @@ def save(net: Net | Trained, path: PathLike) -> None:
         to_onnx(net, path)
     else:
         saving.save(net, path)
-
-
-def upgrade(
-    prototxt: PathLike,
-    path: PathLike,
-    *,
-    phase: Phase = "TEST",
-    level: int = 0,
-    stages: Iterable[str] = (),
-    inputs: Inputs | None = None,
-    ignore_unknown: Sequence[str] = (),
-    fork: str | None = None,
-    until: Sequence[str] = (),
-    leave_out: Sequence[str] = (),
-    deploy: bool = False,
-) -> None:
-    """Rewrite a prototxt of any era in Caffe's current form.
-
-    All its phases are written, unless an argument selects or cuts: then the layers of the phase
-    are, and every Input has its shape.
-
-    Args:
-        prototxt: the file.
-        path: the file to write.
-        phase: as for `read`, like all that follow.
-        level: NetState's level.
-        stages: NetState's stages.
-        inputs: shapes that override or supply the inputs'.
-        ignore_unknown: the unknown fields to do without, by name.
-        fork: whose layers.
-        until: the blobs to cut the net at.
-        leave_out: layers to take out.
-        deploy: turn a training net into its deploy form.
-
-    Raises:
-        ParseError: the prototxt has unknown fields, which would be lost.
-        CaffeCompatError: the file cannot be written; or as for `read`.
-    """
-    reading = Reading(
-        phase, level, stages, inputs or {}, None, ignore_unknown, fork, until, leave_out, deploy
-    )
-    rewrite(prototxt, path, reading)
-
-
-def rewrite(prototxt: PathLike, path: PathLike, reading: Reading) -> None:
-    """Do as `upgrade`, with the options of reading packed."""
-    check_outputs([path], [prototxt])
-    if reading != Reading():
-        graph = read_graph(prototxt, None, reading)
-        writer.write_text(saving.with_shapes(graph), path)
-        return
-    message, skipped = reader.read_net(prototxt)
-    if skipped:
-        raise ParseError(f"{skipped[0]}; nothing is written, since it would be lost")
-    writer.write_text(upgrade_net(message), path)
 
 
 def read_graph(prototxt: Prototxt, stored: Weights | None, reading: Reading) -> Graph:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ..pipeline import rewrite
+from ..upgrading import rewrite
 from . import options
 
 

@@ -31,6 +31,7 @@ FLOORS = (
     ("phases", "steps"),
     ("mending",),
     ("pipeline",),
+    ("upgrading",),
     ("runtime", "torch", "pages"),
     ("images", "data"),
     ("training", "doctor", "dnn"),
