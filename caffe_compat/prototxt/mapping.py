@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 from ..errors import ParseError
-from .parser import Token, tokens
+from .tokens import Token, tokens
 
 _WORDS = {"true": True, "false": False}
 _CLOSERS = {"{": "}", "<": ">"}

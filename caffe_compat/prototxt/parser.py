@@ -11,26 +11,18 @@ import bisect
 import itertools
 import re
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from google.protobuf import text_format
 from google.protobuf.message import Message
 
 from ..errors import ParseError
 from .skipped import Skipped
+from .tokens import Token, tokens
 
 M = TypeVar("M", bound=Message)
 
-# An unterminated string is a token too, so that no input makes the scan quadratic.
-_TOKEN = re.compile(
-    r"""(?:\s|\#[^\n]*)+
-    | (?P<string> "(?:[^"\\\n]|\\[^\n])*"? | '(?:[^'\\\n]|\\[^\n])*'? )
-    | (?P<word> [\w.+-]+ )
-    | (?P<mark> . )""",
-    re.VERBOSE | re.DOTALL,
-)
 # C++ refuses a backslash without a meaning; Python's parser only warns.
 _ESCAPE = re.compile(r"""\\(?:[abfnrtvxuU\\'"]|[0-3][0-7]{2}|[0-7]{1,2}(?![0-7])|(?P<bad>.?))""")
 # Reading takes some seconds and some hundred MB at these limits; weights in text count.
@@ -93,22 +85,6 @@ def _named(skip: Skipped, message: Message) -> Skipped:
             v0 = owner.layer.name if field == "layers" else ""
             return replace(skip, layer_name=owner.name or v0)
     return skip
-
-
-class Token(NamedTuple):
-    """A string, a word or a mark of a prototxt's text, and where it is."""
-
-    kind: str  # "string", "word" or "mark"
-    text: str
-    start: int
-    end: int
-
-
-def tokens(text: str) -> Iterator[Token]:
-    """Yield the tokens of a prototxt's text, without comments."""
-    for match in _TOKEN.finditer(text):
-        if match.lastgroup:
-            yield Token(match.lastgroup, match.group(), *match.span())
 
 
 def _is_repeated(field: Any) -> bool:
