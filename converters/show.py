@@ -68,17 +68,19 @@ class Views:
             raise typer.BadParameter("is for --html", param_hint="--doctor")
         if self.as_json and not self.costs:
             raise typer.BadParameter("is for --costs", param_hint="--json")
-        if (self.filters is not None or self.slopes) != (self.output is not None):
+        drawn = "--filters" if self.filters is not None else "--slopes" if self.slopes else None
+        if drawn and self.output is None:
+            raise typer.BadParameter("draws a picture; name it with -o OUT.png", param_hint=drawn)
+        if self.output is not None and not drawn:
             raise typer.BadParameter("goes with --filters or --slopes", param_hint="-o")
         named = {"--fillers": self.fillers, "--costs": self.costs, "--html": self.html is not None}
         if sum(named.values()) > 1:
             raise typer.BadParameter("give one of --fillers, --costs and --html")
         of_net = [option for option, stated in named.items() if stated]
-        of_weights = self.filters is not None or self.slopes
         if weights and of_net:
             raise typer.BadParameter("is for a prototxt, not for weights", param_hint=of_net[0])
-        if not weights and of_weights:
-            raise typer.BadParameter("is for a weights file, not for a prototxt", param_hint="-o")
+        if not weights and drawn:
+            raise typer.BadParameter("is for a weights file, not for a prototxt", param_hint=drawn)
 
 
 def command(

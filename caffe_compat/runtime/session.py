@@ -168,7 +168,9 @@ class Session:
         checked = {}
         for name, dims in self.inputs.items():
             if name not in feeds:
-                raise ShapeError(f"input '{name}' is not fed; the net's inputs: {inputs}")
+                raise ShapeError(
+                    f"input '{name}' is not fed; the net's inputs: {inputs}", remedies=("feeds",)
+                )
             array, dtype = as_array(name, feeds[name]), self.dtypes[name]
             if not np.can_cast(array.dtype, dtype, "same_kind"):
                 raise ShapeError(f"input '{name}' is {np.dtype(dtype)}, and was fed {array.dtype}")
