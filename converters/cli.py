@@ -136,7 +136,7 @@ def main() -> None:
 def _mended(arguments: list[str], error: BaseException) -> str:
     """Return the whole command with the options that an error proposes; empty without any."""
     for changes in getattr(error, "changes", ()):
-        if None in changes.get("inputs", {}).values():  # nothing tells the shape
+        if None in changes.get("inputs", {}).values():  # a shape that is stated nowhere
             continue
         words = list(words_of(changes))
         known = {option for each in load_command(arguments[0]).params for option in each.opts}

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from .. import steps
 from ..caffe_pb2 import NetParameter
-from ..errors import UnsupportedError
+from ..errors import CaffeCompatError, UnsupportedError
 from ..layers.families.conv import Convolution
 from ..layers.families.dense import Embed, InnerProduct
 from ..layers.families.recurrent import Recurrent
 from ..layers.registry import find, registry
 from ..net.graph import Graph
 from ..options import PathLike, Reading
+from ..pipeline import read_graph
 from ..prototxt.skipped import Unknown
 from ..prototxt.upgrade import upgrade
 from ..weights.trained import Weights
@@ -32,10 +33,11 @@ def read_known(
     net = steps.select(upgrade(message), reading)
     try:
         return steps.build(net, unknown, reading, weights), ()
-    except UnsupportedError:
-        dropped, types = _unknown_end(net, reading)
-        if not dropped:
-            raise
+    except CaffeCompatError as error:
+        unsupported = isinstance(error, UnsupportedError)
+        dropped, types = _unknown_end(net, reading) if unsupported else ((), "")
+        if not dropped:  # as every other command reads it, or says what would mend it
+            return read_graph(prototxt, weights, reading), ()
     known = NetParameter()
     known.CopyFrom(net)
     del known.layer[:]

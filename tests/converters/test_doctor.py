@@ -89,3 +89,14 @@ def test_weights_are_those_of_the_file(run, tmp_path):
     status, out, _ = run("doctor", net, "--weights", trained, "--trials", 1)
     assert status == 0
     assert "xavier" not in out
+
+
+def test_a_refusal_proposes_what_mends_it_as_in_every_command(run, tmp_path):
+    (tmp_path / "n.prototxt").write_text(
+        'layer { name: "ip" type: "InnerProduct" bottom: "x" top: "ip"'
+        " inner_product_param { num_output: 3 } }"
+    )
+    status, out, err = run("doctor", tmp_path / "n.prototxt")
+    assert (status, out) == (1, "")
+    assert "unknown bottom blob 'x'" in err
+    assert err.splitlines()[-1].endswith("--input x=1x3x224x224")
