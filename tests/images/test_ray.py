@@ -60,7 +60,7 @@ def test_a_worker_returns_what_one_process_does(names):
 
 def test_without_ray(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(CaffeCompatError, match=r"pip install caffe_compat\[ray\]"):
+    with pytest.raises(CaffeCompatError, match=r"pip install 'caffe_compat\[ray\]'"):
         list(ray.run(Recipe(b""), [["a.png"]]))
 
 
