@@ -283,5 +283,5 @@ def test_the_default_of_a_constant_is_an_optional_input(run, tmp_path):
     assert run("convert", net, "-o", tmp_path / "net.onnx")[0] == 0
     status, out, _ = run("show", tmp_path / "net.onnx")
     assert status == 0
-    assert "input    d/value 1 (optional)\n" in out
+    assert "input    d/value scalar (optional)\n" in out
     assert "output   r 2\n" in out
