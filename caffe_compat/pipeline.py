@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from . import steps
+from .caffe_pb2 import NetParameter
 from .errors import CaffeCompatError
 from .files import check_outputs
 from .mending import Mending
@@ -337,7 +338,12 @@ def read_graph(prototxt: Prototxt, stored: Weights | None, reading: Reading) -> 
         graph, left = walk(reading)
     except CaffeCompatError as error:
         creator = Creator(reading.fork, stored.shapes if stored else None, current)
-        graph, left = Mending(current, walk_fitting, creator).assume(error, reading)
+        try:
+            graph, left = Mending(current, walk_fitting, creator).assume(error, reading)
+        except CaffeCompatError as refusal:
+            if isinstance(prototxt, NetParameter):
+                raise
+            raise refusal.within(str(prototxt)) from refusal.__cause__
     steps.report(graph, left, unknown)
     return graph
 
