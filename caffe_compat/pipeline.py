@@ -6,7 +6,8 @@ twin that takes the options packed (`read_graph`, `load_net`, `lower_net`), for 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal, Protocol
@@ -338,12 +339,8 @@ def read_graph(prototxt: Prototxt, stored: Weights | None, reading: Reading) -> 
         graph, left = walk(reading)
     except CaffeCompatError as error:
         creator = Creator(reading.fork, stored.shapes if stored else None, current)
-        try:
+        with _named(prototxt):
             graph, left = Mending(current, walk_fitting, creator).assume(error, reading)
-        except CaffeCompatError as refusal:
-            if isinstance(prototxt, NetParameter):
-                raise
-            raise refusal.within(str(prototxt)) from refusal.__cause__
     steps.report(graph, left, unknown)
     return graph
 
@@ -357,6 +354,17 @@ def load_net(
 ) -> Net:
     """Walk the line up to a net with weights."""
     return steps.fill(read_graph(prototxt, stored, reading), stored, drawing, copying)
+
+
+@contextmanager
+def _named(prototxt: Prototxt) -> Iterator[None]:
+    """Name a net's file in the errors that are raised within."""
+    try:
+        yield
+    except CaffeCompatError as error:
+        if isinstance(prototxt, NetParameter):
+            raise
+        raise error.within(str(prototxt)) from error.__cause__
 
 
 def lower_net(net: Net, onnx: Onnx) -> Lowered:

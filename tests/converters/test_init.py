@@ -117,7 +117,7 @@ def test_a_bad_filler(run, tmp_path, text, said):
         status, _, err = run("init", path, "-o", out, *options)
         assert status == 1
         last = err.splitlines()[-1]
-        assert last.startswith("error: layer 'conv1' (Convolution): ")
+        assert "layer 'conv1' (Convolution): " in last
         assert said in last
         assert not out.exists()
 
