@@ -10,8 +10,10 @@ class Phase(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     TRAIN: _ClassVar[Phase]
     TEST: _ClassVar[Phase]
+    RUN: _ClassVar[Phase]
 TRAIN: Phase
 TEST: Phase
+RUN: Phase
 
 class BlobShape(_message.Message):
     __slots__ = ("dim",)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Literal, SupportsIndex, TypeAlias, get_args
 
 import numpy as np
 
-from .caffe_pb2 import TEST, TRAIN, NetParameter
+from . import caffe_pb2
+from .caffe_pb2 import NetParameter
 from .errors import CaffeCompatError, UnsupportedError
 from .net.sizes import Batch
 from .onnx.opsets import OPSET, OPSETS
@@ -21,7 +22,7 @@ if TYPE_CHECKING:  # these import onnx, which not every command needs
 
 PathLike: TypeAlias = str | Path
 Prototxt: TypeAlias = PathLike | NetParameter
-Phase = Literal["TEST", "TRAIN"]
+Phase = Literal["TEST", "TRAIN", "RUN"]
 
 Inputs: TypeAlias = Mapping[str, Sequence[int | None]]
 SEED = 1701
@@ -37,7 +38,8 @@ class Reading:
     """The options of reading a prototxt to a graph.
 
     Attributes:
-        phase: TEST or TRAIN; with `level` and `stages` it selects the layers, as Caffe does.
+        phase: TEST, TRAIN or MyCaffe's RUN; with `level` and `stages` it selects the layers, as
+            Caffe does.
         level: NetState's level.
         stages: NetState's stages, beside those of the file.
         inputs: shapes by input that override or supply the prototxt's; None for an open axis.
@@ -68,7 +70,7 @@ class Reading:
 
     def __post_init__(self) -> None:
         if self.phase not in get_args(Phase):
-            raise CaffeCompatError(f"phase is {self.phase!r}; it is 'TEST' or 'TRAIN'")
+            raise CaffeCompatError(f"phase is {self.phase!r}; it is 'TEST', 'TRAIN' or 'RUN'")
         for name in ("stages", "until", "leave_out"):
             value = getattr(self, name)
             if not isinstance(value, Iterable):
@@ -89,8 +91,8 @@ class Reading:
 
     @property
     def number(self) -> int:
-        """The phase as Caffe's messages number it."""
-        return TRAIN if self.phase == "TRAIN" else TEST
+        """The phase as the schema numbers it."""
+        return caffe_pb2.Phase.Value(self.phase)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .caffe_pb2 import LayerParameter, NetParameter
+from .caffe_pb2 import LayerParameter, NetParameter, Phase
 from .options import Reading
 from .prototxt import phase
 
@@ -53,7 +53,7 @@ def list_rules(layer: LayerParameter) -> str:
     words = []
     for rule in layer.include:
         needs = (
-            [f"phase {'TRAIN' if rule.phase == 0 else 'TEST'}"] if rule.HasField("phase") else []
+            [f"phase {Phase.Name(rule.phase)}"] if rule.HasField("phase") else []
         )
         needs += [f"stage {each}" for each in rule.stage]
         needs += [f"level {rule.min_level} or more"] if rule.HasField("min_level") else []

@@ -129,7 +129,8 @@ def read(
         prototxt: the file, or a `NetParameter`.
         weights_file: its weights, if there are any: the number and the shapes of a layer's blobs
             can tell whose layer it is.
-        phase: TEST or TRAIN; with `level` and `stages` it selects the layers, as Caffe does.
+        phase: TEST, TRAIN or MyCaffe's RUN; with `level` and `stages` it selects the layers, as
+            Caffe does.
         level: NetState's level.
         stages: NetState's stages, beside those of the file.
         inputs: shapes by input that override or supply the prototxt's; None for an open axis.

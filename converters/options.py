@@ -20,6 +20,7 @@ class Phase(str, Enum):
 
     TEST = "TEST"
     TRAIN = "TRAIN"
+    RUN = "RUN"
 
 
 class Backend(str, Enum):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ..caffe_pb2 import (
+    RUN,
+    TEST,
     LayerParameter,
     NetParameter,
     NetState,
@@ -23,12 +25,13 @@ def select(
 
     Args:
         net: an upgraded net; not changed.
-        phase: TRAIN or TEST; replaces the prototxt's own.
+        phase: TRAIN, TEST or MyCaffe's RUN; replaces the prototxt's own.
         level: replaces the prototxt's own.
         stages: added to the prototxt's own.
 
     Returns:
-        The net that Caffe builds: with this state, and a phase in each layer.
+        The net that Caffe builds: with this state, and a phase in each layer. That of RUN is TEST,
+        since MyCaffe's layers compute the same in both.
 
     Raises:
         ParseError: a layer has include rules and exclude rules.
@@ -43,6 +46,8 @@ def select(
             copy.CopyFrom(layer)
             if not copy.HasField("phase"):
                 copy.phase = new.state.phase
+            if copy.phase == RUN:
+                copy.phase = TEST
     return new
 
 

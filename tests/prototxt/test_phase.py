@@ -2,7 +2,7 @@
 
 import pytest
 
-from caffe_compat.caffe_pb2 import TEST, TRAIN, NetParameter
+from caffe_compat.caffe_pb2 import RUN, TEST, TRAIN, NetParameter
 from caffe_compat.errors import CaffeCompatError
 from caffe_compat.prototxt.parser import parse, parse_tolerantly
 from caffe_compat.prototxt.phase import select, select_skipped
@@ -14,6 +14,11 @@ CASES = [
     ("include { phase: TRAIN }", TEST, 0, [], False),
     ("exclude { phase: TRAIN }", TRAIN, 0, [], False),
     ("exclude { phase: TRAIN }", TEST, 0, [], True),
+    ("include { phase: RUN }", TEST, 0, [], False),
+    ("include { phase: RUN }", RUN, 0, [], True),
+    ("include { phase: TEST }", RUN, 0, [], False),
+    ("exclude { phase: RUN }", TEST, 0, [], True),
+    ("exclude { phase: RUN }", RUN, 0, [], False),
     ("include {}", TEST, 0, [], True),
     ("exclude {}", TEST, 0, [], False),
     ("include { phase: TRAIN } include { stage: 'deploy' }", TEST, 0, ["deploy"], True),
@@ -54,6 +59,12 @@ def test_state_of_the_prototxt():
     assert [(layer.name, layer.phase) for layer in new.layer] == [("a", TEST), ("b", TRAIN)]
     assert net.state.level == 7  # pure
     assert not net.layer[0].HasField("phase")
+
+
+def test_layers_of_run_compute_as_in_test():
+    net = parse("layer { name: 'a' } layer { name: 'b' phase: RUN }", NetParameter)
+    assert [layer.phase for layer in select(net, RUN).layer] == [TEST, TEST]
+    assert [layer.phase for layer in select(net, TEST).layer] == [TEST, TEST]
 
 
 def test_include_with_exclude():
