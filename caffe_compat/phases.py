@@ -52,9 +52,7 @@ def list_rules(layer: LayerParameter) -> str:
     """Return what a layer needs to be taken, as `which needs phase TRAIN`."""
     words = []
     for rule in layer.include:
-        needs = (
-            [f"phase {Phase.Name(rule.phase)}"] if rule.HasField("phase") else []
-        )
+        needs = [f"phase {Phase.Name(rule.phase)}"] if rule.HasField("phase") else []
         needs += [f"stage {each}" for each in rule.stage]
         needs += [f"level {rule.min_level} or more"] if rule.HasField("min_level") else []
         words.append(" and ".join(needs))

@@ -14,6 +14,7 @@ import typer
 from ..errors import CaffeCompatError
 from ..files import check_outputs, check_suffix
 from ..net.deploy import scores_only
+from ..net.evaluations import without_evaluations
 from ..net.fold import fold_batchnorm as fold
 from ..net.net import Net
 from ..onnx.lowering import Lowered
@@ -158,6 +159,7 @@ def command(
         if form and output.suffix in (".onnx", ".pt2", ".safetensors"):
             raise typer.BadParameter(f"--as {form.value} writes a directory, not a {output.suffix}")
         write = _write_source if form else _write_torch
+        loaded, _ = without_evaluations(loaded)
         write(loaded, output, blob or (), verify=verify)
         return
     place: Any = weights_as and weights_as.value
@@ -178,7 +180,7 @@ def command(
     if verify:
         result = _verify(loaded, output, convert, deployed.sample(loaded, output, preprocess))
     _report(result, loaded)
-    if scores_only(loaded.graph):
+    if scores_only(without_evaluations(loaded)[0].graph):
         say("note: the outputs are losses and accuracies; --deploy gives predictions", err=True)
 
 

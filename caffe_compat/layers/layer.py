@@ -68,6 +68,8 @@ class Layer:
             even if the prototxt names none (Caffe's LossLayer).
         one_batch: whether the first axis of every top is the batch (a data layer's).
         has_source: whether the prototxt names a file or a database that has the tops' shapes.
+        evaluates: whether it compares outputs with the ground truth of a test set and has no ONNX
+            form, so that an ONNX file goes without it.
         blocked: the bottoms that no gradient reaches, though the tops depend on them.
         unread: the tops whose gradient `backward` does not read, if there are so many.
         statistics: the parameter blobs that no gradient reaches.
@@ -89,6 +91,7 @@ class Layer:
     loss: ClassVar[bool] = False
     one_batch: ClassVar[bool] = False
     has_source: ClassVar[bool] = False
+    evaluates: ClassVar[bool] = False
     blocked: tuple[int, ...] = ()
     unread: tuple[int, ...] = ()
     statistics: tuple[str, ...] = ()
@@ -148,6 +151,9 @@ class Layer:
         """
         specs = self.blobs(*x) if blobs is None else blobs
         return [fillers.fill(blob.shape, blob.filler, rng) for blob in specs]
+
+    def check_forward(self) -> None:
+        """Raise UnsupportedError for what `forward` refuses whatever the bottoms are."""
 
     def draw(self, rng: Rng, *x: Shape) -> dict[str, Array]:
         """Return the random numbers of one forward pass, drawn as Caffe's CPU code does.

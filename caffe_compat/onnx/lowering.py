@@ -6,6 +6,7 @@ The result is the plain meaning of the layers; `passes` adapt it to its readers.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -13,11 +14,14 @@ import onnx
 
 from ..errors import UnsupportedError
 from ..layers.builder import Builder, Parameter
+from ..net.evaluations import without_evaluations
 from ..net.graph import Graph, Value
 from ..net.net import Net
 from ..net.sharing import Place
 from ..types import AnyArray, Dims
 from .opsets import LOWERED, OPSET
+
+log = logging.getLogger("caffe_compat")
 
 ALIASES = "caffe_compat.aliases"
 """The metadata with the tensors, as JSON, of blobs that have none of their own."""
@@ -47,6 +51,9 @@ class Lowered:
 def lower(net: Net, opset: int = OPSET, extra: Sequence[Value] = ()) -> Lowered:
     """Return the ONNX model of a net, in operators of the default domain alone.
 
+    What compares the net's outputs with the ground truth of a test set is left out where it has no
+    ONNX form, and what it compares is an output.
+
     Args:
         net: the net with its weights.
         opset: the version of ONNX's operators.
@@ -59,6 +66,9 @@ def lower(net: Net, opset: int = OPSET, extra: Sequence[Value] = ()) -> Lowered:
     if opset not in LOWERED:
         raise UnsupportedError(f"opset {opset}: nets are lowered to {LOWERED[0]} to {LOWERED[-1]}")
     net.check()
+    net, evaluations = without_evaluations(net, [value.name for value in extra])
+    for node in evaluations:
+        log.info("left out: '%s' (%s), which has no ONNX form", node.layer.name, node.layer.type)
     g = Builder(opset)
     for value in net.graph.inputs:
         g.value(value.name, value.dims)

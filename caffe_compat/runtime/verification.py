@@ -12,6 +12,7 @@ import numpy as np
 
 from ..errors import CaffeCompatError
 from ..net.aliasing import left_in_memory
+from ..net.evaluations import without_evaluations
 from ..net.graph import Graph, Node, Value
 from ..net.net import Net
 from ..onnx.lowering import Lowered
@@ -70,6 +71,7 @@ def verify(
     Raises:
         CaffeCompatError: the file cannot be opened, or its tensors are not the net's.
     """
+    net, _ = without_evaluations(net)
     reference = net if model is not None else draw_zeros(net)
     lowered = open_model(model) if model is not None else _lower_all(reference, opset)
     written = None if model is None else str(model)
@@ -171,6 +173,7 @@ def compare(
         seed: of the random input.
         tolerance: in place of float32's in `TOLERANCES`.
     """
+    net, _ = without_evaluations(net)
     net = with_two_rows(net) or net
     feeds = random_feeds(net, seed)
     values = _run_reference(net, feeds)

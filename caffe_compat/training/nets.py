@@ -137,6 +137,7 @@ class BuiltNets:
         inputs = batches.shapes()
         graph = connect(message, create(message, self._fork, stored), inputs)
         _check_fed(graph, inputs, what)
+        _check_layers(graph)
         net = fill(graph, self._rng)
         for name, weights in self._weights:
             self._log(f"Finetuning from {name}")
@@ -156,6 +157,13 @@ class BuiltNets:
             for node, arrays in zip(net.graph.nodes, net.arrays, strict=True)
         )
         return Net(net.graph, arrays)
+
+
+def _check_layers(graph: Graph) -> None:
+    """Refuse a layer that cannot run now, and not at the first test after hours of training."""
+    for node in graph.nodes:
+        with node.layer.named():
+            node.layer.check_forward()
 
 
 def _check_fed(graph: Graph, fed: Collection[str], what: str) -> None:

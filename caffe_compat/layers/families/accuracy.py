@@ -84,14 +84,19 @@ class SegAccuracy(Layer):
     Refused: in ONNX: it is for tests; reset: false, which counts over all passes.
     """
 
-    def shapes(self, x: Shape, y: Shape) -> list[Shape | None]:
+    evaluates = True
+
+    def check_forward(self) -> None:
         if not self.p.reset:
             raise UnsupportedError("reset: false counts over all passes")
+
+    def shapes(self, x: Shape, y: Shape) -> list[Shape | None]:
         if len(x) != 4 or y != (x[0], 1, *x[2:]):
             raise ShapeError(f"needs scores (N, C, H, W) and labels (N, 1, H, W): {x} and {y}")
         return [(1, 1, 1, 3)]
 
     def forward(self, x: Array, y: Array) -> Array:
+        self.check_forward()
         classes = x.shape[1]
         best = classes - 1 - x[:, ::-1].argmax(axis=1)
         label = y[:, 0].astype(np.int64)

@@ -27,6 +27,7 @@ class DetectionEvaluate(Layer):
     """
 
     varies = (2,)
+    evaluates = True
 
     def __init__(self, proto: LayerParameter) -> None:
         super().__init__(proto)
@@ -34,16 +35,18 @@ class DetectionEvaluate(Layer):
             raise ShapeError("must provide num_classes")
         if self.p.overlap_threshold <= 0:
             raise ShapeError(f"overlap_threshold must be above 0: {self.p.overlap_threshold:g}")
-        if self.p.name_size_file or len(proto.bottom) == 3:
+
+    def check_forward(self) -> None:
+        if self.p.name_size_file or len(self.proto.bottom) == 3:
             raise UnsupportedError(
                 "compares boxes in pixels, after a file of a test set's image sizes "
-                f"({self.p.name_size_file}); leave the layer out, and '{proto.bottom[0]}' is an "
-                "output; without name_size_file it compares fractions",
+                f"({self.p.name_size_file}); leave the layer out, and '{self.proto.bottom[0]}' is "
+                "an output; without name_size_file it compares fractions",
                 changes=[{"deploy": True}],
                 remedies=("deploy", "leave_out"),
             )
 
-    def shapes(self, detections: Shape, truth: Shape) -> list[Shape | None]:
+    def shapes(self, detections: Shape, truth: Shape, *sizes: Shape) -> list[Shape | None]:
         for shape, width in ((detections, 7), (truth, 8)):
             if len(shape) != 4 or shape[:2] != (1, 1) or shape[3] != width:
                 raise ShapeError(f"needs rows of {width}, (1, 1, N, {width}), and has {shape}")
@@ -52,7 +55,8 @@ class DetectionEvaluate(Layer):
     def _labels(self) -> list[int]:
         return [c for c in range(self.p.num_classes) if c != self.p.background_label_id]
 
-    def forward(self, detections: Array, truth: Array) -> Array:
+    def forward(self, detections: Array, truth: Array, *sizes: Array) -> Array:
+        self.check_forward()
         rows = truth.reshape(-1, 8)
         ends = np.flatnonzero(rows[:, 0].astype(np.int64) == -1)
         known = read_truth(rows[: ends[0]] if len(ends) else rows, self.p.background_label_id)

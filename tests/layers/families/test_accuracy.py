@@ -121,6 +121,6 @@ def test_positions_of_pictures():
         run_onnx(net, feeds)
     assert error.value.changes == ({"deploy": True},)
     with pytest.raises(UnsupportedError, match="reset"):
-        make(one_layer(SEG % "reset: false", *shapes))
+        make(one_layer(SEG % "reset: false", *shapes)).forward(feeds)
     with pytest.raises(ShapeError, match=r"labels \(N, 1, H, W\)"):
         make(one_layer(SEG % "", (2, 4, 3, 5), (2, 3, 5)))

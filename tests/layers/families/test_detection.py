@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from caffe_compat.errors import ShapeError, UnsupportedError
+from caffe_compat.onnx.lowering import lower
 
-from ...cases import GOLDEN, graph_of, load, make, run_onnx
+from ...cases import GOLDEN, graph_of, load, make
 from .test_prior_box import blob, layer
 
 CASES = sorted((GOLDEN / "detection").glob("evaluate_*"))
@@ -67,8 +68,6 @@ def test_the_background_is_no_class_to_detect(blob_name):
 @pytest.mark.parametrize(
     ("body", "bottoms", "error", "words"),
     [
-        ('num_classes: 3 name_size_file: "sizes.txt"', "dt", UnsupportedError, "sizes.txt.*'d' is"),
-        ("num_classes: 3", "dts", UnsupportedError, "in pixels"),
         ("", "dt", ShapeError, "num_classes"),
         ("num_classes: 3 overlap_threshold: 0", "dt", ShapeError, "overlap_threshold"),
         ("num_classes: 3", "td", ShapeError, "rows of 7"),
@@ -79,7 +78,23 @@ def test_refused(body, bottoms, error, words):
         graph_of(evaluation(body, bottoms))
 
 
+@pytest.mark.parametrize(
+    ("body", "bottoms", "words"),
+    [
+        ('num_classes: 3 name_size_file: "sizes.txt"', "dt", "sizes.txt.*'d' is an output"),
+        ("num_classes: 3", "dts", "in pixels"),
+    ],
+)
+def test_pixels_are_refused_where_it_runs(body, bottoms, words):
+    feeds = {name: array for name, array in values().items() if name in bottoms}
+    net = make(evaluation(body, bottoms))
+    with pytest.raises(UnsupportedError, match=rf"'l' \(DetectionEvaluate\): .*{words}"):
+        net.forward({**values(), **feeds})
+
+
 def test_not_in_onnx():
+    net = make(evaluation())
+    extra = [net.graph.blob("y")]
     with pytest.raises(UnsupportedError, match="ONNX") as error:
-        run_onnx(make(evaluation()), values())
+        lower(net, extra=extra)
     assert error.value.changes == ({"deploy": True},)
