@@ -7,6 +7,7 @@ the command line adds `--fork NAME`.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias, TypeVar
 
@@ -53,14 +54,17 @@ class CaffeCompatError(Exception):
 
     @classmethod
     def joined(cls: type[_E], errors: Iterable[CaffeCompatError]) -> _E:
-        """Return several errors as one: their messages, each once, and all their remedies."""
+        """Return several errors as one: their messages, each once, and all their remedies.
+
+        It has as many alternatives of changes as the error with the fewest.
+        """
         errors = list(errors)
         messages = dict.fromkeys(str(error) for error in errors)
         remedies = dict.fromkeys(name for error in errors for name in error.remedies)
-        changes: Changes = {}
-        for error in errors:
-            changes = merge(changes, error.changes[0]) if error.changes else changes
-        return cls("; ".join(messages), remedies=remedies, changes=[changes] if changes else ())
+        alternatives = zip(*(error.changes for error in errors if error.changes), strict=False)
+        nothing: Changes = {}
+        changes = [functools.reduce(merge, together, nothing) for together in alternatives]
+        return cls("; ".join(messages), remedies=remedies, changes=changes)
 
 
 def merge(first: Changes, second: Changes) -> Changes:

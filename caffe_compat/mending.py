@@ -8,6 +8,7 @@ that what is proposed in the end is known to work.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,10 +17,11 @@ from .caffe_pb2 import LayerParameter, NetParameter
 from .errors import CaffeCompatError, Changes, merge
 from .net.creation import Creator
 from .net.deploy import is_score, stated_shapes
-from .net.graph import Graph
+from .net.graph import Graph, Node
 from .net.pictures import Size, channels, data_sets, declared, extent, reader_of
 from .options import Reading
 from .phases import Phases, list_rules
+from .prototxt.flow import Flow
 from .steps import Left
 from .types import Dims
 
@@ -196,16 +198,18 @@ class Mending:
             self._left -= 1
             changed, together = apply(reading, change), merge(changes, change)
             try:
-                _, left = self.walk(changed)
+                graph, left = self.walk(changed)
             except CaffeCompatError as error:
-                if str(error) != str(met[-1]):
+                if (str(error), error.changes) != (str(met[-1]), met[-1].changes):
                     route = self._search([*met, error], changed, together)
                     if route is not None:
                         return route
             else:
                 if left.kept > 0.5:
-                    self._met = met
-                    return together
+                    doubts = _doubts(graph)
+                    self._met = met + doubts
+                    forks = (each.changes[0] for each in doubts)
+                    return functools.reduce(merge, forks, together)
         return None
 
     def _proposals(self, error: CaffeCompatError, reading: Reading) -> Iterator[Changes]:
@@ -244,11 +248,14 @@ class Mending:
         return words
 
     def _only_scored(self, selected: NetParameter, blobs: list[str]) -> bool:
-        """Return whether losses and accuracies alone read some of the blobs."""
-        return any(
-            readers and all(is_score(each) for each in readers)
-            for readers in ([e for e in selected.layer if blob in e.bottom] for blob in blobs)
-        )
+        """Return whether some of the blobs are labels: they end in scores, and no weights do."""
+        flow = Flow.of(selected)
+        for blob in blobs:
+            readers = {i for i, each in enumerate(selected.layer) if blob in each.bottom}
+            below = [selected.layer[i] for i in flow.below(readers)]
+            if any(map(is_score, below)) and not any(map(self.creator.learns, below)):
+                return True
+        return False
 
     def _guess(self, blob: str, selected: NetParameter) -> Dims:
         """Return a shape for an input that has none: another phase's, or a picture's.
@@ -266,6 +273,22 @@ class Mending:
             return _USUAL.get(blob, (1,))
         found = channels(blob, self.net, self.creator.stored)
         return (1, found[0] if found else None, *extent(blob, self.net))
+
+
+def _doubts(graph: Graph) -> list[CaffeCompatError]:
+    """Return what a net is refused with where it is computed, until a fork is named."""
+    errors = (_doubt(node) for node in graph.nodes)
+    return [each for each in errors if each is not None and "fork" in each.remedies]
+
+
+def _doubt(node: Node) -> CaffeCompatError | None:
+    """Return what a layer is refused with where it is computed, whatever its bottoms are."""
+    try:
+        with node.layer.named():
+            node.layer.check_forward()
+    except CaffeCompatError as error:
+        return error
+    return None
 
 
 def _filled(dims: Dims, picture: tuple[int, int, int]) -> Dims:

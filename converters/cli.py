@@ -6,6 +6,7 @@ import importlib
 import io
 import shlex
 import sys
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
@@ -127,19 +128,18 @@ def main() -> None:
             raise
         line = one_message(_sentence(error)) or type(error).__name__
         say(f"error: {line}{flags_of(error)}", err=True)
-        command = _mended(arguments, error)
-        if command and len(command) <= _MAX:
-            say(f"try: {command}", err=True)
+        for i, command in enumerate(_mended(arguments, error)):
+            say(f"{'or' if i else 'try'}: {command}", err=True)
         sys.exit(1)
 
 
-def _mended(arguments: list[str], error: BaseException) -> str:
-    """Return the whole command with the options that an error proposes; empty without any."""
+def _mended(arguments: list[str], error: BaseException) -> Iterator[str]:
+    """Yield the whole command with the options that an error proposes, for each alternative."""
     for changes in getattr(error, "changes", ()):
         if None in changes.get("inputs", {}).values():  # a shape that is stated nowhere
             continue
         words = list(words_of(changes))
         known = {option for each in load_command(arguments[0]).params for option in each.opts}
-        if {word for word in words if word.startswith("--")} <= known:
-            return shlex.join(["caffe-compat", *arguments, *words])
-    return ""
+        command = shlex.join(["caffe-compat", *arguments, *words])
+        if {word for word in words if word.startswith("--")} <= known and len(command) <= _MAX:
+            yield command

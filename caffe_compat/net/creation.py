@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 
 from ..caffe_pb2 import LayerParameter, NetParameter
 from ..errors import CaffeCompatError, Changes, UnsupportedError
 from ..layers.foreign import evidence, marked, origin
 from ..layers.layer import Layer, named
 from ..layers.registry import find, registry
-from ..prototxt.flow import read_blobs
+from ..prototxt.flow import Flow, read_blobs
 from ..types import Shape
+
+# Names of types that are not known: those that have weights, and those that prepare data.
+_WEIGHTED = re.compile(r"conv|innerproduct|embed|lstm", re.IGNORECASE)
+_PREPARING = re.compile(r"transform(ation)?$|augmentation$|noise", re.IGNORECASE)
 
 
 class Creator:
@@ -78,25 +83,28 @@ class Creator:
         Raises:
             UnsupportedError: every layer type that is unknown or refused, all at once.
         """
-        read = read_blobs(net.layer)
-        results = [self._create_or_refuse(proto, read) for proto in net.layer]
-        refused = [each for each in results if isinstance(each, UnsupportedError)]
+        results = [self._create_or_refuse(proto) for proto in net.layer]
+        refused = {i: each for i, each in enumerate(results) if isinstance(each, UnsupportedError)}
         if refused:
-            raise UnsupportedError.joined(refused)
+            raise UnsupportedError.joined(_with_ways(net, refused))
         return [each for each in results if isinstance(each, Layer)]
 
-    def _create_or_refuse(
-        self, proto: LayerParameter, read: Collection[str]
-    ) -> Layer | UnsupportedError:
+    def _create_or_refuse(self, proto: LayerParameter) -> Layer | UnsupportedError:
         try:
             return self.create(proto)
         except UnsupportedError as error:
-            changes = error.changes or [_way_around(proto, read)]
-            return UnsupportedError(error, remedies=error.remedies, changes=changes)
+            return error
 
     def classes(self, kind: str) -> tuple[type[Layer], ...]:
         """Return the classes of a layer type; none where it is unknown."""
         return self._types.get(kind, ())
+
+    def learns(self, proto: LayerParameter) -> bool:
+        """Return whether a layer has weights; of an unknown type by its name."""
+        classes = self.classes(proto.type)
+        if not classes:
+            return bool(_WEIGHTED.search(proto.type))
+        return any(cls.blobs is not Layer.blobs for cls in classes)
 
     def _evident(self, kind: str) -> str | None:
         """Return the one fork with a type that the rest of the net tells, if there is one."""
@@ -114,12 +122,31 @@ class Creator:
         return f" ({'; '.join(words)})" if words else ""
 
 
-def _way_around(proto: LayerParameter, read: Collection[str]) -> Changes:
-    """Return the change that does without a layer: its tops as inputs, or leaving it out."""
-    tops = [top for top in proto.top if top in read]
-    if tops and not proto.bottom:
-        return {"inputs": dict.fromkeys(tops)}
-    return {"leave_out": (proto.name if proto.type == "Python" else proto.type,)}
+def _with_ways(
+    net: NetParameter, refused: Mapping[int, UnsupportedError]
+) -> Iterator[UnsupportedError]:
+    """Yield the errors on some layers with the changes that do without these.
+
+    The tops of a data layer become inputs where what is left reads them, and so do those of a layer
+    that prepares data for training. Any other layer is left out, with what depends on it.
+    """
+    flow = Flow.of(net)
+    sources: set[int | None] = set()
+    for index, proto in enumerate(net.layer):
+        prepares = set(proto.top) <= set(proto.bottom) or _PREPARING.search(proto.type)
+        first = set(flow.sources[index]) <= sources
+        if not proto.bottom or (index in refused and prepares and first):
+            sources.add(index)
+    out = flow.below({i for i, e in refused.items() if i not in sources and not e.changes})
+    read = read_blobs(each for i, each in enumerate(net.layer) if i not in out | refused.keys())
+    for index, error in refused.items():
+        proto = net.layer[index]
+        tops = [top for top in proto.top if top in read]
+        way: Changes = {"leave_out": (proto.name if proto.type == "Python" else proto.type,)}
+        if index in sources and tops:
+            way = {"inputs": dict.fromkeys(tops)}
+        changes = error.changes or [way]
+        yield UnsupportedError(error, remedies=error.remedies, changes=changes)
 
 
 def _forks(text: str | None, known: Sequence[str]) -> dict[str, str]:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from ..caffe_pb2 import LayerParameter, NetParameter
 from ..errors import CaffeCompatError, ShapeError
-from ..layers.layer import Layer
 from ..prototxt.cut import drop_tops, removed
 from ..prototxt.flow import Flow, read_blobs, with_layers
 from ..types import Shape
@@ -25,7 +24,6 @@ _EVALUATION = re.compile(
 )
 _PREDICTIONS = {"softmax": "Softmax", "infogain": "Softmax", "sigmoidcrossentropy": "Sigmoid"}
 _BEFORE_LABELS = {"DecodeBBox": 2, "CTCGreedyDecoder": 1}  # bottoms, by type
-_WEIGHTED = re.compile(r"conv|innerproduct|embed|lstm", re.IGNORECASE)
 
 
 def deploy(net: NetParameter, whole: NetParameter, creator: Creator) -> NetParameter:
@@ -149,7 +147,8 @@ class _Plan:
             ends.update(source for source in self.flow.sources[index] if source not in scored)
         used = {source for sources in self.flow.sources for source in sources}
         ends |= {i for i, each in enumerate(self.net.layer) if i not in used and each.top}
-        learned = self.flow.below({i for i, e in enumerate(self.net.layer) if self._learns(e)})
+        learning = {i for i, each in enumerate(self.net.layer) if self.creator.learns(each)}
+        learned = self.flow.below(learning)
         return {end for end in ends if end is not None and end in learned and end not in gone}
 
     def predictions(self) -> Iterator[LayerParameter]:
@@ -208,13 +207,6 @@ class _Plan:
         """Return the sources of the bottoms that a loss compares with labels."""
         sources = self.flow.sources[index]
         return sources[:1] if _prediction(self.net.layer[index]) else sources
-
-    def _learns(self, layer: LayerParameter) -> bool:
-        """Return whether a layer has weights; of an unknown type by its name."""
-        classes = self.creator.classes(layer.type)
-        if not classes:
-            return bool(_WEIGHTED.search(layer.type))
-        return any(cls.blobs is not Layer.blobs for cls in classes)
 
 
 def _word(layer: LayerParameter) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from ..caffe_pb2 import LayerParameter, NetParameter
 from ..errors import CaffeCompatError
 from ..layers.layer import Layer
+from ..prototxt.cut import drop_tops
 from ..prototxt.flow import read_blobs, with_layers
 from .creation import Creator
 
@@ -17,8 +18,9 @@ def feed(net: NetParameter, inputs: Given, creator: Creator) -> NetParameter:
     """Add or put in place the Input layers that the given shapes ask for.
 
     These are blobs that no layer makes, the tops of layers without bottoms, and the tops of layers
-    that cannot run. A layer becomes an Input once every top of it that is read is given; a data
-    layer that can run stays, and takes the batch of a given top where it has none of its own.
+    that cannot run. A layer becomes an Input once every top of it that is read is given; one that
+    works in place on a data layer's top is left out. A data layer that can run stays, and takes the
+    batch of a given top where it has none of its own. What nothing reads any more is no input.
 
     Args:
         net: an upgraded net whose layers are selected; not changed.
@@ -27,18 +29,27 @@ def feed(net: NetParameter, inputs: Given, creator: Creator) -> NetParameter:
     """
     if not inputs:
         return net
-    return with_layers(net, _fed_layers(net, inputs, creator))
+    fed = with_layers(net, _fed_layers(net, inputs, creator))
+    lost = read_blobs(net.layer) - read_blobs(fed.layer) - inputs.keys()
+    layers = (each if each.bottom else drop_tops(each, lost) for each in fed.layer)
+    return with_layers(fed, (layer for layer in layers if layer is not None))
 
 
 def _fed_layers(net: NetParameter, inputs: Given, creator: Creator) -> Iterator[LayerParameter]:
     read, known = read_blobs(net.layer), set[str]()
+    fed: set[str] = set()  # what a layer without bottoms has as its top, and no other has changed
     for layer in net.layer:
         for blob in layer.bottom:
             if blob in inputs and blob not in known:
                 known.add(blob)
+                fed.add(blob)
                 yield input_layer(blob, [blob])
         known.update(layer.top)
-        yield _replaced(layer, inputs, read, creator)
+        new = _replaced(layer, inputs, read, creator)
+        in_place = layer.bottom and not new.bottom and fed.issuperset(new.top)
+        if not in_place:
+            yield new
+        fed = fed - set(new.top) if new.bottom else fed | set(new.top)
 
 
 def _replaced(
@@ -57,7 +68,7 @@ def _replaced(
             return layer
     needed = [top for top in layer.top if top in read]
     if set(needed) <= set(given):
-        return input_layer(layer.name, given, layer)
+        return input_layer(given[0] if layer.bottom else layer.name, given, layer)
     return layer
 
 

@@ -11,7 +11,7 @@ import bisect
 import itertools
 import re
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar, cast
 
 from google.protobuf import text_format
@@ -109,6 +109,7 @@ class _Frame:
     closer: str
     layer: int | None
     counts: Counter[str]
+    values: dict[str, list[str]] = field(default_factory=dict)  # the words of each field's first
 
 
 class _Walk:
@@ -179,25 +180,37 @@ class _Walk:
             return self._skip(frame, token)
         if not re.match(r"[^\W\d]\w*$", token.text):
             return False
-        field = frame.message.fields_by_name.get(token.text)
+        known = frame.message.fields_by_name.get(token.text)
         self.fields.append((token.start, token.text))
-        if field is None:
+        if known is None:
             return self._skip(frame, token)
-        if self._is_again(frame, field):
+        if self._is_again(frame, known):
             return self._skip(frame, token, again=True)
         self.at += 1
         if self._peek() == ":":
             self.at += 1
-        if field.message_type is not None:
-            return self._enter(frame, field)
-        return self._check(frame, field, token)
+        if known.message_type is not None:
+            return self._enter(frame, known)
+        first = self.at
+        passed = self._check(frame, known, token)
+        if frame.counts[token.text] == 1:
+            frame.values[token.text] = self._words(first)
+        return passed
 
     def _is_again(self, frame: _Frame, field: Any) -> bool:
-        """Count a field, and return whether one of a layer is given twice that is not repeated."""
+        """Count a field, and return whether it is given twice and is not a repeated one.
+
+        So it is with a layer's fields and the net's name; other fields are left to protobuf.
+        """
         if field.message_type is None:
             frame.counts[field.name] += 1
         seen = frame.counts[field.name] - (field.message_type is None)
-        return frame.layer is not None and bool(seen) and not _is_repeated(field)
+        tolerated = frame.layer is not None or (frame.path == "" and field.name == "name")
+        return tolerated and bool(seen) and not _is_repeated(field)
+
+    def _words(self, first: int) -> list[str]:
+        """Return the words of the tokens from one on up to the current one."""
+        return [token.text for token in self.tokens[first : self.at]]
 
     def _enter(self, frame: _Frame, field: Any) -> bool:
         opener = self._peek()
@@ -239,7 +252,10 @@ class _Walk:
         return True
 
     def _skip(self, frame: _Frame, name: Token, *, again: bool = False) -> bool:
-        """Pass a field that the schema lacks, or has once; `[` begins an extension's name."""
+        """Pass a field that the schema lacks, or has once; `[` begins an extension's name.
+
+        One that repeats its value changes nothing, and is not reported.
+        """
         if name.text == "[":
             self._pass_brackets(name)
         else:
@@ -248,9 +264,13 @@ class _Walk:
             self.at += 1
         elif self._peek() not in ("{", "<"):
             return False  # prose, not a field
+        first = self.at
         if not self._pass_value(name):
             return False
-        self._report(frame, name, again=again)
+        if again and self._words(first) == frame.values.get(name.text):
+            self.spans.append((name.start, self.tokens[self.at - 1].end))
+        else:
+            self._report(frame, name, again=again)
         return True
 
     def _report(self, frame: _Frame, name: Token, value: str = "", *, again: bool = False) -> None:

@@ -60,7 +60,10 @@ REFUSED = {
     "too large": ("input_dim: 99999999999999999999", ":1:12: field 'input_dim': Value out of"),
     "five thousand digits": ("input_dim: " + "9" * 5000, ":1:12: field 'input_dim': "),
     "no value": ("layer { name: }", ":1:15: field 'name': Expected string"),
-    "given twice": ("name: 'a' name: 'b'", ":1:1.: field 'name': Message type"),
+    "given twice": (
+        "force_backward: true force_backward: false",
+        ":1:2.: field 'force_backward': Message type",
+    ),
     "string left open": ("name: 'a\n", ":1:7: field 'name': String missing ending quote"),
     "unknown and unclosed": ("name: 'x' new_field {", ":1:11: field 'new_field': never closed"),
     "brackets crossed": ("new_field { a < } >", ":1:1: field 'new_field': never closed"),

@@ -46,13 +46,14 @@ class Crop(Layer):
     def _default(self, first: int, rank: int) -> list[int]:
         return [0] * (rank - first)
 
-    def _check_fork(self) -> None:
+    def check_forward(self) -> None:
         """Refuse to compute where BVLC's offset and the aligned one differ without a fork."""
         if self.ambiguous and not self.p.offset and any(self.aligned or ()):
             raise UnsupportedError(
                 f"has no offset: BVLC's Caffe crops at 0, FCN's and HED's where the bottoms align, "
                 f"at {self.aligned}; name the fork (fork='bvlc' or 'fcn'), or write the offset",
                 remedies=("fork",),
+                changes=[{"fork": f"Crop={fork}"} for fork in ("fcn", "bvlc")],
             )
 
     def shapes(self, x: Shape, like: Shape) -> list[Shape | None]:
@@ -74,7 +75,7 @@ class Crop(Layer):
         )
 
     def forward(self, x: Array, like: Array) -> Array:
-        self._check_fork()
+        self.check_forward()
         return x[self.window(x, like)]
 
     def backward(self, dy: Array, x: Array, like: Array) -> tuple[Array, None]:
@@ -83,7 +84,7 @@ class Crop(Layer):
         return dx, None
 
     def lower(self, g: Builder, x: str, like: str) -> str:
-        self._check_fork()
+        self.check_forward()
         dims, sizes = g.dims(x), g.dims(like)
         offsets = self.offsets(len(dims))
         axes = [i for i in offsets if sizes[i] is None or sizes[i] != dims[i]]
