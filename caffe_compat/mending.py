@@ -107,8 +107,12 @@ class Mending:
         sizes: dict[str, Dims] = {}
         notes: dict[str, str] = {}
         missing = error.changes[0].get("inputs", {}) if error.changes else {}
+        selected = self._phases.selected(reading)
         for blob in missing:
-            layer = reader_of(blob, self.net if reading.deploy else self._phases.selected(reading))
+            changing = [each for each in selected.layer if blob in each.top and each.bottom]
+            if any(self.creator.attempt(each) is None for each in changing):
+                continue  # nothing is left out that the caller does not name
+            layer = reader_of(blob, self.net if reading.deploy else selected)
             if layer is not None and (dims := declared(layer)):
                 sizes[blob] = dims
                 notes[blob] = f"'{blob}' has the shape in input_param, which {layer.type} lacks"

@@ -50,6 +50,36 @@ def test_an_unknown_end(refused):
     )
 
 
+def test_a_crop_of_two_forks_behind_another_obstacle(refused):
+    text = (
+        'layer { name: "pad" type: "Convolution" bottom: "data" top: "pad" '
+        "convolution_param { num_output: 2 kernel_size: 1 pad: 8 } }\n"
+        'layer { name: "crop" type: "Crop" bottom: "pad" bottom: "data" top: "crop" }\n'
+    )
+    assert refused(text, ShapeError)[1] == {
+        "inputs": {"data": (1, 3, 224, 224)},
+        "fork": "Crop=fcn",
+    }
+
+
+def test_noise_on_the_data_falls_away(refused):
+    """What works in place on an input's blob is left out with the input's shape."""
+    noise = 'layer { name: "noise" type: "Noise" bottom: "data" top: "data" }\n'
+    changes = refused(INPUT + noise + FC, UnsupportedError)[1]
+    assert changes == {"inputs": {"data": (1, 3, 8, 9)}}
+
+
+def test_labels_that_only_left_out_layers_read_are_no_inputs(refused):
+    python = 'layer { name: "%s" type: "Python" %s python_param { module: "m" layer: "%s" } }\n'
+    text = (
+        python % ("data", 'top: "data" top: "labels"', "Own")
+        + FC
+        + python % ("triplets", 'bottom: "fc" bottom: "labels" top: "anchor"', "Select")
+    )
+    changes = refused(text, UnsupportedError)[1]
+    assert changes == {"inputs": {"data": (1, 3, 224, 224)}, "leave_out": ("triplets",)}
+
+
 def test_half_a_net_is_not_proposed(refused):
     text = INPUT + layer("Novel", "data") + FC.replace('"data"', '"novel"')
     assert refused(text, UnsupportedError)[1] is None

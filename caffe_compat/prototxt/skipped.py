@@ -23,50 +23,18 @@ _HARMLESS_MESSAGES = (
 )
 # A library's choice, and what only training reads (connectivity_mode: of SkimCaffe's updates).
 _HARMLESS_FIELDS = re.compile(
-    r"engine|cudnn_\w+|\w*workspace\w*|lr_mult|decay_mult|connectivity_mode"
+    r"engine|\w*cudnn\w*|\w*workspace\w*|lr_mult|decay_mult|connectivity_mode"
+    r"|conv_algorithm|gemm_mode|spmdm_transpose_in"
 )
 
-# Fields of forks that are known to change a layer's numbers, so that no message proposes to
-# ignore them.
-_CHANGING = frozenset(
-    [
-        "activations_compress",
-        "activations_compress_param",
-        "add_eps_before_sqrt",
-        "ceil_mode",
-        "compress",
-        "dilation_h",
-        "dilation_w",
-        "hole",
-        "hole_h",
-        "hole_w",
-        "keep_dims",
-        "no_permute",
-        "normalize",
-        "normalize_variance",
-        "objectness_score",
-        "pad_b",
-        "pad_bottom",
-        "pad_end",
-        "pad_l",
-        "pad_left",
-        "pad_r",
-        "pad_right",
-        "pad_t",
-        "pad_top",
-        "pad_type",
-        "pixelshuffler",
-        "relu6",
-        "round_mode",
-        "sample_weights_test",
-        "scale_bias",
-        "scale_train",
-        "soft_nms",
-        "torch_pooling",
-        "use_global_stats",
-        "weights_compress",
-        "weights_compress_param",
-    ]
+# Words in the names of fields that are likely to change a layer's numbers, so that no message
+# proposes to ignore these.
+_CHANGING = re.compile(
+    r"(?:.*_)?(?:activation\w*|algorithm|alpha|average|axis|beta|bias|bidirectional|ceil|clip"
+    r"|compress|dilation|dims?|eps|first|fuse|gamma|height|hidden|hole|icnet|kernel|max|mean|min"
+    r"|mode|nms|noise|norm\w*|num|pad|permute|pixelshuffler|pooling|quant\w*|ratio|relu\w*|round"
+    r"|sample|scale|score|sigma|size|sqrt|stats|stride|threshold|transpose|type|var\w*"
+    r"|weight(?:s|ing)?|width)(?:_.*)?|.*_param"
 )
 
 
@@ -119,6 +87,11 @@ class Skipped:
     def is_known(self) -> bool:
         """Whether the schema has the field, but not its value, or not twice."""
         return bool(self.value) or self.again
+
+    @property
+    def is_likely_to_change_numbers(self) -> bool:
+        """Whether the field's name says so; a filler does so only where weights are drawn."""
+        return not self._is_filler() and bool(_CHANGING.fullmatch(self.field))
 
     @property
     def name(self) -> str:
@@ -276,8 +249,8 @@ def _built(net: NetParameter) -> set[str]:
 
 
 def _advice(refused: Sequence[Skipped], counted: Sequence[Skipped]) -> str:
-    """Return how to go on; nothing where a field is known to change numbers."""
-    if any(skip.is_known or skip.field in _CHANGING for skip in refused):
+    """Return how to go on; nothing where a field is likely to change numbers."""
+    if any(skip.is_known or skip.is_likely_to_change_numbers for skip in refused):
         return ""
     names = tuple(dict.fromkeys(skip.field for skip in counted))
     return f"; ignore_unknown={names!r} reads on without their meaning"

@@ -53,6 +53,16 @@ def test_a_margin_for_training(run, tmp_path):
     assert "verified: numpy and onnxruntime agree" in out
     assert "note: left out 2 of 6 layers: fc6 (MarginInnerProduct), loss (SoftmaxWithLoss)" in err
     assert [end.name for end in onnx.load(output).graph.output] == ["fc5"]
+def test_either_of_two_printed_commands_converts(run, tmp_path):
+    net, output = REPORTS / "02_hed_crop/net.prototxt", tmp_path / "net.onnx"
+    status, _, err = run("convert", net, "-o", output)
+    commands = err.splitlines()[-2:]
+    assert (status, [line.split(":")[0] for line in commands]) == (1, ["try", "or"])
+    for line, fork in zip(commands, ("fcn", "bvlc"), strict=True):
+        words = shlex.split(line)[2:]
+        assert words == ["convert", str(net), "-o", str(output), "--fork", f"Crop={fork}"]
+        status, out, err = run(*words, "--verify")
+        assert (status, "verified: " in out) == (0, True), err
 
 
 def test_pictures_of_another_phase(run, tmp_path):

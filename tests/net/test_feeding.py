@@ -45,9 +45,24 @@ def test_a_layer_without_bottoms_of_any_type(kind):
 
 def test_a_layer_that_cannot_run():
     text = f'layer {{ name: "d" type: "Novel" bottom: "x" top: "data" }} {RELU}'
-    assert fed(text, {"data": (1, 2)})[0] == ("d", "Input", ["data"])
+    assert fed(text, {"data": (1, 2)})[0] == ("data", "Input", ["data"])
     runs = text.replace("Novel", "Sigmoid")
     assert fed(runs, {"data": (1, 2)})[0] == ("d", "Sigmoid", ["data"])
+
+
+def test_a_layer_that_cannot_run_in_place_on_the_data():
+    text = f'layer {{ name: "n" type: "Novel" bottom: "data" top: "data" }} {RELU}'
+    own = 'layer { name: "d" type: "Own" top: "data" } '
+    for before in ("", own):
+        assert [kind for _, kind, _ in fed(before + text, {"data": (1, 2)})] == ["Input", "ReLU"]
+
+
+def test_what_nothing_reads_any_more_is_no_input():
+    text = (
+        'layer { name: "d" type: "Own" top: "raw" top: "label" } '
+        f'layer {{ name: "t" type: "Novel" bottom: "raw" bottom: "label" top: "data" }} {RELU}'
+    )
+    assert fed(text, {"data": (1, 2)}) == [("data", "Input", ["data"]), ("r", "ReLU", ["r"])]
 
 
 def test_a_data_layer_that_can_run_stays():

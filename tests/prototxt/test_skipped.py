@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from caffe_compat.caffe_pb2 import NetParameter
+from caffe_compat.caffe_pb2 import LayerParameter, NetParameter
 from caffe_compat.errors import ParseError
 from caffe_compat.prototxt.parser import parse, parse_tolerantly
 from caffe_compat.prototxt.phase import select_skipped
@@ -117,5 +117,48 @@ def test_a_field_of_a_layer_that_is_given_twice():
     )
     with pytest.raises(ParseError, match=r"second time$"):
         Unknown([again], [again]).accept(("axis",))
-    with pytest.raises(ParseError, match="name"):  # outside layers protobuf itself refuses it
-        parse("name: 'a' name: 'b'", NetParameter)
+    with pytest.raises(ParseError, match="force_backward"):  # protobuf itself refuses it
+        parse("force_backward: true force_backward: false", NetParameter)
+
+
+def test_what_is_given_twice_alike_changes_nothing():
+    text = "layer { name: 'a' concat_param { axis: 2 axis : 2 } concat_param { axis: 2 } }"
+    (again,) = skipped(text)
+    assert (
+        str(again)
+        == "net.prototxt:1:53: layer 'a': LayerParameter.concat_param is given a second time"
+    )
+    net, fields = parse_tolerantly(
+        "name: 'a' layer { bottom: 'x' bottom: 'x' } name: 'b'", NetParameter
+    )
+    assert (net.name, list(net.layer[0].bottom)) == ("a", ["x", "x"])
+    assert [(each.name, each.layer) for each in fields] == [("NetParameter.name", None)]
+
+
+@pytest.mark.parametrize(
+    ("field", "is_proposed"),
+    [
+        ("novel", True),
+        ("has_lm", True),
+        ("scale_filler", True),
+        ("pad_end", False),
+        ("dilation_h", False),
+        ("moving_average", False),
+        ("class_weighting", False),
+        ("fuse_type", False),
+        ("use_global_stats", False),
+        ("normalization_param", False),
+    ],
+)
+def test_a_field_that_is_likely_to_change_numbers_is_not_proposed_to_be_ignored(field, is_proposed):
+    fields = skipped(f"layer {{ name: 'a' pooling_param {{ {field}: 1 }} }}")
+    with pytest.raises(ParseError, match=field) as error:
+        Unknown(fields, fields).accept()
+    assert bool(error.value.changes) == is_proposed
+    assert Unknown(fields, fields).accept((field,)) == (f"PoolingParameter.{field}",)
+
+
+@pytest.mark.parametrize("field", ["conv_algorithm", "use_cudnn_on_gpu", "gemm_mode"])
+def test_the_choices_of_a_library_change_no_number(field):
+    (skip,) = skipped(f"layer {{ name: 'a' bn_param {{ {field}: 1 }} }}")
+    assert is_harmless(skip, LayerParameter(type="Convolution", bottom=["x"]))
