@@ -29,6 +29,7 @@ def command(
     seed: Annotated[int, typer.Option(metavar="N", help="Of shuffles and mirrors.")] = SEED,
     skip_bad: options.SkipBad = False,
     layers: options.Layers,
+    fit: options.Fit,
 ) -> None:
     """Run a net on its own data, and write blobs to databases.
 
@@ -48,6 +49,8 @@ def command(
         fork=layers.fork,
         seed=seed,
         skip_bad=skip_bad,
+        allow_missing=fit.allow_missing,
+        allow_reshape=fit.allow_reshape,
     )
     for (blob, count), out in zip(done.items(), outs.split(","), strict=True):
         say(f"{out}  {count:,} records of {blob}")

@@ -13,6 +13,8 @@ from caffe_compat.layers.families import prior_box
 from caffe_compat.memory import available, require
 from caffe_compat.onnx.lowering import lower
 from caffe_compat.onnx.opsets import OPSET
+from caffe_compat.runtime.sampling import random_feeds
+from caffe_compat.runtime.verification import verify
 
 from .cases import make
 from .slope_nets import layer
@@ -54,6 +56,18 @@ def test_the_blobs_of_a_pass_are_counted_first(monkeypatch):
     tracemalloc.start()
     with pytest.raises(CaffeCompatError, match=r"^the net's blobs take 4,031,076,000 bytes, and"):
         net.forward({"x": np.ones((3, 1000), np.float32)})
+    assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    tracemalloc.stop()
+
+
+def test_a_check_counts_before_it_draws_its_inputs(monkeypatch):
+    net = make('input: "x" input_shape { dim: 1 dim: 4000000 }' + layer("Power", "x", "y"))
+    monkeypatch.setattr(memory, "available", lambda: 4 << 20)
+    tracemalloc.start()
+    with pytest.raises(CaffeCompatError, match=r"^the net's blobs take 32,000,000 bytes, and"):
+        verify(net)
+    with pytest.raises(CaffeCompatError, match=r"^the inputs take 16,000,000 bytes, and"):
+        random_feeds(net)
     assert tracemalloc.get_traced_memory()[1] < 1 << 20
     tracemalloc.stop()
 

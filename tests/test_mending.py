@@ -62,6 +62,17 @@ def test_a_crop_of_two_forks_behind_another_obstacle(refused):
     }
 
 
+def test_an_input_beside_a_layer_has_its_shape(refused):
+    """A picture that a net's output is added to, as in super-resolution."""
+    text = (
+        'layer { name: "pool" type: "Pooling" bottom: "data" top: "pool" '
+        "pooling_param { kernel_size: 2 stride: 2 } }\n"
+        'layer { name: "sum" type: "Eltwise" bottom: "coarse" bottom: "pool" top: "sum" }\n'
+    )
+    changes = refused(text, ShapeError)[1]
+    assert changes == {"inputs": {"data": (1, 3, 224, 224), "coarse": (1, 3, 112, 112)}}
+
+
 def test_noise_on_the_data_falls_away(refused):
     """What works in place on an input's blob is left out with the input's shape."""
     noise = 'layer { name: "noise" type: "Noise" bottom: "data" top: "data" }\n'

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from .. import pipeline, steps
 from ..errors import CaffeCompatError, ShapeError
-from ..options import SEED, Filling, PathLike, Reading
+from ..options import SEED, Copying, Filling, PathLike, Reading
 from ..progress import track
 from ..runtime.session import Session
 from ..types import AnyArray, Shape
@@ -37,6 +37,8 @@ def extract_features(
     seed: int = SEED,
     root: PathLike | None = None,
     skip_bad: bool = False,
+    allow_missing: bool = False,
+    allow_reshape: bool = False,
 ) -> dict[str, int]:
     """Run a net on what its data layers read, and write blobs as Datums of floats.
 
@@ -55,6 +57,8 @@ def extract_features(
         seed: of mirrors and shuffles.
         root: the folder of relative paths; None: the current one, then the prototxt's.
         skip_bad: pass over records that cannot be read.
+        allow_missing: take a weights file that has none of the net's layers, as for `load`.
+        allow_reshape: take blobs of another shape and equal count, as their numbers lie.
 
     Returns:
         The number of records of each blob.
@@ -69,7 +73,8 @@ def extract_features(
     if count < 1:
         raise ShapeError(f"the number of batches must be positive, and is {count}")
     reading = Reading("TEST", level, stages, ignore_unknown=ignore_unknown, fork=fork)
-    model = _Model(prototxt, steps.open_weights(weights), reading, blobs, device)
+    copying = Copying(allow_missing, allow_reshape)
+    model = _Model(prototxt, steps.open_weights(weights), reading, copying, blobs, device)
     done = dict.fromkeys(blobs, 0)
     with ExitStack() as stack:
         reader = stack.enter_context(
@@ -105,10 +110,12 @@ class _Model:
         prototxt: PathLike,
         stored: Weights | None,
         reading: Reading,
+        copying: Copying,
         blobs: Sequence[str],
         device: str,
     ):
         self._prototxt, self._stored, self._reading = prototxt, stored, reading
+        self._copying = copying
         self._blobs, self._device = blobs, device
         self._shapes: dict[str, Shape] = {}
         self._session: Session | None = None
@@ -116,7 +123,7 @@ class _Model:
     def open(self, shapes: Mapping[str, Shape]) -> Session:
         if self._session is None or self._shapes != shapes:
             reading = replace(self._reading, inputs=shapes)
-            net = pipeline.load_net(self._prototxt, self._stored, reading, Filling())
+            net = pipeline.load_net(self._prototxt, self._stored, reading, Filling(), self._copying)
             for blob in self._blobs:
                 if len(net.graph.blob(blob).shape) > _AXES:
                     raise ShapeError(f"blob '{blob}' has more than the {_AXES} axes of a Datum")

@@ -34,10 +34,15 @@ class Net:
         load: loads the net with its weights for inputs of these shapes, by name, which the
             prototxt may lack; None: an empty net.
         first: the name of the first input.
+        shapeless: whether the prototxt lacks the shape of an `input:`.
     """
 
     def __init__(
-        self, load: Callable[[Mapping[str, Shape]], Weighted] | None = None, first: str = ""
+        self,
+        load: Callable[[Mapping[str, Shape]], Weighted] | None = None,
+        first: str = "",
+        *,
+        shapeless: bool = False,
     ) -> None:
         self._load, self._first = load, first
         self._net: Reshaping | None = None
@@ -47,7 +52,7 @@ class Net:
             try:
                 self._net = Reshaping(load({}))
             except ShapeError as error:
-                if "inputs" not in error.remedies:
+                if "inputs" not in error.remedies and not shapeless:
                     raise
 
     def empty(self) -> bool:
@@ -169,6 +174,8 @@ class Net:
         if self._load is None:
             raise CaffeCompatError("the net is empty; read one with readNetFromCaffe")
         if self._net is None:  # the prototxt has no shape for an input, and setInput gives it
+            if not self._feeds:
+                raise ShapeError("the prototxt has no shape for an input; setInput gives it")
             shapes = {name: array.shape for name, array in self._feeds.items()}
             self._net = Reshaping(self._load(shapes))
         return self._net

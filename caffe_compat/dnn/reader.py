@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import pipeline
+from ..caffe_pb2 import NetParameter
 from ..errors import CaffeCompatError
 from ..net.net import Net as Weighted
 from ..prototxt.reader import read_net
@@ -42,12 +43,14 @@ def readNetFromCaffe(
     """
     with_weights = not isinstance(caffeModel, str) or caffeModel != ""
     source = caffeModel if with_weights else None
-    return Net(partial(_load, prototxt, source, fork or _FORK), _first_input(prototxt))
-
-
-def _first_input(prototxt: str | Path | Buffer) -> str:
     with tempfile.TemporaryDirectory("caffe_compat", ignore_cleanup_errors=True) as folder:
         net, _ = read_net(_file(prototxt, folder, "net.prototxt"))
+    shapeless = len(net.input) > len(net.input_shape) + len(net.input_dim) // 4
+    load = partial(_load, prototxt, source, fork or _FORK)
+    return Net(load, _first_input(net), shapeless=shapeless)
+
+
+def _first_input(net: NetParameter) -> str:
     inputs = [*net.input, *(layer.top[0] for layer in net.layer if not layer.bottom and layer.top)]
     return inputs[0] if inputs else ""
 

@@ -132,7 +132,7 @@ class _Walk:
         sizes = [value.shape for value in bottoms]
         if isinstance(layer, Crop):
             layer.aligned = align(self.nodes, bottoms)
-        shapes = layer.shapes(*sizes)
+        shapes = self._shapes(layer, bottoms)
         if len(shapes) != len(names):
             raise ShapeError(f"makes {len(shapes)} top blob(s), the prototxt names {len(names)}")
         twice = [name for name, count in Counter(names).items() if count > 1]
@@ -153,6 +153,18 @@ class _Walk:
         own = zip(tops, layer.proto.loss_weight, strict=False)
         self._losses.update(value.name for value, weight in own if weight)
         return Node(layer, bottoms, tops, blobs, owners, weights)
+
+    def _shapes(self, layer: Layer, bottoms: Sequence[Value]) -> list[Shape | None]:
+        """Return the tops' shapes; an error proposes the others' shape for a fed bottom."""
+        try:
+            return layer.shapes(*(value.shape for value in bottoms))
+        except ShapeError as error:
+            fed = {value.blob: value.shape for value in bottoms if value in self.fed}
+            others = {value.shape for value in bottoms if value not in self.fed}
+            if error.changes or len(fed) != 1 or len(others) != 1:
+                raise
+            changes = [{"inputs": dict.fromkeys(fed, others.pop())}]
+            raise ShapeError(error, remedies=error.remedies, changes=changes) from error
 
     def _bottoms(self, layer: Layer) -> tuple[Value, ...]:
         bottoms = layer.proto.bottom

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import chain
+from math import prod
 
 import numpy as np
 
+from ..memory import require
 from ..net.net import Net
 from ..net.sharing import Place
 from ..types import Array
@@ -20,7 +22,11 @@ def random_feeds(net: Net, seed: int = 0) -> dict[str, Array]:
     Args:
         net: the net; every input has a fixed shape.
         seed: the seed of numpy's generator.
+
+    Raises:
+        CaffeCompatError: there is not the memory for them.
     """
+    require(4 * sum(prod(value.shape) for value in net.graph.inputs), "the inputs")
     rng = np.random.default_rng(seed)
     classes = _classes(net)
     return {

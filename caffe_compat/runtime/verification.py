@@ -11,6 +11,7 @@ from typing import TypeAlias
 import numpy as np
 
 from ..errors import CaffeCompatError
+from ..memory import require
 from ..net.aliasing import left_in_memory
 from ..net.evaluations import without_evaluations
 from ..net.graph import Graph, Node, Value
@@ -106,6 +107,7 @@ class _Check:
         self, feeds: Mapping[str, AnyArray] | None, tolerance: Tolerance | None
     ) -> Verification:
         graph = self.net.graph
+        require(graph.size, "the net's blobs")  # before the inputs are drawn
         inputs = dict(random_feeds(self.net, self.seed) if feeds is None else feeds)
         outputs = self._whole(inputs)
         if self.path is None:  # without the blobs in between

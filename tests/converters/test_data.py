@@ -118,6 +118,12 @@ def test_run_and_extract_features_read_what_the_library_reads(here, run):
     arguments = ("w.caffemodel", "net.prototxt", "ip", "features", "--batches", "2")
     status, out, err = run("extract-features", *arguments, "--device", "cpu")
     assert (status, out, err) == (0, "features  8 records of ip\n", "")
+    other = Path("other.prototxt")
+    other.write_text(Path("net.prototxt").read_text().replace('name: "ip"', 'name: "other"'))
+    arguments = ("w.caffemodel", other, "ip", "others", "--batches", "1", "--device", "cpu")
+    status, _, err = run("extract-features", *arguments)
+    assert (status, "--allow-missing" in err, Path("others").exists()) == (1, True, False)
+    assert run("extract-features", *arguments, "--allow-missing")[0] == 0
     stored = [Datum.FromString(bytes(value)).float_data for _, value in records("features")]
     np.testing.assert_allclose(np.array(stored), found, rtol=1e-6)
     with batches("net.prototxt", phase="TEST") as reader:

@@ -124,3 +124,22 @@ def test_errors_name_what_is_wrong(tmp_path):
     for image in (np.zeros(3, np.uint8), np.zeros((2, 2, 3)), np.zeros((0, 2, 3), np.uint8)):
         with pytest.raises(ShapeError, match="an image is"):
             dnn.blobFromImage(image)
+
+
+def test_an_input_without_a_shape_takes_setinputs(tmp_path):
+    path = tmp_path / "net.prototxt"
+    path.write_text(
+        'input: "data" layer { name: "c" type: "Convolution" bottom: "data" top: "c"'
+        ' convolution_param { num_output: 2 kernel_size: 3 weight_filler { type: "xavier" } } }'
+    )
+    net = dnn.readNetFromCaffe(str(path))
+    with pytest.raises(ShapeError, match="no shape for an input; setInput gives it"):
+        net.getLayerNames()
+    net.setInput(np.ones((1, 5, 8, 9), np.float32))
+    assert net.forward().shape == (1, 2, 6, 7)
+    assert net.getLayerNames() == ("c",)
+    path.write_text(path.read_text().replace('"data" top', '"other" top'))
+    net = dnn.readNetFromCaffe(str(path))
+    net.setInput(np.ones((1, 5, 8, 9), np.float32))
+    with pytest.raises(ShapeError, match="unknown bottom blob 'other'"):
+        net.forward()
