@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import onnx
@@ -18,6 +18,7 @@ from ..net.evaluations import without_evaluations
 from ..net.graph import Graph, Value
 from ..net.net import Net
 from ..net.sharing import Place
+from ..prototxt.flow import Flow
 from ..types import AnyArray, Dims
 from .opsets import LOWERED, OPSET
 
@@ -72,7 +73,7 @@ def lower(net: Net, opset: int = OPSET, extra: Sequence[Value] = ()) -> Lowered:
     g = Builder(opset)
     for value in net.graph.inputs:
         g.value(value.name, value.dims)
-    refused: list[UnsupportedError] = []
+    refused: dict[int, UnsupportedError] = {}
     names = parameter_names(net)
     for index, node in enumerate(net.graph.nodes):
         for value in node.tops:
@@ -80,10 +81,27 @@ def lower(net: Net, opset: int = OPSET, extra: Sequence[Value] = ()) -> Lowered:
         try:
             _lower(g, net, index, names)
         except UnsupportedError as error:
-            refused.append(error)
+            refused[index] = error
     if refused:
-        raise UnsupportedError.joined(refused)
+        raise UnsupportedError.joined(_with_ways(net.graph, refused))
     return _model(g, net, _outputs(net.graph, extra))
+
+
+def _with_ways(graph: Graph, refused: Mapping[int, UnsupportedError]) -> Iterator[UnsupportedError]:
+    """Yield the errors on some nodes; one that proposes nothing proposes to leave the node out.
+
+    So it is where less than half of the net goes with it.
+    """
+    flow = Flow.of(graph.net)
+    for index, error in refused.items():
+        proto = graph.nodes[index].layer.proto
+        name = proto.name if proto.type == "Python" else proto.type
+        out = {i for i, n in enumerate(graph.nodes) if name in (n.layer.name, n.layer.proto.type)}
+        if error.changes or 2 * len(flow.below(out)) >= len(graph.nodes):
+            yield error
+        else:
+            remedies = dict.fromkeys((*error.remedies, "until", "leave_out"))
+            yield UnsupportedError(error, remedies=remedies, changes=[{"leave_out": (name,)}])
 
 
 def _outputs(graph: Graph, extra: Sequence[Value]) -> list[Value]:

@@ -53,6 +53,30 @@ def test_a_margin_for_training(run, tmp_path):
     assert "verified: numpy and onnxruntime agree" in out
     assert "note: left out 2 of 6 layers: fc6 (MarginInnerProduct), loss (SoftmaxWithLoss)" in err
     assert [end.name for end in onnx.load(output).graph.output] == ["fc5"]
+
+
+def test_a_layer_without_onnx_form_at_the_end_is_left_out(run, tmp_path):
+    net, output = tmp_path / "net.prototxt", tmp_path / "net.onnx"
+    net.write_text(
+        'input: "data" input_shape { dim: 1 dim: 2 dim: 6 dim: 8 }\n'
+        'layer { name: "c" type: "Convolution" bottom: "data" top: "c" convolution_param {'
+        ' num_output: 3 kernel_size: 1 weight_filler { type: "xavier" } } }\n'
+        'layer { name: "r" type: "ReLU" bottom: "c" top: "r" }\n'
+        'layer { name: "p" type: "Pooling" bottom: "r" top: "p"'
+        " pooling_param { pool: STOCHASTIC kernel_size: 2 } }\n"
+    )
+    result = run("convert", net, "-o", output, "--phase", "TRAIN")
+    assert "(--until BLOB, --leave-out TYPE|NAME)" in error(result)
+    command = result[2].splitlines()[-1].removeprefix("try: ")
+    assert command == f"caffe-compat convert {net} -o {output} --phase TRAIN --leave-out Pooling"
+    assert run(*shlex.split(command)[1:], "--verify")[0] == 0
+    net.write_text(
+        net.read_text() + 'layer { name: "s" type: "Sigmoid" bottom: "p" top: "s" }\n'
+        'layer { name: "t" type: "TanH" bottom: "s" top: "t" }\n'
+    )
+    assert "\ntry: " not in run("convert", net, "-o", output, "--phase", "TRAIN")[2]
+
+
 def test_either_of_two_printed_commands_converts(run, tmp_path):
     net, output = REPORTS / "02_hed_crop/net.prototxt", tmp_path / "net.onnx"
     status, _, err = run("convert", net, "-o", output)
