@@ -81,7 +81,11 @@ class SegAccuracy(Layer):
     From: foss-for-synopsys-dwc-arc-processors/synopsys-caffe,
         src/caffe/layers/seg_accuracy_layer.cpp
         and src/caffe/util/confusion_matrix.cpp (by reading alone)
-    Refused: in ONNX: it is for tests; reset: false, which counts over all passes.
+
+    An ONNX file goes without it.
+
+    Refused: in ONNX where a layer reads its top; where it runs with reset: false, which counts over
+        all passes.
     """
 
     evaluates = True

@@ -23,7 +23,10 @@ class DetectionEvaluate(Layer):
     Bottoms: rows of DetectionOutput, and ground truth as for MultiBoxLoss. Equal scores keep their
     order, which C++'s sort leaves open.
 
-    Refused: in ONNX: it is for tests; name_size_file, after which boxes are compared in pixels.
+    An ONNX file goes without it, and has the detections as its output.
+
+    Refused: in ONNX where a layer reads its top; where it runs with name_size_file, after which
+        boxes are compared in pixels.
     """
 
     varies = (2,)
