@@ -220,11 +220,14 @@ class Mending:
         """Yield the changes to try: the error's own, a stage, and the deploy form."""
         selected = self._phases.selected(reading)
         for changes in error.changes:
+            out = changes.get("leave_out", ())
+            dead = [is_score(e) for e in selected.layer if {e.name, e.type} & {*out}]
             if blobs := [name for name, dims in changes.get("inputs", {}).items() if dims is None]:
                 for blob in blobs:
                     if stage := self._phases.stages(blob, reading):
                         yield {"stages": stage}
-                if self._only_scored(selected, blobs) and not reading.deploy:
+                scored = any(dead) or self._only_scored(selected, blobs)
+                if scored and not reading.deploy:
                     yield {"deploy": True}
                 guesses = {blob: self._guess(blob, selected) for blob in blobs}
                 open_sizes = any(None in dims for dims in guesses.values())
@@ -234,9 +237,7 @@ class Mending:
                     sized = {blob: _filled(dims, picture) for blob, dims in guesses.items()}
                     yield merge(changes, {"inputs": sized})
             else:
-                out = changes.get("leave_out", ())
-                dead = [each for each in selected.layer if {each.name, each.type} & {*out}]
-                if out and all(map(is_score, dead)) and not reading.deploy:
+                if out and all(dead) and not reading.deploy:
                     yield {"deploy": True}
                 yield changes
         if not reading.deploy and any(map(is_score, self.net.layer)):

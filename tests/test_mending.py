@@ -80,6 +80,21 @@ def test_noise_on_the_data_falls_away(refused):
     assert changes == {"inputs": {"data": (1, 3, 8, 9)}}
 
 
+def test_the_deploy_form_comes_before_a_net_without_its_samplers(refused):
+    """Faster R-CNN's training net: without roi-data the head would go, too."""
+    python = 'layer { name: "%s" type: "Python" %s python_param { module: "m" layer: "%s" } }\n'
+    text = (
+        python % ("data", 'top: "data" top: "boxes"', "RoIDataLayer")
+        + FC.replace('"fc" t', '"base" t').replace('top: "fc"', 'top: "base"')
+        + python % ("rpn-data", 'bottom: "base" bottom: "boxes" top: "l"', "AnchorTargetLayer")
+        + python % ("roi-data", 'bottom: "base" bottom: "boxes" top: "rois"', "ProposalTargetLayer")
+        + FC.replace('"data"', '"rois"')
+        + 'layer { name: "loss" type: "SoftmaxWithLoss" bottom: "base" bottom: "l" top: "loss" }\n'
+    )
+    changes = refused(text, UnsupportedError)[1]
+    assert changes == {"deploy": True, "inputs": {"data": (1, 3, 224, 224)}}
+
+
 def test_labels_that_only_left_out_layers_read_are_no_inputs(refused):
     python = 'layer { name: "%s" type: "Python" %s python_param { module: "m" layer: "%s" } }\n'
     text = (
