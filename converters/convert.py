@@ -14,7 +14,7 @@ import typer
 from ..errors import CaffeCompatError
 from ..files import check_outputs, check_suffix
 from ..net.deploy import scores_only
-from ..net.evaluations import without_evaluations
+from ..net.evaluations import report_left, without_evaluations
 from ..net.fold import fold_batchnorm as fold
 from ..net.net import Net
 from ..onnx.lowering import Lowered
@@ -159,7 +159,8 @@ def command(
         if form and output.suffix in (".onnx", ".pt2", ".safetensors"):
             raise typer.BadParameter(f"--as {form.value} writes a directory, not a {output.suffix}")
         write = _write_source if form else _write_torch
-        loaded, _ = without_evaluations(loaded)
+        loaded, left = without_evaluations(loaded)
+        report_left(left)
         write(loaded, output, blob or (), verify=verify)
         return
     place: Any = weights_as and weights_as.value

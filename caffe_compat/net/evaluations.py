@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 
@@ -10,6 +11,8 @@ from ..prototxt.flow import with_layers
 from .feeding import input_layer
 from .graph import Node, Value
 from .net import Net
+
+log = logging.getLogger("caffe_compat")
 
 
 def without_evaluations(net: Net, wanted: Collection[str] = ()) -> tuple[Net, Sequence[Node]]:
@@ -30,6 +33,12 @@ def without_evaluations(net: Net, wanted: Collection[str] = ()) -> tuple[Net, Se
     ]
     cut = _without(net, ends, wanted) if ends else net
     return (cut, ends) if ends and cut.graph.outputs else (net, ())
+
+
+def report_left(evaluations: Iterable[Node]) -> None:
+    """Log which evaluations were left out."""
+    for node in evaluations:
+        log.info("left out: '%s' (%s), which has no ONNX form", node.layer.name, node.layer.type)
 
 
 def _without(net: Net, ends: Sequence[Node], wanted: Collection[str]) -> Net:

@@ -6,7 +6,6 @@ The result is the plain meaning of the layers; `passes` adapt it to its readers.
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -14,15 +13,13 @@ import onnx
 
 from ..errors import UnsupportedError
 from ..layers.builder import Builder, Parameter
-from ..net.evaluations import without_evaluations
+from ..net.evaluations import report_left, without_evaluations
 from ..net.graph import Graph, Value
 from ..net.net import Net
 from ..net.sharing import Place
 from ..prototxt.flow import Flow
 from ..types import AnyArray, Dims
 from .opsets import LOWERED, OPSET
-
-log = logging.getLogger("caffe_compat")
 
 ALIASES = "caffe_compat.aliases"
 """The metadata with the tensors, as JSON, of blobs that have none of their own."""
@@ -67,9 +64,9 @@ def lower(net: Net, opset: int = OPSET, extra: Sequence[Value] = ()) -> Lowered:
     if opset not in LOWERED:
         raise UnsupportedError(f"opset {opset}: nets are lowered to {LOWERED[0]} to {LOWERED[-1]}")
     net.check()
-    net, evaluations = without_evaluations(net, [value.name for value in extra])
-    for node in evaluations:
-        log.info("left out: '%s' (%s), which has no ONNX form", node.layer.name, node.layer.type)
+    wanted = {value.name for value in extra}
+    net, left = without_evaluations(net, wanted)
+    report_left(left)
     g = Builder(opset)
     for value in net.graph.inputs:
         g.value(value.name, value.dims)
@@ -81,7 +78,8 @@ def lower(net: Net, opset: int = OPSET, extra: Sequence[Value] = ()) -> Lowered:
         try:
             _lower(g, net, index, names)
         except UnsupportedError as error:
-            refused[index] = error
+            asked = node.layer.evaluates and any(top.name in wanted for top in node.tops)
+            refused[index] = UnsupportedError(error) if asked else error
     if refused:
         raise UnsupportedError.joined(_with_ways(net.graph, refused))
     return _model(g, net, _outputs(net.graph, extra))
@@ -97,7 +95,11 @@ def _with_ways(graph: Graph, refused: Mapping[int, UnsupportedError]) -> Iterato
         proto = graph.nodes[index].layer.proto
         name = proto.name if proto.type == "Python" else proto.type
         out = {i for i, n in enumerate(graph.nodes) if name in (n.layer.name, n.layer.proto.type)}
-        if error.changes or 2 * len(flow.below(out)) >= len(graph.nodes):
+        if (
+            error.changes
+            or graph.nodes[index].layer.evaluates
+            or 2 * len(flow.below(out)) >= len(graph.nodes)
+        ):
             yield error
         else:
             remedies = dict.fromkeys((*error.remedies, "until", "leave_out"))

@@ -50,8 +50,9 @@ def test_what_a_layer_reads_stays():
     net = make(NET % "" + 'layer { name: "twice" type: "Power" bottom: "last" top: "twice" }')
     _, out = without_evaluations(net)
     assert [node.layer.name for node in out] == ["score"]
-    with pytest.raises(UnsupportedError, match="has no ONNX form"):
+    with pytest.raises(UnsupportedError, match="has no ONNX form") as error:
         lower(net)
+    assert error.value.changes == ({"deploy": True},)
 
 
 def test_converted_and_verified(run, tmp_path):
