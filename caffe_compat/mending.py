@@ -12,13 +12,23 @@ import functools
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import prod
 
 from .caffe_pb2 import LayerParameter, NetParameter
 from .errors import CaffeCompatError, Changes, merge
 from .net.creation import Creator
 from .net.deploy import is_score, stated_shapes
 from .net.graph import Graph, Node
-from .net.pictures import Size, channels, data_sets, declared, extent, reader_of
+from .net.pictures import (
+    LIKELY,
+    Size,
+    channels,
+    data_sets,
+    declared,
+    extent,
+    filled,
+    reader_of,
+)
 from .options import Reading
 from .phases import Phases, list_rules
 from .prototxt.flow import Flow
@@ -29,15 +39,7 @@ log = logging.getLogger("caffe_compat")
 
 _TRIALS, _DEPTH = 60, 8
 _MOST = 60_000  # layers that are built in all the trials together
-# Channels, height and width of pictures that the file does not tell, the likeliest first: colour,
-# grey, a pair, AlexNet's, Inception's, SegNet's, and the segments of a video.
-_PICTURES = (
-    *((channels, 224, 224) for channels in (3, 1, 2)),
-    (3, 227, 227),
-    (3, 299, 299),
-    (3, 360, 480),
-    *((channels, 224, 224) for channels in (9, 10, 30)),
-)
+_WEIGHTS = 1 << 29  # numbers; a guessed picture that makes a net need more is too large for it
 _USUAL = {"im_info": (1, 3), "image_sizes": (1, 2), "rois": (1, 5), "label": (1,)}
 
 
@@ -209,7 +211,7 @@ class Mending:
                     if route is not None:
                         return route
             else:
-                if left.kept > 0.5:
+                if left.kept > 0.5 and _count(graph) < _WEIGHTS:
                     doubts = _doubts(graph)
                     self._met = met + doubts
                     forks = (each.changes[0] for each in doubts)
@@ -232,9 +234,9 @@ class Mending:
                 guesses = {blob: self._guess(blob, selected) for blob in blobs}
                 open_sizes = any(None in dims for dims in guesses.values())
                 usual = data_sets(self.net.layer).values()
-                pictures = (*(size for sizes in usual for size in sizes), *_PICTURES)
+                pictures = (*(size for sizes in usual for size in sizes), *LIKELY)
                 for picture in pictures if open_sizes else pictures[:1]:
-                    sized = {blob: _filled(dims, picture) for blob, dims in guesses.items()}
+                    sized = {blob: filled(dims, picture) for blob, dims in guesses.items()}
                     yield merge(changes, {"inputs": sized})
             else:
                 if out and all(dead) and not reading.deploy:
@@ -280,6 +282,11 @@ class Mending:
         return (1, found[0] if found else None, *extent(blob, self.net))
 
 
+def _count(graph: Graph) -> int:
+    """Return how many numbers the parameter blobs of a net have."""
+    return sum(prod(blob.shape) for node in graph.nodes for blob in node.blobs)
+
+
 def _doubts(graph: Graph) -> list[CaffeCompatError]:
     """Return what a net is refused with where it is computed, until a fork is named."""
     errors = (_doubt(node) for node in graph.nodes)
@@ -294,12 +301,6 @@ def _doubt(node: Node) -> CaffeCompatError | None:
     except CaffeCompatError as error:
         return error
     return None
-
-
-def _filled(dims: Dims, picture: tuple[int, int, int]) -> Dims:
-    """Return a shape with a picture's sizes where it has None."""
-    sizes = (1, *picture)
-    return tuple(sizes[axis] if n is None else n for axis, n in enumerate(dims))
 
 
 def apply(reading: Reading, changes: Changes) -> Reading:

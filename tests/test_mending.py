@@ -73,6 +73,11 @@ def test_an_input_beside_a_layer_has_its_shape(refused):
     assert changes == {"inputs": {"data": (1, 3, 224, 224), "coarse": (1, 3, 112, 112)}}
 
 
+def test_pictures_too_large_for_a_net_are_not_proposed(refused):
+    text = FC.replace("num_output: 4", "num_output: 40000")
+    assert refused(text, ShapeError)[1] == {"inputs": {"data": (1, 3, 64, 64)}}
+
+
 def test_noise_on_the_data_falls_away(refused):
     """What works in place on an input's blob is left out with the input's shape."""
     noise = 'layer { name: "noise" type: "Noise" bottom: "data" top: "data" }\n'

@@ -6,9 +6,22 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeAlias
 
 from ..caffe_pb2 import LayerParameter, NetParameter, ResizeParameter
-from ..types import Shape
+from ..types import Dims, Shape
 
 Size: TypeAlias = tuple[int, int, int]
+
+LIKELY: tuple[Size, ...] = (
+    *((channels, 224, 224) for channels in (3, 1, 2)),
+    (3, 227, 227),
+    (3, 299, 299),
+    (3, 360, 480),
+    *((channels, 224, 224) for channels in (9, 10, 30)),
+    *((channels, 64, 64) for channels in (3, 1)),
+)
+"""Channels, height and width of pictures that a file does not state, the likeliest first.
+
+They are colour, grey, a pair, AlexNet's, Inception's, SegNet's, the segments of a video, small ones.
+"""
 
 # Channels, height and width of well-known data sets, by a word in the names of their files.
 _DATA_SETS: dict[str, tuple[Size, ...]] = {
@@ -63,3 +76,9 @@ def channels(
         if layer.type == "Convolution" and blob in layer.bottom and shapes and len(shapes[0]) == 4:
             return shapes[0][1] * layer.convolution_param.group, layer.name
     return None
+
+
+def filled(dims: Dims, picture: Size) -> Dims:
+    """Return a shape with a picture's sizes where it has None."""
+    sizes = (1, *picture)
+    return tuple(sizes[axis] if n is None else n for axis, n in enumerate(dims))
