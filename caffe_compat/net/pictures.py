@@ -20,7 +20,7 @@ LIKELY: tuple[Size, ...] = (
 )
 """Channels, height and width of pictures that a file does not state, the likeliest first.
 
-They are colour, grey, a pair, AlexNet's, Inception's, SegNet's, the segments of a video, small ones.
+Colour, grey, a pair, AlexNet's, Inception's, SegNet's, the segments of a video, and small ones.
 """
 
 # Channels, height and width of well-known data sets, by a word in the names of their files.
