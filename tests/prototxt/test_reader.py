@@ -62,7 +62,7 @@ REFUSED = {
     "no value": ("layer { name: }", ":1:15: field 'name': Expected string"),
     "given twice": (
         "force_backward: true force_backward: false",
-        ":1:2.: field 'force_backward': Message type",
+        ":1:38: field 'force_backward': Message type",
     ),
     "string left open": ("name: 'a\n", ":1:7: field 'name': String missing ending quote"),
     "unknown and unclosed": ("name: 'x' new_field {", ":1:11: field 'new_field': never closed"),
