@@ -128,6 +128,14 @@ def build(net: NetParameter, unknown: Unknown, reading: Reading, stored: Weights
     layers = create(net, reading.fork, stored.shapes if stored else None)
     ignored = unknown.accept(reading.ignore_unknown, net, stored.shapes if stored else ())
     graph = replace(connect(net, layers, reading.inputs, reading.batch), ignored=ignored)
+    if crops := doubts.ambiguous_crops(graph):
+        fork = f"{reading.fork},Crop=fcn" if reading.fork else "Crop=fcn"
+        try:
+            aligned = create(net, fork, stored.shapes if stored else None)
+            connect(net, aligned, reading.inputs, reading.batch)
+        except CaffeCompatError:  # as FCN's Caffe, which cuts at whole offsets alone
+            for crop in crops:
+                crop.forks = ("bvlc",)
     if reading.deploy and reading.batch is None and not reading.inputs:
         try:
             layers = create(net, reading.fork, stored.shapes if stored else None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..errors import CaffeCompatError
+from ..layers.families.indexing import Crop
 from ..layers.foreign import evidence, marked
 from ..types import Shape
 from .build import connect, create
@@ -41,6 +42,12 @@ def evident_forks(graph: Graph) -> Iterator[str]:
     for cls, kind in classes.items():
         if own := marked(cls.fork, marks - {kind}):
             yield f"layers of type {kind} are taken as {cls.fork}'s, which has {', '.join(own)}"
+
+
+def ambiguous_crops(graph: Graph) -> list[Crop]:
+    """Return the Crops without an offset that forks cut at different places."""
+    crops = [node.layer for node in graph.nodes if isinstance(node.layer, Crop)]
+    return [c for c in crops if c.ambiguous and not c.p.offset and any(c.aligned or ())]
 
 
 def folded_batches(graph: Graph) -> Iterator[Node]:

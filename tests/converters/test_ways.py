@@ -89,6 +89,28 @@ def test_either_of_two_printed_commands_converts(run, tmp_path):
         assert (status, "verified: " in out) == (0, True), err
 
 
+def test_a_fork_that_would_refuse_the_net_is_not_proposed(run, tmp_path):
+    """FCN's Crop aborts where the bottoms meet at no whole offset, as the second's here."""
+    net, output = tmp_path / "net.prototxt", tmp_path / "net.onnx"
+    conv = (
+        'layer { name: "%s" type: "Convolution" bottom: "data" top: "%s" convolution_param {'
+        ' num_output: 2 %s weight_filler { type: "xavier" } } }\n'
+    )
+    crop = 'layer { name: "%s" type: "Crop" bottom: "%s" bottom: "data" top: "%s" }\n'
+    net.write_text(
+        'input: "data" input_shape { dim: 1 dim: 2 dim: 9 dim: 8 }\n'
+        + conv % ("a", "a", "kernel_size: 3 pad: 3")
+        + conv % ("b", "b", "kernel_size: 2 pad: 3")
+        + crop % ("one", "a", "one")
+        + crop % ("two", "b", "two")
+    )
+    result = run("convert", net, "-o", output)
+    assert "'one' (Crop): has no offset" in error(result)
+    (line,) = [each for each in result[2].splitlines() if "caffe-compat convert" in each]
+    assert line == f"try: caffe-compat convert {net} -o {output} --fork Crop=bvlc"
+    assert run(*shlex.split(line)[2:], "--verify")[0] == 0
+
+
 def test_pictures_of_another_phase(run, tmp_path):
     net, output = REPORTS / "09_train_only/net.prototxt", tmp_path / "net.onnx"
     status, out, err = run("convert", net, "-o", output, "--verify")
