@@ -395,7 +395,9 @@ def test_a_full_disk_leaves_what_was_there(folder, monkeypatch, weights_as):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(mapped, "write", fail)
-    with pytest.raises(CaffeCompatError, match=r"out\.onnx(\.data)?: cannot be written: No space left"):
+    with pytest.raises(
+        CaffeCompatError, match=r"out\.onnx(\.data)?: cannot be written: No space left"
+    ):
         pipeline.to_onnx(net, path, weights_as=weights_as)
     assert (path.read_bytes(), beside.read_bytes()) == (b"old", b"older")
     assert len(list(folder.iterdir())) == 4
