@@ -11,8 +11,8 @@ import numpy as np
 from ..types import Array, Shape
 from .spatial import Window, conv_size
 
-# Elements of columns in memory at once: 2 MB, so that they stay in the cache.
-_COLUMNS = 1 << 19
+# Elements of columns in memory at once: 1 MB, so that they stay in the cache.
+_COLUMNS = 1 << 18
 
 
 def convolve(x: Array, weight: Array, window: Window, group: int) -> Array:
@@ -53,29 +53,51 @@ def correlate(x: Array, y: Array, window: Window, group: int) -> Array:
 
 
 def columns(x: Array, window: Window, out: Shape) -> Array:
-    """Return the windows of (N, C, size...) as (N, C, taps, out...), zero beyond the edges."""
+    """Return the windows of (N, C, size...) as (N, C, taps, out...), zero beyond the edges.
+
+    One axis follows the other, the last first, so that most copies are of whole rows and planes.
+    """
     if window.plain:
         return x[:, :, None]
-    ends = window.ends(x.shape[2:])
-    if any(window.pad + ends):
-        pads = zip(window.pad, ends, strict=True)
-        x = np.pad(x, ((0, 0), (0, 0), *pads))
-    taps = np.empty((*x.shape[:2], prod(window.kernel), *out), np.float32)
-    for i, tap in enumerate(window.taps(out)):
-        taps[:, :, i] = x[tap]
-    return taps
+    x = _pad(x, window)[:, :, None]
+    for axis in reversed(range(len(out))):
+        before = (slice(None),) * (3 + axis)
+        taps = [x[(*before, tap)] for tap in window.slices(axis, out[axis])]
+        x = np.stack(taps, axis=2)
+        x = x.reshape(*x.shape[:2], -1, *x.shape[4:])
+    return x
+
+
+def _pad(x: Array, window: Window) -> Array:
+    """Return (N, C, size...) with the zeros of a convolution around it; np.pad takes longer."""
+    size, ends = x.shape[2:], window.ends(x.shape[2:])
+    if not any(window.pad + ends):
+        return x
+    spans = zip(window.pad, size, ends, strict=True)
+    padded = np.zeros((*x.shape[:2], *map(sum, spans)), np.float32)
+    padded[_inside(window, size)] = x
+    return padded
+
+
+def _inside(window: Window, size: Shape) -> tuple[Any, ...]:
+    """Return the index of an image within its padding."""
+    return (..., *(slice(p, p + n) for p, n in zip(window.pad, size, strict=True)))
 
 
 def fold(columns: Array, window: Window, size: Shape) -> Array:
     """Apply the adjoint of `columns`: (N, C, taps, out...) to (N, C, size...)."""
     if window.plain:
         return columns[:, :, 0]
-    padded = [n + p + end for n, p, end in zip(size, window.pad, window.ends(size), strict=True)]
-    x = np.zeros((*columns.shape[:2], *padded), np.float32)
-    for i, tap in enumerate(window.taps(columns.shape[3:])):
-        x[tap] += columns[:, :, i]
-    inside: list[Any] = [slice(p, p + n) for n, p in zip(size, window.pad, strict=True)]
-    return x[(..., *inside)]
+    spans = map(sum, zip(window.pad, size, window.ends(size), strict=True))
+    for axis, span in enumerate(spans):
+        lead, out = columns.shape[:2], columns.shape[3:]
+        taps = columns.reshape(*lead, window.kernel[axis], -1, *out)
+        sizes = (*out[:axis], span, *out[axis + 1 :])
+        columns = np.zeros((*lead, taps.shape[3], *sizes), np.float32)
+        before = (slice(None),) * (3 + axis)
+        for i, tap in enumerate(window.slices(axis, out[axis])):
+            columns[(*before, tap)] += taps[:, :, i]
+    return columns[:, :, 0][_inside(window, size)]
 
 
 def _batches(count: int, elements: int) -> Iterator[slice]:

@@ -107,16 +107,20 @@ class Window:
             "dilations": list(self.dilation) if set(self.dilation) - {1} else None,
         }
 
+    def slices(self, axis: int, count: int) -> list[slice]:
+        """Return for each tap along an axis the slice of its elements in `count` windows.
+
+        The slices are of an input that is already padded.
+        """
+        s, d = self.stride[axis], self.dilation[axis]
+        return [slice(t * d, t * d + s * (count - 1) + 1, s) for t in range(self.kernel[axis])]
+
     def taps(self, out: Shape) -> Iterator[tuple[Any, ...]]:
         """Yield for each tap in row-major order the index of its elements in `out` windows.
 
         The index is of the trailing axes of an input that is already padded.
         """
-        axes = [
-            [slice(t * d, t * d + s * (o - 1) + 1, s) for t in range(k)]
-            for o, k, s, d in zip(out, self.kernel, self.stride, self.dilation, strict=True)
-        ]
-        for tap in product(*axes):
+        for tap in product(*(self.slices(axis, count) for axis, count in enumerate(out))):
             yield (..., *tap)
 
 
