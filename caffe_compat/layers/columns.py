@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from math import prod
-from typing import Any
 
 import numpy as np
 
 from ..types import Array, Shape
+from .padding import inside, pad, runs
 from .spatial import Window, conv_size
-
-# Elements of columns in memory at once: 1 MB, so that they stay in the cache.
-_COLUMNS = 1 << 18
 
 
 def convolve(x: Array, weight: Array, window: Window, group: int) -> Array:
@@ -20,7 +16,7 @@ def convolve(x: Array, weight: Array, window: Window, group: int) -> Array:
     out = conv_size(x.shape[2:], window)
     filters = weight.reshape(group, len(weight) // group, prod(weight.shape[1:]))
     y = np.empty((len(x), group, filters.shape[1], prod(out)), np.float32)
-    for some in _batches(len(x), group * filters.shape[2] * prod(out)):
+    for some in runs(len(x), group * filters.shape[2] * prod(out)):
         taken = columns(x[some], window, out)
         np.matmul(filters, taken.reshape(-1, group, filters.shape[2], prod(out)), out=y[some])
     return y.reshape(len(x), len(weight), *out)
@@ -33,7 +29,7 @@ def scatter(y: Array, weight: Array, size: Shape, window: Window, group: int) ->
     channels = weight.shape[1] * group
     x = np.empty((len(y), channels, *size), np.float32)
     flat = y.reshape(len(y), group, filters.shape[1], prod(out))
-    for some in _batches(len(y), group * filters.shape[2] * prod(out)):
+    for some in runs(len(y), group * filters.shape[2] * prod(out)):
         taken = filters.swapaxes(1, 2) @ flat[some]
         taken = taken.reshape(len(taken), channels, prod(window.kernel), *out)
         x[some] = fold(taken, window, size)
@@ -46,7 +42,7 @@ def correlate(x: Array, y: Array, window: Window, group: int) -> Array:
     taps = x.shape[1] // group * prod(window.kernel)
     flat = y.reshape(len(y), group, y.shape[1] // group, prod(out))
     total = np.zeros((group, flat.shape[2], taps), np.float32)
-    for some in _batches(len(x), group * taps * prod(out)):
+    for some in runs(len(x), group * taps * prod(out)):
         taken = columns(x[some], window, out).reshape(-1, group, taps, prod(out))
         total += (flat[some] @ taken.swapaxes(2, 3)).sum(axis=0)
     return total
@@ -59,29 +55,13 @@ def columns(x: Array, window: Window, out: Shape) -> Array:
     """
     if window.plain:
         return x[:, :, None]
-    x = _pad(x, window)[:, :, None]
+    x = pad(x, window.pad, window.ends(x.shape[2:]))[:, :, None]
     for axis in reversed(range(len(out))):
         before = (slice(None),) * (3 + axis)
         taps = [x[(*before, tap)] for tap in window.slices(axis, out[axis])]
         x = np.stack(taps, axis=2)
         x = x.reshape(*x.shape[:2], -1, *x.shape[4:])
     return x
-
-
-def _pad(x: Array, window: Window) -> Array:
-    """Return (N, C, size...) with the zeros of a convolution around it; np.pad takes longer."""
-    size, ends = x.shape[2:], window.ends(x.shape[2:])
-    if not any(window.pad + ends):
-        return x
-    spans = zip(window.pad, size, ends, strict=True)
-    padded = np.zeros((*x.shape[:2], *map(sum, spans)), np.float32)
-    padded[_inside(window, size)] = x
-    return padded
-
-
-def _inside(window: Window, size: Shape) -> tuple[Any, ...]:
-    """Return the index of an image within its padding."""
-    return (..., *(slice(p, p + n) for p, n in zip(window.pad, size, strict=True)))
 
 
 def fold(columns: Array, window: Window, size: Shape) -> Array:
@@ -97,11 +77,4 @@ def fold(columns: Array, window: Window, size: Shape) -> Array:
         before = (slice(None),) * (3 + axis)
         for i, tap in enumerate(window.slices(axis, out[axis])):
             columns[(*before, tap)] += taps[:, :, i]
-    return columns[:, :, 0][_inside(window, size)]
-
-
-def _batches(count: int, elements: int) -> Iterator[slice]:
-    """Yield runs of images whose columns have no more than `_COLUMNS` elements together."""
-    step = max(1, _COLUMNS // max(1, elements))
-    for start in range(0, count, step):
-        yield slice(start, start + step)
+    return inside(columns[:, :, 0], window.pad, size)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import product
 from math import prod
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ShapeError
 from ..types import Array, Shape
+from . import padding
 from .spatial import Window
 
 Places: TypeAlias = NDArray[np.int64]
@@ -23,16 +24,15 @@ LOWEST = float(np.finfo(np.float32).min)
 
 def pad(x: Array, window: Window, out: Shape, value: float) -> Array:
     """Return the image with the windows' elements beyond its edges."""
-    ends = (max(0, n) for n in window.overhang(x.shape[2:], out))
-    pads = tuple(zip(window.pad, ends, strict=True))
-    return np.pad(x, ((0, 0), (0, 0), *pads), constant_values=value) if any(map(any, pads)) else x
+    ends = [max(0, n) for n in window.overhang(x.shape[2:], out)]
+    return padding.pad(x, window.pad, ends, value)
 
 
 def reduce(op: Callable[..., Array], x: Array, window: Window, out: Shape) -> Array:
     """Fold the elements of each window with `op`, first down and then across."""
-    for axis, (o, k, s) in enumerate(zip(out, window.kernel, window.stride, strict=True), start=2):
-        before = (slice(None),) * axis
-        taps = [x[(*before, slice(t, t + s * (o - 1) + 1, s))] for t in range(k)]
+    for axis, count in enumerate(out):
+        before = (slice(None),) * (2 + axis)
+        taps = [x[(*before, tap)] for tap in window.slices(axis, count)]
         total = taps[0].copy()
         for tap in taps[1:]:
             op(total, tap, out=total)
@@ -42,15 +42,13 @@ def reduce(op: Callable[..., Array], x: Array, window: Window, out: Shape) -> Ar
 
 def spread(dy: Array, window: Window, size: Shape) -> Array:
     """Apply the adjoint of the sum over each window: add each gradient to its window's elements."""
-    for axis, (n, k, s, p) in enumerate(
-        zip(size, window.kernel, window.stride, window.pad, strict=True), start=2
-    ):
-        before = (slice(None),) * axis
-        o = dy.shape[axis]
-        length = max(p + n, (o - 1) * s + k)
-        x = np.zeros((*dy.shape[:axis], length, *dy.shape[axis + 1 :]), dy.dtype)
-        for t in range(k):
-            x[(*before, slice(t, t + s * (o - 1) + 1, s))] += dy
+    for axis, (n, p) in enumerate(zip(size, window.pad, strict=True)):
+        before = (slice(None),) * (2 + axis)
+        taps = window.slices(axis, dy.shape[2 + axis])
+        length = max(p + n, taps[-1].stop)
+        x = np.zeros((*dy.shape[: 2 + axis], length, *dy.shape[3 + axis :]), dy.dtype)
+        for tap in taps:
+            x[(*before, tap)] += dy
         dy = x[(*before, slice(p, p + n))]
     return dy
 
@@ -78,23 +76,29 @@ def inner_divisors(size: Shape, window: Window, out: Shape) -> Array:
 
 def first_maxima(x: Array, window: Window, out: Shape) -> tuple[Array, Places]:
     """Return each window's max, and the index of the first one."""
-    width = x.shape[3]
+    y = np.full((*x.shape[:2], *out), LOWEST, np.float32)
+    place = np.empty(y.shape, np.int64)
     down, across = (
         np.arange(o) * s - p for o, s, p in zip(out, window.stride, window.pad, strict=True)
     )
-    padded = pad(x, window, out, LOWEST)
-    y = np.full((*x.shape[:2], *out), LOWEST, np.float32)
-    taps = prod(window.kernel)
-    which = np.zeros(y.shape, np.min_scalar_type(taps))  # the number of the max's tap; 0 for none
-    for number, tap in enumerate(window.taps(out), start=1):
+    corners = down[:, None] * x.shape[3] + across
+    taps = product(*map(range, window.kernel))
+    steps = np.array([0, *(i * x.shape[3] + j for i, j in taps)])
+    for some in padding.runs(len(x), prod(x.shape[1:])):
+        which = _raise(y[some], pad(x[some], window, out, LOWEST), window)
+        place[some] = np.where(which == 0, -1, steps.take(which) + corners)
+    return y, place
+
+
+def _raise(y: Array, padded: Array, window: Window) -> NDArray[Any]:
+    """Raise y to each window's max; return the number of the max's tap, from 1 on, 0 for none."""
+    which = np.zeros(y.shape, np.min_scalar_type(prod(window.kernel)))
+    for number, tap in enumerate(window.taps(y.shape[2:]), start=1):
         part = np.ascontiguousarray(padded[tap])
         larger = (part > y).view(np.uint8)
         np.maximum(which, np.multiply(larger, number, dtype=which.dtype), out=which)
         np.fmax(y, part, out=y)
-    steps = [i * width + j for i, j in product(*map(range, window.kernel))]
-    place = np.array([0, *steps]).take(which) + (down[:, None] * width + across)
-    place[which == 0] = -1
-    return y, place
+    return which
 
 
 def reached(x: Array, window: Window, out: Shape, fraction: Array) -> tuple[Array, Places]:

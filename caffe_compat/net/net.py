@@ -237,6 +237,8 @@ class Net:
         extra: Extra | None = None,
         needs: Needs | None = None,
         watch: Watch | None = None,
+        *,
+        keep: bool = True,
     ) -> tuple[dict[str, Array], list[list[Array | None]]]:
         """Run every layer's backward pass in numpy, last to first.
 
@@ -247,6 +249,7 @@ class Net:
             extra: what `run` was given, and what it kept.
             needs: what to compute; None: all.
             watch: called after each node, with its gradients.
+            keep: False drops the gradient at a value once its layer has read it.
 
         Returns:
             The gradient at every value that a gradient reached, by `Value.name`; and the gradients
@@ -267,6 +270,10 @@ class Net:
             if dys is None or not (node.bottoms or node.blobs):
                 continue
             flows, sums = self._flows(index, dys, values, (extra or {}).get(index, {}), needs)
+            if not keep:
+                del dys
+                for top in node.tops:
+                    grads.pop(top.name, None)
             if watch:
                 watch(index, flows, sums)
             for bottom, grad in zip(node.bottoms, flows, strict=False):
@@ -329,7 +336,10 @@ class Net:
                 _add(grads, top.name, np.full_like(values[top.name], weight))
         if not any(top.name in grads for top in node.tops):
             return None
-        return tuple(grads.get(top.name, np.zeros_like(values[top.name])) for top in node.tops)
+        return tuple(
+            grads[top.name] if top.name in grads else np.zeros_like(values[top.name])
+            for top in node.tops
+        )
 
 
 def left_of(

@@ -42,7 +42,7 @@ class NumpyEngine:
         self.learnables = learnables(graph)
         self.loss_weights = loss_weights(graph)
         self.params = [own[place] for place in self._places]
-        self.grads = [np.zeros_like(array) for array in self.params]
+        self._sums: list[Array | None] = [None] * len(self.params)
 
     def tester(self, net: Net, feeder: Feeder) -> NumpyEngine:
         """Return an engine for a test net that shares this one's blobs by layer name.
@@ -98,14 +98,22 @@ class NumpyEngine:
                 return node.layer.name
         return None
 
+    @property
+    def grads(self) -> list[Array]:
+        """The gradients of `params` since `clear`."""
+        self._sums = [
+            np.zeros_like(w) if g is None else g
+            for w, g in zip(self.params, self._sums, strict=True)
+        ]
+        return [g for g in self._sums if g is not None]
+
     def blocks(self, history: Sequence[Array]) -> Iterator[Block]:
         """Yield the parameters in blocks; see `cut`."""
         return cut(self.learnables, self.params, self.grads, history)
 
     def clear(self) -> None:
-        """Set the gradients to zero."""
-        for grad in self.grads:
-            grad.fill(0)
+        """Set the gradients to zero, and free their memory."""
+        self._sums = [None] * len(self.params)
 
     @np.errstate(all="ignore")  # the solver says that a loss is not finite
     def forward(self, debug: Write | None = None) -> Pass:
@@ -121,14 +129,26 @@ class NumpyEngine:
         if debug:
             before = dict(zip(self._places, self.grads, strict=True))
             watch = BackwardLog(self._net, self._needs, before, debug)
-        _, grads = self._net.backward(values, {}, extra, self._needs, watch)
-        for sum_, (index, i) in zip(self.grads, self._places, strict=True):
-            grad = grads[index][i]
-            if grad is not None:
-                sum_ += grad.reshape(sum_.shape)
+        _, grads = self._net.backward(values, {}, extra, self._needs, watch, keep=False)
+        self._add([grads[index][i] for index, i in self._places], values)
         if debug:
             debug(total(self.params, self.grads))
         return self._pass(values)
+
+    def _add(self, grads: Sequence[Array | None], values: Mapping[str, Array]) -> None:
+        """Add to the gradients; the first arrays since `clear` take their places where they can."""
+        shared = {id(array) for array in values.values()}
+        for i, grad in enumerate(grads):
+            if grad is None:
+                continue
+            total = self._sums[i]
+            if total is not None:
+                total += grad.reshape(total.shape)
+                continue
+            own = grad.base is None and id(grad) not in shared
+            shared.add(id(grad))
+            grad = np.require(grad, np.float32, ["C", "W"]) if own else np.array(grad, np.float32)
+            self._sums[i] = grad.reshape(self.params[i].shape)
 
     def _run(self, debug: Write | None) -> tuple[dict[str, Array], dict[int, dict[str, Any]]]:
         feeds, extra = self._feeder.next()

@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from ..caffe_pb2 import SolverParameter
 from . import rules
 from .blocks import Block
@@ -31,8 +33,8 @@ class Updater:
         self._p, self._engine, self._log = p, engine, log
         self._rule = rules.find(p)
         self.type = self._rule.type
-        slots = [engine.params] * self._rule.slots
-        self.history: list[Any] = [array * 0 for arrays in slots for array in arrays]
+        zeros = (np.zeros(w.shape, np.float32) for w in [*engine.params] * self._rule.slots)
+        self.history: list[Any] = [engine.array(array) for array in zeros]
 
     def update(self, iteration: int, rate: float) -> None:
         """Change the weights; the gradients become what is subtracted, as in Caffe."""

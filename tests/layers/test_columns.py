@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from caffe_compat.layers import columns
+from caffe_compat.layers import columns, padding
 from caffe_compat.layers.spatial import Window, conv_size
 
 from ..cases import assert_close
@@ -40,7 +40,7 @@ def test_large_columns_are_computed_in_parts(monkeypatch, size, window):
     x, weight, y = arrays(size, window)
     whole = columns.convolve(x, weight, window, 2)
     back, slope = columns.scatter(y, weight, size, window, 2), columns.correlate(x, y, window, 2)
-    monkeypatch.setattr(columns, "_COLUMNS", 2 * y[0].size * weight[0].size)  # two images
+    monkeypatch.setattr(padding, "_ELEMENTS", 2 * y[0].size * weight[0].size)  # two images
     np.testing.assert_array_equal(columns.convolve(x, weight, window, 2), whole)
     np.testing.assert_array_equal(columns.scatter(y, weight, size, window, 2), back)
     assert_close(columns.correlate(x, y, window, 2), slope, axis=None)

@@ -13,6 +13,7 @@ from ...fillers.rng import Rng
 from ...types import Array, Shape
 from .. import channels
 from ..builder import Builder
+from ..labels import Mask
 from ..layer import Blob, Layer, canonical_axis, layer
 
 _A = TypeVar("_A")
@@ -37,8 +38,8 @@ class ReLU(Layer):
         return np.minimum(y, self._most) if self.p.relu6 else y
 
     def backward(self, dy: Array, x: Array) -> Array:
-        slope = np.where(x > 0, np.float32(1), np.float32(self.p.negative_slope))
-        return dy * slope * (x < self._most) if self.p.relu6 else dy * slope
+        dx = dy * _leak_slope(x, self.p.negative_slope)
+        return dx * (x < self._most) if self.p.relu6 else dx
 
     def backward_left(self, dy: Array, x: Array, *, left: Array, y: Array) -> Array:
         return self.backward(dy, left)
@@ -64,10 +65,9 @@ class PReLU(Layer):
         return np.maximum(x, 0) + channels.over(slope, x.ndim) * np.minimum(x, 0)
 
     def backward(self, dy: Array, x: Array, slope: Array) -> tuple[Array, Array]:
-        negative = x <= 0
-        dx = np.where(negative, channels.over(slope, x.ndim), np.float32(1)) * dy
         axes = tuple(i for i in range(x.ndim) if i != 1 or slope.ndim == 0)
-        return dx, np.sum(dy * x * negative, axis=axes, dtype=dy.dtype)
+        dx = dy * _leak_slope(x, channels.over(slope, x.ndim))
+        return dx, np.sum(dy * x * (x <= 0), axis=axes, dtype=dy.dtype)
 
     def lower(self, g: Builder, x: str, slope: str) -> str:
         shared = self.p.channel_shared
@@ -90,8 +90,7 @@ class ReLU6(Layer):
         return y
 
     def backward(self, dy: Array, x: Array) -> Array:
-        slope = np.where(x > 0, np.float32(1), np.float32(self.p.negative_slope))
-        return dy * slope * (x < 6)
+        return dy * _leak_slope(x, self.p.negative_slope) * (x < 6)
 
     def backward_left(self, dy: Array, x: Array, *, left: Array, y: Array) -> Array:
         return self.backward(dy, left)
@@ -193,8 +192,16 @@ class RReLU(Insanity):
 
 
 def _leak(x: Array, slope: float) -> Array:
-    y: Array = np.maximum(x, 0) + np.float32(slope) * np.minimum(x, 0)
+    y: Array = np.maximum(x, 0)
+    if slope or not np.isfinite(x.min(initial=0)):  # 0 times -infinity is NaN
+        y += np.float32(slope) * np.minimum(x, 0)
     return y
+
+
+def _leak_slope(x: Array, slope: float | Array) -> Array | Mask:
+    """Return what a gradient is multiplied by: 1 where x is positive, and elsewhere the slope."""
+    positive: Mask = x > 0
+    return positive + np.asarray(slope, np.float32) * (x <= 0) if np.any(slope) else positive
 
 
 def _lower_leak(g: Builder, x: str, slope: float) -> str:
