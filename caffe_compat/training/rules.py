@@ -65,11 +65,19 @@ def find(p: SolverParameter) -> Rule:
     return RULES[p.type]
 
 
+def axpy(a: float, x: Any, y: Any) -> None:
+    """Add a x to y in place, by torch in one pass without memory of its own (caffe_axpy)."""
+    if isinstance(y, np.ndarray):
+        y += a * x
+    else:
+        y.add_(x, alpha=a)
+
+
 @rule("SGD")
 def sgd(p: SolverParameter, rate: float, t: int, g: Any, h: Any) -> Any:
     """H = momentum h + rate g; subtract h."""
     h *= p.momentum
-    h += rate * g
+    axpy(rate, g, h)
     return h
 
 
@@ -78,7 +86,7 @@ def nesterov(p: SolverParameter, rate: float, t: int, g: Any, h: Any) -> Any:
     """H' = momentum h + rate g; subtract (1 + momentum) h' - momentum h (Sutskever et al. 2013)."""
     back = p.momentum * h
     h *= p.momentum
-    h += rate * g
+    axpy(rate, g, h)
     return (1 + p.momentum) * h - back
 
 
@@ -93,7 +101,7 @@ def adagrad(p: SolverParameter, rate: float, t: int, g: Any, h: Any) -> Any:
 def rmsprop(p: SolverParameter, rate: float, t: int, g: Any, h: Any) -> Any:
     """H = d h + (1 - d) g^2; subtract rate g / (sqrt(h) + delta) (Tieleman and Hinton 2012)."""
     h *= p.rms_decay
-    h += (1 - p.rms_decay) * (g * g)
+    axpy(1 - p.rms_decay, g * g, h)
     return rate * (g / (h**0.5 + p.delta))
 
 
@@ -104,10 +112,10 @@ def adadelta(p: SolverParameter, rate: float, t: int, g: Any, h: Any, u: Any) ->
     Subtract rate c (Zeiler 2012).
     """
     h *= p.momentum
-    h += (1 - p.momentum) * (g * g)
+    axpy(1 - p.momentum, g * g, h)
     change = g * ((u + p.delta) / (h + p.delta)) ** 0.5
     u *= p.momentum
-    u += (1 - p.momentum) * (change * change)
+    axpy(1 - p.momentum, change * change, u)
     return rate * change
 
 
@@ -118,9 +126,9 @@ def adam(p: SolverParameter, rate: float, t: int, g: Any, m: Any, v: Any) -> Any
     Subtract rate sqrt(1 - b2^t) / (1 - b1^t) m / (sqrt(v) + delta).
     """
     m *= p.momentum
-    m += (1 - p.momentum) * g
+    axpy(1 - p.momentum, g, m)
     v *= p.momentum2
-    v += (1 - p.momentum2) * (g * g)
+    axpy(1 - p.momentum2, g * g, v)
     return rate * _correction(p, t) * (m / (v**0.5 + p.delta))
 
 

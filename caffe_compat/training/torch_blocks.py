@@ -64,6 +64,10 @@ class Bundle:
     def __setitem__(self, every: Any, other: Bundle) -> None:
         torch._foreach_copy_(self.tensors, other.tensors)
 
+    def add_(self, other: Bundle, *, alpha: float) -> None:
+        """Add alpha times the others in place."""
+        torch._foreach_add_(self.tensors, other.tensors, alpha=alpha)
+
     def sum(self) -> Tensor:
         """Return the sum over all values."""
         return torch.stack([each.sum() for each in self.tensors]).sum()

@@ -81,7 +81,7 @@ def advance(rule: Rule, p: SolverParameter, rate: float, t: int, block: Block) -
         g *= 1 / p.iter_size
     decay = p.weight_decay * block.decay_mult
     if decay:
-        g += decay * (w if p.regularization_type == "L2" else _sign(w))
+        rules.axpy(decay, w if p.regularization_type == "L2" else _sign(w), g)
     g[...] = rule.step(p, rate * block.lr_mult, t, g, *block.history)
     w -= g
 
