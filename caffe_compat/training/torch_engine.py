@@ -27,6 +27,7 @@ from .engine import Pass, learnables, loss_weights, owned, owning, share
 from .feeding import Extra, Feeder
 from .log import Write
 from .torch_blocks import bundle
+from .torch_modules import replace
 from .torch_net import Memory, TorchNet, to_numpy
 
 _log = logging.getLogger("caffe_compat")
@@ -85,6 +86,8 @@ class TorchEngine:
         self._losses = [(top, weight) for top, weight in weighted if weight]
         outputs = [*graph.outputs, *(top for top, _ in self._losses)]
         self._run = self._make(outputs)
+        if self._device.type == "cpu" and not setting.amp:
+            replace(self._run.module)
         self._leaves = self._run.leaves
         for layer in self._run.in_numpy:
             _log.warning("layer '%s' (%s) runs in numpy, on the CPU", layer.name, layer.type)
