@@ -288,7 +288,8 @@ class Solver:
         if display:
             self._log.iteration(self.iter, self.smoothed_loss, p.display)
             self._log.outputs("Train", last.outputs, self.engine.loss_weights)
-        self._ranks.average(self.engine.grads)
+        if self._ranks.size > 1:
+            self._ranks.average(self.engine.grads)
         self._call("gradients")
         return last
 

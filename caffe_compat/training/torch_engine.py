@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -86,8 +87,8 @@ class TorchEngine:
         self._losses = [(top, weight) for top, weight in weighted if weight]
         outputs = [*graph.outputs, *(top for top, _ in self._losses)]
         self._run = self._make(outputs)
-        if self._device.type == "cpu" and not setting.amp:
-            replace(self._run.module)
+        if not setting.amp:
+            replace(self._run.module, self._device)
         self._leaves = self._run.leaves
         for layer in self._run.in_numpy:
             _log.warning("layer '%s' (%s) runs in numpy, on the CPU", layer.name, layer.type)
@@ -280,10 +281,12 @@ class TorchEngine:
         return Pass(float(loss.detach()), self._outputs(tensors))
 
     def _loss(self, tensors: Mapping[str, Tensor]) -> Tensor:
-        loss = torch.zeros((), device=self._device)
+        parts = []
         for top, weight in self._losses:
-            loss = loss + weight * tensors[top.name].sum(dtype=torch.float32)
-        return loss
+            part = tensors[top.name].float()
+            part = part.sum() if part.ndim else part
+            parts.append(part if weight == 1 else weight * part)
+        return functools.reduce(torch.add, parts) if parts else torch.zeros(())
 
     def _outputs(self, tensors: Mapping[str, Tensor]) -> Mapping[str, Array]:
         outputs = Memory()
