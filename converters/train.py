@@ -16,8 +16,9 @@ from ..errors import CaffeCompatError
 from ..training import backends, parameters, ranks, signals
 from ..training.log import Log
 from ..training.report import Events, Report
+from ..training.signals import Action
 from ..training.snapshots import paths
-from ..training.solver import Action, Solver
+from ..training.solver import Solver
 from . import options, training
 from .terminal import on_terminal, say
 

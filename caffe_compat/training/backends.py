@@ -55,7 +55,8 @@ def choose(
         return NumpyEngine, where
     import torch
 
-    from .torch_engine import Setting, TorchEngine
+    from .torch_engine import TorchEngine
+    from .torch_setting import Setting
 
     if seed is not None:
         torch.manual_seed(seed)

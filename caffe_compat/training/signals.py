@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import enum
 import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from .solver import Action
+
+class Action(enum.Enum):
+    """A request to a running solver, as Caffe's signal handler makes them."""
+
+    NONE = 0
+    SNAPSHOT = 1
+    STOP = 2
 
 
 @contextmanager

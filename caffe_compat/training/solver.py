@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import enum
 import math
-import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -12,26 +10,18 @@ import numpy as np
 
 from ..caffe_pb2 import SolverParameter
 from ..errors import CaffeCompatError
-from ..fillers.rng import FastRng, Rng, make_rng
+from ..fillers.rng import Rng
 from ..net.net import Net
 from ..types import Array
-from . import backends, parameters, snapshots
+from . import parameters, scaffold, snapshots
 from .course import Course
-from .engine import Engine, Pass
+from .engine import Pass
 from .feeding import Feeds
 from .log import Log, Write
-from .nets import BuiltNets, Nets
+from .nets import Nets
 from .ranks import Ranks
-from .readers import Readers
 from .scoring import SmoothedLoss, Sums
-
-
-class Action(enum.Enum):
-    """A request to a running solver, as Caffe's signal handler makes them."""
-
-    NONE = 0
-    SNAPSHOT = 1
-    STOP = 2
+from .signals import Action
 
 
 class Solver:
@@ -96,48 +86,25 @@ class Solver:
         self._log(f"Initializing solver from parameters: \n{p}")
         if p.snapshot:
             snapshots.check_writable(p)
-        seed = p.random_seed if p.random_seed >= 0 else secrets.randbelow(2**32)
-        seed, rank = self._ranks.gather(seed)[0], self._ranks.rank
-        if isinstance(rng, str):  # a stream of its own for each process, as Caffe's GPUs have
-            first, rng = make_rng(rng, seed % 2**32), make_rng(rng, (seed + rank) % 2**32)
-        else:
-            first = None
-        self.rng: Rng = rng
-        self.device = "cpu"
-        if nets is None:
-            drawn = seed + rank if isinstance(rng, FastRng) else None
-            make, self.device = backends.choose(p, engine, device, amp=amp, tf32=tf32, seed=drawn)
-            nets = BuiltNets(
-                self.rng,
-                self._log,
-                make,
-                Readers(
-                    folder,
-                    self._log,
-                    fork=fork,
-                    rank=rank,
-                    ranks=self._ranks.size,
-                    first=first if rank else None,
-                    skip_bad=skip_bad,
-                ),
-                data=data,
-                test_data=test_data,
-                weights=parameters.weights(p, folder) if weights is None else weights,
-                splits=p.debug_info,
-                fork=fork,
-                ranks=self._ranks,
-            )
-        if amp:
-            self._log(f"Layers compute in {amp}, the weights are float32.")
-        train = parameters.train_net(p, folder)
-        self._log(f"Creating training net from {train.origin}")
-        self.engine: Engine = nets.train(train)
-        self.testers: list[Engine] = []
-        for i, each in enumerate(parameters.test_nets(p, folder)):
-            self._log(f"Creating test net (#{i}) specified by {each.origin}")
-            self.testers.append(nets.test(i, each))
-        self._ranks.broadcast(self.engine.params)
-        self._log("Solver scaffolding done.")
+        built = scaffold.build(
+            p,
+            folder,
+            self._ranks,
+            self._log,
+            data=data,
+            test_data=test_data,
+            weights=weights,
+            rng=rng,
+            engine=engine,
+            device=device,
+            amp=amp,
+            tf32=tf32,
+            fork=fork,
+            skip_bad=skip_bad,
+            nets=nets,
+        )
+        self.rng, self.device = built.rng, built.device
+        self.engine, self.testers = built.engine, built.testers
         self._course = Course(p, self.engine, self.testers, self.rng, self._ranks, self._log)
         self._loss = SmoothedLoss(p.average_loss)
         self._stopped = False

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -30,26 +28,10 @@ from .log import Write
 from .torch_blocks import bundle
 from .torch_modules import replace
 from .torch_net import Memory, TorchNet, to_numpy
+from .torch_setting import Setting
 
 _log = logging.getLogger("caffe_compat")
 _MARK = b"torch's stream"  # stands before it in a state
-
-
-@dataclass(frozen=True)
-class Setting:
-    """How torch runs a net.
-
-    Attributes:
-        device: `cpu`, `cuda` or `cuda:N`.
-        amp: the type of what layers compute in, `bf16`; None: float32.
-        tf32: whether a GPU may round the factors of a product to 10 bits.
-        draws: whether Dropout draws on the device, from torch's own generators.
-    """
-
-    device: str = "cpu"
-    amp: str | None = None
-    tf32: bool = False
-    draws: bool = False
 
 
 class TorchEngine:
@@ -71,7 +53,7 @@ class TorchEngine:
         arrays, tensors = source._shared_with(graph) if source else ({}, {})
         self._net: Net
         self._net, own = owning(net, arrays)
-        self._setting, self._device = setting, torch.device(setting.device)
+        self._setting, self._device = setting, setting.place
         self._places = owned(graph)
         self._tensors = {
             place: tensors[place] if place in tensors else self.array(own[place])
@@ -187,7 +169,7 @@ class TorchEngine:
 
     def state(self) -> bytes:
         """Return the places of its reader and of torch's stream, and what a pass leaves."""
-        drawn = _MARK + self._stream().numpy().tobytes() if self._setting.draws else b""
+        drawn = _MARK + self._setting.stream().numpy().tobytes() if self._setting.draws else b""
         return self._feeder.state() + drawn
 
     def restore(self, state: bytes) -> None:
@@ -199,21 +181,11 @@ class TorchEngine:
         place, mark, stream = state.partition(_MARK)
         self._feeder.restore(place)
         if mark and self._setting.draws:
-            self._set_stream(torch.frombuffer(bytearray(stream), dtype=torch.uint8))
-
-    def _stream(self) -> Tensor:
-        cuda = self._device.type == "cuda"
-        return torch.cuda.get_rng_state(self._device) if cuda else torch.get_rng_state()
-
-    def _set_stream(self, state: Tensor) -> None:
-        if self._device.type == "cuda":
-            torch.cuda.set_rng_state(state, self._device)
-        else:
-            torch.set_rng_state(state)
+            self._setting.set_stream(torch.frombuffer(bytearray(stream), dtype=torch.uint8))
 
     def forward(self, debug: Write | None = None) -> Pass:
         """Run the net on its next batch."""
-        with torch.no_grad(), self._precision():
+        with torch.no_grad(), self._setting.precision():
             tensors = self._pass(debug)
             loss = self._loss(tensors)
         return Pass(float(loss.detach()), self._outputs(tensors))
@@ -222,7 +194,7 @@ class TorchEngine:
         """Run the net on its next batch, and add the gradients of its loss to `grads`."""
         if debug:
             return self._backward_in_numpy(debug)
-        with self._precision():
+        with self._setting.precision():
             tensors = self._pass(None)
             loss = self._loss(tensors)
             if loss.requires_grad:
@@ -232,7 +204,7 @@ class TorchEngine:
     def first_not_finite(self) -> str | None:
         """Return the name of the first layer of the last pass with a top that is not finite."""
         self._watched.hold()
-        with torch.no_grad(), self._precision():
+        with torch.no_grad(), self._setting.precision():
             tensors = self._watched(*self._last)
         for node in self._net.graph.nodes:
             tops = (tensors[top.name] for top in node.tops)
@@ -247,6 +219,7 @@ class TorchEngine:
 
     def _pass(self, debug: Write | None) -> dict[str, Tensor]:
         """Run the net on its next batch; with `debug` every value is returned."""
+        self._memory.tensors, self._last = {}, ({}, {})  # frees those of the last pass
         own = self._run.dropouts if self._setting.draws and not debug else ()
         feeds, extra = self._feeder.next(own)
         arrays = self._net.fed({name: np.asarray(a, np.float32) for name, a in feeds.items()})
@@ -263,7 +236,7 @@ class TorchEngine:
 
     def _backward_in_numpy(self, debug: Write) -> Pass:
         """Run the net, and each layer's backward pass by itself, as `debug_info` shows it."""
-        with torch.no_grad(), self._precision():
+        with torch.no_grad(), self._setting.precision():
             tensors = self._pass(debug)
             loss = self._loss(tensors)
         net, extra = self.net(), self._last[1]
@@ -292,20 +265,3 @@ class TorchEngine:
         outputs = Memory()
         outputs.tensors = {v.blob: tensors[v.name].detach() for v in self._net.graph.outputs}
         return outputs
-
-    @contextlib.contextmanager
-    def _precision(self) -> Iterator[None]:
-        """Compute as the setting says while the block runs."""
-        with contextlib.ExitStack() as stack:
-            if self._setting.amp:
-                stack.enter_context(torch.autocast(self._device.type, torch.bfloat16))
-            if self._device.type == "cuda":
-                tf32 = self._setting.tf32
-                flags = torch.backends.cudnn.flags(
-                    enabled=True, benchmark=False, deterministic=True, allow_tf32=tf32
-                )
-                stack.enter_context(flags)
-                before = torch.get_float32_matmul_precision()
-                stack.callback(torch.set_float32_matmul_precision, before)
-                torch.set_float32_matmul_precision("high" if tf32 else "highest")
-            yield

@@ -13,7 +13,8 @@ from caffe_compat.caffe_pb2 import SolverParameter
 from caffe_compat.errors import CaffeCompatError, ParseError, ShapeError, UnsupportedError
 from caffe_compat.training import parameters, policies
 from caffe_compat.training.policies import Schedule
-from caffe_compat.training.solver import Action, Solver
+from caffe_compat.training.signals import Action
+from caffe_compat.training.solver import Solver
 
 from .cases import GOLDEN, MORE, solver
 
