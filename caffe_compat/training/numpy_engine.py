@@ -153,7 +153,8 @@ class NumpyEngine:
     def _run(self, debug: Write | None) -> tuple[dict[str, Array], dict[int, dict[str, Any]]]:
         feeds, extra = self._feeder.next()
         kept: dict[int, dict[str, Any]] = {}
-        self._values = {}  # frees those of the last pass
+        # The last values stay until these are there: freed before, their memory would go back to
+        # the system, and come anew page by page.
         self._values = values = self._net.run(feeds, extra, kept)
         extra = {i: {**extra.get(i, {}), **kept.get(i, {})} for i in extra.keys() | kept.keys()}
         self._feeder.states = self._net.update(values, extra)

@@ -219,7 +219,6 @@ class TorchEngine:
 
     def _pass(self, debug: Write | None) -> dict[str, Tensor]:
         """Run the net on its next batch; with `debug` every value is returned."""
-        self._memory.tensors, self._last = {}, ({}, {})  # frees those of the last pass
         own = self._run.dropouts if self._setting.draws and not debug else ()
         feeds, extra = self._feeder.next(own)
         arrays = self._net.fed({name: np.asarray(a, np.float32) for name, a in feeds.items()})
