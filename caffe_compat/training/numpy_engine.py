@@ -137,7 +137,7 @@ class NumpyEngine:
 
     def _add(self, grads: Sequence[Array | None], values: Mapping[str, Array]) -> None:
         """Add to the gradients; the first arrays since `clear` take their places where they can."""
-        shared = {id(array) for array in values.values()}
+        shared = {id(_owner(array)) for array in values.values()}
         for i, grad in enumerate(grads):
             if grad is None:
                 continue
@@ -145,10 +145,11 @@ class NumpyEngine:
             if total is not None:
                 total += grad.reshape(total.shape)
                 continue
-            own = grad.base is None and id(grad) not in shared
-            shared.add(id(grad))
-            grad = np.require(grad, np.float32, ["C", "W"]) if own else np.array(grad, np.float32)
-            self._sums[i] = grad.reshape(self.params[i].shape)
+            owner = _owner(grad)
+            alone = id(owner) not in shared and getattr(owner, "size", 0) == grad.size
+            shared.add(id(owner))
+            own = np.require(grad, np.float32, ["C", "W"]) if alone else np.array(grad, np.float32)
+            self._sums[i] = own.reshape(self.params[i].shape)
 
     def _run(self, debug: Write | None) -> tuple[dict[str, Array], dict[int, dict[str, Any]]]:
         feeds, extra = self._feeder.next()
@@ -170,3 +171,8 @@ class NumpyEngine:
                     loss += np.float32(weight) * values[top.name].sum(dtype=np.float32)
         outputs = {value.blob: values[value.name] for value in self._net.graph.outputs}
         return Pass(float(loss), outputs)
+
+
+def _owner(array: Array) -> Any:
+    """Return what has the memory of an array."""
+    return array if array.base is None else array.base
