@@ -15,7 +15,7 @@ from ..types import Array, Shape
 from . import padding
 from .spatial import Window
 
-Places: TypeAlias = NDArray[np.int64]
+Places: TypeAlias = NDArray[np.signedinteger[Any]]
 """For each window the index h * width + w of an element, -1 for none."""
 
 # -FLT_MAX, the start of Caffe's max and so the value of a window off the image.
@@ -77,7 +77,7 @@ def inner_divisors(size: Shape, window: Window, out: Shape) -> Array:
 def first_maxima(x: Array, window: Window, out: Shape) -> tuple[Array, Places]:
     """Return each window's max, and the index of the first one."""
     y = np.full((*x.shape[:2], *out), LOWEST, np.float32)
-    place = np.empty(y.shape, np.int64)
+    place: Places = np.empty(y.shape, np.int32 if prod(x.shape[2:]) < 1 << 31 else np.int64)
     down, across = (
         np.arange(o) * s - p for o, s, p in zip(out, window.stride, window.pad, strict=True)
     )
