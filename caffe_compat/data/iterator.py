@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 import weakref
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
+from functools import cache
+from queue import SimpleQueue
 from types import TracebackType
 
 from ..caffe_pb2 import TRAIN, LayerParameter, NetParameter
@@ -34,6 +38,9 @@ SOURCES: dict[str, type[Source]] = {
     "MemoryData": MemorySource,
     "WindowData": WindowSource,
 }
+# Readers that were not closed and that nobody refers to. The garbage collector may notice in any
+# thread, one of their own included, so that thread must not wait for their end: another one does.
+_abandoned: SimpleQueue[tuple[Mapping[str, Prefetcher], ThreadPoolExecutor]] = SimpleQueue()
 _MOST_AHEAD = 16  # batches that are read ahead, whatever a prototxt's prefetch says
 
 
@@ -74,7 +81,8 @@ class Batches:
         workers = workers or cores()
         self._pool = ThreadPoolExecutor(workers, "caffe_compat-data")
         self._readers: dict[str, Prefetcher] = {}
-        self._finalizer = weakref.finalize(self, _close, self._readers, self._pool)
+        _start_closer()
+        self._finalizer = weakref.finalize(self, _abandoned.put, (self._readers, self._pool))
         self._finalizer.atexit = False
         self._tops = {layer.name: list(layer.top) for layer in layers}
         own = words if own is None else own
@@ -184,7 +192,8 @@ class Batches:
 
     def close(self) -> None:
         """Stop the threads, and let files go."""
-        self._finalizer()
+        if self._finalizer.detach():
+            _close(self._readers, self._pool)
 
     def __enter__(self) -> Batches:
         return self
@@ -196,6 +205,17 @@ class Batches:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+@cache
+def _start_closer() -> None:
+    threading.Thread(target=_close_abandoned, daemon=True, name="caffe_compat-closer").start()
+
+
+def _close_abandoned() -> None:
+    while True:
+        with suppress(CaffeCompatError, OSError):
+            _close(*_abandoned.get())
 
 
 def _close(readers: Mapping[str, Prefetcher], pool: ThreadPoolExecutor) -> None:

@@ -12,6 +12,7 @@ from PIL import Image
 
 from caffe_compat.data import batches
 from caffe_compat.data.source import RecordSource
+from caffe_compat.data.sources.database import DatabaseSource
 from caffe_compat.errors import CaffeCompatError, ParseError, ShapeError, UnsupportedError
 
 from .cases import CASES, batch_of, data_net, database, datum, open_case, pixels
@@ -272,7 +273,40 @@ def test_a_reader_that_nobody_has_any_more_ends_its_threads(tmp_path):
     del reader
     gc.collect()
     assert gone() is None
-    assert not threads()
+    assert_threads_end()
+
+
+def test_a_reader_is_collected_by_its_own_worker(tmp_path, monkeypatch):
+    dropped, loads, load = threading.Event(), [], DatabaseSource.load
+
+    def load_and_collect(self, record):
+        loads.append(record)
+        if len(loads) > 2 * self.batch_size:
+            dropped.wait(10)
+            gc.collect()
+        return load(self, record)
+
+    monkeypatch.setattr(DatabaseSource, "load", load_and_collect)
+    gc.disable()
+    try:
+        reader = batches(net_of(tmp_path, more="prefetch: 1"), workers=1)
+        circle = [reader]
+        circle.append(circle)
+        next(reader)
+        next(reader)
+        del reader, circle
+        dropped.set()
+        assert_threads_end()
+    finally:
+        gc.enable()
+
+
+def assert_threads_end():
+    for _ in range(1000):
+        if not threads():
+            return
+        threading.Event().wait(0.01)
+    raise AssertionError(threads())
 
 
 def test_a_reader_that_cannot_be_opened_leaves_no_threads(tmp_path):

@@ -125,7 +125,8 @@ layer { name: "loss" type: "SoftmaxWithLoss" bottom: "ip" bottom: "label" top: "
 def test_arrays_of_a_memory_data_layer_are_the_caller_s(tmp_path):
     (tmp_path / "net.prototxt").write_text(MEMORY)
     (tmp_path / "solver.prototxt").write_text(
-        'net: "net.prototxt" base_lr: 0.1 lr_policy: "fixed" snapshot_after_train: false'
+        'net: "net.prototxt" base_lr: 0.1 lr_policy: "fixed" random_seed: 1 '
+        "snapshot_after_train: false"
     )
     match = r"layer 'm' \(MemoryData\): reads no file; give its batches as data"
     with pytest.raises(UnsupportedError, match=match):

@@ -131,7 +131,7 @@ def test_an_old_file_outlives_a_failure(tmp_path, monkeypatch):
 
     monkeypatch.setattr(mapped, "write", fail)
     net = NetParameter(layer=[LayerParameter()])
-    with pytest.raises(WeightsError, match="cannot be written: No space left on device"):
+    with pytest.raises(CaffeCompatError, match="cannot be written: No space left on device"):
         weights.write_caffemodel(path, net, [[np.zeros(3, "f4")]])
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
