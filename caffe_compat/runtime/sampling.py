@@ -67,7 +67,7 @@ def draw_zeros(net: Net, seed: int = 0) -> Net:
     owners = [node.owners for node in net.graph.nodes]
     for index, i in dict.fromkeys(chain(*owners)):
         array = net.arrays[index][i]
-        if array.ndim > 1 and array.size and not array.any():
+        if id(array) not in drawn and array.ndim > 1 and array.size and not array.any():
             std = np.sqrt(2 * len(array) / array.size)
             drawn[id(array)] = (rng.standard_normal(array.shape) * std).astype(np.float32)
     if not drawn:

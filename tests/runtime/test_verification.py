@@ -112,6 +112,10 @@ def test_averages_that_are_all_0_are_drawn():
     assert ((variance >= 0.5) & (variance < 1.5)).all()
     assert factor == 1
     assert draw_zeros(net) is net
+    net = draw_zeros(make(INPUT + layer("BN", "data", "b", "bn_param { momentum: 0.9 }")))
+    *_, mean, variance = net.arrays[1]
+    assert mean.any()
+    assert ((variance >= 0.5) & (variance < 1.5)).all()
 
 
 def test_the_file_of_another_net_is_refused(tmp_path):
