@@ -59,8 +59,14 @@ class Regions(Layer):
 
 
 def boxes(rois: Array, images: int) -> Iterator[tuple[int, Array]]:
-    """Yield the image's index and the box of each region."""
+    """Yield the image's index and the box of each region.
+
+    Raises:
+        ShapeError: an image is not there; a number is not finite, which C++ casts to any pixel.
+    """
     for i, region in enumerate(rois.reshape(-1, 5)):
+        if not np.isfinite(region).all():
+            raise ShapeError(f"region {i} is not finite: {', '.join(map(str, region))}")
         image = int(region[0])
         if not 0 <= image < images:
             raise ShapeError(f"region {i} is of image {image}, and there are {images}")

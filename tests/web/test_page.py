@@ -91,7 +91,8 @@ def test_the_page_shows_what_run_says(served, tmp_path, device):
     """O-Net on a picture: every output's first class, and its number."""
     net = load(f"{DET3}/net.prototxt", f"{DET3}/weights.caffemodel", batch=1)
     steps, path = PRESETS["mtcnn"], "examples/mtcnn/astronaut.png"
-    page = served(net, steps, device, labels=["no face", "face"])
+    names = ["no face", "face", *(f"number {i}" for i in range(2, 10))]  # for the widest output
+    page = served(net, steps, device, labels=names)
     page.set_input_files("#input", path)
     page.wait_for_function("/ ms on /.test(document.all.status.textContent)")
     with Session(net, "cpu") as session:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from caffe_compat.errors import UnsupportedError
+from caffe_compat.errors import ShapeError, UnsupportedError
 
 from ...cases import check_both, make, operators
 from ..test_regions import MAX, MEAN, PICTURE, regions, run, text
@@ -47,12 +47,15 @@ def test_forks():
     check_both(text("ROIAlign", adaptive, x.shape), fork="caffe2", feeds=feeds)
 
 
-def test_a_region_of_no_place_reads_inside():
-    """Places of NaN must not become indices, of which int64 has the lowest."""
+@pytest.mark.parametrize("number", [np.nan, np.inf])
+@pytest.mark.parametrize("index", [0, 3])
+def test_a_region_of_no_place_is_refused(number, index):
+    """C++ casts it to an index of whatever pixel."""
     net = make(text("ROIAlign", MEAN % 2, (1, 2, 4, 5), (1, 5)))
-    rois = np.array([[0, np.nan, 0, np.nan, 9]], np.float32)
-    made = net.forward({"x": np.ones((1, 2, 4, 5), np.float32), "rois": rois})["y"]
-    assert made.shape == (1, 2, 2, 3)
+    rois = np.array([[0, 1, 0, 2, 9]], np.float32)
+    rois[0, index] = number
+    with pytest.raises(ShapeError, match=r"^layer 'l' \(ROIAlign\): region 0 is not finite: "):
+        net.forward({"x": np.ones((1, 2, 4, 5), np.float32), "rois": rois})
 
 
 def test_is_onnxs_own_operator():
