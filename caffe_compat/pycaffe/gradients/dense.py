@@ -16,20 +16,27 @@ _BLOCK = 1 << 20  # values of a product that is still in the cache when it is ad
 
 
 def inner_product(step: Computed) -> bool:
-    """Gradients of y = x W^T + b by PyTorch."""
-    if place() is None:
+    """Gradients of y = x W^T + b by PyTorch.
+
+    On one thread numpy's product is the faster one. On several its own threads, which wait for work
+    by spinning, would stand in the way of PyTorch's.
+    """
+    import torch
+
+    if place() is None and torch.get_num_threads() == 1:
         return by_blocks(step, _multiply)
     transpose, outputs = step.layer.p.transpose, step.layer.p.num_output
     dy = tensors.diff(step.tops[0]).view(-1, outputs)
     x = tensors.data(step.bottoms[0]).view(len(dy), -1)
     if step.param_propagate[0]:
         left, right = (x, dy) if transpose else (dy, x)
-        tensors.diff(step.blobs[0]).addmm_(left.T, right)
+        tensors.add_product(step.blobs[0], left, right)
     if step.layer.p.bias_term and step.param_propagate[1]:
         tensors.add(step.blobs[1], dy.sum(0))
     if step.propagate[0]:
         weight, dx = tensors.data(step.blobs[0]), tensors.diff(step.bottoms[0])
-        dx.copy_((dy @ (weight.T if transpose else weight)).view(dx.shape))
+        product = fast_product() if place() is None else torch.mm
+        dx.copy_(product(dy, weight.T if transpose else weight).view(dx.shape))
     return True
 
 

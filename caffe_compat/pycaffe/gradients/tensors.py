@@ -10,6 +10,8 @@ from ..blob import Blob, memories, shape_of
 from ..memory import Memory
 from ..placement import place
 
+_BLOCK = 1 << 18  # values of a product that is still in a CPU's cache when it is added
+
 
 def data(blob: Blob) -> Any:
     """Return a blob's values."""
@@ -33,6 +35,17 @@ def add(blob: Blob, gradient: Any) -> None:
     """Add to the gradient at a blob."""
     target = diff(blob)
     target.add_(gradient.reshape(target.shape))
+
+
+def add_product(blob: Blob, left: Any, right: Any) -> None:
+    """Add the product of left^T and right to the gradient at a blob."""
+    total, left = diff(blob), left.T
+    if place() is not None:
+        total.addmm_(left, right)
+        return
+    rows = max(1, _BLOCK // right.shape[1])
+    for start in range(0, len(total), rows):
+        total[start : start + rows] += left[start : start + rows] @ right
 
 
 @contextmanager
