@@ -12,7 +12,7 @@ from caffe_compat.pycaffe.memory import Memory
 
 from ..cases import assert_close
 from .nets import SIMPLE
-from .test_golden import BOTH, LAYERS, live
+from .test_golden import BOTH, LAYERS, check_backward, live
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("onnxruntime")
@@ -38,18 +38,8 @@ def test_forward(case, on_device):
 @pytest.mark.parametrize("case", LAYERS)
 def test_backward(case, on_device):
     net, io = live(f"layers/{case}")
-    recorded = [key for key in io if key.startswith(("indiff:", "paramdiff:"))]
-    if not recorded:
-        return
     net.forward()
-    for key, array in io.items():
-        if key.startswith("topdiff:"):
-            net.blobs[key[8:]].diff[...] = array
-    net.backward()
-    for key in recorded:
-        kind, name, *place = key.split(":")
-        blob = net.blobs[name] if kind == "indiff" else net.params[name][int(place[0])]
-        assert_close(blob.diff, io[key], 1e-4, key)
+    check_backward(net, io, 1e-4)
 
 
 def test_what_a_script_writes_reaches_the_device_and_back(build, on_device):
