@@ -226,7 +226,8 @@ class Mending:
             dead = [is_score(e) for e in selected.layer if {e.name, e.type} & {*out}]
             if blobs := [name for name, dims in changes.get("inputs", {}).items() if dims is None]:
                 for blob in blobs:
-                    if stage := self._phases.stages(blob, reading):
+                    made = any(blob in each.top for each in selected.layer)
+                    if not made and (stage := self._phases.stages(blob, reading)):
                         yield {"stages": stage}
                 scored = any(dead) or self._only_scored(selected, blobs)
                 if scored and not reading.deploy:

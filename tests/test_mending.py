@@ -291,6 +291,14 @@ def test_a_stage(refused):
     assert "made by 'data', which needs stage val; made by 'data', which needs stage d" in message
 
 
+def test_a_stage_that_is_not_asked_for(refused):
+    """An input whose size alone is missing needs no other stage, though one would state it."""
+    reads = 'layer { name: "d" type: "Data" top: "data" data_param { batch_size: 2 } '
+    staged = INPUT.replace("input_param", 'include { stage: "x" } input_param')
+    text = reads + 'include { not_stage: "x" } }\n' + staged
+    assert refused(text + FC)[1] == {"inputs": {"data": (1, 3, 8, 9)}}
+
+
 def test_a_fork(refused):
     message, changes = refused(INPUT + layer("BN", "data"))
     assert changes == {"fork": "BN=segnet"}
