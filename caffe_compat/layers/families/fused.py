@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ...caffe_pb2 import InnerProductParameter, LayerParameter, LRNParameter, PoolingParameter
+from ...caffe_pb2 import InnerProductParameter, LayerParameter, PoolingParameter
 from ...errors import UnsupportedError
 from ...types import Array, Shape
 from ..builder import Builder
@@ -125,8 +125,7 @@ class ConvolutionReLUPoolLRN(ConvolutionReLUPool):
     def __init__(self, proto: LayerParameter) -> None:
         super().__init__(proto)
         self._norm = LRN(proto)
-        if self._norm.p.norm_region == LRNParameter.WITHIN_CHANNEL:
-            raise UnsupportedError("supports norm_region ACROSS_CHANNELS alone")
+        self._norm.refuse_within()
 
     def shapes(self, x: Shape) -> list[Shape | None]:
         (size,) = super().shapes(x)

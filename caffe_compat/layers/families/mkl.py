@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...caffe_pb2 import LayerParameter, LRNParameter, PoolingParameter
+from ...caffe_pb2 import LayerParameter, PoolingParameter
 from ...errors import UnsupportedError
 from ...types import Shape
 from ..layer import layer
@@ -38,8 +38,7 @@ class MKLLRN(LRN):
 
     def __init__(self, proto: LayerParameter) -> None:
         super().__init__(proto)
-        if self.p.norm_region == LRNParameter.WITHIN_CHANNEL:
-            raise UnsupportedError("supports norm_region ACROSS_CHANNELS alone")
+        self.refuse_within()
 
 
 @layer(param="pooling_param")

@@ -39,6 +39,25 @@ class _Proposals(Layer):
     def _lower_decode(self, g: Builder, *x: str) -> tuple[str, str]:
         raise NotImplementedError
 
+    def _deltas(self, deltas: Array) -> tuple[Array, Array]:
+        """Return moves and logarithms of growths, of corrections (..., 4, positions)."""
+        moves, growths = np.split(unscaled(self.proto, deltas), 2, axis=-2)
+        most_move, most_growth = self._bounds
+        return np.clip(moves, -most_move, most_move), np.clip(growths, -most_growth, most_growth)
+
+    def _lower_deltas(self, g: Builder, deltas: str, axis: int) -> tuple[str, str]:
+        scales = moments(self.proto)
+        if scales is not None:
+            deltas = g.Add(g.Mul(deltas, scales[0]), scales[1])
+        moves, growths = g.Split(deltas, int64(2, 2), axis=axis, outputs=2)
+        most_move, most_growth = self._bounds
+        return g.Clip(moves, -most_move, most_move), g.Clip(growths, -most_growth, most_growth)
+
+    @property
+    def _bounds(self) -> tuple[np.float32, np.float32]:
+        """The largest move, and the largest logarithm of a growth."""
+        return np.float32(1 / self.p.field_xyr), np.float32(log(self.p.field_whr))
+
     def _rows(self) -> list[Shape | None]:
         tops: list[Shape | None] = [(1, 5, 1, 1), (1, 6, 1, 1)]
         return tops[: len(self.proto.top)]
@@ -129,8 +148,7 @@ class BoxOutput(_Proposals):
             n, _, height, width = map_.shape
             flat = map_.reshape(n, -1, height * width)
             centre, size = self._field(i, height, width)
-            moves, growths = np.split(unscaled(self.proto, flat[:, -4:]), 2, axis=1)
-            moves, growths = (_bounded(self.p, part, i) for i, part in enumerate((moves, growths)))
+            moves, growths = self._deltas(flat[:, -4:])
             sides = np.exp(growths) * size
             low = np.maximum(moves * size + centre - sides / np.float32(2), 0)
             rate = np.float32(self.p.downsample_rate[i])
@@ -149,11 +167,7 @@ class BoxOutput(_Proposals):
             centre, size = self._field(i, height, width)
             parts = int64(1, channels - 5, 4)
             first, rest, deltas = g.Split(flat, parts, axis=1, outputs=3)
-            deltas = _lower_unscaled(self.proto, g, deltas)
-            moves, growths = g.Split(deltas, int64(2, 2), axis=1, outputs=2)
-            moves, growths = (
-                _lower_bounded(self.p, g, part, i) for i, part in enumerate((moves, growths))
-            )
+            moves, growths = self._lower_deltas(g, deltas, axis=1)
             sides = g.Mul(g.Exp(growths), size)
             middle = g.Add(g.Mul(moves, size), centre)
             low = g.Relu(g.Sub(middle, g.Mul(sides, np.float32(0.5))))
@@ -207,8 +221,7 @@ class BoxGroupOutput(_Proposals):
             height, width = score.shape[2:]
             fields, centre, most = _group(group, height, width)
             parts = delta.reshape(-1, len(fields), 4, height * width)
-            moves, growths = np.split(unscaled(self.proto, parts), 2, axis=2)
-            moves, growths = (_bounded(self.p, part, i) for i, part in enumerate((moves, growths)))
+            moves, growths = self._deltas(parts)
             sides = np.exp(growths) * fields
             low = moves * fields + centre - sides / np.float32(2)
             high = np.minimum(low + sides - np.float32(1), most)
@@ -223,11 +236,7 @@ class BoxGroupOutput(_Proposals):
             height, width = g.fixed(score, 2), g.fixed(score, 3)
             fields, centre, most = _group(group, height, width)
             parts = g.Reshape(delta, int64(-1, len(fields), 4, height * width))
-            parts = _lower_unscaled(self.proto, g, parts)
-            moves, growths = g.Split(parts, int64(2, 2), axis=2, outputs=2)
-            moves, growths = (
-                _lower_bounded(self.p, g, part, i) for i, part in enumerate((moves, growths))
-            )
+            moves, growths = self._lower_deltas(g, parts, axis=2)
             sides = g.Mul(g.Exp(growths), fields)
             middle = g.Add(g.Mul(moves, fields), centre)
             low = g.Sub(middle, g.Mul(sides, np.float32(0.5)))
@@ -268,22 +277,3 @@ def unscaled(proto: LayerParameter, deltas: Array) -> Array:
     """Return corrections (..., 4, positions) times their std, plus their mean."""
     scales = moments(proto)
     return deltas if scales is None else deltas * scales[0] + scales[1]
-
-
-def _lower_unscaled(proto: LayerParameter, g: Builder, deltas: str) -> str:
-    scales = moments(proto)
-    return deltas if scales is None else g.Add(g.Mul(deltas, scales[0]), scales[1])
-
-
-def _bounds(p: Any, kind: int) -> tuple[np.float32, np.float32]:
-    """Return the bounds of moves (kind 0), and of the logarithms of growths (1)."""
-    most = np.float32(log(p.field_whr) if kind else 1 / p.field_xyr)
-    return -most, most
-
-
-def _bounded(p: Any, x: Array, kind: int) -> Array:
-    return np.clip(x, *_bounds(p, kind))
-
-
-def _lower_bounded(p: Any, g: Builder, x: str, kind: int) -> str:
-    return g.Clip(x, *_bounds(p, kind))

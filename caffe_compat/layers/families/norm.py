@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ...caffe_pb2 import LayerParameter, LRNParameter
-from ...errors import ShapeError
+from ...errors import ShapeError, UnsupportedError
 from ...types import Array, Shape
 from ..builder import Builder, int64
 from ..layer import Layer, layer
@@ -26,6 +26,11 @@ class LRN(Layer):
         self._size: int = self.p.local_size
         self._k = np.float32(1 if within else self.p.k)
         self._alpha, self._beta = np.float32(self.p.alpha), np.float32(self.p.beta)
+
+    def refuse_within(self) -> None:
+        """Raise UnsupportedError for a window of pixels, which a fork lacks."""
+        if self.p.norm_region == LRNParameter.WITHIN_CHANNEL:
+            raise UnsupportedError("supports norm_region ACROSS_CHANNELS alone")
 
     def shapes(self, x: Shape) -> list[Shape | None]:
         if self._size % 2 == 0:

@@ -10,6 +10,7 @@ from ...errors import ShapeError, UnsupportedError
 from ...types import Array, Shape
 from ..builder import INT64, Builder, Operand, int64
 from ..layer import Layer, layer
+from .resizing import lower_repeat
 
 
 class _ByMask(Layer):
@@ -155,14 +156,7 @@ class Upsample(_ByMask):
         scale = self._scales(1)[0]
         if scale == 1:
             return x
-        return g.Resize(
-            x,
-            None,
-            np.array([1, 1, scale, scale], np.float32),
-            mode="nearest",
-            coordinate_transformation_mode="asymmetric",
-            nearest_mode="floor",
-        )
+        return lower_repeat(g, x, scale, scale)
 
 
 @layer("MaxUnpool", param="max_unpool_param", bottoms=2)

@@ -18,13 +18,14 @@ from ...layers.layer import Layer
 from ...net.net import Net
 from ..lowering import Lowered
 from ..rewriting import Rewriter, Rule, attributes, rewrite
+from .lacking import name_lacking
 
 # Operators that OpenCV 5.0 does not load and that have no equivalent.
 OPENCV_LACKS = {
-    "Compress": "has no Compress, whose number of rows depends on the data",
-    "MaxRoiPool": "has no MaxRoiPool",
-    "RNN": "has no RNN",
-    "Scan": "has no Scan, the loop of a recurrent layer",
+    "Compress": "OpenCV 5 has no Compress, whose number of rows depends on the data",
+    "MaxRoiPool": "OpenCV 5 has no MaxRoiPool",
+    "RNN": "OpenCV 5 has no RNN",
+    "Scan": "OpenCV 5 has no Scan, the loop of a recurrent layer",
 }
 
 
@@ -64,27 +65,20 @@ def fit(lowered: Lowered, net: Net) -> Lowered:
 
 
 def _refused(lowered: Lowered, net: Net) -> list[str]:
-    types = {node.layer.name: node.layer.proto.type for node in net.graph.nodes}
     vectors = {value.name for value in net.graph.values if len(value.dims) == 1}
-    refused = []
-    for node in lowered.model.graph.node:
-        why = OPENCV_LACKS.get(node.op_type)
+
+    def lack(node: onnx.NodeProto) -> str | None:
         if node.op_type == "MatMul" and vectors.intersection(node.input):
-            why = "multiplies no vectors"
-        if why:
-            name = find_layer(node.name, types)
-            refused.append(f"layer '{name}' ({types.get(name, 'ONNX')}): OpenCV 5 {why}")
+            return "OpenCV 5 multiplies no vectors"
+        return OPENCV_LACKS.get(node.op_type)
+
+    refused = name_lacking(lowered, net, lack)
     for layer in (node.layer for node in net.graph.nodes):
         ask = OPENCV_DIFFERS.get(layer.proto.type)
         differs = ask(layer) if ask else None
         if differs:
             refused.append(f"layer '{layer.name}' ({layer.proto.type}): OpenCV 5 {differs}")
     return refused
-
-
-def find_layer(node: str, types: dict[str, str]) -> str:
-    """Return a node's layer: its own name, or the part before the operator's."""
-    return node if node in types else node.rpartition("/")[0]
 
 
 def _conv(g: Rewriter, node: onnx.NodeProto) -> str | None:

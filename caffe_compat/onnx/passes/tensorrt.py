@@ -6,6 +6,8 @@ Compress. Other operators that it lacks are computed on CUDA, in the same sessio
 
 from __future__ import annotations
 
+from functools import partial
+
 import onnx
 
 from ...errors import UnsupportedError
@@ -14,10 +16,10 @@ from ...net.net import Net
 from ..lowering import Lowered
 from ..rewriting import Rewriter, Rule, rewrite
 from . import gpu
-from .opencv import find_layer
+from .lacking import name_lacking
 from .webgpu import write_indices
 
-TENSORRT_LACKS = {"Compress": "has no Compress, whose number of rows depends on the data"}
+TENSORRT_LACKS = {"Compress": "TensorRT has no Compress, whose number of rows depends on the data"}
 
 
 def fit(lowered: Lowered, net: Net) -> Lowered:
@@ -30,24 +32,11 @@ def fit(lowered: Lowered, net: Net) -> Lowered:
     Raises:
         UnsupportedError: it cannot compute layers; all are named.
     """
-    types = {node.layer.name: node.layer.proto.type for node in net.graph.nodes}
-    layers = {
-        find_layer(node.name, types): TENSORRT_LACKS[node.op_type]
-        for node in lowered.model.graph.node
-        if node.op_type in TENSORRT_LACKS
-    }
-    if layers:
-        refused = "; ".join(
-            f"layer '{name}' ({types.get(name, 'ONNX')}): TensorRT {why}"
-            for name, why in layers.items()
-        )
+    refused = "; ".join(name_lacking(lowered, net, lambda node: TENSORRT_LACKS.get(node.op_type)))
+    if refused:
         raise UnsupportedError(f"{refused}; target='cuda' computes it", remedies=("target",))
     fitted = gpu.fit(lowered)
-    sizes = gpu.fixed_sizes(fitted)
-
-    def pool(g: Rewriter, node: onnx.NodeProto) -> tuple[str, ...] | None:
-        return write_indices(g, node, sizes)
-
+    pool = partial(write_indices, sizes=gpu.fixed_sizes(fitted))
     rules: dict[str, Rule] = {"MaxPool": pool, "NonZero": _non_zero}
     return rewrite(fitted, rules)
 

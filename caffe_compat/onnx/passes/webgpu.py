@@ -8,6 +8,8 @@ Indices.
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import onnx
 
@@ -22,11 +24,7 @@ _END = np.iinfo(np.int64).max
 
 def fit(lowered: Lowered) -> Lowered:
     """Return the model in operators that WebGPU computes exactly."""
-    sizes = fixed_sizes(lowered)
-
-    def pool(g: Rewriter, node: onnx.NodeProto) -> tuple[str, ...] | None:
-        return write_indices(g, node, sizes)
-
+    pool = partial(write_indices, sizes=fixed_sizes(lowered))
     rules: dict[str, Rule] = {"Conv": _conv, "MaxPool": pool}
     return rewrite(lowered, rules)
 
