@@ -162,7 +162,8 @@ class Mending:
         """
         if found := channels(blob, self.net, self.creator.stored):
             return found[0], f"as the weights of '{found[1]}' have"
-        if shape := stated_shapes(self.net, self.creator).get(blob):
+        shape = stated_shapes(self.net, self.creator).get(blob, ())
+        if len(shape) == 4:  # fewer: another phase's labels have that name
             return shape[1], "as there are values of mean_value"
         for word, sizes in usual.items():
             return sizes[0][0], f"as {word} has"

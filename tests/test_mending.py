@@ -227,6 +227,14 @@ def test_channels_that_nothing_states_are_three_and_said(tmp_path, caplog):
     assert "channels" not in caplog.text
 
 
+def test_labels_of_one_phase_named_as_the_pictures_of_another(tmp_path):
+    path = tmp_path / "net.prototxt"
+    train = CROPPED.replace('top: "data"', 'include { phase: TRAIN } top: "a"')
+    test = CROPPED.replace('"data" top: "label"', '"label"')
+    path.write_text(test + train + FC.replace("data", "label"))
+    assert pipeline.read(path).inputs[0].shape == (4, 3, 20, 20)
+
+
 def test_channels_that_the_weights_tell(tmp_path, caplog):
     path, file = tmp_path / "net.prototxt", tmp_path / "w.caffemodel"
     path.write_text(CROPPED + CONV)

@@ -16,6 +16,7 @@ import numpy as np
 from ..errors import CaffeCompatError, ShapeError
 from ..files import atomic, make_folder
 from ..types import AnyArray, Shape
+from ..weights import hdf5_file
 
 Format = Literal["npy", "npz", "h5"]
 _RESERVED = '/\\:*?"<>|'  # in file names, by one system or another
@@ -136,9 +137,7 @@ def _write(folder: Path, form: Format, parts: Mapping[str, Path], stem: str) -> 
             for name, part in parts.items():
                 archive.write(part, f"{name}.npy")
     else:
-        import h5py
-
-        with atomic(target) as place, h5py.File(place, "w") as file:
+        with hdf5_file.creating(target) as file:
             for name, part in parts.items():
                 array = np.load(part, mmap_mode="r" if part.stat().st_size > _SMALL else None)
                 try:

@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
 from typing import TypeVar
 
 from google.protobuf.message import Message
 
 from ..caffe_pb2 import BlobProto, BlobShape, LayerParameter, NetParameter
 from ..errors import WeightsError
-from ..files import atomic, writing
+from ..files import writing
 from ..types import Array
-from . import mapped
+from . import hdf5_file, mapped
 from .wire import head
 
 M = TypeVar("M", bound=Message)
@@ -59,12 +58,15 @@ def write_caffemodel(
             f"{path}: {_size(pieces)} bytes, and protobuf takes at most {_MAX_PROTO}: "
             "write a .caffemodel.h5 instead"
         )
-    with _plain_errors(path), writing(path) as file:
-        for piece in pieces:
-            if isinstance(piece, bytes):
-                file.write(piece)
-            else:
-                mapped.write(file, piece.astype("<f4", copy=False))
+    try:
+        with writing(path) as file:
+            for piece in pieces:
+                if isinstance(piece, bytes):
+                    file.write(piece)
+                else:
+                    mapped.write(file, piece.astype("<f4", copy=False))
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot be written: {error.strerror or error}") from None
 
 
 def write_hdf5(
@@ -87,10 +89,8 @@ def write_hdf5(
         WeightsError: a layer's name cannot be a group's (Caffe aborts), or is used twice.
         CaffeCompatError: the path cannot be written, or the disk is full.
     """
-    import h5py  # only here: it takes longer to import than everything else
-
     _check_names(path, names)
-    with _plain_errors(path), atomic(path) as target, h5py.File(target, "w") as file:
+    with hdf5_file.creating(path) as file:
         for top, arrays, leave in (("data", params, shared), ("diff", diffs, ())):
             if arrays is None:
                 continue
@@ -100,16 +100,6 @@ def write_hdf5(
                 for j, blob in enumerate(blobs):
                     if (i, j) not in leave:
                         group.create_dataset(str(j), data=blob, dtype="<f4")
-
-
-@contextmanager
-def _plain_errors(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Name the file in errors of the disk; h5py raises RuntimeError when it closes the file."""
-    try:
-        yield
-    except (OSError, RuntimeError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise WeightsError(f"{path}: cannot be written: {reason}") from None
 
 
 def _check_names(path: str | os.PathLike[str], names: Sequence[str]) -> None:

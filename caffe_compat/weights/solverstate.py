@@ -20,6 +20,7 @@ from ..caffe_pb2 import BlobProto, SolverState
 from ..errors import CaffeCompatError, WeightsError
 from ..files import atomic, foreign_format, read_bytes
 from ..types import AnyArray, Array
+from . import hdf5_file
 
 FLT_MAX = float(np.finfo(np.float32).max)
 _MAX_BYTES = 2**31 - 1  # what any reader of a protobuf takes
@@ -72,9 +73,8 @@ def write(path: str | os.PathLike[str], state: State) -> None:
             _write_hdf5(path, state)
         else:
             _write_binary(path, state)
-    except (OSError, RuntimeError) as error:  # RuntimeError: h5py's, on a full disk
-        reason = getattr(error, "strerror", None) or error
-        raise CaffeCompatError(f"{path}: cannot be written: {reason}") from None
+    except OSError as error:
+        raise CaffeCompatError(f"{path}: cannot be written: {error.strerror or error}") from None
 
 
 def _read_binary(path: str | os.PathLike[str]) -> State:
@@ -195,9 +195,7 @@ def _stored(path: str | os.PathLike[str], data: Any) -> AnyArray:
 
 
 def _write_hdf5(path: str | os.PathLike[str], state: State) -> None:
-    import h5py
-
-    with atomic(path) as target, h5py.File(target, "w") as file:
+    with hdf5_file.creating(path) as file:
         file.create_dataset("iter", data=np.array([state.iter], np.int32))
         _write_string(file, "learned_net", state.learned_net)
         file.create_dataset("current_step", data=np.array([state.current_step], np.int32))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Sequence
@@ -23,6 +24,8 @@ from ..transform import Transform, fill
 _MOST_LIST = 1 << 32  # bytes of a list; ImageNet's has 40 million
 _NUMBER = re.compile(rb"[ \t\n\v\f\r]*([+-]?[0-9]+)")
 
+log = logging.getLogger("caffe_compat")
+
 
 class Line(NamedTuple):
     """A line of a list: which it is (from 1), a path, a label."""
@@ -35,7 +38,8 @@ class Line(NamedTuple):
 def read_list(path: Path) -> list[Line]:
     """Read a list of paths with labels, as Caffe splits its lines: at the last space.
 
-    A label is what C's atoi makes of it, so one that is missing is 0.
+    A label is the number that it begins with, or 0, as C's atoi reads it. A warning names the
+    first label that is not a whole number; a line may have no label.
 
     Raises:
         ParseError: the file is missing or empty; a label has more than 32 bits.
@@ -48,7 +52,16 @@ def read_list(path: Path) -> list[Line]:
         texts.pop()
     if not texts:
         raise ParseError(f"{path}: the file is empty")
-    return [_line(path, number, text) for number, text in enumerate(texts, 1)]
+    lines = [_line(path, number, text) for number, text in enumerate(texts, 1)]
+    odd = [line for line, text in zip(lines, texts, strict=True) if not _is_plain(text)]
+    if odd:
+        word = texts[odd[0].number - 1].rpartition(b" ")[2].decode(errors="replace")
+        more = f" ({len(odd) - 1} more such lines)" if len(odd) > 1 else ""
+        log.warning(
+            "%s: line %d: the label %r is not a whole number and is read as %d, as by Caffe%s",
+            *(path, odd[0].number, word[:40], odd[0].label, more),
+        )
+    return lines
 
 
 def _line(path: Path, number: int, text: bytes) -> Line:
@@ -58,6 +71,14 @@ def _line(path: Path, number: int, text: bytes) -> Line:
     if not -(2**31) <= label < 2**31:
         raise ParseError(f"{path}: line {number}: label {label} has more than 32 bits")
     return Line(number, os.fsdecode(name if b" " in text else text), label)
+
+
+def _is_plain(text: bytes) -> bool:
+    """Return whether a line's label is a whole number, or it has none."""
+    last = text.rpartition(b" ")[2]
+    if last.isdigit() or b" " not in text:
+        return True
+    return not last.strip() or _NUMBER.fullmatch(last.rstrip()) is not None
 
 
 class ImageListSource(RecordSource[Line, AnyArray]):

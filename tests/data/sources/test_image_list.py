@@ -24,6 +24,20 @@ def test_lines_are_split_at_the_last_space(tmp_path):
     ]
 
 
+def test_a_label_that_is_no_number_is_caffes_and_named(tmp_path, caplog):
+    path = tmp_path / "list.txt"
+    path.write_text("a.png +1\r\nb.png\n\nc.png \na b.png -2\n")
+    read_list(path)
+    assert caplog.text == ""
+    path.write_text("a.png 1\nb.png zero\nmy cat.png\nd.png 1.5\n")
+    assert [line.label for line in read_list(path)] == [1, 0, 0, 1]  # convert_imageset.cpp: atoi
+    (record,) = caplog.records
+    assert record.getMessage() == (
+        f"{path}: line 2: the label 'zero' is not a whole number and is read as 0, as by Caffe "
+        "(2 more such lines)"
+    )
+
+
 @pytest.mark.parametrize(
     "data, says",
     [
