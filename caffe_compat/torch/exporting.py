@@ -73,9 +73,22 @@ def trace(module: CaffeModule) -> torch.export.ExportedProgram:
                 module.eval(), tuple(examples), dynamic_shapes=tuple(dynamic), strict=False
             )
     except Exception as error:  # whatever torch raises: it has no error class of its own here
-        raise UnsupportedError(f"torch.export: {error}") from error
+        raise _refusal(module, error) from error
     finally:
         module.train(training)
+
+
+def _refusal(module: CaffeModule, error: Exception) -> UnsupportedError:
+    """Return why torch.export failed: its own words, or what its version is known to lack."""
+    version = torch.__version__
+    if tuple(map(int, version.split(".")[:2])) < (2, 8):
+        layers = [node.layer for node in module.origin.graph.nodes]
+        if detections := [f"'{each.name}'" for each in layers if each.type == "DetectionOutput"]:
+            return UnsupportedError(
+                f"torch.export of PyTorch {version} cannot export DetectionOutput "
+                f"({', '.join(detections)}); PyTorch 2.8 and later can"
+            )
+    return UnsupportedError(f"torch.export: {error}")
 
 
 def check_torch_alone(module: CaffeModule) -> None:

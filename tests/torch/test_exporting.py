@@ -111,6 +111,33 @@ def test_a_layer_in_numpy_stays_in_python(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+SSD = """
+input: "l" input_shape { dim: 1 dim: 8 }
+input: "c" input_shape { dim: 1 dim: 4 }
+input: "p" input_shape { dim: 1 dim: 2 dim: 8 }
+layer { name: "boxes" type: "DetectionOutput" bottom: "l" bottom: "c" bottom: "p" top: "d"
+        detection_output_param { num_classes: 2 keep_top_k: 5 nms_param { top_k: 9 } } }
+"""
+
+
+@pytest.mark.parametrize(
+    ("version", "words"),
+    [
+        ("2.6.0+cpu", r"2.6.0\+cpu cannot export DetectionOutput \('boxes'\); PyTorch 2.8 and"),
+        ("2.13.0", "torch.export: no such guard"),
+    ],
+)
+def test_a_torch_that_cannot_export_detections(tmp_path, monkeypatch, version, words):
+    def fail(*args, **options):
+        raise RuntimeError("no such guard")
+
+    monkeypatch.setattr(torch.export, "export", fail)
+    monkeypatch.setattr(torch, "__version__", version)
+    with pytest.raises(UnsupportedError, match=words):
+        export(to_torch(make(SSD)), tmp_path / "net.pt2")
+    assert not list(tmp_path.iterdir())
+
+
 def test_command(run, tmp_path):
     (tmp_path / "net.prototxt").write_text(NET)
     status, out, err = run(
