@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from ..errors import UnsupportedError
+from ..types import Array
 from .graph import Graph, Node, Value
 
 
@@ -65,3 +66,17 @@ def left_in_memory(graph: Graph) -> dict[str, str]:
                 written.append(top.name)
             memory[top.name], place[top.name] = written, len(written)
     return {name: w[-1] for name, w in memory.items() if len(w) > place[name]}
+
+
+def left_of(
+    node: Node, values: Mapping[str, Array], left: Mapping[str, str]
+) -> tuple[Array, Array] | None:
+    """Return what is left in the memory of the first bottom and top, if either was overwritten."""
+    if not (node.bottoms and node.tops):
+        return None
+    bottom, top = node.bottoms[0], node.tops[0]
+    if bottom.name not in left and top.name not in left:
+        return None
+    y = values[left.get(top.name, top.name)].reshape(top.shape)
+    same = node.inplace
+    return y if same else values[left.get(bottom.name, bottom.name)].reshape(bottom.shape), y

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
@@ -10,7 +10,7 @@ from math import prod
 from ..caffe_pb2 import NetParameter
 from ..errors import ShapeError
 from ..layers.layer import Blob, Layer
-from ..types import Dims, Shape
+from ..types import Array, Dims, Shape
 from .sharing import Place
 
 
@@ -56,6 +56,10 @@ class Node:
     def inplace(self) -> bool:
         """Whether the first top overwrites the first bottom's blob."""
         return bool(self.tops and self.bottoms) and self.tops[0].blob == self.bottoms[0].blob
+
+    def named(self, arrays: Sequence[Array]) -> dict[str, Array]:
+        """Return the arrays of the parameter blobs by the names that the layer gives these."""
+        return dict(zip((blob.name for blob in self.blobs), arrays, strict=True))
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -17,18 +17,13 @@ from ..progress import track
 from ..types import Array, Shape
 from ..weights import mapped
 from .aliasing import left_in_memory
+from .backward import Backward, Extra, Watch
 from .feeds import as_array, by_name
 from .graph import Graph, Node, Value
 from .needs import Needs
 from .parameters import Params
 from .saving import save
 from .summary import summarize
-
-Extra: TypeAlias = Mapping[int, Mapping[str, Any]]
-"""What layers receive beside their bottoms and blobs in training: for a node's index, by name."""
-
-Watch: TypeAlias = Callable[[int, "list[Array | None]", "list[Array | None]"], None]
-"""Takes a node's index and its gradients, at its bottoms and at its blobs."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -90,8 +85,7 @@ class Net:
 
     def blobs_of(self, index: int) -> dict[str, Array]:
         """Return the parameter blobs of a node by the names that its layer gives them."""
-        names = (blob.name for blob in self.graph.nodes[index].blobs)
-        return dict(zip(names, self.arrays[index], strict=True))
+        return self.graph.nodes[index].named(self.arrays[index])
 
     def check(self) -> None:
         """Check that the files behind the parameters are unchanged.
@@ -229,7 +223,6 @@ class Net:
             values[value.name] = array.astype(np.float32, copy=False)
         return values
 
-    @np.errstate(all="ignore")  # infinity and NaN are results, as in a layer
     def backward(
         self,
         values: Mapping[str, Array],
@@ -261,101 +254,6 @@ class Net:
         """
         self.check()
         grads = {self.graph.blob(blob).name: array for blob, array in diffs.items()}
-        named = frozenset(grads)
-        params: list[list[Array | None]] = [[None] * len(arrays) for arrays in self.arrays]
-        for index, node in reversed(list(enumerate(self.graph.nodes))):
-            if needs and not needs.runs[index]:
-                continue
-            dys = self._seed(node, values, grads, named)
-            if dys is None or not (node.bottoms or node.blobs):
-                continue
-            flows, sums = self._flows(index, dys, values, (extra or {}).get(index, {}), needs)
-            if not keep:
-                del dys
-                for top in node.tops:
-                    grads.pop(top.name, None)
-            if watch:
-                watch(index, flows, sums)
-            for bottom, grad in zip(node.bottoms, flows, strict=False):
-                _add(grads, bottom.name, grad)
-            for (layer, i), grad in zip(node.owners, sums, strict=False):
-                if grad is not None:
-                    total = params[layer][i]
-                    grad = grad.reshape(self.arrays[layer][i].shape)
-                    params[layer][i] = grad if total is None else total + grad
-        for index, node in enumerate(self.graph.nodes):
-            for i, (layer, place) in enumerate(node.owners):
-                shared = params[layer][place]
-                if shared is not None:
-                    params[index][i] = shared.reshape(self.arrays[index][i].shape)
+        run = Backward(self.graph, self.arrays, values, extra or {}, needs)
+        params = run.run(grads, watch, keep=keep)
         return grads, params
-
-    def _flows(
-        self,
-        index: int,
-        dys: tuple[Array, ...],
-        values: Mapping[str, Array],
-        extra: Mapping[str, Any],
-        needs: Needs | None,
-    ) -> tuple[list[Array | None], list[Array | None]]:
-        """Return a node's gradients at its bottoms and blobs, None where none is needed."""
-        node = self.graph.nodes[index]
-        count = len(node.bottoms)
-        bottoms = needs.bottoms[index] if needs else (True,) * count
-        blobs = needs.blobs[index] if needs else (True,) * len(node.blobs)
-        x = [values[v.name] for v in node.bottoms]
-        arrays = {**self.blobs_of(index), **extra}
-        dy = dys[0] if len(dys) == 1 else dys
-        alone = bool(count) and not any(bottoms)
-        with node.layer.named():
-            if alone:
-                flows = (None,) * count + node.layer.backward_blobs(dy, *x, **arrays)
-            elif needs and (left := left_of(node, values, needs.left)):
-                flows = node.layer.backward_left(dy, *x, left=left[0], y=left[1], **arrays)
-            else:
-                flows = node.layer.backward(dy, *x, **arrays)
-        flows = flows if isinstance(flows, tuple) else (flows,)
-        return (
-            [g if want else None for g, want in zip(flows[:count], bottoms, strict=False)],
-            [g if want else None for g, want in zip(flows[count:], blobs, strict=False)],
-        )
-
-    def _seed(
-        self,
-        node: Node,
-        values: Mapping[str, Array],
-        grads: dict[str, Array],
-        named: Collection[str],
-    ) -> tuple[Array, ...] | None:
-        """Return the gradients at a node's tops; None where none of them has one.
-
-        A loss weight adds to what the blob's readers sent back, as Caffe's Split does.
-        """
-        for top, weight in zip(node.tops, node.loss_weights, strict=True):
-            if weight and top.name not in named:
-                _add(grads, top.name, np.full_like(values[top.name], weight))
-        if not any(top.name in grads for top in node.tops):
-            return None
-        return tuple(
-            grads[top.name] if top.name in grads else np.zeros_like(values[top.name])
-            for top in node.tops
-        )
-
-
-def left_of(
-    node: Node, values: Mapping[str, Array], left: Mapping[str, str]
-) -> tuple[Array, Array] | None:
-    """Return what is left in the memory of the first bottom and top, if either was overwritten."""
-    if not (node.bottoms and node.tops):
-        return None
-    bottom, top = node.bottoms[0], node.tops[0]
-    if bottom.name not in left and top.name not in left:
-        return None
-    y = values[left.get(top.name, top.name)].reshape(top.shape)
-    same = node.inplace
-    return y if same else values[left.get(bottom.name, bottom.name)].reshape(bottom.shape), y
-
-
-def _add(grads: dict[str, Array], name: str, grad: Array | None) -> None:
-    if grad is not None:
-        grads[name] = grads[name] + grad if name in grads else grad

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..layers.layer import Layer
+from ..net.aliasing import left_of
 from ..net.graph import Graph, Node
 from ..net.needs import Needs
-from ..net.net import left_of
 from ..types import Array
 
 # Layers that compute their gradient from the top alone, or from what it has kept.
