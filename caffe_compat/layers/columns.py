@@ -8,7 +8,8 @@ import numpy as np
 
 from ..types import Array, Shape
 from .padding import inside, pad, runs
-from .spatial import Window, conv_size
+from .spatial import conv_size
+from .window import Window
 
 
 def convolve(x: Array, weight: Array, window: Window, group: int) -> Array:

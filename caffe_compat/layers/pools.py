@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ..errors import ShapeError
 from ..types import Array, Shape
 from . import padding
-from .spatial import Window
+from .window import Window
 
 Places: TypeAlias = NDArray[np.signedinteger[Any]]
 """For each window the index h * width + w of an element, -1 for none."""

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from caffe_compat.layers import columns, padding
-from caffe_compat.layers.spatial import Window, conv_size
+from caffe_compat.layers.spatial import conv_size
+from caffe_compat.layers.window import Window
 
 from ..cases import assert_close
 

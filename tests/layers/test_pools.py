@@ -9,7 +9,7 @@ import pytest
 
 from caffe_compat.errors import ShapeError
 from caffe_compat.layers import pools
-from caffe_compat.layers.spatial import Window
+from caffe_compat.layers.window import Window
 
 WINDOWS = [
     Window(kernel=(3, 2), stride=(2, 1), pad=(1, 0), dilation=(1, 1)),

@@ -10,14 +10,8 @@ from hypothesis import strategies as st
 
 from caffe_compat.caffe_pb2 import ConvolutionParameter, PoolingParameter
 from caffe_compat.errors import ShapeError, UnsupportedError
-from caffe_compat.layers.spatial import (
-    Window,
-    conv_size,
-    conv_window,
-    deconv_size,
-    pool_size,
-    pool_window,
-)
+from caffe_compat.layers.spatial import conv_size, conv_window, deconv_size, pool_size, pool_window
+from caffe_compat.layers.window import Window
 
 
 def conv(text, rank=2):

@@ -14,7 +14,8 @@ from ...types import Array, Dims, Shape
 from ..builder import Builder, Operator, int64
 from ..columns import columns, convolve, correlate, fold, scatter
 from ..layer import Arrays, Blob, Layer, canonical_axis, layer
-from ..spatial import Window, conv_size, conv_window, deconv_size
+from ..spatial import conv_size, conv_window, deconv_size
+from ..window import Window
 
 _END = np.iinfo(np.int64).max  # of an axis, whatever its size
 

@@ -16,7 +16,7 @@ from .. import channels
 from ..builder import Builder, int64
 from ..columns import convolve, correlate, scatter
 from ..layer import Blob, Layer, layer
-from ..spatial import Window
+from ..window import Window
 
 _EPS = np.float32(1e-5)
 _MOST = 1000  # transitions; a file can declare any number

@@ -6,7 +6,7 @@ from ...caffe_pb2 import LayerParameter
 from ...errors import UnsupportedError
 from ...types import Shape
 from ..layer import canonical_axis, layer
-from ..spatial import Window
+from ..window import Window
 from .conv import Convolution
 
 

@@ -25,7 +25,8 @@ from ..pools import (
     send_back,
     spread,
 )
-from ..spatial import Window, WindowAttributes, pool_size, pool_window, rounds_up
+from ..spatial import pool_size, pool_window, rounds_up
+from ..window import Window, WindowAttributes
 
 # The first opset at which onnxruntime up to 1.24 has too large a divisor for counted pads.
 _MISCOUNTED_SINCE = 19

@@ -9,7 +9,8 @@ from ...types import Array, Shape
 from ..builder import Builder, int64
 from ..layer import Blob, Layer, layer
 from ..pools import LOWEST, inner_divisors, pad, reduce, spread
-from ..spatial import Window, conv_window, pool_size
+from ..spatial import conv_window, pool_size
+from ..window import Window
 from .activation import sigmoid
 
 

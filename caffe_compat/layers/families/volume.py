@@ -14,7 +14,8 @@ from ...errors import ShapeError, UnsupportedError
 from ...types import Array, Shape
 from ..builder import Builder, int64
 from ..layer import Layer, layer
-from ..spatial import Window, conv_size
+from ..spatial import conv_size
+from ..window import Window
 from .conv import Convolution
 
 # -FLT_MAX, the start of Caffe's max.

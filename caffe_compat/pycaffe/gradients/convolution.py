@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ...layers.layer import canonical_axis
-from ...layers.spatial import Window, conv_window
+from ...layers.spatial import conv_window
+from ...layers.window import Window
 from ...types import Shape
 from ..blob import shape_of
 from ..placement import place

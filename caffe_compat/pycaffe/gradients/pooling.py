@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ...caffe_pb2 import PoolingParameter
-from ...layers.spatial import Window, pool_size, pool_window, rounds_up
+from ...layers.spatial import pool_size, pool_window, rounds_up
+from ...layers.window import Window
 from ...types import Shape
 from ..blob import shape_of
 from ..steps import Computed
