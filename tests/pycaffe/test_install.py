@@ -106,6 +106,22 @@ def test_the_command_gives_the_scripts_status_and_a_traceback_of_the_script_alon
     assert lines[-1] == "KeyError: 'k'"
 
 
+@pytest.mark.parametrize(
+    ("args", "status", "words"),
+    [
+        (("gone.py", "x"), 2, "error: gone.py: no such file\n"),
+        (("--py2", "."), 2, "error: .: cannot be read: "),
+        (("-m", "nothing"), 1, "ImportError: No module named nothing\n"),
+        (("odd.py",), 1, '  File "odd.py", line 1\n'),
+    ],
+)
+def test_no_script_to_run(python, args, status, words):
+    done = python("-m", "caffe_compat.pycaffe", *args, odd="x = (")
+    assert done.returncode == status
+    assert done.stderr.startswith(words)
+    assert "Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize("args", [(), ("-c",), ("-m",), ("--what", "x.py")])
 def test_usage(python, args):
     done = python("-m", "caffe_compat.pycaffe", *args)

@@ -7,7 +7,6 @@ for the script that it runs.
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any
 
@@ -27,13 +26,8 @@ def revive(*, python2: bool) -> None:
         translator.hook()
 
 
-def run_file(path: str, *, python2: bool) -> None:
-    """Run a script as `__main__`.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-    """
-    data = Path(path).read_bytes()
+def run_script(data: bytes, path: str, *, python2: bool) -> None:
+    """Run a script's bytes as `__main__`."""
     _run(_compile(data, path, python2=python2), path)
 
 
