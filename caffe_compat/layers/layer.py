@@ -71,6 +71,8 @@ class Layer:
         evaluates: whether it compares outputs with the ground truth of a test set and has no ONNX
             form, so that an ONNX file goes without it.
         blocked: the bottoms that no gradient reaches, though the tops depend on them.
+        no_backward: the bottoms that must not want a gradient, or Caffe's backward pass aborts;
+            negative ones count from the end.
         unread: the tops whose gradient `backward` does not read, if there are so many.
         statistics: the parameter blobs that no gradient reaches.
         approximate: whether `backward` is not the derivative of `forward`, but Caffe's own.
@@ -93,6 +95,7 @@ class Layer:
     has_source: ClassVar[bool] = False
     evaluates: ClassVar[bool] = False
     blocked: tuple[int, ...] = ()
+    no_backward: ClassVar[tuple[int, ...]] = ()
     unread: tuple[int, ...] = ()
     statistics: tuple[str, ...] = ()
     approximate: bool = False
@@ -218,6 +221,33 @@ class Layer:
         flows = self.backward(*args, **kwargs)
         return tuple(flows[len(self.proto.bottom) :]) if isinstance(flows, tuple) else ()
 
+    def allows_force_backward(self, bottom: int) -> bool:
+        """Return whether a net's force_backward makes a bottom want a gradient."""
+        return not self.loss or bottom != 1
+
+    def check_backward(self, wanted: Sequence[bool]) -> None:
+        """Refuse a backward pass that Caffe ends at.
+
+        Args:
+            wanted: for each bottom, whether a gradient is wanted there.
+
+        Raises:
+            ShapeError: naming the bottom.
+        """
+        for i in self.no_backward:
+            if -len(wanted) <= i < len(wanted) and wanted[i]:
+                raise ShapeError(
+                    f"cannot backpropagate to bottom {i % len(wanted)}, '{self.proto.bottom[i]}'; "
+                    "propagate_down: false there stops the gradient"
+                )
+
+    def overwrites(self, *x: Shape) -> tuple[str, ...]:
+        """Return the blobs whose gradients Caffe writes over those of the passes before.
+
+        With iter_size the last batch alone then counts.
+        """
+        return ()
+
     def lower(self, *args: Any, **kwargs: Any) -> str | tuple[str | None, ...]:
         """Write the same in ONNX and return the name of each top's tensor.
 
@@ -232,7 +262,7 @@ class Layer:
 
 @contextmanager
 def named(proto: LayerParameter) -> Iterator[None]:
-    """Put the layer in front of the message of any error raised inside; no other code does.
+    """Put the layer in front of the message of any error raised inside, once; no other code does.
 
     Inside, infinity and NaN are results like others, as in Caffe, and no warnings.
     """
@@ -240,7 +270,10 @@ def named(proto: LayerParameter) -> Iterator[None]:
         with np.errstate(all="ignore"):
             yield
     except CaffeCompatError as error:
-        raise error.within(f"layer '{proto.name}' ({proto.type})") from error
+        place = f"layer '{proto.name}' ({proto.type})"
+        if str(error).startswith(f"{place}: "):
+            raise
+        raise error.within(place) from error
     except MemoryError as error:
         reason = str(error) or "not enough memory"
         raise CaffeCompatError(f"layer '{proto.name}' ({proto.type}): {reason}") from error

@@ -67,9 +67,10 @@ class Backward:
                 watch(index, flows, sums)
             for bottom, grad in zip(node.bottoms, flows, strict=False):
                 _add(grads, bottom.name, grad)
-            for (layer, i), grad in zip(node.owners, sums, strict=False):
+            anew = node.layer.overwrites(*(value.shape for value in node.bottoms))
+            for (layer, i), grad, blob in zip(node.owners, sums, node.blobs, strict=False):
                 if grad is not None:
-                    total = params[layer][i]
+                    total = None if blob.name in anew else params[layer][i]
                     grad = grad.reshape(self.arrays[layer][i].shape)
                     params[layer][i] = grad if total is None else total + grad
         self._share(params)

@@ -57,15 +57,19 @@ def needs(graph: Graph) -> Needs:
         if runs[index] and node.layer.ignores_lr_mult:
             blobs[index] = (True,) * len(node.blobs)
     left = left_in_memory(graph)
-    _check(graph, runs, left)
+    _check(graph, runs, bottoms, left)
     return Needs(tuple(runs), tuple(map(tuple, bottoms)), tuple(blobs), left)
 
 
 def _all(graph: Graph) -> Needs:
     left = left_in_memory(graph)
     runs = [True] * len(graph.nodes)
-    _check(graph, runs, left)
-    bottoms = tuple((True,) * len(node.bottoms) for node in graph.nodes)
+    needed, _ = _from_below(graph, [_trained(node) for node in graph.nodes])
+    bottoms = tuple(
+        tuple(flag or node.layer.allows_force_backward(i) for i, flag in enumerate(flags))
+        for node, flags in zip(graph.nodes, needed, strict=True)
+    )
+    _check(graph, runs, bottoms, left)
     blobs = tuple((True,) * len(node.blobs) for node in graph.nodes)
     return Needs(tuple(runs), bottoms, blobs, left)
 
@@ -73,15 +77,24 @@ def _all(graph: Graph) -> Needs:
 _READ_NO_BOTTOM = frozenset(("Concat", "Dropout", "Pooling", "Silence", "Slice", "Split"))
 
 
-def _check(graph: Graph, runs: Sequence[bool], left: Mapping[str, str]) -> None:
+def _check(
+    graph: Graph,
+    runs: Sequence[bool],
+    bottoms: Sequence[Sequence[bool]],
+    left: Mapping[str, str],
+) -> None:
     """Refuse a layer whose bottom is overwritten under another name before its backward reads it.
 
     A Flatten's top is its bottom's memory; what works in place on it overwrites both.
 
     Raises:
         UnsupportedError: naming the layer.
+        ShapeError: likewise; a gradient is wanted where Caffe aborts, as at a label.
     """
-    for node, run in zip(graph.nodes, runs, strict=True):
+    for node, run, wanted in zip(graph.nodes, runs, bottoms, strict=True):
+        if run:
+            with node.layer.named():
+                node.layer.check_backward(wanted)
         keeps = node.layer.proto.type in _READ_NO_BOTTOM or node.inplace
         states = type(node.layer).backward_left is not Layer.backward_left
         if not run or keeps or states or node.layer.shares(*(v.shape for v in node.bottoms)):

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from ..caffe_pb2 import NetParameter, ParamSpec
+from ..caffe_pb2 import LayerParameter, NetParameter, ParamSpec
 from ..errors import CaffeCompatError
 from ..prototxt.splits import insert_splits
 from ..prototxt.writer import write_text
@@ -84,12 +84,25 @@ def with_splits(net: Net) -> tuple[NetParameter, list[int | None]]:
         done = len(places) - places.count(None)
         own = done < len(net.graph.nodes) and layer.name == net.graph.nodes[done].layer.name
         places.append(done if own else None)
-        saved = message.layer.add()
-        saved.CopyFrom(layer)
-        if layer.type == "BatchNorm":
-            del saved.param[:]
-            saved.param.extend([ParamSpec(lr_mult=0)] * 3)
+        message.layer.append(set_up(layer, own and net.graph.nodes[done].layer.loss))
     return message, places
+
+
+def set_up(layer: LayerParameter, loss: bool) -> LayerParameter:
+    """Return a layer's message as Caffe's LayerSetUp leaves it.
+
+    Args:
+        layer: the message.
+        loss: whether it is a loss, which has a loss weight of 1 unless it has one.
+    """
+    message = LayerParameter()
+    message.CopyFrom(layer)
+    message.ClearField("blobs")
+    if loss and not message.loss_weight:
+        message.loss_weight.append(1)
+    if message.type == "BatchNorm":
+        message.param.extend([ParamSpec(lr_mult=0)] * (3 - len(message.param)))
+    return message
 
 
 def _arrays(net: Net, places: list[int | None]) -> list[Sequence[Array]]:

@@ -84,6 +84,7 @@ class Engine:
             for run in self.before_backward:
                 run(i)
             if self._steps[i].need_backward:
+                self._steps[i].check_backward()
                 self._backward(self._steps[i])
                 if self.debug is not None:
                     self.debug.backward(i)

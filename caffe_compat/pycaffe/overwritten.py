@@ -15,8 +15,9 @@ import numpy as np
 
 from ..caffe_pb2 import EltwiseParameter, LayerParameter
 from ..layers import layer as package
+from ..layers.families.eltwise import LEAST, largest
 from ..types import Array
-from .blob import Blob, BlobVec
+from .blob import Blob, BlobVec, shape_of
 
 
 class Computed(Protocol):
@@ -54,12 +55,9 @@ def keeps_bottom(layer: package.Layer) -> bool:
     return layer.proto.type not in _READS_BOTTOM and layer.proto.type not in _FROM_TOP
 
 
-def accumulates(step: Computed) -> bool:
-    """Whether the parameters' gradients are added to those that are there.
-
-    Scale's are written over them where it has a factor for every value (scale_layer.cpp).
-    """
-    return not (step.proto.type == "Scale" and step.blobs[0].count == step.bottoms[0].count)
+def anew(step: Computed) -> tuple[str, ...]:
+    """Return the names of the parameters whose gradients are written over those that are there."""
+    return step.layer.overwrites(*(shape_of(blob) for blob in step.bottoms))
 
 
 def true_backward(step: Computed, x: Sequence[Array]) -> Sequence[Array | None]:
@@ -168,9 +166,19 @@ def _mvn(step: Computed, x: Sequence[Array], dy: Array) -> Sequence[Array] | Non
 
 
 def _eltwise(step: Computed, x: Sequence[Array], dy: Array) -> Sequence[Array] | None:
-    """eltwise_layer.cpp, PROD: the first bottom's gradient is the top's, overwritten."""
-    if step.layer.p.operation != EltwiseParameter.PROD:
-        return None
+    """eltwise_layer.cpp: the first bottom's gradient is the top's, overwritten."""
+    operation = step.layer.p.operation
+    if operation != EltwiseParameter.PROD:
+        coeff = [np.float32(c) for c in step.layer.p.coeff] or [np.float32(1)] * len(x)
+        if operation == EltwiseParameter.MAX:
+            winner = largest((np.full_like(dy, LEAST), *(blob.data for blob in step.bottoms[1:])))[
+                1
+            ]
+            masks: list[Any] = [winner == i for i in range(len(x))]
+        else:
+            masks = [*coeff]
+        dy = dy * masks[0] if step.propagate[0] else dy
+        return [dy, *(dy * mask for mask in masks[1:])]
     data, y = [blob.data for blob in step.bottoms], step.tops[0].data
     flows = []
     for i in range(len(data)):
@@ -193,7 +201,9 @@ def _eltwise(step: Computed, x: Sequence[Array], dy: Array) -> Sequence[Array] |
 def _scale(step: Computed, x: Sequence[Array], dy: Array) -> Sequence[Array | None]:
     """scale_layer.cpp: the product with the gradient is written over the bottom that it keeps."""
     flows: Sequence[Array | None] = step.layer.backward(dy, *x, **step.arrays())
-    if step.param_propagate[0] and accumulates(step) and step.kept is not None:
+    factors = step.bottoms[1] if len(x) > 1 else step.blobs[0]
+    wanted = step.propagate[1] if len(x) > 1 else step.param_propagate[0]
+    if wanted and factors.count < step.bottoms[0].count and step.kept is not None:
         step.kept.data[...] = dy * x[0]
     return flows
 

@@ -17,7 +17,7 @@ from ..types import Array, Shape
 from . import mode
 from .blob import Blob, BlobVec, memories, resize, shape_of, share_data, share_diff
 from .layer import Layer, show
-from .overwritten import accumulates, keeps_bottom, true_backward
+from .overwritten import anew, keeps_bottom, true_backward
 
 
 class Step:
@@ -70,6 +70,9 @@ class Step:
     def allows_force_backward(self, bottom: int) -> bool:
         """Whether `force_backward` wants the gradient at a bottom."""
         return True
+
+    def check_backward(self) -> None:
+        """Refuse a backward pass that Caffe ends at."""
 
     def loss(self) -> float:
         """Return the tops' values times their gradients, where they have a loss weight."""
@@ -207,6 +210,10 @@ class Computed(Step):
             self.kept = Blob(shape_of(self.bottoms[0]))
             self.kept.data[...] = self.bottoms[0].data
 
+    def check_backward(self) -> None:
+        with self.layer.named():
+            self.layer.check_backward(self.propagate)
+
     def backward(self) -> None:
         if not any(self.propagate) and not any(self.param_propagate):
             return
@@ -225,19 +232,20 @@ class Computed(Step):
         for bottom, flow, wanted in zip(self.bottoms, bottoms, self.propagate, strict=False):
             if wanted and flow is not None:
                 bottom.diff[...] = flow.reshape(shape_of(bottom))
-        for blob, flow, wanted in zip(self.blobs, parameters, self.param_propagate, strict=False):
+        written = anew(self)
+        for (name, blob), flow, wanted in zip(
+            self.parameters.items(), parameters, self.param_propagate, strict=False
+        ):
             if wanted and flow is not None:
                 diff = blob.diff
                 flow = flow.reshape(diff.shape)
-                if accumulates(self):
-                    diff += flow
-                else:
+                if name in written:
                     diff[...] = flow
+                else:
+                    diff += flow
 
     def allows_force_backward(self, bottom: int) -> bool:
-        if not self.layer.loss or self.proto.type in ("EuclideanLoss", "SmoothL1Loss"):
-            return True
-        return bottom != (2 if self.proto.type == "ContrastiveLoss" else 1)
+        return self.layer.allows_force_backward(bottom)
 
 
 def _fill_later(blob: Blob, stated: package.Blob) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from .. import weights
-from ..caffe_pb2 import NetParameter, ParamSpec
+from ..caffe_pb2 import NetParameter
 from ..errors import WeightsError
+from ..net.saving import set_up
 from ..types import Array, Shape
 from ..weights import snapshot
 from ..weights.trained import Weights, describe, match
@@ -83,13 +84,7 @@ def save(wiring: Wiring, path: str, *, diffs: bool = False) -> None:
 def message(wiring: Wiring) -> NetParameter:
     """Return what a caffemodel says of the layers beside their blobs."""
     saved = NetParameter(name=wiring.net.name)
-    for step in wiring.steps:
-        layer = saved.layer.add()
-        layer.CopyFrom(step.proto)
-        layer.ClearField("blobs")
-        if layer.type == "BatchNorm":
-            del layer.param[:]
-            layer.param.extend([ParamSpec(lr_mult=0)] * 3)
+    saved.layer.extend(set_up(step.proto, bool(step.auto_tops)) for step in wiring.steps)
     return saved
 
 

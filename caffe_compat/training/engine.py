@@ -142,6 +142,16 @@ def owned(graph: Graph) -> list[Place]:
     ]
 
 
+def rewritten(graph: Graph) -> set[Place]:
+    """Return the places of the blobs whose gradients each pass writes anew; see `overwrites`."""
+    return {
+        owner
+        for node in graph.nodes
+        for owner, blob in zip(node.owners, node.blobs, strict=True)
+        if blob.name in node.layer.overwrites(*(value.shape for value in node.bottoms))
+    }
+
+
 def owning(net: Net, shared: Mapping[Place, Array] | None = None) -> tuple[Net, dict[Place, Array]]:
     """Return a net with parameter blobs of its own, and these by the places that own them.
 

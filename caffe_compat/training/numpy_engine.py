@@ -17,7 +17,7 @@ from ..types import Array
 from ..weights.trained import Weights
 from .blocks import Block, cut
 from .debug import BackwardLog, log_forward, total
-from .engine import Pass, learnables, loss_weights, owned, owning, share
+from .engine import Pass, learnables, loss_weights, owned, owning, rewritten, share
 from .feeding import Feeder
 from .log import Write
 
@@ -37,6 +37,7 @@ class NumpyEngine:
         self._net, own = owning(net, shared)
         self._feeder = feeder
         self._needs = needs(graph)
+        self._rewritten = rewritten(graph)
         self._values: dict[str, Array] = {}
         self.name = graph.net.name
         self.learnables = learnables(graph)
@@ -141,7 +142,7 @@ class NumpyEngine:
         for i, grad in enumerate(grads):
             if grad is None:
                 continue
-            total = self._sums[i]
+            total = None if self._places[i] in self._rewritten else self._sums[i]
             if total is not None:
                 total += grad.reshape(total.shape)
                 continue

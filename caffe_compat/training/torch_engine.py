@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from ..types import Array
 from ..weights.trained import Weights
 from .blocks import Block, cut
 from .debug import BackwardLog, log_forward, total
-from .engine import Pass, learnables, loss_weights, owned, owning, share
+from .engine import Pass, learnables, loss_weights, owned, owning, rewritten, share
 from .feeding import Extra, Feeder
 from .log import Write
 from .torch_blocks import bundle
@@ -72,6 +72,7 @@ class TorchEngine:
         if not setting.amp:
             replace(self._run.module, self._device)
         self._leaves = self._run.leaves
+        self._rewritten = rewritten(graph)
         for layer in self._run.in_numpy:
             _log.warning("layer '%s' (%s) runs in numpy, on the CPU", layer.name, layer.type)
         self._last: tuple[dict[str, Tensor], Extra] = {}, {}
@@ -123,10 +124,14 @@ class TorchEngine:
 
     def clear(self) -> None:
         """Set the gradients to zero."""
-        for leaf in self._leaves.values():
-            leaf.grad = None
+        self._forget(self._leaves)
         for zeros in self._zeros.values():
             zeros.zero_()
+
+    def _forget(self, places: Iterable[Place]) -> None:
+        for place in places:
+            if place in self._leaves:
+                self._leaves[place].grad = None
 
     def blocks(self, history: Sequence[Tensor]) -> Iterator[Block]:
         """Yield the parameters in blocks: for a CPU's cache, or for few calls to a GPU."""
@@ -198,6 +203,7 @@ class TorchEngine:
             tensors = self._pass(None)
             loss = self._loss(tensors)
             if loss.requires_grad:
+                self._forget(self._rewritten)
                 torch.autograd.backward(loss)
         return Pass(float(loss.detach()), self._outputs(tensors))
 
@@ -244,6 +250,7 @@ class TorchEngine:
         assert self._needs is not None
         watch = BackwardLog(net, self._needs, before, debug)
         _, grads = net.backward(values, {}, extra, self._needs, watch)
+        self._forget(self._rewritten)
         for sums, (index, i) in zip(self.grads, self._places, strict=True):
             grad = grads[index][i]
             if grad is not None:

@@ -68,3 +68,18 @@ def test_other_suffixes(tmp_path, name):
     with pytest.raises(CaffeCompatError, match=r"ends in none of \.caffemodel, "):
         save(make(TEXT), tmp_path / name)
     assert not any(tmp_path.iterdir())
+
+
+def test_layers_are_saved_as_caffes_setup_leaves_them(tmp_path):
+    """A loss has its weight, BatchNorm all three lr_mult and what else its param had (net.cpp)."""
+    net = make("""
+        layer { name: "d" type: "Input" top: "d" input_param { shape { dim: 2 dim: 3 } } }
+        layer { name: "bn" type: "BatchNorm" bottom: "d" top: "b"
+                param { lr_mult: 0 decay_mult: 0 } param { lr_mult: 0 name: "v" } }
+        layer { name: "l" type: "EuclideanLoss" bottom: "b" bottom: "d" top: "l" }""")
+    net.save(tmp_path / "net.caffemodel")
+    saved = NetParameter.FromString((tmp_path / "net.caffemodel").read_bytes())
+    layers = {layer.name: layer for layer in saved.layer}
+    assert list(layers["l"].loss_weight) == [1]
+    specs = [(p.name, p.lr_mult, p.decay_mult) for p in layers["bn"].param]
+    assert specs == [("", 0, 0), ("v", 0, 1), ("", 0, 1)]

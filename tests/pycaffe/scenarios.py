@@ -84,6 +84,19 @@ layer { name: 'prod' type: 'Eltwise' bottom: 'p' bottom: 'q' bottom: 'r' top: 'p
   eltwise_param { operation: PROD } }
 """
 
+_ANEW = """
+force_backward: true
+layer { name: 'data' type: 'Input' top: 'data'
+  input_param { shape { dim: 1 dim: 3 dim: 4 dim: 2 } } }
+layer { name: 'scale' type: 'Scale' bottom: 'data' top: 'x' scale_param { bias_term: true } }
+layer { name: 'value' type: 'Parameter' top: 'value' parameter_param { shape { dim: 3 } } }
+layer { name: 'bias' type: 'Bias' bottom: 'x' bottom: 'value' top: 'y' }
+layer { name: 'all' type: 'Scale' bottom: 'y' top: 'z'
+  scale_param { axis: 0 num_axes: -1 bias_term: true } }
+layer { name: 'shared' type: 'Scale' bottom: 'z' top: 'z' param { name: 'w' } }
+layer { name: 'again' type: 'Scale' bottom: 'z' top: 'out' param { name: 'w' } }
+"""
+
 _TRAIN = """
 name: 'train'
 layer { name: 'data' type: 'DummyData' top: 'data' top: 'label'
@@ -187,6 +200,23 @@ def shared_memory(caffe):
     return record
 
 
+def written_anew(caffe):
+    """Gradients of parameters that are not added to those of the passes before, of one image."""
+    record = Record()
+    net = build(caffe, _ANEW, caffe.TEST)
+    rng = np.random.RandomState(3)
+    for i in range(2):
+        net.blobs["data"].data[...] = rng.randn(1, 3, 4, 2)
+        for blobs in net.params.values():
+            for blob in blobs:
+                blob.data[...] = rng.randn(*blob.data.shape)
+        net.forward()
+        net.blobs["out"].diff[...] = rng.randn(1, 3, 4, 2)
+        net.backward()
+        record.net(str(i), net)
+    return record
+
+
 def training(caffe):
     """A TRAIN net by its seed: what is drawn, the statistics, parts of passes, the label edited."""
     record = Record()
@@ -211,7 +241,7 @@ def training(caffe):
     return record
 
 
-SCENARIOS = (in_place, products, shared_memory, training)
+SCENARIOS = (in_place, products, shared_memory, written_anew, training)
 
 
 def main():

@@ -106,6 +106,35 @@ def test_what_caffe_aborts_at_is_an_error_that_names_the_layer(build, text, erro
     with pytest.raises(error) as caught:
         build(text)
     assert words in str(caught.value)
+    assert str(caught.value).count("layer '") <= 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "bottoms"),
+    [
+        ("SoftmaxWithLoss", ["ip", "one"]),
+        ("SigmoidCrossEntropyLoss", ["one", "one"]),
+        ("HingeLoss", ["ip", "one"]),
+        ("MultinomialLogisticLoss", ["ip", "one"]),
+        ("Filter", ["ip", "one"]),
+        ("BatchReindex", ["ip", "index"]),
+        ("Accuracy", ["ip", "one"]),
+    ],
+)
+def test_a_gradient_at_labels_or_indices_is_refused_as_in_caffe(build, kind, bottoms):
+    end = " ".join(f"bottom: '{bottom}'" for bottom in bottoms)
+    net = build(
+        SIMPLE
+        + f"""
+        layer {{ name: 'one' type: 'InnerProduct' bottom: 'data' top: 'one'
+          inner_product_param {{ num_output: 1 }} }}
+        layer {{ name: 'index' type: 'Flatten' bottom: 'one' top: 'index'
+          flatten_param {{ axis: 0 }} }}
+        layer {{ name: 'end' type: '{kind}' {end} top: 'end' loss_weight: 1 }}"""
+    )
+    net.forward()
+    with pytest.raises(ShapeError, match=rf"layer 'end' \({kind}\): cannot backpropagate to bot"):
+        net.backward()
 
 
 def test_a_layer_that_never_runs_in_place_is_refused_in_place(build):

@@ -20,6 +20,8 @@ class Accuracy(Layer):
     A tie counts against the label. The second top has the share for each class.
     """
 
+    no_backward = (0, 1)
+
     def shapes(self, x: Shape, y: Shape) -> list[Shape | None]:
         axis = canonical_axis(self.p.axis, len(x))
         if self.p.top_k > prod(x) // max(1, prod(y)):
@@ -65,9 +67,12 @@ class Accuracy(Layer):
         classes = np.arange(g.fixed(x, axis)).reshape(-1, *(1,) * (rank - 1 - axis))
         mine = g.Equal(label, classes)
         mine = g.Cast(mine if counts is None else g.And(mine, counts), to=FLOAT)
-        others = int64(*(i for i in range(rank) if i != axis))
-        hits = g.ReduceSum(g.Mul(mine, g.Cast(right, to=FLOAT)), others, keepdims=0)
-        totals = g.ReduceSum(mine, others, keepdims=0)
+        hits = g.Mul(mine, g.Cast(right, to=FLOAT))
+        totals = mine
+        if rank > 1:  # a sum along no axis were one along all
+            others = int64(*(i for i in range(rank) if i != axis))
+            hits = g.ReduceSum(hits, others, keepdims=0)
+            totals = g.ReduceSum(mine, others, keepdims=0)
         return accuracy, g.Div(hits, g.Max(totals, one))
 
 

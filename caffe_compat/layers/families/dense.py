@@ -136,6 +136,8 @@ class FedInnerProduct(InnerProduct):
 class Embed(Layer):
     """y = W[x] + b, each x a whole number from 0 to input_dim - 1 (embed_layer.cpp)."""
 
+    no_backward = (0,)
+
     def blobs(self, x: Shape) -> list[Blob]:
         for field in ("input_dim", "num_output"):
             if getattr(self.p, field) < 1:

@@ -12,6 +12,8 @@ from ...types import Array, Shape
 from ..builder import Builder
 from ..layer import Layer, layer
 
+LEAST = np.float32(np.finfo(np.float32).min)  # what MAX clears its top to
+
 
 @layer(param="eltwise_param", bottoms=(2, None), inplace=True)
 class Eltwise(Layer):
@@ -19,8 +21,9 @@ class Eltwise(Layer):
 
     NaN: MAX with NaN in the first or second bottom is the second, as in Caffe; a later NaN is never
         the max. In ONNX and torch the max of NaN is NaN.
-    In place: PROD's gradients are those of the overwritten first bottom in Caffe.
-    Refused: SUM and MAX in place: Caffe clears the top, its first bottom, before it reads it.
+    In place: PROD's gradients are those of the overwritten first bottom in Caffe. SUM and MAX clear
+        the top, their first bottom, before they read it: it counts as 0, or as the least number.
+        Its gradient overwrites the top's, from which those of the other bottoms follow.
     """
 
     def __init__(self, proto: LayerParameter) -> None:
@@ -32,11 +35,8 @@ class Eltwise(Layer):
         if coeffs and self._op == EltwiseParameter.PROD:
             raise ShapeError(f"takes coeff only with operation SUM, and has {coeffs} with PROD")
         self._coeff = [np.float32(c) for c in self.p.coeff] or [np.float32(1)] * bottoms
-        if self._op != EltwiseParameter.PROD and set(proto.top) & set(proto.bottom):
-            name = EltwiseParameter.EltwiseOp.Name(self._op)
-            raise UnsupportedError(
-                f"with operation {name} cannot run in place: Caffe clears '{proto.top[0]}' first"
-            )
+        in_place = proto.top[:1] == proto.bottom[:1]
+        self._clears = in_place and self._op != EltwiseParameter.PROD
 
     def shapes(self, *x: Shape) -> list[Shape | None]:
         for i, shape in enumerate(x):
@@ -47,16 +47,27 @@ class Eltwise(Layer):
     def forward(self, *x: Array) -> Array:
         if self._op == EltwiseParameter.PROD:
             return reduce(np.multiply, x)
+        if self._clears:
+            x = (np.full_like(x[0], self._cleared), *x[1:])
         if self._op == EltwiseParameter.MAX:
-            return _largest(x)[0]
+            return largest(x)[0]
         return reduce(np.add, (c * a for c, a in zip(self._coeff, x, strict=True)))
+
+    @property
+    def _cleared(self) -> np.float32:
+        return LEAST if self._op == EltwiseParameter.MAX else np.float32(0)
 
     def backward(self, dy: Array, *x: Array) -> tuple[Array, ...]:
         if self._op == EltwiseParameter.PROD:
             return tuple(dy * self._others(i, x) for i in range(len(x)))
         if self._op == EltwiseParameter.MAX:
-            winner = _largest(x)[1]
+            if self._clears:
+                return (np.zeros_like(dy),) * len(x)
+            winner = largest(x)[1]
             return tuple(dy * (winner == i) for i in range(len(x)))
+        if self._clears:
+            dy = self._coeff[0] * dy
+            return dy, *(c * dy for c in self._coeff[1:])
         return tuple(c * dy for c in self._coeff)
 
     def backward_left(self, dy: Array, *x: Array, left: Array, y: Array) -> tuple[Array, ...]:
@@ -64,6 +75,11 @@ class Eltwise(Layer):
             raise UnsupportedError(
                 "PROD has another gradient in Caffe where its memory is overwritten; give it, and "
                 "the layer after it, a top of its own"
+            )
+        if self._clears and (self._op == EltwiseParameter.MAX or self._coeff[0] != 1):
+            raise UnsupportedError(
+                "has another gradient in place in Caffe if its first bottom needs one; give it a "
+                "top of its own"
             )
         return self.backward(dy, *x)
 
@@ -78,14 +94,17 @@ class Eltwise(Layer):
         if self._op == EltwiseParameter.PROD:
             return reduce(g.Mul, x)
         if self._op == EltwiseParameter.MAX:
-            return g.Max(*x)
+            return g.Max(LEAST, *x[1:]) if self._clears else g.Max(*x)
+        if self._clears:
+            terms = [g.Mul(a, c) for c, a in zip(self._coeff[1:], x[1:], strict=True)]
+            return terms[0] if len(terms) == 1 else g.Sum(*terms)
         if self._coeff == [1, -1]:
             return g.Sub(*x)
         terms = [a if c == 1 else g.Mul(a, c) for c, a in zip(self._coeff, x, strict=True)]
         return g.Add(*terms) if len(terms) == 2 else g.Sum(*terms)
 
 
-def _largest(x: tuple[Array, ...]) -> tuple[Array, Array]:
+def largest(x: tuple[Array, ...]) -> tuple[Array, Array]:
     """Return the max, and the index of its bottom: of equals 1, then 0, then the later ones."""
     first = x[0] > x[1]
     most, winner = np.where(first, x[0], x[1]), np.where(first, 0, 1)

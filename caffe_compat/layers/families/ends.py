@@ -122,6 +122,9 @@ class Parameter(Layer):
     def backward(self, dy: Array, value: Array) -> Array:
         return dy
 
+    def overwrites(self) -> tuple[str, ...]:
+        return ("value",)  # its memory is the top's
+
     def lower(self, g: Builder, value: str) -> str:
         return value
 
@@ -142,6 +145,9 @@ class _Sink(Layer):
 @layer(bottoms=(1, None), tops=0)
 class Silence(_Sink):
     """No top: its bottoms are no outputs of the net (silence_layer.cpp)."""
+
+    def backward(self, dy: tuple[Array, ...], *x: Array) -> tuple[Array, ...]:
+        return tuple(np.zeros_like(array) for array in x)
 
 
 @layer(param="hdf5_output_param", bottoms=2, tops=0)

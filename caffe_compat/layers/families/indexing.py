@@ -156,6 +156,7 @@ class Filter(Layer):
     Their number depends on the data; a top may be empty.
     """
 
+    no_backward = (-1,)
     varies = (0,)
 
     def shapes(self, *x: Shape) -> list[Shape | None]:
@@ -196,6 +197,8 @@ class BatchReindex(Layer):
 
     A negative index counts from the end in ONNX's Gather, where Caffe aborts.
     """
+
+    no_backward = (1,)
 
     def shapes(self, x: Shape, rows: Shape) -> list[Shape | None]:
         if len(rows) != 1 or not x:

@@ -21,6 +21,8 @@ class HingeLoss(Layer):
     NaN: counts as 0, as in Caffe; in ONNX and torch the loss is NaN.
     """
 
+    no_backward = (1,)
+
     def shapes(self, x: Shape, y: Shape) -> list[Shape | None]:
         labels.check_same_batch(x, y)
         labels.check_legacy(x)
@@ -61,6 +63,8 @@ class HingeLoss(Layer):
 class MultinomialLogisticLoss(Layer):
     """-sum log max(p[label], 1e-20) / N (multinomial_logistic_loss_layer.cpp)."""
 
+    no_backward = (1,)
+
     def shapes(self, x: Shape, y: Shape) -> list[Shape | None]:
         labels.check_same_batch(x, y)
         labels.check_legacy(x, y)
@@ -99,7 +103,7 @@ class SigmoidCrossEntropyLoss(Layer):
     Normalized by the batch size unless loss_param says otherwise.
     """
 
-    blocked = (1,)
+    no_backward = blocked = (1,)
 
     @property
     def mode(self) -> int:

@@ -188,6 +188,7 @@ class LSTMUnit(Layer):
     Bottoms are c (1, N, H), the gates i f o g (1, N, 4H) and cont (1, N); tops are c' and h.
     """
 
+    no_backward = (2,)
     blocked = indicators = (2,)
 
     def shapes(self, c: Shape, x: Shape, cont: Shape) -> list[Shape | None]:
@@ -198,6 +199,9 @@ class LSTMUnit(Layer):
         if x[2] != 4 * c[2]:
             raise ShapeError(f"the gates must be 4 x {c[2]} wide, and are {x[2]}")
         return [c, c]
+
+    def allows_force_backward(self, bottom: int) -> bool:
+        return bottom != 2
 
     def forward(self, c: Array, x: Array, cont: Array) -> tuple[Array, Array]:
         return _unit(c, _activate(x, cont[..., None]))

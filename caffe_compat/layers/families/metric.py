@@ -39,6 +39,9 @@ class ContrastiveLoss(Layer):
             raise ShapeError(f"takes one label for each of {a[0]} pairs, and has labels {y}")
         return [()]
 
+    def allows_force_backward(self, bottom: int) -> bool:
+        return bottom != 2
+
     def forward(self, a: Array, b: Array, y: Array) -> Array:
         _, squares, similar = self._pairs(a, b, y)
         losses = np.where(similar, squares, self._apart(squares))

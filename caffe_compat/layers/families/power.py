@@ -92,7 +92,9 @@ class Power(Layer):
     def forward(self, x: Array) -> Array:
         if self._slope == 0:
             return np.full_like(x, np.power(self._shift, self._power))
-        y = self._scale * x + self._shift
+        y = self._scale * x
+        if self._shift != 0:
+            y = y + self._shift  # -0 + 0 were 0, and its inverse another infinity
         return y if self._power == 1 else np.power(y, self._power)
 
     def backward(self, dy: Array, x: Array) -> Array:

@@ -27,6 +27,7 @@ _MOST_STEPS = 1 << 16
 class Recurrent(Layer):
     """The bottoms, sizes and input transform of LSTM and RNN (recurrent_layer.cpp)."""
 
+    no_backward = (1,)
     ignores_lr_mult = True
     states: ClassVar[int]
     state_names: ClassVar[tuple[str, ...]]
@@ -88,6 +89,9 @@ class Recurrent(Layer):
             if other != state:
                 raise ShapeError(f"the hidden state must be {state}, and is {other}")
         return [(*x[0][:2], self.hidden), *[state] * exposed]
+
+    def allows_force_backward(self, bottom: int) -> bool:
+        return bottom != 1
 
     def _static(self, bottoms: tuple[Any, ...]) -> bool:
         return len(bottoms) > 2 + (self.states if self.p.expose_hidden else 0)

@@ -24,6 +24,9 @@ class EuclideanLoss(Layer):
             raise ShapeError(f"inputs must have the same dimension: {a} and {b}")
         return [()]
 
+    def allows_force_backward(self, bottom: int) -> bool:
+        return True
+
     def forward(self, a: Array, b: Array) -> Array:
         d = a - b.reshape(a.shape)
         return np.asarray(np.sum(d * d) / len(a) / 2, np.float32)
@@ -70,6 +73,9 @@ class SmoothL1Loss(Layer):
         if self.p.sigma <= 0:
             raise ShapeError(f"sigma must be positive, and is {self.p.sigma:g}")
         return [()]
+
+    def allows_force_backward(self, bottom: int) -> bool:
+        return True
 
     def _difference(self, *x: Array) -> tuple[Array, Array | None, Array | None]:
         """Return the weighted difference, and the weights in its shape."""

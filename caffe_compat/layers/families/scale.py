@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import prod
+
 import numpy as np
 
 from ...caffe_pb2 import FillerParameter
@@ -131,6 +133,15 @@ class Scale(Layer):
         dx = dy * _aligned(factor, x, self.p.axis)
         flows = (dx, _summed(dy * x, factor, self.p.axis))
         return flows if bias is None else (*flows, _summed(dy, bias, self.p.axis))
+
+    def overwrites(self, x: Shape, *second: Shape) -> tuple[str, ...]:
+        """Return the factors' name where they span all axes, or all but the last of one image."""
+        if second:
+            return ()
+        shape = _span(x, self.p.axis, self.p.num_axes)
+        start = canonical_axis(self.p.axis, len(x))
+        alone = prod(x[:start]) == 1 and prod(shape) > 1
+        return ("scale",) if alone or prod(shape) == prod(x) else ()
 
     def lower(self, g: Builder, x: str, *second: str, scale: str = "", bias: str = "") -> str:
         axis = self.p.axis

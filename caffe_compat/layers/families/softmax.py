@@ -8,8 +8,8 @@ from ...caffe_pb2 import LossParameter
 from ...errors import ShapeError, UnsupportedError
 from ...types import Array, Shape
 from .. import labels
-from ..builder import Builder, int64
-from ..layer import Layer, canonical_axis, layer
+from ..builder import Builder, Tensors, int64
+from ..layer import Arrays, Layer, canonical_axis, layer
 
 # Caffe's lower bounds of a probability before its logarithm: FLT_MIN, kLOG_THRESHOLD.
 _TINY = np.float32(np.finfo(np.float32).tiny)
@@ -91,6 +91,8 @@ class SoftmaxWithLoss(_ProbabilityLoss):
     Refused: a second top: Caffe hands both loss weights to the Softmax inside, and aborts.
     """
 
+    no_backward = (1,)
+
     def axis(self, rank: int) -> int:
         return canonical_axis(self.proto.softmax_param.axis, rank)
 
@@ -115,15 +117,18 @@ class SoftmaxWithLoss(_ProbabilityLoss):
         return self._lowered(g, x, g.Max(logs, np.log(_TINY)), counts)
 
 
-@layer(param="infogain_loss_param", bottoms=(2, 3), loss=True)
+@layer(param="infogain_loss_param", bottoms=(2, 3), tops=(1, 2), loss=True)
 class InfogainLoss(_ProbabilityLoss):
     """-sum_k H[label, k] log max(softmax(x)[k], 1e-20), normalized (infogain_loss_layer.cpp).
 
-    Refused: a second top: Caffe hands both loss weights to the Softmax inside, and aborts.
+    The second top has the probabilities; no gradient comes back from it.
+
     Refused: the matrix H from the file that `source` names; feed H as the third bottom.
     """
 
+    no_backward = (1, 2)
     blocked = (2,)
+    unread = (1,)
 
     def axis(self, rank: int) -> int:
         return canonical_axis(self.p.axis, rank)
@@ -142,16 +147,18 @@ class InfogainLoss(_ProbabilityLoss):
         classes = x[self.axis(len(x))]
         if int(np.prod(h[0])) != classes**2:
             raise ShapeError(f"H must be {classes}x{classes}, and is {h[0]}")
-        return tops
+        return [*tops, x][: len(self.proto.top) or 1]
 
-    def forward(self, x: Array, y: Array, h: Array) -> Array:
+    def forward(self, x: Array, y: Array, h: Array) -> Arrays:
         axis = self.axis(x.ndim)
         probs = softmax(x, axis)
         rows, counts = self._rows(x, y, h)
         logs = np.log(np.maximum(probs, _THRESHOLD))
-        return self._mean(-np.sum(rows * logs, axis=axis, keepdims=True), counts, axis)
+        loss = self._mean(-np.sum(rows * logs, axis=axis, keepdims=True), counts, axis)
+        return (loss, probs) if len(self.proto.top) > 1 else loss
 
-    def backward(self, dy: Array, x: Array, y: Array, h: Array) -> tuple[Array, None, None]:
+    def backward(self, dy: Arrays, x: Array, y: Array, h: Array) -> tuple[Array, None, None]:
+        dy = dy[0] if isinstance(dy, tuple) else dy
         axis = self.axis(x.ndim)
         rows, counts = self._rows(x, y, h)
         dx = softmax(x, axis) * rows.sum(axis=axis, keepdims=True) - rows
@@ -164,7 +171,7 @@ class InfogainLoss(_ProbabilityLoss):
         rows = h.reshape(x.shape[axis], -1)[np.squeeze(label, axis)]
         return np.moveaxis(rows, -1, axis), counts
 
-    def lower(self, g: Builder, x: str, y: str, h: str) -> str:
+    def lower(self, g: Builder, x: str, y: str, h: str) -> Tensors:
         rank = len(g.dims(x))
         axis = self.axis(rank)
         classes = g.fixed(x, axis)
@@ -175,4 +182,5 @@ class InfogainLoss(_ProbabilityLoss):
             rows = g.Transpose(rows, perm=[*range(axis), rank - 1, *range(axis, rank - 1)])
         logs = g.Max(g.LogSoftmax(x, axis=axis), np.log(_THRESHOLD))
         sums = g.ReduceSum(g.Mul(rows, logs), int64(axis), keepdims=1)
-        return self._lowered(g, x, sums, counts)
+        loss = self._lowered(g, x, sums, counts)
+        return (loss, g.Softmax(x, axis=axis)) if len(self.proto.top) > 1 else loss

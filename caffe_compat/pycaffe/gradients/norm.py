@@ -9,7 +9,7 @@ import numpy as np
 from ...caffe_pb2 import LRNParameter
 from ...layers.layer import canonical_axis
 from ..blob import shape_of
-from ..overwritten import accumulates
+from ..overwritten import anew
 from ..placement import place
 from ..steps import Computed
 from . import tensors
@@ -83,7 +83,7 @@ def scale(step: Computed) -> bool:
     by_channel = shape_of(step.blobs[0]) == shape[1:2]
     if canonical_axis(step.layer.p.axis, len(shape)) != 1 or not by_channel:
         return False
-    if not accumulates(step):
+    if anew(step):
         return False
     x, dy = tensors.data(source), tensors.diff(step.tops[0])
     axes = [axis for axis in range(len(shape)) if axis != 1]

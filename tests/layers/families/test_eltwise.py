@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from caffe_compat.errors import ShapeError, UnsupportedError
+from caffe_compat.net.needs import needs
 
 from ...cases import assert_close, check_both, check_gradients, make, operators, run_onnx
 
@@ -97,10 +98,13 @@ def test_a_product_may_run_in_place():
     assert_close(run_onnx(net, feeds)["x0"], want)
 
 
-@pytest.mark.parametrize("operation", ["SUM", "MAX"])
-def test_others_may_not(operation):
-    with pytest.raises(UnsupportedError, match=f"{operation} cannot run in place.* 'x0'"):
-        make(text(f"operation: {operation}", SHAPE, SHAPE, top="x0"))
+@pytest.mark.parametrize("param", ["operation: MAX", "coeff: 2 coeff: 1"])
+def test_a_training_refuses_gradients_that_in_place_depend_on_who_needs_them(param):
+    net = make("force_backward: true\n" + text(param, SHAPE, SHAPE, top="x0"))
+    ones = np.ones(SHAPE, np.float32)
+    values = net.run({"x0": ones, "x1": ones})
+    with pytest.raises(UnsupportedError, match=r"layer 'sum' \(Eltwise\): has another gradient"):
+        net.backward(values, {"x0": ones}, needs=needs(net.graph))
 
 
 @pytest.mark.parametrize(

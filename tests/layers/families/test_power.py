@@ -73,6 +73,13 @@ def test_all_axes_may_vary(body):
     check_varying(one_layer(body, SHAPE), {"a": (None, None, None, None)}, others)
 
 
+def test_the_inverse_of_minus_zero_is_caffes():
+    net = make(one_layer('type: "Power" power_param { power: -1 scale: -2 }', (2,)))
+    feeds = {"a": np.float32([0, 1])}
+    np.testing.assert_array_equal(net.forward(feeds)["y"], np.float32([-np.inf, -0.5]))
+    np.testing.assert_array_equal(run_onnx(net, feeds)["y"], np.float32([-np.inf, -0.5]))
+
+
 def test_what_changes_nothing_is_no_node():
     """Neither a factor of 1 nor a summand of 0 costs a pass over the blob."""
     assert operators(one_layer('type: "Power"', SHAPE)) == ["Identity"]  # an output needs a node

@@ -86,13 +86,24 @@ def test_softmax_runs_in_place():
     check_both(one_layer('type: "Power" power_param { shift: 1 }', (3, 4)) + body)
 
 
-@pytest.mark.parametrize("type_", ["SoftmaxWithLoss", "InfogainLoss"])
 @pytest.mark.parametrize("weights", ["", "loss_weight: [1, 0]"])
-def test_a_second_top_is_refused_as_in_caffe(type_, weights):
+def test_a_second_top_is_refused_as_in_caffe(weights):
     """Real Caffe aborts, with and without two loss weights: `top.size() == num_loss_weights`."""
-    shapes = [(5, 4), (5,)] + [(4, 4)] * (type_ == "InfogainLoss")
     with pytest.raises(ShapeError, match=r"takes 1 top blob\(s\), and has 2"):
-        make(one_layer(f'type: "{type_}" {weights}', *shapes, top=("y", "p")))
+        make(one_layer(f'type: "SoftmaxWithLoss" {weights}', (5, 4), (5,), top=("y", "p")))
+
+
+def test_infogain_has_its_probabilities_as_a_second_top_if_both_have_loss_weights():
+    body, shapes = 'type: "InfogainLoss"', [(5, 4), (5,), (4, 4)]
+    net = make(one_layer(f"{body} loss_weight: [2, 0]", *shapes, top=("y", "p")))
+    feeds = feed(net, integers={"b": 4})
+    values = net.run(feeds)
+    assert_close(values["p"].sum(axis=1), np.ones(5))
+    one = make(one_layer(f"{body} loss_weight: 2", *shapes))
+    flows = [n.backward(n.run(feeds), {})[0]["a"] for n in (net, one)]
+    np.testing.assert_array_equal(*flows)
+    with pytest.raises(ShapeError, match="loss_weight for each of its 2 top"):
+        make(one_layer(body, *shapes, top=("y", "p")))
 
 
 @pytest.mark.parametrize("ignore", [-1, 255])
