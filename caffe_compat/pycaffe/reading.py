@@ -32,6 +32,7 @@ class ReaderStep(Computed):
     def setup(self) -> None:
         net, access = NetParameter(layer=[self.proto]), Access(paths=Paths(), rand=_rand)
         with self.layer.named():
+            self.check_arity()
             words = draw_words(net, mode.rng(), lambda: shapes_of(net, access))
             self.batches = Batches(net, access, words, words)
         self.reshape()

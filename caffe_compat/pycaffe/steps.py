@@ -112,13 +112,16 @@ class Computed(Step):
     def setup(self) -> None:
         shapes = [shape_of(blob) for blob in self.bottoms]
         with self.layer.named():
-            check_arity("bottom", len(self.bottoms), self.layer.bottoms)
-            named_tops = len(self.proto.top) or self.auto_tops
-            check_arity("top", named_tops, self.layer.tops)
+            self.check_arity()
             stated = self.layer.blobs(*shapes)
             self._make_blobs(stated, shapes)
         self.parameters = dict(zip((blob.name for blob in stated), self.blobs, strict=True))
         self.reshape()
+
+    def check_arity(self) -> None:
+        """Refuse another number of bottoms or tops than the layer takes."""
+        check_arity("bottom", len(self.bottoms), self.layer.bottoms)
+        check_arity("top", len(self.proto.top) or self.auto_tops, self.layer.tops)
 
     def _make_blobs(self, stated: Sequence[package.Blob], shapes: list[Shape]) -> None:
         """Fill the parameters: at once where the random stream is seeded, else when first read."""
@@ -150,6 +153,7 @@ class Computed(Step):
 
     def reshape(self) -> None:
         shapes = tuple(shape_of(blob) for blob in self.bottoms)
+        first = self._bottom_shapes is None
         if shapes != self._bottom_shapes:
             with self.layer.named():
                 tops = self.layer.shapes(*shapes)
@@ -162,7 +166,7 @@ class Computed(Step):
             self.shares = self.layer.shares(*shapes)
             self._bottom_shapes = shapes
         for top, shape in zip(self.tops, self._top_shapes, strict=True):
-            if not (self.layer.varies and len(shape_of(top)) == len(shape)):
+            if first or not (self.layer.varies and len(shape_of(top)) == len(shape)):
                 resize(top, shape)
             if self.shares:
                 share_data(top, self.bottoms[0])

@@ -142,6 +142,16 @@ def test_a_layer_that_never_runs_in_place_is_refused_in_place(build):
         build(SIMPLE + "layer { name: 'x' type: 'AbsVal' bottom: 'prob' top: 'prob' }")
 
 
+def test_a_vector_of_varying_length_has_the_bottoms_until_it_is_computed(build):
+    net = build("""
+        layer { name: 'data' type: 'Input' top: 'x' top: 'chosen' input_param { shape { dim: 3 } } }
+        layer { name: 'f' type: 'Filter' bottom: 'x' bottom: 'chosen' top: 'y' loss_weight: 2 }""")
+    assert np.array_equal(net.blobs["y"].diff, [2, 2, 2])
+    net.blobs["chosen"].data[...] = [1, 0, 1]
+    net.forward()
+    assert np.array_equal(net.blobs["y"].diff, [2, 2])
+
+
 def test_levels_and_stages_choose_layers(build):
     text = (
         SIMPLE + "layer { name: 's' type: 'TanH' bottom: 'prob' top: 's' include { stage: 'S' } }"

@@ -10,7 +10,7 @@ import pytest
 import caffe_compat
 import caffe_compat.pycaffe as caffe
 from caffe_compat.data.streams import CRand
-from caffe_compat.errors import CaffeCompatError
+from caffe_compat.errors import CaffeCompatError, ShapeError
 from caffe_compat.pycaffe import reading
 
 from ..cases import GOLDEN
@@ -110,3 +110,10 @@ def test_a_source_that_is_missing_is_named(folder):
     (folder / "net.prototxt").write_text(text.replace("train", "absent"))
     with pytest.raises(CaffeCompatError, match=r"layer 'data' .*absent.*no such file"):
         caffe.get_solver("solver.prototxt")
+
+
+def test_a_list_of_images_without_a_top_for_labels_is_refused_by_the_layers_name(build):
+    with pytest.raises(ShapeError, match=r"layer 'images' \(ImageData\): takes 2 top blob\(s\)"):
+        build("""
+            layer { name: 'images' type: 'ImageData' top: 'data'
+              image_data_param { source: 'list.txt' batch_size: 1 } }""")
