@@ -1,14 +1,15 @@
 """Gradients as Caffe computes them from the memory that is left when backward runs.
 
-A layer that ran in place has overwritten its bottom. Some layers of Caffe's take the gradient from
-their top, which is still there, or keep what they need; others read the overwritten bottom, or
+A layer in place overwrites its bottom, which is the top of the layer before. Some layers of Caffe's
+take the gradient from their top, or keep what they need; others read the overwritten bottom, or
 overwrite the gradient that they still have to read, and get other numbers than the derivative's.
-Those numbers are what a live net shows, so they are computed here. Each function names its file.
+Those numbers are what a live net shows. Layers state them (`Layer.backward_left`); what depends on
+the wanted gradients is here, and each function names its file.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -44,15 +45,16 @@ class Computed(Protocol):
         """Return the parameters by name."""
 
 
-# Layers whose backward, in place, reads the overwritten bottom.
-_READS_BOTTOM = {
+# Layers that keep nothing: their backward reads the overwritten bottom, or the top alone.
+_KEEP_NOTHING = {
     "ReLU", "Clip", "BNLL", "Threshold", "ReLU6", "HardSwish", "Power", "Log", "Eltwise",
+    "Sigmoid", "TanH", "Exp", "ELU", "Softmax",
 }  # fmt: skip
 
 
 def keeps_bottom(layer: package.Layer) -> bool:
     """Whether Caffe keeps what this layer's backward needs when it runs in place."""
-    return layer.proto.type not in _READS_BOTTOM and layer.proto.type not in _FROM_TOP
+    return layer.proto.type not in _KEEP_NOTHING
 
 
 def anew(step: Computed) -> tuple[str, ...]:
@@ -69,116 +71,29 @@ def true_backward(step: Computed, x: Sequence[Array]) -> Sequence[Array | None]:
     """
     layer, kind = step.layer, step.proto.type
     dys = tuple(top.diff for top in step.tops)
-    if kind in _FROM_TOP:
-        return (_FROM_TOP[kind](layer, x[0], step.tops[0].data, dys[0]),)
-    if step.in_place and kind in _IN_PLACE:
-        flows = _IN_PLACE[kind](step, x, dys[0])
-        if flows is not None:
-            return flows
-    flows = layer.backward(dys[0] if len(dys) == 1 else dys, *x, **step.arrays(), **step.extra)
-    return flows if isinstance(flows, tuple) else (flows,)
-
-
-# -- by the top ------------------------------------------------------------------------------
-
-
-def _sigmoid(layer: Any, x: Array, y: Array, dy: Array) -> Array:
-    """sigmoid_layer.cpp."""
-    return dy * y * (1 - y)
-
-
-def _tanh(layer: Any, x: Array, y: Array, dy: Array) -> Array:
-    """tanh_layer.cpp."""
-    return dy * (1 - y * y)
-
-
-def _exp(layer: Any, x: Array, y: Array, dy: Array) -> Array:
-    """exp_layer.cpp."""
-    p = layer.p
-    rate = np.float32(1 if p.base == -1 else np.log(np.float32(p.base)))
-    return dy * y * (rate * np.float32(p.scale))
-
-
-def _elu(layer: Any, x: Array, y: Array, dy: Array) -> Array:
-    """elu_layer.cpp; in place x is the top."""
-    flow: Array = dy * np.where(x > 0, np.float32(1), np.float32(layer.p.alpha) + y)
-    return flow
-
-
-def _softmax(layer: Any, x: Array, y: Array, dy: Array) -> Array:
-    """softmax_layer.cpp."""
-    axis = layer.p.axis
-    along: Array = np.sum(dy * y, axis=axis, keepdims=True)
-    return (dy - along) * y
-
-
-_FROM_TOP: dict[str, Callable[[Any, Array, Array, Array], Array]] = {
-    "Sigmoid": _sigmoid,
-    "TanH": _tanh,
-    "Exp": _exp,
-    "ELU": _elu,
-    "Softmax": _softmax,
-}
-
-
-# -- in place --------------------------------------------------------------------------------
-
-
-def _power(step: Computed, x: Sequence[Array], dy: Array) -> Sequence[Array]:
-    """power_layer.cpp: dy/dx is written over the top's gradient before it is multiplied by it."""
-    p, y = step.layer.p, step.tops[0].data
-    power, scale, shift = np.float32(p.power), np.float32(p.scale), np.float32(p.shift)
-    rate = power * scale
-    if rate == 0 or power == 1:
-        slope = np.full_like(dy, rate)
-    elif power == 2:
-        slope = rate * scale * y + rate * shift
-    elif shift == 0:
-        with np.errstate(invalid="ignore"):
-            slope = power * (y / y)
+    if kind == "Eltwise" and (flows := _eltwise(step, dys[0])) is not None:
+        return flows
+    if kind == "Scale" and step.in_place:
+        return _scale(step, x, dys[0])
+    arrays: dict[str, Any] = {**step.arrays(), **step.extra}
+    if len(dys) == 1 and type(layer).backward_left is not package.Layer.backward_left:
+        y = step.tops[0].data
+        left = y if step.in_place else x[0]
+        result = layer.backward_left(dys[0], *x, left=left, y=y, **arrays)
     else:
-        with np.errstate(divide="ignore", invalid="ignore"):
-            slope = rate * (y / (scale * y + shift))
-    return (slope if rate == 0 else slope * slope,)
+        result = layer.backward(dys[0] if len(dys) == 1 else dys, *x, **arrays)
+    return result if isinstance(result, tuple) else (result,)
 
 
-def _log(step: Computed, x: Sequence[Array], dy: Array) -> Sequence[Array]:
-    """log_layer.cpp: as Power."""
-    p, y = step.layer.p, step.tops[0].data
-    rate = np.float32(1) if p.base == -1 else 1 / np.log(np.float32(p.base))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        slope = np.float32(rate * p.scale) / (np.float32(p.scale) * y + np.float32(p.shift))
-    return (slope * slope,)
+def _eltwise(step: Computed, dy: Array) -> Sequence[Array] | None:
+    """Return the gradients of eltwise_layer.cpp where they are not the layer's own."""
+    if step.layer.p.operation == EltwiseParameter.PROD:
+        return _product(step, dy)
+    return _cleared(step, dy) if step.in_place else None
 
 
-def _mvn(step: Computed, x: Sequence[Array], dy: Array) -> Sequence[Array] | None:
-    """mvn_layer.cpp: the top's gradient is overwritten by the first product."""
-    p, y = step.layer.p, step.tops[0].data
-    if not p.normalize_variance:
-        return None
-    axes = (1, 2, 3) if p.across_channels else (2, 3)
-    size = np.prod([y.shape[axis] for axis in axes])
-    deviation = np.sqrt(np.var(x[0].reshape(y.shape), axis=axes, keepdims=True))
-    flow = y * np.sum(y * dy, axis=axes, keepdims=True)
-    flow = flow + np.sum(flow, axis=axes, keepdims=True)
-    flow = flow * np.float32(-2 / size) / (deviation + np.float32(p.eps))
-    return (flow.astype(np.float32, copy=False),)
-
-
-def _eltwise(step: Computed, x: Sequence[Array], dy: Array) -> Sequence[Array] | None:
-    """eltwise_layer.cpp: the first bottom's gradient is the top's, overwritten."""
-    operation = step.layer.p.operation
-    if operation != EltwiseParameter.PROD:
-        coeff = [np.float32(c) for c in step.layer.p.coeff] or [np.float32(1)] * len(x)
-        if operation == EltwiseParameter.MAX:
-            winner = largest((np.full_like(dy, LEAST), *(blob.data for blob in step.bottoms[1:])))[
-                1
-            ]
-            masks: list[Any] = [winner == i for i in range(len(x))]
-        else:
-            masks = [*coeff]
-        dy = dy * masks[0] if step.propagate[0] else dy
-        return [dy, *(dy * mask for mask in masks[1:])]
+def _product(step: Computed, dy: Array) -> Sequence[Array]:
+    """eltwise_layer.cpp: in place the first bottom's gradient is the top's, overwritten."""
     data, y = [blob.data for blob in step.bottoms], step.tops[0].data
     flows = []
     for i in range(len(data)):
@@ -190,12 +105,22 @@ def _eltwise(step: Computed, x: Sequence[Array], dy: Array) -> Sequence[Array] |
                 slope = np.prod([a for j, a in enumerate(data) if j != i], axis=0)
             else:
                 slope = y / data[i]
-        if i == 0:
-            dy = slope  # the same memory
-        flows.append(slope * dy)
-        if i == 0:
+        first = step.in_place and i == 0
+        flows.append(slope * (slope if first else dy))
+        if first:
             dy = flows[0]
     return flows
+
+
+def _cleared(step: Computed, dy: Array) -> Sequence[Array]:
+    """eltwise_layer.cpp: SUM's and MAX's first bottom is cleared, and its gradient is the top's."""
+    p, x = step.layer.p, [blob.data for blob in step.bottoms]
+    rates: list[Any] = [*p.coeff] or [1] * len(x)
+    if p.operation == EltwiseParameter.MAX:
+        _, winner = largest((np.full_like(dy, LEAST), *x[1:]))
+        rates = [winner == i for i in range(len(x))]
+    dy = dy * np.float32(rates[0]) if step.propagate[0] else dy
+    return [dy, *(dy * np.float32(rate) for rate in rates[1:])]
 
 
 def _scale(step: Computed, x: Sequence[Array], dy: Array) -> Sequence[Array | None]:
@@ -206,14 +131,3 @@ def _scale(step: Computed, x: Sequence[Array], dy: Array) -> Sequence[Array | No
     if wanted and factors.count < step.bottoms[0].count and step.kept is not None:
         step.kept.data[...] = dy * x[0]
     return flows
-
-
-_IN_PLACE: dict[
-    str, Callable[[Computed, Sequence[Array], Array], Sequence[Array | None] | None]
-] = {
-    "Power": _power,
-    "Log": _log,
-    "MVN": _mvn,
-    "Eltwise": _eltwise,
-    "Scale": _scale,
-}

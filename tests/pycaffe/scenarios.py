@@ -84,6 +84,32 @@ layer { name: 'prod' type: 'Eltwise' bottom: 'p' bottom: 'q' bottom: 'r' top: 'p
   eltwise_param { operation: PROD } }
 """
 
+OVERWRITTEN = {
+    "lrn": "type: 'LRN'",
+    "lrn_within": "type: 'LRN' lrn_param { norm_region: WITHIN_CHANNEL local_size: 3 }",
+    "mvn": "type: 'MVN'",
+    "power": "type: 'Power' power_param { power: 3 scale: 0.5 shift: 9 }",
+    "power_2": "type: 'Power' power_param { power: 2 scale: 0.5 shift: 9 }",
+    "swish": "type: 'Swish' swish_param { beta: 0.7 }",
+    "sigmoid": "type: 'Sigmoid'",
+    "elu": "type: 'ELU'",
+    "softmax": "type: 'Softmax'",
+    "product": "type: 'Eltwise' bottom: 'other' eltwise_param { operation: PROD }",
+    "quotient": (
+        "type: 'Eltwise' bottom: 'other' eltwise_param { operation: PROD stable_prod_grad: false }"
+    ),
+}
+
+_BEFORE = """
+force_backward: true
+layer { name: 'data' type: 'Input' top: 'data' top: 'other'
+  input_param { shape { dim: 2 dim: 3 dim: 4 dim: 2 } } }
+layer { name: 'x' bottom: 'data' top: 'x' %s }
+layer { name: 'bias' type: 'Bias' bottom: 'x' top: 'x'
+  bias_param { filler { type: 'constant' value: 0.7 } } }
+layer { name: 'out' type: 'Power' bottom: 'x' top: 'out' power_param { scale: -1 } }
+"""
+
 _ANEW = """
 force_backward: true
 layer { name: 'data' type: 'Input' top: 'data'
@@ -200,6 +226,22 @@ def shared_memory(caffe):
     return record
 
 
+def overwritten_tops(caffe):
+    """Layers whose top a layer in place overwrites, which some read in their backward."""
+    record = Record()
+    for name, layer in OVERWRITTEN.items():
+        net = build(caffe, _BEFORE % layer, caffe.TEST)
+        rng = np.random.RandomState(3)
+        for blob in ("data", "other"):
+            net.blobs[blob].data[...] = rng.randn(2, 3, 4, 2)
+        net.forward()
+        net.blobs["out"].diff[...] = rng.randn(2, 3, 4, 2)
+        net.backward()
+        for blob in ("data", "other"):
+            record[f"{name}:diff:{blob}"] = net.blobs[blob].diff.copy()
+    return record
+
+
 def written_anew(caffe):
     """Gradients of parameters that are not added to those of the passes before, of one image."""
     record = Record()
@@ -241,7 +283,7 @@ def training(caffe):
     return record
 
 
-SCENARIOS = (in_place, products, shared_memory, written_anew, training)
+SCENARIOS = (in_place, products, shared_memory, overwritten_tops, written_anew, training)
 
 
 def main():

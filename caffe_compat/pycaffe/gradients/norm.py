@@ -24,18 +24,19 @@ def lrn(step: Computed) -> bool:
         return False
     if not step.propagate[0]:
         return True
-    x, dy = tensors.data(step.bottoms[0]), tensors.diff(step.tops[0])
-    out, rate = tensors.diff(step.bottoms[0]), p.alpha / p.local_size
+    x, y = tensors.data(step.bottoms[0]), tensors.data(step.tops[0])  # y as it is left
+    dy, out = tensors.diff(step.tops[0]), tensors.diff(step.bottoms[0])
+    rate = p.alpha / p.local_size
     images = 1 if place() is None else len(x)  # one image stays in a CPU's cache
     for start in range(0, len(x), images):
-        here, flow, result = (a[start : start + images] for a in (x, dy, out))
+        here, left, flow, result = (a[start : start + images] for a in (x, y, dy, out))
         norm = _window_sum(here * here, p.local_size).mul_(rate).add_(p.k)
         if p.beta == 0.75:
             root = norm.rsqrt()
             power = root * root.sqrt()
         else:
             power = norm.pow(-p.beta)
-        along = _window_sum((here * power).mul_(flow).div_(norm), p.local_size)
+        along = _window_sum((left * flow).div_(norm), p.local_size)
         torch.mul(flow, power, out=result).addcmul_(here, along, value=-2 * rate * p.beta)
     return True
 
