@@ -220,7 +220,7 @@ def _lower_columns(g: Builder, x: str, window: Window, size: Dims, channels: int
     axes = int64(*range(2, 2 + len(size)))
     ends = window.ends(size)
     if any(window.pad + ends):
-        x = g.Pad(x, int64(*window.pad, *ends), np.float32(0), axes)
+        x = g.Pad(x, int64(0, 0, *window.pad, 0, 0, *ends))  # OpenVINO reads no Pad with axes
     last = [extent - 1 for extent in window.extent]
     taps = []
     for tap in product(*map(range, window.kernel)):
