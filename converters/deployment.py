@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 
 import typer
 
@@ -38,6 +38,17 @@ class Int8(str, Enum):
     VNNI = "vnni"
 
 
+ImageSize: TypeAlias = Annotated[
+    Any,
+    typer.Option(
+        "--image-size",
+        parser=preprocessing.parse_size,
+        metavar="N|HxW",
+        help="With --bake-preprocess: every image has this size (default: any size).",
+    ),
+]
+
+
 @dataclass(frozen=True)
 class Options:
     """Preprocessing inside the model, and the numbers that it computes in."""
@@ -48,15 +59,7 @@ class Options:
             "--bake-preprocess", help="Put the preprocessing in: the input is uint8 NHWC RGB."
         ),
     ] = False
-    image_size: Annotated[
-        Any,
-        typer.Option(
-            "--image-size",
-            parser=preprocessing.parse_size,
-            metavar="N|HxW",
-            help="With --bake-preprocess: every image has this size (default: any size).",
-        ),
-    ] = None
+    image_size: ImageSize = None
     fp16: Annotated[
         bool, typer.Option("--fp16", help="Weights and arithmetic in float16; prints the parity.")
     ] = False
@@ -65,7 +68,8 @@ class Options:
         typer.Option(
             "--int8",
             help="Quantize to 8 bits; prints the parity. Weights have 7 bits, so that they are "
-            "exact on any CPU; --int8=vnni: 8 bits, for x86 with VNNI, ARM and GPUs.",
+            "exact on any CPU; --int8=vnni: 8 bits, for x86 with VNNI and ARM. On a GPU --fp16 "
+            "is the way.",
         ),
     ] = None
     calibrate: Annotated[

@@ -45,6 +45,7 @@ class Options:
             help="Put the prototxt's preprocessing in: the input is uint8 NHWC RGB.",
         ),
     ] = False
+    image_size: deployment.ImageSize = None
 
     def write(
         self,
@@ -59,12 +60,16 @@ class Options:
         loaded = model.load(batch=None if model.selection.input else "dynamic")
         passes: tuple[Pass, ...] = ()
         if isinstance(loaded, Net):
-            if self.bake_preprocess or prep.used:
-                deployed = deployment.Options(bake_preprocess=True)
+            bakes = self.bake_preprocess or prep.used
+            if self.image_size and not bakes:
+                raise typer.BadParameter("goes with --bake-preprocess", param_hint="--image-size")
+            if bakes:
+                deployed = deployment.Options(bake_preprocess=True, image_size=self.image_size)
                 preprocess = prep.choose(loaded, model.path)
                 passes = deployed.passes(loaded, Onnx(self.opset), preprocess)
         else:
-            refuse(self, "is for a prototxt, not for an .onnx file", "opset", "bake_preprocess")
+            own = ("opset", "bake_preprocess", "image_size")
+            refuse(self, "is for a prototxt, not for an .onnx file", *own)
             refuse(prep, "is for a prototxt, not for an .onnx file")
         written = export(
             loaded,

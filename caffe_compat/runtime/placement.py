@@ -155,7 +155,9 @@ def _fault(node: onnx.NodeProto, opset: int, types: Types, kernels: Kernels) -> 
     rows = [row for row in kernels[node.op_type] if _covers(row[0], row[1], since)]
     if not rows:
         ends = [row[0] if row[1] is None else row[1] for row in kernels[node.op_type]]
-        return f"there is no kernel of opset {since}, which {opset} has; the last is of {max(ends)}"
+        return (
+            f"its kernels end with opset {max(ends)}'s operator, and opset {opset} has a later one"
+        )
     for _, _, constraints in rows:
         wrong = _wrong_type(node, schema, constraints, types)
         if wrong is None:

@@ -168,6 +168,15 @@ def test_preprocessing_is_baked_in(run, net, tmp_path):
     assert (status, "is for a prototxt" in err) == (2, True)
 
 
+def test_a_size_of_images_for_triton(run, net, tmp_path):
+    given = ("export", net, "--triton", tmp_path / "r", "--image-size", "9x8")
+    status, _, err = run(*given)
+    assert (status, "--image-size: goes with --bake-preprocess" in err) == (2, True)
+    assert run(*given, "--preset", "unit")[0] == 0
+    session = Session(tmp_path / "r" / "net" / "1" / "model.onnx", "cpu")
+    assert session.inputs == {"image": (None, 9, 8, 3)}
+
+
 def test_a_page_for_the_browser(run, net, folder, tmp_path):
     out, ort = tmp_path / "page", tmp_path / "dist"
     args = ("export", net, "--web", out, "--preset", "unit", "--name", "A <net>")
