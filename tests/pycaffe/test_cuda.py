@@ -50,8 +50,8 @@ def test_a_net_forward_and_backward_as_on_the_cpu(name, tmp_path):
     caffe.set_random_seed(1)
     net = caffe.Net(str(path), caffe.TEST)
     rng = np.random.default_rng(0)
-    for blobs in net.params.values():
-        weight = blobs[0].data
+    for params in net.params.values():
+        weight = params[0].data
         weight[...] = rng.normal(0, (2 / weight[0].size) ** 0.5, weight.shape)
     (source, *_), last = net.inputs, net.outputs[0]
     net.blobs[source].reshape(2, *net.blobs[source].data.shape[1:])
@@ -71,8 +71,8 @@ def test_a_net_forward_and_backward_as_on_the_cpu(name, tmp_path):
         net.blobs[last].diff[...] = flow
         net.backward()
         arrays = {last: output, source: net.blobs[source].diff.copy()}
-        for layer, blobs in net.params.items():
-            arrays |= {f"{layer} {i}": blob.diff.copy() for i, blob in enumerate(blobs)}
+        for layer, params in net.params.items():
+            arrays |= {f"{layer} {i}": param.diff.copy() for i, param in enumerate(params)}
         passes.append(arrays)
     by_cpu, by_gpu = passes
     for what, array in by_cpu.items():
