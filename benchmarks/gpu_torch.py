@@ -106,7 +106,8 @@ def our_variants(lowered: Lowered, feeds: dict[str, np.ndarray], device: str) ->
     searches: tuple[Literal["heuristic", "exhaustive"], ...] = ("heuristic", "exhaustive")
     for search in searches:
         records = device == "cuda" and not any(
-            node.op_type in ("NonMaxSuppression", "NonZero") for node in lowered.model.graph.node
+            node.op_type in ("Loop", "NonMaxSuppression", "NonZero")
+            for node in lowered.model.graph.node
         )
         session = Session(lowered, device, cuda_graph=records, conv_search=search)
         name = f"ours {search}"
@@ -159,24 +160,23 @@ def compare(name: str, folder: Path, batch: int, dtypes: list[str], options: Any
     net = pipeline.load(folder / "net.prototxt", folder / "net.caffemodel", batch=batch)
     (value,) = net.graph.inputs
     x = np.random.default_rng(1).standard_normal(value.shape, np.float32)
-    lowered = pipeline.lower(net, target="cuda")
     rows = []
     for dtype in dtypes:
         label, half = f"{name} {batch} {dtype}:", dtype == "fp16"
         theirs = fastest(torch_variants(net, x, half, options.device), label, options.seconds)
-        model = to_float16(lowered) if half else lowered
+        model = pipeline.lower(net, target="cuda", passes=(to_float16,) if half else ())
         ours = fastest(our_variants(model, {value.blob: x}, options.device), label, options.seconds)
         cells = [name, str(batch), dtype]
         for their, our in zip(theirs, ours, strict=True):
             cells += [f"{1e3 * their:.2f}", f"{1e3 * our:.2f}", f"{our / their:.2f}"]
         rows.append(f"| {' | '.join(cells)} |".replace("nan", "-"))
     if options.numpy:
-        pair = from_numpy(net, lowered, x, options)
+        pair = from_numpy(net, x, options)
         print(f"{name} {batch} fp32, numpy to numpy: torch, ours {pair}", flush=True)
     return rows
 
 
-def from_numpy(net: Net, lowered: Lowered, x: np.ndarray, options: Any) -> str:
+def from_numpy(net: Net, x: np.ndarray, options: Any) -> str:
     """Return both sides' times from numpy to numpy, after a comparison of their outputs."""
     module = to_torch(net).eval().to(options.device)
 
@@ -186,7 +186,7 @@ def from_numpy(net: Net, lowered: Lowered, x: np.ndarray, options: Any) -> str:
         many = outputs if isinstance(outputs, tuple) else (outputs,)
         return [output.cpu().numpy() for output in many]
 
-    with Session(lowered, options.device) as session:
+    with Session(pipeline.lower(net, target="cuda"), options.device) as session:
         ours = partial(session.run, x)
         first, other = next(iter(ours().values())), theirs()[0]
         if first.shape == other.shape and first.ndim < 4:

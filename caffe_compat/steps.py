@@ -227,4 +227,6 @@ def rewrite(lowered: Lowered, net: Net, onnx: Onnx) -> Lowered:
     lowered = targets.fit(passes.simplify(lowered), net, onnx.target)
     for each in onnx.passes:
         lowered = each(lowered)
-    return lowered if onnx.opset in LOWERED else write_older(lowered, onnx.opset)
+    if onnx.opset not in LOWERED:
+        return write_older(lowered, onnx.opset)
+    return targets.finish(lowered, onnx.target)

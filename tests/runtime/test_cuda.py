@@ -8,9 +8,10 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
+from caffe_compat import pipeline
 from caffe_compat.errors import CaffeCompatError, DeviceError
 from caffe_compat.onnx.lowering import lower
-from caffe_compat.onnx.passes import simplify, targets
+from caffe_compat.onnx.passes import simplify
 from caffe_compat.runtime import cuda
 from caffe_compat.runtime.devices import devices
 from caffe_compat.runtime.float16 import to_float16
@@ -44,17 +45,22 @@ NET = one_layer(
 @pytest.mark.parametrize("folder", CASES, ids=lambda folder: folder.name)
 def test_caffes_numbers_with_no_node_on_the_cpu(folder, target):
     net, io = load(folder)
-    feeds = {key[3:]: array for key, array in io.items() if key.startswith("in:")}
-    if "priorbox" in folder.name:  # of the picture it reads the size alone
-        feeds = {v.blob: np.zeros(v.shape, np.float32) for v in net.graph.inputs}
-    lowered = targets.fit(simplify(lower(net)), net, target)
-    with Session(lowered, "cuda") as session:
-        outputs = session.run({name: feeds[name] for name in session.inputs})
+    lowered = pipeline.lower(net, target=target)
+    outputs = run(lowered, net, io)
     wanted = {key[4:]: array for key, array in io.items() if key.startswith("out:")}
     assert outputs.keys() & wanted.keys()
     for name in outputs.keys() & wanted.keys():
         assert_close(outputs[name], wanted[name], 1e-4, name)
     assert assigned(lowered) <= {"CUDAExecutionProvider"}
+
+
+def run(lowered, net, io):
+    """Run the model on recorded inputs; return the outputs."""
+    feeds = {key[3:]: array for key, array in io.items() if key.startswith("in:")}
+    for value in net.graph.inputs:  # of a picture of PriorBox the size alone is read
+        feeds.setdefault(value.blob, np.zeros(value.shape, np.float32))
+    with Session(lowered, "cuda") as session:
+        return session.run({name: feeds[name] for name in session.inputs})
 
 
 def assigned(lowered):
@@ -65,6 +71,20 @@ def assigned(lowered):
     (device,) = devices("cuda")
     session = device.start(join(lowered).SerializeToString(), options)
     return {part.ep_name for part in session.get_provider_graph_assignment_info()}
+
+
+@pytest.mark.parametrize("folder", CASES, ids=lambda folder: folder.name)
+def test_float16_of_every_layer(folder):
+    net, io = load(folder)
+    whole, half = (
+        run(pipeline.lower(net, target="cuda", passes=passes), net, io)
+        for passes in ((), (to_float16,))
+    )
+    for name, want in whole.items():
+        got = half[name]
+        if folder.name.startswith("detection"):  # in the order of scores, which may be equal
+            got, want = (np.sort(rows, axis=2) for rows in (got, want))
+        assert_close(got, want, 2e-3, name, axis=None)
 
 
 @pytest.mark.parametrize("search", ["heuristic", "exhaustive"])

@@ -12,11 +12,10 @@ import numpy as np
 import onnx
 import pytest
 
+from caffe_compat import pipeline
 from caffe_compat.errors import UnsupportedError
 from caffe_compat.net.net import Net
 from caffe_compat.onnx.lowering import Lowered, lower
-from caffe_compat.onnx.passes import simplify, targets
-from caffe_compat.pipeline import read
 from caffe_compat.runtime.placement import place
 
 from ..cases import GOLDEN, make, one_layer
@@ -35,7 +34,7 @@ FOLDERS = [
 def test_every_node_of_every_golden_net_is_on_cuda(folder):
     try:
         net = cheap(folder)
-        lowered = targets.fit(simplify(lower(net)), net, "cuda")
+        lowered = pipeline.lower(net, target="cuda")
     except UnsupportedError:
         return  # what has no ONNX form at all is tested elsewhere
     placement = place(lowered)
@@ -44,7 +43,7 @@ def test_every_node_of_every_golden_net_is_on_cuda(folder):
 
 def cheap(folder):
     """The net with weights of zeros that take no memory."""
-    graph = read(folder / "net.prototxt")
+    graph = pipeline.read(folder / "net.prototxt")
     zeros = functools.cache(lambda shape: np.broadcast_to(np.float32(0), shape))
     arrays = tuple(tuple(zeros(blob.shape) for blob in node.blobs) for node in graph.nodes)
     return Net(graph, arrays)

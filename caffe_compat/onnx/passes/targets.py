@@ -7,7 +7,7 @@ from typing import Literal, get_args
 from ...errors import UnsupportedError
 from ...net.net import Net
 from ..lowering import Lowered
-from . import gpu, opencv, tensorrt, webgpu
+from . import gpu, opencv, suppression, tensorrt, webgpu
 
 Target = Literal["onnxruntime", "opencv", "cuda", "tensorrt", "webgpu"]
 TARGETS: tuple[Target, ...] = get_args(Target)
@@ -33,3 +33,11 @@ def fit(lowered: Lowered, net: Net, target: Target) -> Lowered:
     if target == "tensorrt":
         return tensorrt.fit(lowered, net)
     return lowered if target == "onnxruntime" else gpu.fit(lowered)
+
+
+def finish(lowered: Lowered, target: Target) -> Lowered:
+    """Return the model with what is for a target and follows every other pass.
+
+    The suppression of boxes by pairs stays in float32, which a pass to float16 would change.
+    """
+    return suppression.compare_pairs(lowered) if target == "cuda" else lowered
