@@ -10,6 +10,7 @@ from ..errors import CaffeCompatError, DeviceError
 from ..net.net import Net
 from ..onnx import writer
 from ..onnx.lowering import Lowered
+from ..onnx.passes import gpu, suppression
 from ..onnx.passes.cpu import tune
 from ..weights import mapped
 from .devices import Device, log_once, runtime
@@ -65,12 +66,15 @@ def _start(
     if isinstance(model, str | Path):
         name = str(model)
         device = keep_engines(device, Path(model))
+    if isinstance(source, Lowered):
+        mapped.check(source.arrays.values())
+        source = _prepare(source, device.kind)
     if device.on_gpu:
         device = _fit(device, source, fuse)
     options = runtime().SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 4  # its exceptions repeat what it would print
-    source, values = _source(source, options, on_cpu=on_cpu)
+    source, values = _source(source, options)
     try:
         session = device.start(source, options)
     except DeviceError:
@@ -113,14 +117,17 @@ def _fit(device: Device, source: Lowered | str | bytes, fuse: bool) -> Device:
     return device.with_tensor_cores(channels_last=not indexed, fuse=fuse and fixed)
 
 
-def _source(
-    model: Lowered | str | bytes, options: Any, *, on_cpu: bool
-) -> tuple[str | bytes, list[Any]]:
+def _prepare(model: Lowered, kind: str) -> Lowered:
+    """Return a model in memory in the operators that are fast on a kind of device."""
+    if kind == "cpu":
+        return tune(model)
+    return suppression.compare_pairs(gpu.fit(model)) if kind == "cuda" else model
+
+
+def _source(model: Lowered | str | bytes, options: Any) -> tuple[str | bytes, list[Any]]:
     """Return what InferenceSession opens, and the weights that `options` point to."""
     if not isinstance(model, Lowered):
         return model, []
-    mapped.check(model.arrays.values())
-    model = tune(model) if on_cpu else model
     shell, large = writer.shell(model)
     values = [runtime().OrtValue.ortvalue_from_numpy(array) for array in large.values()]
     options.add_external_initializers(list(large), values)

@@ -94,6 +94,19 @@ def test_a_model_is_prepared_for_the_device_that_starts(net, monkeypatch):
     assert len(tuned) == 1
 
 
+@pytest.mark.parametrize(
+    ("folder", "waits"),
+    [("layers/lstm_0", "Scan"), ("layers_ssd/detection_corner_0", "NonMaxSuppression")],
+)
+def test_a_model_in_memory_is_prepared_for_cuda(folder, waits):
+    """As the file of `convert --target cuda` is."""
+    lowered = lower(pipeline.load(GOLDEN / folder / "net.prototxt"))
+    for kind in ("cuda", "tensorrt"):
+        prepared = opening._prepare(lowered, kind)
+        operators = {node.op_type for node in prepared.model.graph.node}
+        assert (waits in operators) == (kind == "tensorrt")
+
+
 def test_providers_and_their_options(monkeypatch):
     only(monkeypatch, "TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider")
     (device,) = devices.devices("tensorrt:2", cuda_graph=True)
@@ -280,7 +293,7 @@ def test_cuda_graphs_record_no_suppression(monkeypatch):
     ssd = pipeline.load(GOLDEN / "layers_ssd" / "detection_corner_0" / "net.prototxt")
     with pytest.raises(
         UnsupportedError,
-        match=r"a CUDA graph records no node that waits .*: 'detectionoutput/NonMaxSuppression' "
-        r"\(NonMaxSuppression\), .*; run without cuda_graph",
+        match=r"a CUDA graph records no node that waits .*: 'detectionoutput/ScatterND/Loop' "
+        r"\(Loop\), .*; run without cuda_graph",
     ):
         Session(ssd, "cuda", cuda_graph=True)

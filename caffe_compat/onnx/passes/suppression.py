@@ -27,6 +27,8 @@ STEPS = 4  # of a trip of the Loop, which ends with a question from the CPU
 
 def compare_pairs(lowered: Lowered) -> Lowered:
     """Return the model with DetectionOutput's masks by pairs, where its sizes are fixed."""
+    if not any(node.op_type == "NonMaxSuppression" for node in lowered.model.graph.node):
+        return lowered
     return rewrite(lowered, {"ScatterND": partial(_mask, sizes=fixed_sizes(lowered))})
 
 
