@@ -33,7 +33,7 @@ def gpu():
         import gpu
 
         yield gpu
-    for name in ("gpu", "infer"):
+    for name in ("gpu", "gpu_torch", "infer", "ssd300"):
         sys.modules.pop(name, None)
 
 
@@ -80,6 +80,23 @@ def test_on_the_cpu(gpu, capsys):
     assert rates.startswith("cpu: MatMul ")
     assert one.split()[:2] == ["lenet", "1"]
     assert three.split()[:2] == ["lenet", "3"]
+
+
+def test_beside_torch_on_the_cpu(gpu, capsys):
+    torch = pytest.importorskip("torch")
+    import gpu_torch
+
+    flags = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = flags[0].benchmark, *(flag.allow_tf32 for flag in flags)
+    try:
+        options = ["--device=cpu", "--nets=lenet", "--batches=1,2", "--seconds=0", "--numpy"]
+        assert gpu_torch.main(options) == 0
+    finally:
+        flags[0].benchmark, flags[0].allow_tf32, flags[1].allow_tf32 = before
+    output = capsys.readouterr().out
+    assert "fails" not in output
+    rows = [line.split(" | ")[:3] for line in output.splitlines() if line.startswith("| lenet")]
+    assert rows == [["| lenet", b, kind] for b in ("1", "2") for kind in ("fp32", "fp16")]
 
 
 @pytest.mark.parametrize(
