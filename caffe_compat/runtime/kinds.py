@@ -85,7 +85,7 @@ KINDS = {
         "NvTensorRTRTXExecutionProvider",
         "onnxruntime-ep-nv-tensorrt-rtx",
         plugin="onnxruntime_ep_nv_tensorrt_rtx",
-        lacks="untested here",
+        lacks="takes GeForce RTX alone, and no H100; untested there",
     ),
     "mlx": Kind(
         "MLXExecutionProvider",

@@ -20,6 +20,9 @@ from .test_solver import CASES
 pytestmark = pytest.mark.skipif(not has_gpu(), reason="onnxruntime has no GPU here")
 
 NETS = ["bvlc_reference_caffenet_deploy", "bvlc_googlenet_deploy"]
+# CaffeNet's 5x5 convolution, the one gradient that is off by more, 1.9e-3 on an H100: cuDNN has
+# Winograd transforms for that size, of 13x13 tiles, with a numerical note of their own.
+ROUGHER = {"conv2 0": 4e-3}
 
 
 @pytest.fixture(autouse=True)
@@ -75,11 +78,9 @@ def test_a_net_forward_and_backward_as_on_the_cpu(name, tmp_path):
             arrays |= {f"{layer} {i}": param.diff.copy() for i, param in enumerate(params)}
         passes.append(arrays)
     by_cpu, by_gpu = passes
-    assert_close(by_gpu.pop(last), by_cpu.pop(last), 1e-4, last, axis=None)
     for what, array in by_cpu.items():
-        # Not the largest difference: a tie that is left after all changes the gradient of a filter.
-        off = np.abs(by_gpu[what] - array) > 1e-3 * np.abs(array).max()
-        assert off.mean() <= 0.01, f"{what}: {off.mean():.1%} of the values differ"
+        tolerance = 1e-4 if what == last else ROUGHER.get(what, 1e-3)
+        assert_close(by_gpu[what], array, tolerance, what, axis=None)
 
 
 def test_blobs_lie_on_the_gpu_where_pytorch_is_installed():
