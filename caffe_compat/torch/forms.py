@@ -70,9 +70,15 @@ class Forms:
         Raises:
             UnsupportedError: neither torch nor numpy can compute it.
         """
-        layers = {phase: in_phase(self._net.graph.nodes[index].layer, phase) for phase in _PHASES}
         if index in self._chosen:
             return self._chosen_for_numpy(index)
+        layer = self._net.graph.nodes[index].layer
+        layers = {"TEST": in_phase(layer, "TEST")}
+        try:
+            with layer.named():
+                layers["TRAIN"] = in_phase(layer, "TRAIN")
+        except UnsupportedError as reason:
+            return self._in_test_alone(index, layers["TEST"], reason)
         kind = layers["TEST"].type
         if kind == "Dropout" and layers["TRAIN"].p.scale_train:
             return Form(Dropout(layers["TRAIN"], shortest(layers["TRAIN"].p.dropout_ratio)))
@@ -165,6 +171,14 @@ class Forms:
         if isinstance(forms["TEST"], Refused):
             raise forms["TEST"].reason
         return self._with_blobs(index, layers, forms)
+
+    def _in_test_alone(self, index: int, layer: Layer, reason: UnsupportedError) -> Form:
+        """Return a layer that raises the reason for which it does not exist in TRAIN."""
+        forms = {
+            "TEST": self._in_phase(index, layer, self._piece(index, layer)),
+            "TRAIN": Refused(reason),
+        }
+        return self._with_blobs(index, dict.fromkeys(_PHASES, layer), forms)
 
     def _chosen_for_numpy(self, index: int) -> Form:
         layer = self._chosen[index]

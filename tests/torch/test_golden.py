@@ -13,7 +13,7 @@ from .agreement import assert_gradients, outputs_of, run, tensors_of
 
 CASES = [
     pytest.param(folder, id=folder.name)
-    for name in ("layers", "layers_ssd")
+    for name in ("layers", "layers_ssd", "layers_forks")
     for folder in sorted((GOLDEN / name).iterdir())
     if folder.is_dir()
 ]
@@ -22,7 +22,7 @@ CASES = [
 def check_case(folder, device, tolerance):
     """Forward within the tolerance of what is recorded, gradients within 1e-4."""
     net, io = load(folder)
-    module = build(net, outputs_of(net)).to(device)
+    module = build(net, outputs_of(net)).eval().to(device)
     shapes = {value.blob: value.shape for value in net.graph.inputs}
     feeds = {  # of a bottom whose shape alone is read nothing is recorded
         blob: io.get(f"in:{blob}", np.zeros(shapes[blob], np.float32))
