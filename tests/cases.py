@@ -60,8 +60,14 @@ def graph_of(text, *, inputs=None, phase="TEST", fork=None, batch=None):
 
 
 def load(folder):
-    """A golden case: the net with its recorded weights, and the recorded arrays."""
-    net = make((folder / "net.prototxt").read_text())
+    """A golden case: the net with its recorded weights, and the recorded arrays.
+
+    `fork.txt` names the fork where the net's own fields do not tell it.
+    """
+    fork = folder / "fork.txt"
+    net = make(
+        (folder / "net.prototxt").read_text(), fork=fork.read_text().strip() if fork.exists() else None
+    )
     if (folder / "weights.caffemodel").exists():
         net, _ = load_weights(
             net.graph, weights.read(folder / "weights.caffemodel"), BoostRng(1701)

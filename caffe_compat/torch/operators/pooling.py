@@ -161,7 +161,7 @@ def Resize(
     nearest_mode: str = "round_prefer_floor",
     axes: Sizes | None = None,
 ) -> Tensor:
-    """Return images interpolated to sizes with their corners in place, or each pixel repeated.
+    """Return images interpolated to sizes by corners or by centres, or each pixel repeated.
 
     Raises:
         UnsupportedError: another way to resize.
@@ -169,6 +169,8 @@ def Resize(
     how = (mode, coordinate_transformation_mode, nearest_mode)
     if how[:2] == ("linear", "align_corners") and sizes is not None:
         return F.interpolate(x, tuple(sizes)[-2:], mode="bilinear", align_corners=True)
+    if how[:2] == ("linear", "half_pixel") and sizes is not None:
+        return F.interpolate(x, tuple(sizes)[-2:], mode="bilinear", align_corners=False)
     if how == ("nearest", "asymmetric", "floor") and scales is not None:
         return F.interpolate(x, scale_factor=tuple(scales)[-2:], mode="nearest")
     raise UnsupportedError(f"Resize by {', '.join(how)} has no torch form")
