@@ -175,7 +175,12 @@ class ScaleRoute(Layer):
             raise ShapeError(f"needs (R, 5) first and a top for each bottom, and has {x}")
         if any(shape[0] != x[0][0] for shape in x):
             raise ShapeError(f"needs bottoms of as many rows, and has {x}")
-        return [*x]
+        return [(*shape, *self._ones(len(shape))) for shape in x]
+
+    @staticmethod
+    def _ones(rank: int) -> tuple[int, ...]:
+        """Return the sizes that the fork adds, whose tops have four axes at least."""
+        return (1,) * (4 - rank)
 
     def _limits(self) -> tuple[np.float32, np.float32, np.float32]:
         low, high = self.p.low_scale, self.p.high_scale
@@ -193,7 +198,7 @@ class ScaleRoute(Layer):
         if not mask.any():
             with np.errstate(divide="ignore"):
                 mask = np.arange(len(rows)) == np.argmin(np.abs(np.log2(scale / middle)))
-        return tuple(bottom[mask] for bottom in x)
+        return tuple(b[mask].reshape(-1, *b.shape[1:], *self._ones(b.ndim)) for b in x)
 
     def lower(self, g: Builder, *x: str) -> tuple[str, ...]:
         low, high, middle = self._limits()
@@ -211,4 +216,8 @@ class ScaleRoute(Layer):
         none = g.Equal(g.ReduceMax(inside, keepdims=1), np.float32(0))
         alone = g.Cast(g.And(none, g.Equal(places, nearest)), to=FLOAT)
         mask = g.Greater(g.Max(inside, alone), np.float32(0))
-        return tuple(g.Compress(bottom, mask, axis=0) for bottom in x)
+        rows = (g.Compress(bottom, mask, axis=0) for bottom in x)
+        return tuple(
+            g.Unsqueeze(top, int64(*range(rank, 4))) if (rank := len(g.dims(bottom))) < 4 else top
+            for top, bottom in zip(rows, x, strict=True)
+        )

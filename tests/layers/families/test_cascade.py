@@ -108,8 +108,8 @@ def test_scale_route(param, rows):
     sides = np.array([[9], [19], [29], [39]], np.float32)
     feeds = {"a": np.hstack([np.zeros((4, 3), np.float32), sides, sides]), "b": feed(net)["b"]}
     for outputs in (net.forward(feeds), run_onnx(net, feeds)):
-        assert np.array_equal(outputs["rois"], feeds["a"][rows])
-        assert np.array_equal(outputs["maps"], feeds["b"][rows])
+        assert np.array_equal(outputs["rois"], feeds["a"][rows][:, :, None, None])
+        assert np.array_equal(outputs["maps"], feeds["b"][rows][..., None])
 
 
 @pytest.mark.parametrize(
