@@ -53,7 +53,11 @@ class _Yolo(Layer):
 
     @property
     def _limit(self) -> np.float32:
-        return np.float32(np.nextafter(np.float32(self.p.nms_threshold), np.float32(-1)))
+        return np.float32(np.nextafter(np.float32(self._threshold), np.float32(-1)))
+
+    @property
+    def _threshold(self) -> float:
+        return self.p.nms_threshold
 
     @property
     def _least(self) -> np.float32:
@@ -188,6 +192,10 @@ class Yolov3Detection(Yolov3DetectionOutput):
     def shapes(self, *x: Shape) -> list[Shape | None]:
         _check_square(x)
         return super().shapes(*x)
+
+    @property
+    def _threshold(self) -> float:
+        return self.p.nms_threshold if self.p.HasField("nms_threshold") else 0.4  # the fork's own
 
 
 @layer(param="yolo_detection_output_param", bottoms=(1, 2))
