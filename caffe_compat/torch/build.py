@@ -176,7 +176,7 @@ def _bottoms(writer: Writer, node: Node, all_gradients: bool) -> list[fx.Proxy]:
     With `force_backward` Caffe does not read `propagate_down`.
     """
     bottoms = [writer.tensor(value.name) for value in node.bottoms]
-    blocked = {i % len(bottoms) for i in node.layer.blocked}
+    blocked = {i + len(bottoms) if i < 0 else i for i in node.layer.blocked}
     if not all_gradients:
         blocked |= {i for i, flows in enumerate(node.layer.proto.propagate_down) if not flows}
     return [x.detach() if i in blocked else x for i, x in enumerate(bottoms)]

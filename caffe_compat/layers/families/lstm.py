@@ -131,11 +131,13 @@ class LSTM(Recurrent):
 class Lstm(Layer):
     """LSTM that starts anew in every run, or where a second bottom is 0; blobs W_xc, W_hc, b_c.
 
-    From: senlinuc/caffe_ocr, src/caffe/layers/lstm_layer_Junhyuk.cpp (by reading alone)
+    From: senlinuc/caffe_ocr, src/caffe/layers/lstm_layer_Junhyuk.cu. Its CPU code adds the first
+        stream's states to every stream, and its gradient of W_hc counts states that an indicator
+        of 0 cuts off; here it is the derivative.
     Refused: backward with a clipping_threshold.
     """
 
-    indicators = (1,)
+    blocked = indicators = (1,)
 
     def __init__(self, proto: LayerParameter) -> None:
         super().__init__(proto)
