@@ -15,13 +15,18 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from caffe_compat.caffe_pb2 import LayerParameter
+from google.protobuf import text_format
+
+from caffe_compat.caffe_pb2 import TEST, LayerParameter, NetParameter
 from caffe_compat.layers.builder import Builder
 from caffe_compat.layers.layer import Layer, built_in
 from caffe_compat.layers.registry import registry
+from caffe_compat.net.build import create
 from caffe_compat.onnx.opsets import OPSETS
+from caffe_compat.prototxt.phase import select
 
 PAGE = Path(__file__).with_name("layers.md")
+GOLDEN = PAGE.parents[1] / "tests" / "golden"
 HEAD = f"""# Layers
 
 <!-- Written by `python docs/make_layers.py`; a test compares it with the code. -->
@@ -34,7 +39,9 @@ becomes a constant. "backward": numpy computes the gradients too. "in place" is 
 where the layer has overwritten its bottom: `import caffe` and the training in numpy follow it
 where they can, and refuse it otherwise; `Net.backward` and PyTorch return the derivative. "NaN" is
 said where Caffe's comparisons with NaN give a number. "selected by": the fields of one fork alone,
-which select its definition. "by reading alone": no build of the fork and no recorded answer was
+which select its definition. "recorded": a test compares all engines with numbers that this
+repository's own source of the layer computed; what differs is said with the case, in
+tests/golden/README.md. "by reading alone": no build of the fork and no recorded answer was
 compared. Any other type is refused by name.
 
 """
@@ -53,8 +60,24 @@ def page() -> str:
     classes = [cls for cls in every if cls.__module__.startswith("caffe_compat.")]
     bvlc = sorted((c for c in classes if not _origins(c)), key=lambda c: c.type)
     forks = sorted((c for c in classes if _origins(c)), key=lambda c: (c.type, c.fork or ""))
-    parts = [HEAD, "## BVLC Caffe\n\n", *map(_entry, bvlc), "## Forks\n\n", *map(_entry, forks)]
+    recorded = _recordings()
+    parts = [HEAD, "## BVLC Caffe\n\n", *(_entry(cls, []) for cls in bvlc), "## Forks\n\n"]
+    parts += [_entry(cls, sorted(recorded.get(cls, ()))) for cls in forks]
     return "".join(parts).rstrip() + "\n"
+
+
+def _recordings() -> dict[type[Layer], set[str]]:
+    """Return the repositories whose own source computed a recorded case of each class."""
+    recorded: dict[type[Layer], set[str]] = {}
+    for line in (GOLDEN / "fork_cases.txt").read_text("utf-8").splitlines():
+        name, repository = line.split()
+        folder = GOLDEN / "layers_forks" / name
+        fork = folder / "fork.txt"
+        net = text_format.Parse((folder / "net.prototxt").read_text("utf-8"), NetParameter())
+        layers = create(select(net, TEST), fork.read_text().strip() if fork.exists() else None)
+        for one in layers:
+            recorded.setdefault(type(one), set()).add(repository)
+    return recorded
 
 
 def _origins(cls: type[Layer]) -> list[str]:
@@ -67,10 +90,12 @@ def _summary(cls: type[Layer]) -> str:
     return " ".join(text.split())
 
 
-def _entry(cls: type[Layer]) -> str:
+def _entry(cls: type[Layer], recorded: list[str]) -> str:
     lines = [f"### {', '.join(cls.types)}{f' ({cls.fork})' if cls.fork else ''}", "", _summary(cls)]
     lines.append("")
     lines += [f"- from: {text}" for text in _origins(cls)]
+    if recorded and _origins(cls):
+        lines.append(f"- recorded: {', '.join(recorded)}")
     if cls.fields:
         lines.append(f"- selected by: {', '.join(f'`{field}`' for field in cls.fields)}")
     lines.append(f"- parameters: {', '.join(_parameters(cls)) or 'none'}")

@@ -66,7 +66,8 @@ def load(folder):
     """
     fork = folder / "fork.txt"
     net = make(
-        (folder / "net.prototxt").read_text(), fork=fork.read_text().strip() if fork.exists() else None
+        (folder / "net.prototxt").read_text(),
+        fork=fork.read_text().strip() if fork.exists() else None,
     )
     if (folder / "weights.caffemodel").exists():
         net, _ = load_weights(

@@ -49,6 +49,16 @@ def test_layers_page_is_current():
     assert sorted(kind for kinds in entries for kind in kinds) == sorted(BVLC)
     for entry in forks.split("### ")[1:]:
         assert "- from: " in entry, entry.splitlines()[0]
+        if "weiliu89/caffe, branch ssd" not in entry and "BVLC/caffe" not in entry:
+            evidence = ("- recorded: " in entry, "by reading alone" in entry)
+            assert sum(evidence) == 1, entry
+
+
+def test_every_recorded_case_names_its_repository():
+    listed = (GOLDEN / "fork_cases.txt").read_text("utf-8").splitlines()
+    assert [line.split()[0] for line in listed] == sorted(
+        folder.name for folder in (GOLDEN / "layers_forks").iterdir()
+    )
 
 
 def test_api_page_has_every_public_name():

@@ -85,7 +85,7 @@ class SegAccuracy(Layer):
 
     From: foss-for-synopsys-dwc-arc-processors/synopsys-caffe,
         src/caffe/layers/seg_accuracy_layer.cpp
-        and src/caffe/util/confusion_matrix.cpp (by reading alone)
+        and src/caffe/util/confusion_matrix.cpp
 
     An ONNX file goes without it.
 

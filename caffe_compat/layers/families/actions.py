@@ -30,7 +30,7 @@ class ActionsDetectionOutput(Layer):
     reads the last anchor's last cell, as Python indexes.
 
     From: openvinotoolkit/training_toolbox_caffe,
-        caffe/python/caffe/custom_layers/actions_detection_output_layer.py (by reading alone)
+        caffe/python/caffe/custom_layers/actions_detection_output_layer.py
     Refused: use_nms.
     """
 

@@ -126,7 +126,8 @@ class Mish(Layer):
     """x tanh(ln(1 + exp(x))) (Misra 2020, eq. 1).
 
     From: foss-for-synopsys-dwc-arc-processors/synopsys-caffe, src/caffe/layers/mish_layer.cpp
-    From: sophgo/caffe, src/caffe/layers/mish_layer.cpp
+    From: sophgo/caffe, src/caffe/layers/mish_layer.cpp. Both forks' backward pass takes the top for
+        the bottom; here it is the derivative.
     """
 
     def forward(self, x: Array) -> Array:

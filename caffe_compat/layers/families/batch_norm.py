@@ -214,7 +214,7 @@ class NvidiaBatchNorm(_Scaled):
     blobs are running averages of the moments; the first two passes set them. A `filler` beside the
     fields is Intel's, whose layer is BVLC's.
 
-    From: NVIDIA/caffe, src/caffe/layers/batch_norm_layer.cpp
+    From: NVIDIA/caffe, src/caffe/layers/batch_norm_layer.cpp (by reading alone)
     Refused: in TRAIN an lr_mult or decay_mult of the scale or the bias other than 1, which that
         layer overwrites with 1.
     """

@@ -19,7 +19,7 @@ class DepthToSpace(Layer):
     """Channels as squares of block_size^2 positions (TensorFlow's depth_to_space; ONNX's CRD).
 
     From: foss-for-synopsys-dwc-arc-processors/synopsys-caffe,
-        src/caffe/layers/depth_to_space_layer.cpp (by reading alone)
+        src/caffe/layers/depth_to_space_layer.cpp
     Refused: a data_format other than NCHW, DCR and CRD.
     """
 
@@ -47,7 +47,7 @@ class SpaceToBatchND(Layer):
     """The axes behind the first, padded, in blocks whose places are items of the batch.
 
     From: foss-for-synopsys-dwc-arc-processors/synopsys-caffe,
-        src/caffe/layers/space_to_batch_nd_layer.cpp (by reading alone)
+        src/caffe/layers/space_to_batch_nd_layer.cpp
     """
 
     def _parts(self, x: Shape) -> tuple[list[int], list[tuple[int, int]], list[int]]:
@@ -100,7 +100,7 @@ class BatchToSpaceND(Layer):
     """Items of the batch as the places of blocks along the axes behind it, then cropped.
 
     From: foss-for-synopsys-dwc-arc-processors/synopsys-caffe,
-        src/caffe/layers/batch_to_space_nd_layer.cpp (by reading alone)
+        src/caffe/layers/batch_to_space_nd_layer.cpp
     """
 
     def _parts(self, x: Shape) -> tuple[list[int], list[tuple[int, int]], list[int]]:

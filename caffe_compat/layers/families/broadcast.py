@@ -170,7 +170,6 @@ class Add(Layer):
     """a plus b, which broadcast as numpy's arrays do.
 
     From: foss-for-synopsys-dwc-arc-processors/synopsys-caffe, src/caffe/layers/add_layer.cpp
-        (by reading alone)
     """
 
     def shapes(self, a: Shape, b: Shape) -> list[Shape | None]:

@@ -216,8 +216,8 @@ class ScaleRoute(Layer):
         none = g.Equal(g.ReduceMax(inside, keepdims=1), np.float32(0))
         alone = g.Cast(g.And(none, g.Equal(places, nearest)), to=FLOAT)
         mask = g.Greater(g.Max(inside, alone), np.float32(0))
-        rows = (g.Compress(bottom, mask, axis=0) for bottom in x)
+        tops = [g.Compress(bottom, mask, axis=0) for bottom in x]
         return tuple(
             g.Unsqueeze(top, int64(*range(rank, 4))) if (rank := len(g.dims(bottom))) < 4 else top
-            for top, bottom in zip(rows, x, strict=True)
+            for top, bottom in zip(tops, x, strict=True)
         )

@@ -14,7 +14,7 @@ from ..layer import Layer, layer
 class DetectionCcpdOutput(Layer):
     """The class of each of 7 characters, (1, 1, images, 7): the first largest score above 0, or 0.
 
-    From: yuqj1991/caffe_train, src/caffe/layers/detection_ccpd_output_layer.cpp (by reading alone)
+    From: yuqj1991/caffe_train, src/caffe/layers/detection_ccpd_output_layer.cpp
     """
 
     def shapes(self, *x: Shape) -> list[Shape | None]:

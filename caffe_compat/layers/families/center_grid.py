@@ -149,7 +149,7 @@ class CenterGridOutput(_Centers):
     landmarks from the column.
 
     From: yuqj1991/caffe_train, src/caffe/layers/CenterGridDetectionLayer.cpp and
-        util/center_bbox_util.cpp (by reading alone)
+        util/center_bbox_util.cpp
     Refused: in ONNX, a varying size or number of images.
     """
 
@@ -228,7 +228,7 @@ class CenternetDetectionOutput(_Centers):
     A score of 1 is left out. Equal scores keep their order, which C++'s sort leaves open.
 
     From: yuqj1991/caffe_train, src/caffe/layers/detection_centernet_output_layer.cpp and
-        util/center_bbox_util.cpp (by reading alone)
+        util/center_bbox_util.cpp
     Refused: in ONNX, a varying size or number of images.
     """
 

@@ -171,8 +171,8 @@ class LabelsequenceAccuracy(Layer):
 class ContinuationIndicator(Layer):
     """0 for the first of time_step steps and 1 for the others, (time_step, batch_size).
 
-    From: yuqj1991/caffe_train, src/caffe/layers/continuation_indicator_layer.cpp (by reading alone)
-    From: jolibrain/caffe, src/caffe/layers/continuation_indicator_layer.cpp (by reading alone): the
+    From: yuqj1991/caffe_train, src/caffe/layers/continuation_indicator_layer.cpp
+    From: jolibrain/caffe, src/caffe/layers/continuation_indicator_layer.cpp: the
         size of the bottom's `axis` in place of batch_size
     Refused: batch_size and axis.
     """

@@ -93,7 +93,7 @@ class FedInnerProduct(InnerProduct):
     """y = x W^T + b, with W the second bottom, and b the third.
 
     From: openvinotoolkit/training_toolbox_caffe, caffe/src/caffe/layers/inner_product_layer.cpp,
-        after happynear/caffe-windows (by reading alone)
+        after happynear/caffe-windows
     Refused: bias_term without a third bottom, with which the fork reads a blob that it lacks; and
         transpose.
     """

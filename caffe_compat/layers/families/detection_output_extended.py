@@ -19,7 +19,7 @@ class DetectionOutputExtended(DetectionOutput):
     The locations are (N, H, W, 4 anchors); background_label_id and clip are not read.
 
     From: openvinotoolkit/training_toolbox_caffe,
-        caffe/src/caffe/layers/detection_output_extended_layer.cpp (by reading alone)
+        caffe/src/caffe/layers/detection_output_extended_layer.cpp
     Refused: share_location: false, with which the fork counts twice the anchors.
     """
 

@@ -30,7 +30,7 @@ def _refuse_backward(*args: Any, **kwargs: Any) -> Any:
 class ConvolutionReLU(Convolution):
     """max(W * x + b, 0), as Convolution and ReLU.
 
-    From: IntelLabs/SkimCaffe, src/caffe/layers/conv_relu_layer.cpp (by reading alone)
+    From: IntelLabs/SkimCaffe, src/caffe/layers/conv_relu_layer.cpp
     Refused: a negative_slope; a backward pass, which the fork lacks.
     """
 
@@ -52,7 +52,7 @@ class ConvolutionReLU(Convolution):
 class ReLUPooling(Pooling):
     """The max of each window and 0, as ReLU and Pooling.
 
-    From: IntelLabs/SkimCaffe, src/caffe/layers/relu_pooling_layer.cpp (by reading alone)
+    From: IntelLabs/SkimCaffe, src/caffe/layers/relu_pooling_layer.cpp
     Refused: a negative_slope; another pool than MAX; a backward pass, which the fork lacks.
     """
 
@@ -148,7 +148,7 @@ class InnerProductReLUDropout(InnerProduct):
     order in memory of a blob between two such layers, and not read.
 
     From: IntelLabs/SkimCaffe, src/caffe/layers/inner_product_relu_dropout_layer.cpp (by reading
-        alone)
+        alone) (by reading alone)
     Refused: gemm_mode SPGEMM, as in the fork; a backward pass, since the fork's leaves out ReLU.
     """
 

@@ -122,7 +122,7 @@ class CropBvlc(Crop):
 class CropFcn(CropBvlc):
     """The first bottom from `offset` on, by default where the two align.
 
-    From: longjon/caffe, branch future; s9xie/hed, crop_layer.cpp
+    From: longjon/caffe, branch future; s9xie/hed, crop_layer.cpp (by reading alone)
 
     Refused: no offset, and layers between that align at none.
     """

@@ -128,7 +128,8 @@ class Interp(Layer):
 class FullZoomInterp(Interp):
     """Interp to n * zoom_factor, where no shrink_factor is given.
 
-    From: openvinotoolkit/training_toolbox_caffe, src/caffe/layers/interp_layer.cpp.
+    From: openvinotoolkit/training_toolbox_caffe, src/caffe/layers/interp_layer.cpp
+        (by reading alone).
     Refused: align_corners false, as Interp's.
     """
 

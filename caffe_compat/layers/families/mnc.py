@@ -27,7 +27,7 @@ from ..regions import (
 class MaskPooling(Layer):
     """x m: features (N, C, H, W) times a mask (N, 1, H, W).
 
-    From: daijifeng001/caffe-mnc, src/caffe/layers/mask_pooling_layer.cu (by reading alone)
+    From: daijifeng001/caffe-mnc, src/caffe/layers/mask_pooling_layer.cu
     """
 
     def shapes(self, x: Shape, mask: Shape) -> list[Shape | None]:
@@ -49,7 +49,7 @@ class MaskPooling(Layer):
 class MaskResize(Layer):
     """Bilinear samples at i H / output_height and j W / output_width, 0 beyond half a pixel.
 
-    From: daijifeng001/caffe-mnc, src/caffe/layers/mask_resize_layer.cu (by reading alone)
+    From: daijifeng001/caffe-mnc, src/caffe/layers/mask_resize_layer.cu
     Refused: a varying height or width.
     """
 
@@ -100,7 +100,7 @@ class MaskResize(Layer):
 class ROIWarping(Regions):
     """Bilinear samples at start + i size / pooled of a region, its corners rounded; 0 outside.
 
-    From: daijifeng001/caffe-mnc, src/caffe/layers/roi_warping_layer.cu (by reading alone)
+    From: daijifeng001/caffe-mnc, src/caffe/layers/roi_warping_layer.cu
     NaN: a sample of NaN is 0, in numpy.
     Refused: opsets from 22 on, whose RoiAlign onnxruntime does not run.
     """

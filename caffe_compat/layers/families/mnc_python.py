@@ -27,7 +27,7 @@ class StageProposals(ProposalLayer):
 
     gradient_scale, use_clip and clip_base change gradients alone.
 
-    From: daijifeng001/MNC, lib/pylayer/proposal_layer.py (by reading alone)
+    From: daijifeng001/MNC, lib/pylayer/proposal_layer.py
     Refused: several images, other settings, and TRAIN, with a second top for MNC's own layers.
     """
 
@@ -42,7 +42,7 @@ class StageProposals(ProposalLayer):
 class StageMasks(Layer):
     """The masks of regions, (R, 441), as images (R, 1, 21, 21).
 
-    From: daijifeng001/MNC, lib/pylayer/mask_layer.py (by reading alone)
+    From: daijifeng001/MNC, lib/pylayer/mask_layer.py
     Refused: TRAIN, where it compares the masks with the truth.
     """
 
@@ -69,7 +69,7 @@ class StageBridge(Layer):
     Bottoms: regions (R, 5), deltas (R, 4 K), scores (R, K) and im_info (1, height, width, ...).
     Only one image is meant: the first column is 0.
 
-    From: daijifeng001/MNC, lib/pylayer/stage_bridge_layer.py (by reading alone)
+    From: daijifeng001/MNC, lib/pylayer/stage_bridge_layer.py
     Refused: TRAIN, where it samples targets.
     """
 

@@ -33,7 +33,6 @@ class SoftmaxWithLossOHEM(Layer):
     """SoftmaxWithLoss, with the probabilities and the loss of each position as further tops.
 
     From: intel/caffe, src/caffe/layers/softmax_loss_ohem_layer.cu, after daijifeng001/caffe-rfcn
-        (by reading alone)
     Refused: in ONNX: it is for training.
     """
 
@@ -77,8 +76,8 @@ class SoftmaxWithLossOHEM(Layer):
 class SmoothL1LossOHEM(Layer):
     """sum f(w (a - b)), f that of SmoothL1Loss with sigma 1, and its sum over the channels.
 
-    From: intel/caffe, src/caffe/layers/smooth_L1_loss_ohem_layer.cu, after daijifeng001/caffe-rfcn
-        (by reading alone). The gradient is not multiplied by w again.
+    From: intel/caffe, src/caffe/layers/smooth_L1_loss_ohem_layer.cu, after daijifeng001/caffe-rfcn.
+        The gradient is not multiplied by w again.
     Refused: in ONNX: it is for training.
     """
 
@@ -126,7 +125,6 @@ class BoxAnnotatorOHEM(Layer):
     weights of 0. Equal losses keep their order, which the fork's sort leaves open.
 
     From: intel/caffe, src/caffe/layers/box_annotator_ohem_layer.cpp, after daijifeng001/caffe-rfcn
-        (by reading alone)
     Refused: in ONNX: it is for training.
     """
 

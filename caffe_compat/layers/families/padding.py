@@ -81,7 +81,6 @@ class Pad(Layer):
     """x with constant_values around it, `paddings` before and behind each axis.
 
     From: foss-for-synopsys-dwc-arc-processors/synopsys-caffe, src/caffe/layers/pad_layer.cpp
-        (by reading alone)
     """
 
     def _sides(self, rank: int) -> list[tuple[int, int]]:

@@ -147,7 +147,6 @@ class PriorBoxClustered(PriorBox):
     """Boxes of each `width` and `height` around every cell of the first bottom's map.
 
     From: openvinotoolkit/training_toolbox_caffe, src/caffe/layers/prior_box_clustered_layer.cpp
-        (by reading alone)
     """
 
     def _place(self, offsets: list[tuple[float, float]], *, early: bool) -> None:

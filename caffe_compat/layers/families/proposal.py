@@ -26,7 +26,8 @@ class Proposal(Layer):
     leaves open.
 
     From: PVANET (sanghoon/pva-faster-rcnn), proposal_layer.cpp, by its copies: anchors by
-        oylz/caffe-pvanet-shufflenet, rows by openvinotoolkit/training_toolbox_caffe.
+        oylz/caffe-pvanet-shufflenet, rows by openvinotoolkit/training_toolbox_caffe
+        (by reading alone).
     Refused: no fork named (caffe-windows has other anchors); no `ratio` or `scale`.
     Refused: an im_info of several images, of which some forks read only the first.
     Refused: nms_thresh outside 0 to 1. Not exact: proposals thinner than 1 + 1 / nms_thresh pixels,

@@ -137,7 +137,7 @@ class Reverse(Layer):
 class Flip(Reverse):
     """The columns in the opposite order, and with flip_height the rows.
 
-    From: happynear/caffe-windows, src/caffe/layers/flip_layer.cpp (by reading alone)
+    From: happynear/caffe-windows, src/caffe/layers/flip_layer.cpp
     """
 
     def axes(self, rank: int) -> tuple[int, ...]:
@@ -155,7 +155,10 @@ class Reorg(Layer):
     channels, height * stride and width * stride. `reverse` is the inverse.
 
     From: gklz1982/caffe-yolov2, src/caffe/layers/reorg_layer.cpp and its header.
-    From: intel/caffe, eric612/MobileNet-YOLO, MSRCCS/Caffe and synopsys-caffe, the same files.
+    From: intel/caffe, eric612/MobileNet-YOLO and MSRCCS/Caffe, the same files, whose backward pass
+        reads a blob that nothing fills; here it is the derivative.
+    From: synopsys-caffe, the same files: alike for square maps and a stride of 2; it takes the
+        height of others for their width.
     Refused: sizes that `stride` does not divide, where those loops skip a part.
     """
 
@@ -210,7 +213,7 @@ class Reorg(Layer):
 class SpreadReorg(Reorg):
     """Reorg with darknet's loop inverted.
 
-    From: choasup/caffe-yolo9000, src/caffe/layers/reorg_layer.cpp.
+    From: choasup/caffe-yolo9000, src/caffe/layers/reorg_layer.cpp (by reading alone).
     Refused: `reverse`, which this fork lacks; sizes that `stride` does not divide.
     """
 

@@ -28,7 +28,7 @@ class RefinedDetectionOutput(DetectionOutput):
 
     From: foss-for-synopsys-dwc-arc-processors/synopsys-caffe,
         src/caffe/layers/detection_output_layer.cpp and util/bbox_util.cpp, after
-        sfzhang15/RefineDet (by reading alone)
+        sfzhang15/RefineDet
     Refused: share_location: false; another background_label_id than 0; 4 bottoms.
     """
 
@@ -102,7 +102,7 @@ class UnpermutedDetectionOutput(DetectionOutput):
     of a cell, height, width).
 
     From: foss-for-synopsys-dwc-arc-processors/synopsys-caffe,
-        src/caffe/layers/detection_output_layer.cpp (by reading alone)
+        src/caffe/layers/detection_output_layer.cpp
     Refused: several images, of which the fork reads the first; share_location: false.
     """
 

@@ -94,7 +94,7 @@ class ResizeBilinear(_Resizing):
     half_pixel_centers or pytorch_half_pixel at (i + 1/2) in / out - 1/2.
 
     From: foss-for-synopsys-dwc-arc-processors/synopsys-caffe,
-        src/caffe/layers/resize_bilinear_layer.cpp (by reading alone)
+        src/caffe/layers/resize_bilinear_layer.cpp
     Refused: several of these three; another data_format than NHWC and NCHW; a varying size.
     """
 
@@ -146,7 +146,7 @@ class ResizeNearestNeighbor(_Resizing):
     less, rounded down.
 
     From: foss-for-synopsys-dwc-arc-processors/synopsys-caffe,
-        src/caffe/layers/resize_nearest_neighbor_layer.cpp (by reading alone)
+        src/caffe/layers/resize_nearest_neighbor_layer.cpp
     Refused: several of these three; another data_format than NHWC and NCHW; a varying size.
     """
 
@@ -185,7 +185,7 @@ class UpsampleDarknet(Layer):
     """Every pixel `stride` times along both axes.
 
     From: foss-for-synopsys-dwc-arc-processors/synopsys-caffe,
-        src/caffe/layers/upsample_darknet_layer.cpp (by reading alone)
+        src/caffe/layers/upsample_darknet_layer.cpp
     """
 
     def shapes(self, x: Shape) -> list[Shape | None]:

@@ -12,7 +12,7 @@ from .norm import LRN
 class ConvolutionRistretto(Convolution):
     """Convolution in float32; its quantization_param is not read, and the log tells so.
 
-    From: pmgysel/caffe, src/caffe/ristretto/layers/conv_ristretto_layer.cpp
+    From: pmgysel/caffe, src/caffe/ristretto/layers/conv_ristretto_layer.cpp (by reading alone)
     """
 
 
@@ -20,7 +20,7 @@ class ConvolutionRistretto(Convolution):
 class DeconvolutionRistretto(Deconvolution):
     """Deconvolution in float32, as ConvolutionRistretto.
 
-    From: pmgysel/caffe, src/caffe/ristretto/layers/deconv_ristretto_layer.cpp
+    From: pmgysel/caffe, src/caffe/ristretto/layers/deconv_ristretto_layer.cpp (by reading alone)
     """
 
 
@@ -28,7 +28,7 @@ class DeconvolutionRistretto(Deconvolution):
 class FcRistretto(InnerProduct):
     """InnerProduct in float32, as ConvolutionRistretto.
 
-    From: pmgysel/caffe, src/caffe/ristretto/layers/fc_ristretto_layer.cpp
+    From: pmgysel/caffe, src/caffe/ristretto/layers/fc_ristretto_layer.cpp (by reading alone)
     """
 
 
@@ -36,5 +36,5 @@ class FcRistretto(InnerProduct):
 class LRNRistretto(LRN):
     """LRN in float32, as ConvolutionRistretto.
 
-    From: pmgysel/caffe, src/caffe/ristretto/layers/lrn_ristretto_layer.cpp
+    From: pmgysel/caffe, src/caffe/ristretto/layers/lrn_ristretto_layer.cpp (by reading alone)
     """

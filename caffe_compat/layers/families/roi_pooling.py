@@ -81,7 +81,6 @@ class PaddedROIPooling(ROIPooling):
     """ROIPooling of regions wider on each side by pad_ratio times their size.
 
     From: zhaoweicai/mscnn and zhaoweicai/cascade-rcnn, src/caffe/layers/roi_pooling_layer.cpp
-        (by reading alone)
     Refused: opsets from 22 on, whose MaxRoiPool onnxruntime does not run.
     """
 

@@ -22,7 +22,7 @@ class TensorFlowPriorBox(PriorBox):
     With tf the square of min_size 60 is smaller by a twentieth of the image on each side.
 
     From: foss-for-synopsys-dwc-arc-processors/synopsys-caffe,
-        src/caffe/layers/prior_box_layer.cpp (by reading alone)
+        src/caffe/layers/prior_box_layer.cpp
     Refused: fields of two forks.
     """
 

@@ -85,7 +85,7 @@ class L2Norm(Layer):
 class WholeL2Norm(L2Norm):
     """x / |x|, each image one vector over all its positions.
 
-    From: wanji/caffe-sl, src/caffe/layers/lp_norm_layer.cpp
+    From: wanji/caffe-sl, src/caffe/layers/lp_norm_layer.cpp (by reading alone)
     """
 
     @classmethod
@@ -99,7 +99,7 @@ class PositionL2Norm(L2Norm):
 
     The length is constant in the gradient, as in the fork.
 
-    From: Akrit2013/caffe-dev-160608, src/caffe/layers/l2norm_layer.cpp
+    From: Akrit2013/caffe-dev-160608, src/caffe/layers/l2norm_layer.cpp (by reading alone)
     """
 
     def __init__(self, proto: LayerParameter) -> None:
@@ -235,7 +235,7 @@ class Normalize(Layer):
 class SimpleNormalize(L2Norm):
     """x / |x|, each image one vector over all its positions; the top has 4 axes.
 
-    From: yuqj1991/caffe_train, src/caffe/layers/simplenormalize_layer.cpp (by reading alone)
+    From: yuqj1991/caffe_train, src/caffe/layers/simplenormalize_layer.cpp
     """
 
     def __init__(self, proto: LayerParameter) -> None:

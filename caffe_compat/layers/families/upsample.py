@@ -163,7 +163,7 @@ class Upsample(_ByMask):
 class MaxUnPool(_ByMask):
     """Values at a mask's indices in a top of dst_h by dst_w.
 
-    From: inisis/caffe, src/caffe/layers/maxunpool_layer.cpp.
+    From: inisis/caffe, src/caffe/layers/maxunpool_layer.cpp (by reading alone).
     """
 
     def _size(self, x: Shape) -> Shape:

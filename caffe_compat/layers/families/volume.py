@@ -29,7 +29,7 @@ class Convolution3D(Convolution):
     kernel_size, stride and pad are for height and width, kernel_depth, temporal_stride and
     temporal_pad for the length. filter_group saves memory and changes nothing.
 
-    From: facebookarchive/C3D, C3D-v1.1/src/caffe/layers/convolution3d_layer.cpp.
+    From: facebookarchive/C3D, C3D-v1.1/src/caffe/layers/convolution3d_layer.cpp (by reading alone).
     From: the same of C3D-v1.0, by convolution_param.
     Refused: `group`, which C3D does not read.
     """
@@ -79,7 +79,7 @@ class Pooling3D(Layer):
     The number of windows is rounded up, and the last may exceed the volume; AVE divides by its size
     within the padded volume. Only height and width are padded.
 
-    From: facebookarchive/C3D, C3D-v1.1/src/caffe/layers/pool3d_layer.cpp.
+    From: facebookarchive/C3D, C3D-v1.1/src/caffe/layers/pool3d_layer.cpp (by reading alone).
     From: the same of C3D-v1.0, by pooling_param.
     Refused: STOCHASTIC, which C3D leaves out; a window off the padded volume.
     Refused: a varying length, height or width where a stride exceeds its kernel, and AVE with pad.

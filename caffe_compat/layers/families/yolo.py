@@ -57,7 +57,7 @@ class _Yolo(Layer):
 
     @property
     def _threshold(self) -> float:
-        return self.p.nms_threshold
+        return float(self.p.nms_threshold)
 
     @property
     def _least(self) -> np.float32:
@@ -182,9 +182,9 @@ class Yolov3DetectionOutput(_Yolo):
 
 @layer(param="yolov3_detection_output_param", bottoms=(1, None))
 class Yolov3Detection(Yolov3DetectionOutput):
-    """Yolov3DetectionOutput of square maps.
+    """Yolov3DetectionOutput of square maps, with nms_threshold 0.4 unless it is stated.
 
-    From: yuqj1991/caffe_train, src/caffe/layers/Yolov3DetectionLayer.cpp (by reading alone)
+    From: yuqj1991/caffe_train, src/caffe/layers/Yolov3DetectionLayer.cpp
     Refused: several images, which the fork suppresses as one; maps that are not square, which the
         fork walks as if they were; a varying size.
     """
@@ -195,7 +195,7 @@ class Yolov3Detection(Yolov3DetectionOutput):
 
     @property
     def _threshold(self) -> float:
-        return self.p.nms_threshold if self.p.HasField("nms_threshold") else 0.4  # the fork's own
+        return super()._threshold if self.p.HasField("nms_threshold") else 0.4  # its own default
 
 
 @layer(param="yolo_detection_output_param", bottoms=(1, 2))

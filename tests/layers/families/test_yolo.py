@@ -68,7 +68,11 @@ def by_loops(x, p, version):
     [
         (V3.format("confidence_threshold: 0.3"), [(1, 16, 3, 5), (1, 16, 6, 10)], 3),
         (V3.format("nms_threshold: 0.2"), [(1, 16, 3, 5), (1, 16, 6, 10)], 3),
-        (V3_SQUARE.format("confidence_threshold: 0.3"), [(1, 16, 4, 4), (1, 16, 8, 8)], 3),
+        (
+            V3_SQUARE.format("confidence_threshold: 0.3 nms_threshold: 0.45"),
+            [(1, 16, 4, 4), (1, 16, 8, 8)],
+            3,
+        ),
         (V2.format("confidence_threshold: 0.2"), [(1, 18, 5, 5)], 2),
         (V2.format("nms_threshold: 0.3"), [(1, 18, 5, 5), (1, 18, 7, 7)], 2),
     ],
