@@ -81,7 +81,7 @@ class Dropout(Layer):
 class SpatialDropout(Dropout):
     """x in TEST; x mask / (1 - ratio) in TRAIN, which drops whole channels.
 
-    From: intel/caffe, src/caffe/layers/spatial_dropout_layer.cpp (by reading alone)
+    From: intel/caffe, src/caffe/layers/spatial_dropout_layer.cpp
     """
 
     def _units(self, x: Shape) -> Shape:

@@ -82,7 +82,7 @@ class ReLUPooling(Pooling):
 class ConvolutionReLUPool(Convolution):
     """The max of each window of W * x + b and 0, as Convolution, ReLU and Pooling.
 
-    From: IntelLabs/SkimCaffe, src/caffe/layers/conv_relu_pool_layer.cpp (by reading alone)
+    From: IntelLabs/SkimCaffe, src/caffe/layers/conv_relu_pool_layer.cpp
     Refused: a negative_slope; another pool than MAX; a padded pool, whose first windows the fork
         moves inside; in ONNX, a varying height or width; a backward pass, which the fork lacks.
     """

@@ -13,7 +13,6 @@ class Gather(Layer):
     """Each top is its bottom; in ONNX it vanishes.
 
     From: yjxiong/caffe, src/caffe/layers/gather_layer.cpp and scatter_layer.cpp, without MPI
-        (by reading alone)
     """
 
     def shapes(self, *x: Shape) -> list[Shape | None]:
