@@ -61,8 +61,9 @@ def page() -> str:
     bvlc = sorted((c for c in classes if not _origins(c)), key=lambda c: c.type)
     forks = sorted((c for c in classes if _origins(c)), key=lambda c: (c.type, c.fork or ""))
     recorded = _recordings()
-    parts = [HEAD, "## BVLC Caffe\n\n", *(_entry(cls, []) for cls in bvlc), "## Forks\n\n"]
-    parts += [_entry(cls, sorted(recorded.get(cls, ()))) for cls in forks]
+    entries = {cls: _entry(cls, sorted(recorded.get(cls, ()))) for cls in [*bvlc, *forks]}
+    parts = [HEAD, "## BVLC Caffe\n\n", *(entries[cls] for cls in bvlc)]
+    parts += ["## Forks\n\n", *(entries[cls] for cls in forks)]
     return "".join(parts).rstrip() + "\n"
 
 
@@ -94,8 +95,9 @@ def _entry(cls: type[Layer], recorded: list[str]) -> str:
     lines = [f"### {', '.join(cls.types)}{f' ({cls.fork})' if cls.fork else ''}", "", _summary(cls)]
     lines.append("")
     lines += [f"- from: {text}" for text in _origins(cls)]
-    if recorded and _origins(cls):
-        lines.append(f"- recorded: {', '.join(recorded)}")
+    if recorded and cls.type != "Input":
+        fields = "" if _origins(cls) else "fields of "
+        lines.append(f"- recorded: {fields}{', '.join(recorded)}")
     if cls.fields:
         lines.append(f"- selected by: {', '.join(f'`{field}`' for field in cls.fields)}")
     lines.append(f"- parameters: {', '.join(_parameters(cls)) or 'none'}")

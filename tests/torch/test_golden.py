@@ -15,7 +15,7 @@ CASES = [
     pytest.param(folder, id=folder.name)
     for name in ("layers", "layers_ssd", "layers_forks")
     for folder in sorted((GOLDEN / name).iterdir())
-    if folder.is_dir()
+    if folder.is_dir() and folder.name != "sample_triplet"  # drawn in a solver's passes alone
 ]
 
 

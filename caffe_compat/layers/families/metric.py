@@ -93,7 +93,7 @@ class SampleTriplet(Layer):
     is less than alpha above the pair's, drawn at random; a pair without such an image is left out.
 
     From: yuqj1991/caffe_train, src/caffe/layers/sample_triplet_layer.cpp, which
-        writes past its top's end where there are more triplets than classes (by reading alone)
+        writes past its top's end where there are more triplets than classes
     Refused: in ONNX: it is for training.
     """
 
