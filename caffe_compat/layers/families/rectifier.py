@@ -187,7 +187,7 @@ class Insanity(Layer):
 class RReLU(Insanity):
     """max(x, 0) + min(x, 0) / a, in TEST a = (ub - lb) / ln |ub / lb|: Insanity's other name.
 
-    From: ducha-aiki/caffe, src/caffe/layers/rrelu_layer.cpp (by reading alone)
+    From: ducha-aiki/caffe, src/caffe/layers/rrelu_layer.cpp
     """
 
 

@@ -18,7 +18,7 @@ from ..layer import Layer, layer
 class SeLu(Layer):
     """lambda x where x > 0, else lambda alpha (exp(x) - 1).
 
-    From: zhanglaplace/selu_caffe, as soeaver/caffe has it (by reading alone)
+    From: zhanglaplace/selu_caffe, as soeaver/caffe has it
     """
 
     def forward(self, x: Array) -> Array:
@@ -39,7 +39,7 @@ class SeLuDropout(Layer):
 
     In TRAIN a mask of 0 (alpha) and 1 (x) is drawn at each pass.
 
-    From: zhanglaplace/selu_caffe, as soeaver/caffe has it (by reading alone)
+    From: zhanglaplace/selu_caffe, as soeaver/caffe has it
     """
 
     def __init__(self, proto: LayerParameter) -> None:
