@@ -159,17 +159,17 @@ def _show_onnx(path: Path) -> Iterator[str]:
     graph = model.graph
     if not graph.node:
         raise ParseError(f"{path}: not an ONNX model: it has no nodes")
-    opsets = ", ".join(f"{_text(o.domain) or 'ai.onnx'} {o.version}" for o in model.opset_import)
-    by = _text(model.producer_name) or "no name"
-    yield f"ONNX model {_text(graph.name)!r} by {by}, opset {opsets}"
+    opsets = ", ".join(f"{o.domain or 'ai.onnx'} {o.version}" for o in model.opset_import)
+    by = model.producer_name or "no name"
+    yield f"ONNX model {graph.name!r} by {by}, opset {opsets}"
     defaults = {*arrays, *(tensor.name for tensor in graph.initializer)}
     for kind, values in (("input", graph.input), ("output", graph.output)):
         for value in values:
             dims = value.type.tensor_type.shape.dim
             shape = "x".join(str(d.dim_value) if d.HasField("dim_value") else "?" for d in dims)
             optional = " (optional)" if value.name in defaults else ""
-            yield f"{kind:6}   {_text(value.name)} {shape or 'scalar'}{optional}"
-    operators = Counter(_text(node.op_type) for node in graph.node)
+            yield f"{kind:6}   {value.name} {shape or 'scalar'}{optional}"
+    operators = Counter(node.op_type for node in graph.node)
     rows = [(name, str(count)) for name, count in operators.most_common()]
     yield from table([("operator", "count"), *rows])
     numbers = sum(array.size for array in arrays.values())
@@ -179,9 +179,4 @@ def _show_onnx(path: Path) -> Iterator[str]:
     )
     yield from place(Lowered(model, arrays)).lines()
     for prop in model.metadata_props:
-        yield f"{_text(prop.key)}: {_text(prop.value)}"
-
-
-def _text(field: str | bytes) -> str:
-    """Return a field of text; protobuf gives one that is no UTF-8 as bytes."""
-    return field.decode("latin-1") if isinstance(field, bytes) else field
+        yield f"{prop.key}: {prop.value}"

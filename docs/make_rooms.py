@@ -22,7 +22,7 @@ FLOORS = (
     ("errors",),
     ("memory",),
     ("files",),
-    ("npy",),
+    ("npy", "sink"),
     ("fillers", "weights", "prototxt"),
     ("layers",),
     ("net",),

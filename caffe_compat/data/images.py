@@ -181,10 +181,15 @@ def _jpeg(data: memoryview, name: str) -> Size:
 
 
 def _png(data: bytes, name: str) -> Size:
-    if len(data) < 33 or data[12:16] != b"IHDR" or data.rfind(b"IEND") < 0:
-        raise ParseError(f"{name}: a PNG that is cut short")
-    width, height = struct.unpack_from(">II", data, 16)
-    return height, width
+    """Walk over a PNG's chunks to its end: OpenCV allocates the size that a chunk declares."""
+    at = 8
+    while len(data) >= 33 and data[12:16] == b"IHDR" and at + 12 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, at)
+        if kind == b"IEND":
+            width, height = struct.unpack_from(">II", data, 16)
+            return height, width
+        at += 12 + length
+    raise ParseError(f"{name}: a PNG that is cut short")
 
 
 def _other(data: Value, name: str) -> Size:

@@ -50,7 +50,7 @@ def outline(path: Path) -> tuple[onnx.ModelProto, Arrays]:
     Raises:
         OutsideError: tensors are outside its folder.
         WeightsError: it is no protobuf; initializers are beyond the end of their file; other
-            tensors are in files.
+            tensors are in files; a text is no UTF-8, or a type unknown.
         google.protobuf.message.DecodeError: it is a protobuf of another kind.
     """
     file = Mapped.open(path)
@@ -66,12 +66,14 @@ def outline(path: Path) -> tuple[onnx.ModelProto, Arrays]:
             if (part.number, part.wire_type) == (_INITIALIZER, LENGTH):
                 fields = list(scan.fields(part.start, part.stop, "initializer"))
                 tensor = onnx.TensorProto.FromString(b"".join(_but_raw(file, fields)))
+                _check_text(tensor, path)
                 array = _view(tensor, file, fields, others)
                 if array is not None:
                     arrays[tensor.name] = array
                     continue
             inner += file[part.offset : part.stop]
     model = onnx.ModelProto.FromString(bytes(outer + head(_GRAPH, len(inner)) + inner))
+    _check_text(model, path)
     for name in check_inside(model, path):
         raise WeightsError(
             f"{path}: '{name}' is in another file, and no initializer of plain numbers"
@@ -99,6 +101,25 @@ def check_inside(model: onnx.ModelProto, path: Path | None) -> list[str]:
             )
         _inside(path.resolve().parent, name, tensor.name, path)
     return [tensor.name for tensor in tensors]
+
+
+def _check_text(message: Message, path: Path) -> None:
+    """Refuse a text that is no UTF-8, of which protobuf gives the bytes, and an unknown type.
+
+    Raises:
+        WeightsError: naming it.
+    """
+    for field, value in message.ListFields():
+        values: Any = [value] if isinstance(value, (Message, str, bytes)) else value
+        if field.message_type is not None:
+            for each in values:
+                _check_text(each, path)
+        elif field.type == field.TYPE_STRING:
+            for text in values:
+                if isinstance(text, bytes):
+                    raise WeightsError(f"{path}: {field.name} {text[:100]!r}: not UTF-8")
+        elif field.name == "elem_type" and value not in onnx.TensorProto.DataType.values():
+            raise WeightsError(f"{path}: elem_type {value}: ONNX has no such type")
 
 
 def _tensors(message: Message) -> Iterator[onnx.TensorProto]:

@@ -6,13 +6,14 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 import torch
 from torch import Tensor
 
 from .. import files
 from ..errors import CaffeCompatError, UnsupportedError
+from ..sink import sink
 from ..types import Dims, Shape
 from .layers import CaffeLayer, NumpyForm
 from .module import CaffeModule
@@ -42,8 +43,8 @@ def export(module: CaffeModule, path: str | Path) -> None:
     elif path.suffix == ".pt2":
         program = trace(module)
         extra = {NAMES: json.dumps(asdict(module.names))}
-        with files.atomic(path) as temporary:
-            torch.export.save(program, temporary, extra_files=extra)
+        with sink(path) as file:
+            torch.export.save(program, cast("IO[bytes]", file), extra_files=extra)
     else:
         raise CaffeCompatError(f"{path}: ends in neither .pt2 nor .safetensors")
 
@@ -123,9 +124,13 @@ def write_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
         CaffeCompatError: safetensors is not installed, or the file cannot be written.
     """
     try:
+        from safetensors import SafetensorError
         from safetensors.torch import save_file
     except ImportError:
         raise CaffeCompatError(f"{path}: needs safetensors: pip install safetensors") from None
     separate = {key: tensor.detach().clone() for key, tensor in tensors.items()}
     with files.atomic(path) as temporary:
-        save_file(separate, temporary, metadata={"format": "pt"})
+        try:
+            save_file(separate, temporary, metadata={"format": "pt"})
+        except SafetensorError as error:  # of a full disk too
+            raise CaffeCompatError(f"{path}: cannot be written: {error}") from None

@@ -72,9 +72,10 @@ def list_datasets(path: str | os.PathLike[str]) -> dict[str, tuple[int, ...]]:
     shapes: dict[str, tuple[int, ...]] = {}
     with _plain_errors(f"{path}: damaged, or not HDF5"), h5py.File(path, "r") as opened:
 
-        def note(name: str, child: Any) -> None:
-            if isinstance(child, h5py.Dataset):
-                shapes[name] = child.shape or ()
+        def note(name: str | bytes, child: Any) -> None:
+            if isinstance(child, h5py.Dataset):  # h5py gives a name that is no UTF-8 as bytes
+                text = name if isinstance(name, str) else name.decode("latin-1")
+                shapes[text] = child.shape or ()
 
         opened.visititems(note)
     return shapes

@@ -68,6 +68,14 @@ def test_cut_short_at_any_byte(data):
             images.decode(data[:cut], "x")
 
 
+@pytest.mark.parametrize("length", [2**32 - 1, 2**31, 1000])
+def test_a_png_chunk_that_passes_the_end_takes_no_memory(length):
+    data = picture("PNG")
+    assert data[37:41] == b"IDAT"
+    with pytest.raises(ParseError, match="x: a PNG that is cut short"):
+        images.decode(data[:33] + struct.pack(">I", length) + data[37:], "x")
+
+
 def test_a_jpegs_end_inside_its_thumbnail_does_not_count():
     thumbnail = picture("JPEG")
     exif = b"Exif\0\0" + thumbnail

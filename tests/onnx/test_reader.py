@@ -36,6 +36,34 @@ def test_an_outline_holds_every_initializer_where_it_lies(external, tmp_path):
     assert shell.opset_import == model.opset_import
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        (
+            b"conv/weight",
+            b"conv/w\xffight",
+            r"name b'conv/w\\xffight': not UTF-8",
+        ),  # an initializer
+        (b"Conv", b"Con\x80", r"op_type b'Con\\x80': not UTF-8"),
+    ],
+)
+def test_a_text_that_is_no_utf8(tmp_path, old, new, words):
+    path = tmp_path / "net.onnx"
+    data = inline(lower(make(NET))).SerializeToString()
+    assert old in data
+    path.write_bytes(data.replace(old, new))
+    with pytest.raises(WeightsError, match=words):
+        outline(path)
+
+
+def test_a_type_that_onnx_lacks(tmp_path):
+    model = inline(lower(make(NET)))
+    model.graph.output[0].type.tensor_type.elem_type = 65
+    onnx.save(model, tmp_path / "net.onnx")
+    with pytest.raises(WeightsError, match="elem_type 65: ONNX has no such type"):
+        outline(tmp_path / "net.onnx")
+
+
 def test_an_outline_reads_nothing_outside_its_folder(tmp_path):
     model = inline(lower(make(NET)))
     path = tmp_path / "inner" / "net.onnx"

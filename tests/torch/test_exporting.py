@@ -111,6 +111,39 @@ def test_a_layer_in_numpy_stays_in_python(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+FULL = """
+import resource
+import sys
+import tempfile
+
+import caffe_compat
+from caffe_compat.errors import CaffeCompatError
+from caffe_compat.torch import export, to_torch
+
+module = to_torch(caffe_compat.load("net.prototxt"))
+tempfile.gettempdir()  # torch.export looks for it, by writing
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), resource.RLIM_INFINITY))
+for name in ("net.pt2", "net.safetensors"):
+    try:
+        export(module, name)
+    except CaffeCompatError as error:
+        print(error)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no limit on the size of files")
+def test_a_full_disk(tmp_path):
+    """torch's own writer aborts the process."""
+    (tmp_path / "net.prototxt").write_text(NET)
+    command = [sys.executable, "-c", FULL, "100"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    first, second = done.stdout.splitlines()
+    assert first == "net.pt2: cannot be written: File too large"
+    assert second.startswith("net.safetensors: cannot be written: ")
+    assert [path.name for path in tmp_path.iterdir()] == ["net.prototxt"]
+
+
 SSD = """
 input: "l" input_shape { dim: 1 dim: 8 }
 input: "c" input_shape { dim: 1 dim: 4 }

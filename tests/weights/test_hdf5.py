@@ -8,6 +8,7 @@ import pytest
 
 from caffe_compat import weights
 from caffe_compat.errors import WeightsError
+from caffe_compat.weights import hdf5
 
 CIFAR = Path(__file__).parents[1] / "golden" / "models" / "cifar10_quick" / "weights.caffemodel.h5"
 SIX = np.arange(6, dtype="f4").reshape(2, 3)
@@ -165,3 +166,9 @@ def test_damaged_files_give_a_result_or_a_weights_error(tmp_path, count):
             refused += 1
         path.unlink()
     assert 0 < refused < count
+
+
+def test_a_name_that_is_no_utf8_is_listed(tmp_path):
+    with h5py.File(tmp_path / "w.h5", "w") as file:
+        file.create_group("data").create_dataset(b"caf\xe9", data=np.ones(2))
+    assert hdf5.list_datasets(tmp_path / "w.h5") == {"data/café": (2,)}
