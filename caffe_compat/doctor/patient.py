@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -75,12 +75,6 @@ class Patient:
         blob, right = self.nodes[index].blobs[0], self.stds[index]
         moment = second_moment(blob.shape, blob.filler)
         return 1.0 if moment is None or not right else moment / right**2
-
-    def of_type(self, *types: str) -> Iterator[int]:
-        """Yield the indices of the drawn layers with a filler of these types."""
-        for index in self.drawn:
-            if type_of(self.nodes[index]) in types:
-                yield index
 
     def names(self, indices: Sequence[int]) -> tuple[str, ...]:
         """Return the names of layers, each once."""

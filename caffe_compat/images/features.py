@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shutil
 import zipfile
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
@@ -59,9 +59,10 @@ class Features:
         trace: TracebackType | None,
     ) -> None:
         with self._stack:
-            for at, (name, file) in enumerate(self._open.items()):
-                self._head(file, at, len(self._rows), name)
-                file.close()
+            with _naming(self._folder):
+                for at, (name, file) in enumerate(self._open.items()):
+                    self._head(file, at, len(self._rows), name)
+                    file.close()
             if kind is None and self._rows:
                 self._finish()
 
@@ -81,11 +82,12 @@ class Features:
                     "before it; resize makes all images one size",
                     remedies=("resize",),
                 )
-            if name not in self._open:
-                path = self._parts / f"{len(self._open)}.npy"
-                self._open[name] = path.open("wb+")
-                self._head(self._open[name], len(self._open) - 1, 0, name)
-            self._open[name].write(array.astype(dtype, copy=False).tobytes())
+            with _naming(self._folder):
+                if name not in self._open:
+                    path = self._parts / f"{len(self._open)}.npy"
+                    self._open[name] = path.open("wb+")
+                    self._head(self._open[name], len(self._open) - 1, 0, name)
+                self._open[name].write(array.astype(dtype, copy=False).tobytes())
         self._rows.append(image)
 
     def _head(self, file: IO[bytes], at: int, rows: int, name: str) -> None:
@@ -112,13 +114,26 @@ def write_arrays(folder: str | Path, form: Format, arrays: Mapping[str, AnyArray
 
     Returns:
         The files written.
+
+    Raises:
+        CaffeCompatError: a file cannot be written, or the disk is full.
     """
     folder = make_folder(folder)
     with TemporaryDirectory(dir=folder) as parts:
         paths = {name: Path(parts) / f"{at}.npy" for at, name in enumerate(arrays)}
-        for name, path in paths.items():
-            np.save(path, arrays[name])
+        with _naming(folder):
+            for name, path in paths.items():
+                np.save(path, arrays[name])
         return _write(folder, form, paths, "outputs")
+
+
+@contextmanager
+def _naming(folder: Path) -> Iterator[None]:
+    """Give errors of writing temporary files, such as that of a full disk, the folder's name."""
+    try:
+        yield
+    except OSError as error:
+        raise CaffeCompatError(f"{folder}: cannot be written: {error.strerror or error}") from None
 
 
 def _write(folder: Path, form: Format, parts: Mapping[str, Path], stem: str) -> list[Path]:

@@ -22,14 +22,13 @@ def patient(text, from_file=()):
 
 def test_the_factor_of_xavier_before_a_relu_is_a_half():
     examined = patient(stack(2, 'type: "xavier"'))
-    rows = list(examined.of_type("xavier"))
+    rows = examined.drawn
     assert examined.names(rows) == ("conv1", "conv2", "fc")
     assert [examined.factor(index) for index in rows] == [
         pytest.approx(1),
         pytest.approx(0.5),
         pytest.approx(0.5),
     ]
-    assert not list(examined.of_type("msra"))
 
 
 def test_weights_from_a_file_are_not_drawn():

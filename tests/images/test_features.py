@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import h5py
 import numpy as np
 import pytest
@@ -66,3 +68,24 @@ def test_no_image_writes_no_file(tmp_path):
     with Features(tmp_path, "npz", ()) as features:
         pass
     assert features.files == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no limit on the size of files")
+@pytest.mark.parametrize("limit", [0, 1000])
+def test_a_full_disk_names_the_folder(tmp_path, limit):
+    import resource
+
+    blobs = {"a": np.ones(5000, np.float32)}
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+    try:
+        with pytest.raises(CaffeCompatError, match=f"{tmp_path}: cannot be written: "):
+            write_arrays(tmp_path, "npz", blobs)
+        with (
+            pytest.raises(CaffeCompatError, match=f"{tmp_path}: cannot be written: File too"),
+            Features(tmp_path, "npy", ()) as features,
+        ):
+            features.add("a.png", blobs)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(tmp_path.iterdir()) == []
