@@ -58,12 +58,11 @@ class Features:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        with self._stack:
-            with _naming(self._folder):
-                for at, (name, file) in enumerate(self._open.items()):
-                    self._head(file, at, len(self._rows), name)
-                    file.close()
+        with _naming(self._folder), self._stack:
             if kind is None and self._rows:
+                for name, file in self._open.items():
+                    self._head(file, len(self._rows), name)
+                    file.flush()
                 self._finish()
 
     def add(self, image: str, blobs: Mapping[str, AnyArray]) -> None:
@@ -85,12 +84,12 @@ class Features:
             with _naming(self._folder):
                 if name not in self._open:
                     path = self._parts / f"{len(self._open)}.npy"
-                    self._open[name] = path.open("wb+")
-                    self._head(self._open[name], len(self._open) - 1, 0, name)
+                    self._open[name] = self._stack.enter_context(path.open("wb+"))
+                    self._head(self._open[name], 0, name)
                 self._open[name].write(array.astype(dtype, copy=False).tobytes())
         self._rows.append(image)
 
-    def _head(self, file: IO[bytes], at: int, rows: int, name: str) -> None:
+    def _head(self, file: IO[bytes], rows: int, name: str) -> None:
         """Write the npy header; numpy leaves room in it for the first axis to grow."""
         shape, dtype = self._like[name]
         descr = np.lib.format.dtype_to_descr(dtype)
