@@ -53,7 +53,7 @@ class WeightsAs(str, Enum):
 
 
 class Form(str, Enum):
-    """What an output is where its suffix does not tell."""
+    """The kind of an output whose suffix does not tell."""
 
     TORCH_SOURCE = "torch-source"
 

@@ -39,7 +39,7 @@ class Format(str, Enum):
 
 
 class Engine(str, Enum):
-    """Where images are run."""
+    """The places where images are run."""
 
     LOCAL = "local"
     RAY = "ray"
@@ -47,7 +47,7 @@ class Engine(str, Enum):
 
 @dataclass(frozen=True)
 class Place:
-    """Where a model runs."""
+    """The device and the engine that run a model."""
 
     device: options.Device = "auto"
     threads: Annotated[

@@ -23,7 +23,7 @@ from .terminal import say, say_file
 
 @dataclass(frozen=True)
 class Views:
-    """What is shown in place of the table of layers."""
+    """The views that replace the table of layers."""
 
     fillers: Annotated[
         bool,

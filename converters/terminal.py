@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # it loads numpy, which --help does without
 class _Notes(logging.Handler):
     """A handler that prints the library's log as `warning: …` and `note: …` lines.
 
-    What makes the answers worthless is said last and loudly: a record with the attribute `last`.
+    A record with the attribute `last` makes the answers worthless: it is shown last and loudly.
     """
 
     def __init__(self) -> None:
@@ -99,7 +99,7 @@ def _in_main_thread() -> bool:
 def notes() -> Iterator[None]:
     """Show the library's log on standard error while the block runs.
 
-    What is to be said last is said unless the block fails.
+    The records that are shown last are left out if the block fails.
     """
     log, handler = logging.getLogger("caffe_compat"), _Notes()
     before = log.level, log.propagate

@@ -24,7 +24,7 @@ from .terminal import on_terminal, say
 
 
 class Effect(str, Enum):
-    """What a signal does."""
+    """The effect of a signal."""
 
     STOP = "stop"
     SNAPSHOT = "snapshot"

@@ -1,4 +1,4 @@
-"""What an LMDB and a LevelDB have in common: a place among records, and a way to add some."""
+"""The interface of an LMDB and a LevelDB: a place among records, and a way to add some."""
 
 from __future__ import annotations
 

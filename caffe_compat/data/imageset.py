@@ -50,7 +50,7 @@ class ImageOptions:
 
     @property
     def size(self) -> Size | None:
-        """What to resize to; None: each image's own size."""
+        """The size to resize to; None: each image's own."""
         if self.resize_height > 0 and self.resize_width > 0:
             return self.resize_height, self.resize_width
         return None
@@ -58,7 +58,7 @@ class ImageOptions:
 
 @dataclass(frozen=True)
 class Converted:
-    """What became of a list.
+    """The outcome of converting a list.
 
     Attributes:
         count: of the records written.

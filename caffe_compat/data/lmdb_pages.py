@@ -27,7 +27,7 @@ _MAX_DEPTH = 32
 
 
 class Meta(NamedTuple):
-    """What a file says about itself."""
+    """The page of a file that describes it."""
 
     page_size: int
     flags: int

@@ -1,4 +1,4 @@
-"""Where the files lie that a prototxt names."""
+"""The places of the files that a prototxt names."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What every data layer's source has in common: it plans a batch, whose parts fill in any order.
+"""The base of every data layer's source: it plans a batch, whose parts fill in any order.
 
-To plan takes the records and all random numbers in Caffe's order, in one thread. What is left,
-decoding and transforming, is the same whoever does it and when.
+To plan takes the records and all random numbers in Caffe's order, in one thread. The rest, decoding
+and transforming, is the same whoever does it and when.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class Bad(NamedTuple):
 
 
 class Source(ABC):
-    """What one data layer reads.
+    """The records that one data layer reads.
 
     Args:
         layer: the layer, with its phase.

@@ -1,4 +1,4 @@
-"""What is in a database: its records by shape and label, and some of them as a picture."""
+"""The contents of a database: its records by shape and label, and some of them as a picture."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What may be wrong with a net's fillers: each cause, and the fillers that would remove it.
+"""Causes of what is wrong with a net's fillers, and the fillers that would remove each.
 
 He et al. 2015 is "Delving Deep into Rectifiers".
 """

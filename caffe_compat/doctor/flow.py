@@ -1,4 +1,4 @@
-"""Where a net's signal is lost on its way, forward and backward.
+"""The places where a net's signal is lost on its way, forward and backward.
 
 A signal has several ways through a net of sums, concatenations and gates, and one that is alive
 carries it: a branch that adds little to its sum is sound, whatever its own gain, and a sum that
@@ -251,7 +251,7 @@ class Flow:
 
     @cached_property
     def backward_units(self) -> dict[str, float]:
-        """What the gradient is measured by, by `Value.name`: less behind a small last layer."""
+        """The unit of each gradient, by `Value.name`: less behind a small last layer."""
         units = {end.name: 1.0 for end in self.ends}
         near: set[str] = set()  # values that nothing but the mean's layer parts from the last one
         for index, node in reversed([*enumerate(self.graph.nodes)]):

@@ -1,4 +1,4 @@
-"""What else the measurements show: dead rectifiers, a saturated softmax, slopes under decay."""
+"""Other findings of the measurements: dead rectifiers, a saturated softmax, slopes under decay."""
 
 from __future__ import annotations
 

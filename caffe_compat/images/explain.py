@@ -1,4 +1,4 @@
-"""What a classification looked at: Grad-CAM (Selvaraju et al. 2017) as a heat map on the image."""
+"""The evidence for a class: Grad-CAM (Selvaraju et al. 2017) as a heat map on the image."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What tells whose a net is: layer types and fields that one fork of Caffe alone has."""
+"""Layer types and fields that one fork of Caffe alone has: they tell whose a net is."""
 
 from __future__ import annotations
 

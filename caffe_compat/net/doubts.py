@@ -1,4 +1,4 @@
-"""What a prototxt states and can hardly mean."""
+"""Statements of a prototxt that can hardly be meant."""
 
 from __future__ import annotations
 

@@ -18,8 +18,8 @@ log = logging.getLogger("caffe_compat")
 def without_evaluations(net: Net, wanted: Collection[str] = ()) -> tuple[Net, Sequence[Node]]:
     """Return the net without the evaluations that have no ONNX form, and these.
 
-    What they alone read is an output then, or no input any more. An evaluation stays where
-    something reads its tops, or where nothing would be left.
+    A blob that they alone read becomes an output, and an input that they alone read goes. An
+    evaluation stays where something reads its tops, or where nothing would be left.
 
     Args:
         net: stays as it is.

@@ -20,7 +20,7 @@ def feed(net: NetParameter, inputs: Given, creator: Creator) -> NetParameter:
     These are blobs that no layer makes, the tops of layers without bottoms, and the tops of layers
     that cannot run. A layer becomes an Input once every top of it that is read is given; one that
     works in place on a data layer's top is left out. A data layer that can run stays, and takes the
-    batch of a given top where it has none of its own. What nothing reads any more is no input.
+    batch of a given top where it has none of its own. A blob that nothing reads is no input.
 
     Args:
         net: an upgraded net whose layers are selected; not changed.

@@ -13,7 +13,7 @@ from .graph import Graph, Node
 
 @dataclass(frozen=True)
 class Needs:
-    """What a backward pass computes.
+    """The gradients that a backward pass computes.
 
     Attributes:
         runs: for each node, whether its backward pass runs.

@@ -14,7 +14,7 @@ from .graph import Graph
 
 
 class Net(Protocol):
-    """What has parameters: a graph, and the arrays of each node."""
+    """A net with parameters: a graph, and the arrays of each node."""
 
     @property
     def graph(self) -> Graph:

@@ -1,4 +1,4 @@
-"""What a net's file tells of the pictures that its data layers read, beside their shape."""
+"""Sizes and channels of the pictures that data layers read, from other parts of a net's file."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ z ~ N(0, 1), forward and backward; without an activation, 1. `gain` is twice tha
 
 The path from a layer to its rectifier leads through layers that move values or pick among them, and
 through Scale and Bias, which start as the identity. It ends at layers that renormalise (BatchNorm,
-LRN, MVN), at other weights, at the net's ends and at any other layer: linear. Where it branches,
+LRN, MVN), at other weights, at the net's ends and at any other layer: linear. At a branch
 gains are averaged: of a Concat or an Eltwise by the elements of each bottom, of a Slice by those of
 each top, of several readers alike. Recurrent layers are the nets that Caffe unrolls: RNN's two
 products end in a TanH each, and LSTM's in an LSTMUnit, which is no rectifier.

@@ -17,7 +17,7 @@ from .sharing import Place
 
 
 class Net(Protocol):
-    """What can be saved: a graph, and the arrays of each node."""
+    """A net that can be saved: a graph, and the arrays of each node."""
 
     @property
     def graph(self) -> Graph:

@@ -88,7 +88,7 @@ def input_sizes(
 def _override(blob: str, shape: Shape | None, dims: Dims) -> Shape:
     """Return the caller's shape for an input, with the prototxt's sizes on its open axes.
 
-    Where the prototxt gives none, it is built for one image of 224 by 224.
+    If the prototxt gives none, it is built for one image of 224 by 224.
     """
     if shape is not None and len(shape) == len(dims):
         return tuple(s if d is None else d for s, d in zip(shape, dims, strict=True))

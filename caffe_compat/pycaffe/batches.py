@@ -12,7 +12,7 @@ from ..types import AnyArray, Array
 
 
 class Net(Protocol):
-    """What the functions here need of a net; see `net.Net`."""
+    """The part of `net.Net` that the functions here need."""
 
     @property
     def inputs(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""What a live net logs with `debug_info: true`: mean magnitudes, layer by layer (net.cpp)."""
+"""The log of a live net with `debug_info: true`: mean magnitudes, layer by layer (net.cpp)."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ class Detector(Net):
     def crop(self, im: AnyArray, window: AnyArray) -> AnyArray:
         """Cut a window (ymin, xmin, ymax, xmax) out of an image, with context if configured.
 
-        What lies beyond the image's edge is the mean.
+        Pixels beyond the image's edge are the mean.
         """
         if not self.context_pad:
             return im[int(window[0]) : int(window[2]), int(window[1]) : int(window[3])]

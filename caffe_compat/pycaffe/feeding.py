@@ -112,7 +112,7 @@ class ChangingStep(Computed):
 
     @property
     def states(self) -> dict[str, Array]:
-        """What the last pass left to the next one; where none fits, what the first one gets."""
+        """The states that the last pass left to the next one; those of a first pass if none fit."""
         initial = self.layer.state(*map(shape_of, self.bottoms))
         if self._states is None or _shapes(self._states) != _shapes(initial):
             return initial

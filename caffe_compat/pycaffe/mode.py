@@ -1,4 +1,4 @@
-"""What pycaffe keeps for the whole process: the device, the random stream, the log."""
+"""The state that pycaffe keeps for the whole process: the device, the random stream, the log."""
 
 from __future__ import annotations
 

@@ -20,8 +20,8 @@ from .structure import Structure
 class Net(Structure):
     """A net with its blobs and parameters.
 
-    What is written into `net.blobs[name].data`, `net.params[name][i].data` or a `diff` is what
-    the next forward or backward computes with.
+    The next forward or backward computes with what is written into `net.blobs[name].data`,
+    `net.params[name][i].data` or a `diff`.
 
     Args:
         network_file: the prototxt.

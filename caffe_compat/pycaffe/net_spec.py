@@ -21,7 +21,7 @@ __all__ = ["Function", "Layers", "NetSpec", "Parameters", "Top", "layers", "para
 def param_name_dict() -> dict[str, str]:
     """Return the field of LayerParameter for each layer type: `Convolution` -> `convolution`.
 
-    Where several fields have one message type, the oldest is BVLC's.
+    If several fields have one message type, the oldest is BVLC's.
     """
     names: dict[str, str] = {}
     for field in sorted(caffe_pb2.LayerParameter.DESCRIPTOR.fields, key=lambda f: f.number):

@@ -22,7 +22,7 @@ from .blob import Blob, BlobVec, shape_of
 
 
 class Computed(Protocol):
-    """What the functions here need of a layer in its place; see `steps.Computed`."""
+    """The part of `steps.Computed`, a layer in its place, that the functions here need."""
 
     layer: package.Layer
     proto: LayerParameter

@@ -1,4 +1,4 @@
-"""Where blobs have memory beside the machine's."""
+"""The devices on which blobs have memory beside the machine's."""
 
 from __future__ import annotations
 

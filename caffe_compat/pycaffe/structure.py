@@ -1,4 +1,4 @@
-"""What a live net consists of, as pycaffe shows it: blobs, parameters, layers and their names."""
+"""The parts of a live net, as pycaffe shows them: blobs, parameters, layers and their names."""
 
 from __future__ import annotations
 

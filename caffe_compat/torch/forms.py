@@ -34,7 +34,7 @@ _PHASES = {"TEST": TEST, "TRAIN": TRAIN}
 
 @dataclass(frozen=True)
 class Form:
-    """What a layer becomes.
+    """The torch form of a layer.
 
     Attributes:
         module: the submodule that has the layer's name, if there is one.

@@ -26,7 +26,7 @@ class CaffeModule(fx.GraphModule):
 
     @property
     def origin(self) -> Origin:
-        """What it keeps of the net that it was made of."""
+        """The parts of the net that the module keeps."""
         origin: Origin = self.meta["caffe"]
         return origin
 

@@ -1,4 +1,4 @@
-"""What a torch module keeps of the net that it was made of."""
+"""The parts of a net that its torch module keeps."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Files(list[Mapped]):
 
 @dataclass
 class Origin:
-    """What a module keeps of the net that it was made of.
+    """The parts of a net that its module keeps.
 
     Attributes:
         graph: the net without its weights.

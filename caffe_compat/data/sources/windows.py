@@ -245,7 +245,7 @@ class Warp:
 
 
 class Placed(NamedTuple):
-    """Where a window is cut and where it goes."""
+    """The box of a window in its image, and its place in the crop."""
 
     box: tuple[int, int, int, int]
     size: tuple[int, int]  # height and width that it is warped to

@@ -1,1 +1,1 @@
-"""What the SSD branch's AnnotatedData does to images and boxes before Caffe's own transform."""
+"""The SSD branch's changes of images and boxes (AnnotatedData), before Caffe's own transform."""

@@ -16,7 +16,7 @@ Change = Callable[[Pixels], Pixels]
 
 
 class Distortion(NamedTuple):
-    """What is done to one image's colors, in order: a step and its number."""
+    """The changes to one image's colors, in order: a step and its number."""
 
     steps: tuple[tuple[str, float], ...]
     order: tuple[int, ...]  # of the channels

@@ -1,4 +1,4 @@
-"""What is drawn for one image, and the places that follow from it."""
+"""The random numbers of one image, and the places that follow from them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .boxes import Boxes
 
 
 class Expansion(NamedTuple):
-    """Where an image lies in a larger one."""
+    """The place of an image in a larger one."""
 
     size: Size
     top: int

@@ -1,6 +1,6 @@
 """Write a lowered model in an older opset: 11 to 17, as the compilers of many chips take it.
 
-Layers write operators as opset 18 has them. What these were before stands here, in one place: an
+Layers write operators as opset 18 has them. Their older forms stand here, in one place: an
 attribute that is now an input, an operator that was made of others. Source: ONNX's Changelog.md.
 """
 

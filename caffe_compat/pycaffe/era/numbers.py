@@ -1,4 +1,4 @@
-"""What numpy took and named in the years of Caffe's scripts."""
+"""Arguments and names that numpy had in the years of Caffe's scripts."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ def _spawn(module: Any) -> None:
 
 
 class _Runpy:
-    """What multiprocessing.spawn uses of runpy."""
+    """The functions of runpy that multiprocessing.spawn calls."""
 
     run_module = staticmethod(runpy.run_module)
 

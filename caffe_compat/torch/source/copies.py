@@ -38,7 +38,7 @@ RESERVED = {
 
 
 class Copies:
-    """What a source file contains beside the net's own classes.
+    """The code of a source file beside the net's own classes.
 
     Attributes:
         imports: the statements.
