@@ -87,7 +87,7 @@ def unwind_on_signals() -> Iterator[None]:
 
 
 def on_terminal(stream: TextIO | None) -> bool:
-    """Whether a stream is a terminal."""
+    """Return whether a stream is a terminal."""
     return stream is not None and stream.isatty()
 
 

@@ -14,7 +14,7 @@ from .graph import Graph, Node
 from .needs import Needs
 
 Extra: TypeAlias = Mapping[int, Mapping[str, Any]]
-"""Arrays that layers receive in training beside bottoms and blobs, by a node's index and by name."""
+"""Arrays that layers receive in training beside their bottoms and blobs, by node index and name."""
 
 Watch: TypeAlias = Callable[[int, "list[Array | None]", "list[Array | None]"], None]
 """Takes a node's index and its gradients, at its bottoms and at its blobs."""

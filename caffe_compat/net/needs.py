@@ -110,7 +110,7 @@ def _check(
 
 
 def _trained(node: Node) -> tuple[bool, ...]:
-    """Whether each blob has a gradient: by this layer's own ParamSpec, not the owner's."""
+    """Return whether each blob has a gradient: by this layer's own ParamSpec, not the owner's."""
     specs = [*node.layer.proto.param, *[None] * len(node.blobs)]
     return tuple(
         blob.learned and (spec is None or spec.lr_mult != 0)
@@ -121,7 +121,7 @@ def _trained(node: Node) -> tuple[bool, ...]:
 def _from_below(
     graph: Graph, blobs: Sequence[tuple[bool, ...]]
 ) -> tuple[list[list[bool]], list[bool]]:
-    """Whether something to train lies below each node's bottoms, and below or in the node."""
+    """Return whether weights to train lie below each node's bottoms, and below or in the node."""
     needed: set[str] = set()
     bottoms: list[list[bool]] = []
     wants: list[bool] = []
@@ -136,6 +136,6 @@ def _from_below(
 
 
 def _stopped(node: Node, readers: dict[str, list[bool]]) -> bool:
-    """Whether no reader of any top passes a gradient on."""
+    """Return whether no reader of any top passes a gradient on."""
     flags = [readers.get(top.name) for top in node.tops]
     return all(each is not None and not any(each) for each in flags)

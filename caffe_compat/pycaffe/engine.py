@@ -98,7 +98,7 @@ class Engine:
             step.backward()
 
     def _torch(self) -> bool:
-        """Whether PyTorch is there to run layers backward; looked up when first needed."""
+        """Return whether PyTorch is there to run layers backward; looked up when first needed."""
         if self._by_torch is None:
             from .gradients import available
 

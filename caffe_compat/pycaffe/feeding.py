@@ -154,7 +154,7 @@ def _shapes(arrays: dict[str, Array]) -> dict[str, tuple[int, ...]]:
 
 
 def _changes(layer: package.Layer) -> bool:
-    """Whether a layer's passes draw, or change something, in its phase and with its settings."""
+    """Return whether a layer's passes draw or change something in its phase, with its settings."""
     cls, plain = type(layer), package.Layer
     if cls.state is not plain.state:
         return True

@@ -59,7 +59,7 @@ class Derived:
     sources: dict[int, Array]
 
     def stale(self) -> bool:
-        """Whether a parameter has changed since."""
+        """Return whether a parameter has changed since."""
         blobs = self.step.blobs
         return any(not np.array_equal(blobs[i].data, old) for i, old in self.sources.items())
 
@@ -99,7 +99,7 @@ class Part:
 
 
 def lowers(step: Step) -> bool:
-    """Whether a layer can be part of a model; tried once, at the shapes that it has then."""
+    """Return whether a layer can be part of a model; tried once, at the shapes that it has then."""
     if type(step) is not Computed or step.layer.varies:
         return False
     if step.lowers is None:
@@ -168,7 +168,7 @@ class _Walk:
         return True
 
     def _stale(self, blob: Blob) -> bool:
-        """Whether a blob's memory holds something else than the tensor that stands for it."""
+        """Return whether a blob's memory differs from the tensor that stands for it."""
         version = self._versions.get(id(memories(blob)[0]), 0)
         value = self._values.get(id(blob))
         return version != (value.version if value else 0)

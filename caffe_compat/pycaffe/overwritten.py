@@ -53,7 +53,7 @@ _KEEP_NOTHING = {
 
 
 def keeps_bottom(layer: package.Layer) -> bool:
-    """Whether Caffe keeps what this layer's backward needs when it runs in place."""
+    """Return whether Caffe keeps what this layer's backward needs when it runs in place."""
     return layer.proto.type not in _KEEP_NOTHING
 
 

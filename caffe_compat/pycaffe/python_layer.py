@@ -16,7 +16,7 @@ from .steps import Step
 
 
 def is_importable(proto: caffe_pb2.LayerParameter) -> bool:
-    """Whether the script has the module that a Python layer names.
+    """Return whether the script has the module that a Python layer names.
 
     This package's form of a well-known one, py-faster-rcnn's ProposalLayer, is for scripts that
     have not.

@@ -102,7 +102,7 @@ class _Session:
         self._copies: list[tuple[Any, Any]] = []
 
     def outdated(self) -> bool:
-        """Whether the parameters have taken values for which the model would be another."""
+        """Return whether the parameters have taken values for which the model would be another."""
         return any(derived.stale() and not derived.renew() for derived in self.part.derived)
 
     def bind(self) -> None:
@@ -183,7 +183,7 @@ def _address(values: Any) -> int:
 
 
 def available() -> bool:
-    """Whether onnxruntime is installed."""
+    """Return whether onnxruntime is installed."""
     with contextlib.suppress(DeviceError):
         runtime()
         return True

@@ -68,7 +68,7 @@ class Step:
         """Compute the gradients of the bottoms, and add to those of the parameters."""
 
     def allows_force_backward(self, bottom: int) -> bool:
-        """Whether `force_backward` wants the gradient at a bottom."""
+        """Return whether `force_backward` wants the gradient at a bottom."""
         return True
 
     def check_backward(self) -> None:

@@ -110,7 +110,7 @@ class Forms:
         return piece
 
     def _batch_norm(self, index: int, layers: Mapping[str, Layer]) -> Form:
-        """BatchNorm's averages are Caffe's sums by the third blob."""
+        """Return the form of a BatchNorm, whose averages are Caffe's sums by the third blob."""
         test, train = layers["TEST"], layers["TRAIN"]
         sums = [torch.from_numpy(np.array(array).reshape(-1)) for array in self._net.arrays[index]]
         assert isinstance(test, families.BatchNorm) and isinstance(train, families.BatchNorm)
@@ -258,7 +258,7 @@ def in_phase(layer: Layer, phase: str) -> Layer:
 
 
 def _scales_channels(piece: Piece, bottoms: Sequence[Value]) -> bool:
-    """Whether a piece multiplies each channel by a parameter and at most adds another."""
+    """Return whether a piece multiplies each channel by a parameter and at most adds another."""
     dims = bottoms[0].dims if len(bottoms) == 1 else ()
     shape = (*dims[1:2], *(1,) * (len(dims) - 2))
     operators = [node.op_type for node in piece.nodes]
@@ -267,7 +267,7 @@ def _scales_channels(piece: Piece, bottoms: Sequence[Value]) -> bool:
 
 
 def _has_arrays(piece: Piece) -> bool:
-    """Whether a node reads a constant of several values that is no size."""
+    """Return whether a node reads a constant of several values that is no size."""
     return any(
         name in piece.constants
         and piece.constants[name].ndim > 0

@@ -162,7 +162,7 @@ class Writer:
         return module
 
     def _is_of_sizes(self, node: onnx.NodeProto) -> bool:
-        """Whether a node computes with sizes alone."""
+        """Return whether a node computes with sizes alone."""
         if node.op_type == "Shape":
             return True
         values = [self.values[name] for name in node.input if name]
@@ -208,7 +208,7 @@ def _fold(function: Callable[..., Any], arguments: Sequence[Any], options: dict[
 
 
 def _is_whole(part: Any) -> bool:
-    """Whether a constant is one of integers."""
+    """Return whether a constant is one of integers."""
     return isinstance(part, int) or (isinstance(part, np.ndarray) and part.dtype.kind in "iu")
 
 

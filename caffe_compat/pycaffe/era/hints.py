@@ -62,7 +62,7 @@ def _is_python2(error: BaseException) -> bool:
 
 
 def _is_old_syntax(error: SyntaxError) -> bool:
-    """Whether the line is one that Python 2 takes: print, except, exec, octal, tabs."""
+    """Return whether the line is one that Python 2 takes: print, except, exec, octal, tabs."""
     if isinstance(error, TabError):
         return True
     text = f"{error.msg} {error.text or ''}"

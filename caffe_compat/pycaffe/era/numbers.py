@@ -16,7 +16,7 @@ def add(module: Any, **names: Any) -> None:
 
 
 def restore(np: Any) -> None:
-    """Aliases of Python's types (gone in 1.24), and what numpy 2 dropped."""
+    """Restore aliases of Python's types (gone in 1.24), and the names that numpy 2 dropped."""
     add(np, float=float, int=int, object=object, str=str, long=int, complex=complex, unicode=str)
     add(np, bool=bool, float_=np.float64, complex_=np.complex128, int0=np.intp, uint0=np.uintp)
     add(np, string_=np.bytes_, unicode_=np.str_, Inf=np.inf, Infinity=np.inf, infty=np.inf)
@@ -33,7 +33,7 @@ def restore(np: Any) -> None:
     plain = np.fromstring
 
     def fromstring(string: Any, dtype: Any = float, count: int = -1, *, sep: str = "") -> Any:
-        """As numpy's; without `sep` the bytes of an array, which numpy 2.3 refuses."""
+        """Do as numpy's; without `sep` read the bytes of an array, which numpy 2.3 refuses."""
         if sep:
             return plain(string, dtype, count, sep=sep)
         data = string.encode("latin-1") if isinstance(string, str) else string
@@ -43,7 +43,7 @@ def restore(np: Any) -> None:
     plain_loadtxt = np.loadtxt
 
     def loadtxt(fname: Any, dtype: Any = float, *args: Any, **options: Any) -> Any:
-        """As numpy's; a delimiter at the line's end, for whole lines, is refused since 1.23."""
+        """Do as numpy's; take a delimiter at the line's end, which 1.23 refuses."""
         if options.get("delimiter") == "\n":
             options["delimiter"] = "\0"
         return plain_loadtxt(fname, dtype, *args, **options)
@@ -52,7 +52,7 @@ def restore(np: Any) -> None:
     plain_options = np.set_printoptions
 
     def set_printoptions(precision: Any = None, threshold: Any = None, **options: Any) -> None:
-        """As numpy's; a threshold of NaN, for everything, is refused since 1.14."""
+        """Do as numpy's; take a threshold of NaN, for everything, refused since 1.14."""
         if threshold == "nan" or threshold != threshold:
             threshold = sys.maxsize
         plain_options(precision, threshold, **options)

@@ -118,7 +118,7 @@ def _with_coding(data: bytes) -> bytes:
 
 
 def _untabbed(text: str) -> str:
-    """Tabs that indent, as Python 2 reads them: up to the next column divisible by 8."""
+    """Expand the tabs that indent as Python 2 reads them: up to the next column divisible by 8."""
     lines = text.splitlines(keepends=True)
     return "".join(re.sub(r"^[ \t]*", lambda found: found[0].expandtabs(8), line) for line in lines)
 
@@ -205,7 +205,7 @@ class _OldMeaning(ast.NodeTransformer):
 
 
 def _compares(node: ast.Call, places: int) -> bool:
-    """Whether a call that sorts gives more arguments by place, or a comparison by name."""
+    """Return whether a call that sorts gives more arguments by place, or a comparison by name."""
     return len(node.args) > places or any(keyword.arg == "cmp" for keyword in node.keywords)
 
 
@@ -271,5 +271,5 @@ def _installed(path: Path) -> bool:
 
 @functools.cache
 def _has_packages(folder: Path) -> bool:
-    """Whether pip has installed packages into a folder, as `pip install --target` does."""
+    """Return whether pip has installed packages into a folder, as `pip install --target` does."""
     return any(folder.glob("*.dist-info"))

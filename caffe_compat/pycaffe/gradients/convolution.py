@@ -18,7 +18,7 @@ _FEW_CHANNELS = 4  # an image's, for which oneDNN has no fast gradient where the
 
 
 def convolution(step: Computed) -> bool:
-    """Gradients of Convolution and Deconvolution."""
+    """Compute the gradients of Convolution and Deconvolution."""
     p, shape = step.layer.p, shape_of(step.bottoms[0])
     axis = canonical_axis(p.axis, len(shape))
     window = conv_window(p, len(shape) - axis - 1)
@@ -63,7 +63,7 @@ def _general(step: Computed, window: Window, *, bottom: bool) -> None:
 
 
 def _is_strided(window: Window) -> bool:
-    """Whether a window moves by the same step, above 1, down and to the right."""
+    """Return whether a window moves by the same step, above 1, down and to the right."""
     down, *right = window.stride
     return down > 1 and right == [down] and set(window.dilation) == {1}
 
@@ -95,7 +95,7 @@ def _spread(step: Computed, window: Window) -> None:
 
 
 def _pointwise(step: Computed, stride: Shape) -> None:
-    """Gradients of a 1x1 convolution: products of matrices, image by image."""
+    """Compute the gradients of a 1x1 convolution: products of matrices, image by image."""
     product = fast_product()
     blobs = step.blobs
     pixels = (slice(None), *(slice(None, None, s) for s in stride))  # that one image's windows read

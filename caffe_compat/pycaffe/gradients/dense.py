@@ -16,7 +16,7 @@ _BLOCK = 1 << 20  # values of a product that is still in the cache when it is ad
 
 
 def inner_product(step: Computed) -> bool:
-    """Gradients of y = x W^T + b by PyTorch.
+    """Compute the gradients of y = x W^T + b by PyTorch.
 
     On one thread numpy's product is the faster one. On several its own threads, which wait for work
     by spinning, would stand in the way of PyTorch's.
@@ -41,7 +41,7 @@ def inner_product(step: Computed) -> bool:
 
 
 def by_blocks(step: Computed, multiply: Callable[[Array, Array], Array] = np.matmul) -> bool:
-    """Gradients of y = x W^T + b, the weights' in blocks: an array of their size takes longer."""
+    """Compute the gradients of y = x W^T + b, those of the weights in blocks, which is faster."""
     transpose, outputs = step.layer.p.transpose, step.layer.p.num_output
     dy = step.tops[0].diff.reshape(-1, outputs)
     x = step.bottoms[0].data.reshape(len(dy), -1)

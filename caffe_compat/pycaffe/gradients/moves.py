@@ -9,7 +9,7 @@ from . import tensors
 
 
 def eltwise(step: Computed) -> bool:
-    """Gradients of a sum."""
+    """Compute the gradients of a sum."""
     p = step.layer.p
     if p.operation != EltwiseParameter.SUM or len(p.coeff) not in (0, len(step.bottoms)):
         return False
@@ -23,7 +23,7 @@ def eltwise(step: Computed) -> bool:
 
 
 def concat(step: Computed) -> bool:
-    """Gradients of the parts of a Concat, each its piece of the top's."""
+    """Compute the gradients of the parts of a Concat, each its piece of the top's."""
     layer = step.layer
     if step.shares or not isinstance(layer, Concat):
         return False

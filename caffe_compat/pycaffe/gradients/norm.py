@@ -68,7 +68,7 @@ def batch_norm(step: Computed) -> bool:
 
 
 def scale(step: Computed) -> bool:
-    """Gradients of a factor and a bias for each channel.
+    """Compute the gradients of a factor and a bias for each channel.
 
     In place the product with the gradient is written over the bottom that the layer keeps
     (scale_layer.cpp).

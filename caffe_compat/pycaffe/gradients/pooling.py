@@ -12,7 +12,7 @@ from . import tensors
 
 
 def pooling(step: Computed) -> bool:
-    """Gradients of Pooling."""
+    """Compute the gradients of Pooling."""
     p = step.layer.p
     if p.pool not in (PoolingParameter.MAX, PoolingParameter.AVE):
         return False
@@ -27,7 +27,7 @@ def pooling(step: Computed) -> bool:
 
 
 def _fits(size: Shape, out: Shape, window: Window, *, ceil: bool) -> bool:
-    """Whether PyTorch takes the window, and its rounding gives Caffe's output size."""
+    """Return whether PyTorch takes the window, and its rounding gives Caffe's output size."""
     if window.far:
         return False
     for n, o, k, s, q in zip(size, out, window.kernel, window.stride, window.pad, strict=True):

@@ -141,7 +141,7 @@ def MaxPool(
 
 
 def _in_image(place: Tensor, padded: Sizes, pads: Sizes, size: Sizes) -> Tensor:
-    """Places in padded images as places in the images."""
+    """Return places in padded images as places in the images."""
     inner, step = torch.zeros_like(place), 1
     for axis in reversed(range(len(size))):
         inner += (place % padded[axis] - pads[axis]) * step

@@ -103,7 +103,7 @@ def _choose(condition: int, x: int, y: int) -> int:
 
 @whole
 def Cast(x: Size, to: int, device: torch.device) -> Tensor | Size:
-    """As floating-point numbers they are a tensor like others."""
+    """Cast sizes: as floating-point numbers they are a tensor like others."""
     dtype = DTYPES[to]
     if not dtype.is_floating_point:
         return x
