@@ -65,7 +65,8 @@ def _words(lists: list[str] | None) -> tuple[str, ...]:
 def _custom(path: str) -> Path:
     """Run the caller's own file, named on the command line, which registers layers."""
     if not Path(path).is_file():
-        raise CaffeCompatError(f"{path}: no such file")
+        why = "is a directory; name a file in it" if Path(path).is_dir() else "no such file"
+        raise CaffeCompatError(f"{path}: {why}")
     try:
         runpy.run_path(path)
     except Exception as error:  # the file may raise anything

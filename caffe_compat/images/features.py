@@ -104,7 +104,11 @@ class Features:
         self.files += _write(self._folder, self._form, parts, "features")
         names = self._folder / "images.txt"
         with atomic(names) as place:
-            place.write_text("".join(f"{row}\n" for row in self._rows), encoding="utf-8")
+            place.write_text(
+                "".join(f"{row}\n" for row in self._rows),
+                encoding="utf-8",
+                errors="surrogateescape",
+            )
         self.files.append(names)
 
 

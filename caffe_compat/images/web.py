@@ -112,7 +112,7 @@ def export(
     texts["model.json"] = json.dumps(settings, ensure_ascii=False)
     for name, text in texts.items():
         with atomic(folder / name) as place:
-            place.write_text(text, encoding="utf-8", newline="\n")
+            place.write_text(text, encoding="utf-8", errors="replace", newline="\n")
     return Site(folder, (*(folder / name for name in texts), folder / "model.onnx", *copied))
 
 

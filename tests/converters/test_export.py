@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -175,6 +176,16 @@ def test_a_size_of_images_for_triton(run, net, tmp_path):
     assert run(*given, "--preset", "unit")[0] == 0
     session = Session(tmp_path / "r" / "net" / "1" / "model.onnx", "cpu")
     assert session.inputs == {"image": (None, 9, 8, 3)}
+
+
+def test_a_files_name_that_is_no_utf8(run, net, tmp_path):
+    odd = tmp_path / os.fsdecode(b"n\xff.prototxt")
+    try:
+        odd.write_bytes(net.read_bytes())
+    except OSError:
+        pytest.skip("this file system has no such names")
+    assert run("export", odd, "--web", tmp_path / "page")[0] == 0
+    assert "<h1>n?</h1>" in (tmp_path / "page" / "index.html").read_text("utf-8")
 
 
 def test_a_page_for_the_browser(run, net, folder, tmp_path):

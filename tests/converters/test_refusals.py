@@ -48,6 +48,7 @@ def test_no_output_replaces_an_input(run, files, line):
         ("show w.caffemodel --filters ip -o a.jpg", "a.jpg: ends in none of .png"),
         ("doctor net.prototxt --html none/a.html", "there is no directory"),
         ("convert net.prototxt --custom none.py", "none.py: no such file"),
+        ("convert net.prototxt --custom .", ".: is a directory; name a file in it"),
         ("run net.onnx --feed data=x.npy --out x.npy", "x.npy: is a file or in one; name a folder"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import h5py
@@ -68,6 +69,12 @@ def test_no_image_writes_no_file(tmp_path):
     with Features(tmp_path, "npz", ()) as features:
         pass
     assert features.files == []
+
+
+def test_an_images_name_is_its_bytes(tmp_path):
+    with Features(tmp_path, "npy", ()) as features:
+        features.add(os.fsdecode(b"a\xff.png"), {"a": np.ones(2, np.float32)})
+    assert (tmp_path / "images.txt").read_bytes() == b"a\xff.png\n"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="has no limit on the size of files")
