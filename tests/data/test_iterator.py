@@ -390,4 +390,4 @@ def test_a_reader_that_failed_ends_its_threads_too(tmp_path):
         next(reader)
     del reader
     gc.collect()
-    assert not threads()
+    assert_threads_end()

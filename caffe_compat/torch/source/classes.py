@@ -108,7 +108,7 @@ class Classes:
         test_only: bool = False,
         called: bool = True,
     ) -> Instance:
-        """Write a class for a graph, or find one that is the same but for the shapes.
+        """Write a class for a graph, or find one that is the same except for the shapes.
 
         Args:
             module: the graph.
