@@ -125,8 +125,10 @@ def _new_folder(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         temporary.rename(path)
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(temporary, ignore_errors=True)
+        if isinstance(error, CaffeCompatError) and str(temporary) in str(error):
+            raise error.about(str(error).replace(str(temporary), str(path))) from None
         raise
 
 

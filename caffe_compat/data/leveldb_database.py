@@ -173,4 +173,6 @@ def write_leveldb(folder: Path) -> Iterator[_Writer]:
         finally:
             database.close()
     except plyvel.Error as error:
-        raise CaffeCompatError(f"cannot write a LevelDB: {error}") from None
+        text = error.args[0].decode(errors="replace") if error.args else ""  # plyvel's are bytes
+        reason = text.rpartition(": ")[2]  # before it the file's path
+        raise CaffeCompatError(f"{folder}: cannot be written as a LevelDB: {reason}") from None

@@ -185,4 +185,5 @@ def write_lmdb(folder: Path) -> Iterator[_Writer]:
             writer.commit()
             environment.sync(True)
     except lmdb.Error as error:
-        raise CaffeCompatError(f"cannot write an LMDB: {error}") from None
+        reason = str(error).rpartition(": ")[2]  # before it the file's path
+        raise CaffeCompatError(f"{folder}: cannot be written as an LMDB: {reason}") from None

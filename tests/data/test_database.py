@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from caffe_compat.data.database import backend_of, count, create, open_database, records
@@ -93,6 +95,23 @@ def test_a_database_appears_whole_or_not_at_all(tmp_path, backend):
         create(tmp_path / "nowhere" / "db", backend),
     ):
         pass
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no limit on the size of files")
+@BACKENDS
+def test_a_full_disk_names_the_database(tmp_path, backend):
+    import resource
+
+    path, before = tmp_path / "db", resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        with pytest.raises(CaffeCompatError) as error:
+            write(path, [(b"%d" % i, bytes(5000)) for i in range(50)], backend)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    kind = {"lmdb": "an LMDB", "leveldb": "a LevelDB"}[backend]
+    assert str(error.value) == f"{path}: cannot be written as {kind}: File too large"
+    assert list(tmp_path.iterdir()) == []
 
 
 @BACKENDS
