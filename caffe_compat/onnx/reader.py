@@ -35,6 +35,8 @@ _GRAPH, _INITIALIZER, _RAW_DATA = (
     onnx.TensorProto.DESCRIPTOR.fields_by_name["raw_data"].number,
 )
 
+_TYPES = ("data_type", "elem_type")  # fields that are a TensorProto.DataType
+
 Arrays = dict[str, NDArray[Any]]
 
 
@@ -118,8 +120,8 @@ def _check_text(message: Message, path: Path) -> None:
             for text in values:
                 if isinstance(text, bytes):
                     raise WeightsError(f"{path}: {field.name} {text[:100]!r}: not UTF-8")
-        elif field.name == "elem_type" and value not in onnx.TensorProto.DataType.values():
-            raise WeightsError(f"{path}: elem_type {value}: ONNX has no such type")
+        elif field.name in _TYPES and value not in onnx.TensorProto.DataType.values():
+            raise WeightsError(f"{path}: {field.name} {value}: ONNX has no such type")
 
 
 def _tensors(message: Message) -> Iterator[onnx.TensorProto]:

@@ -62,6 +62,11 @@ def test_a_type_that_onnx_lacks(tmp_path):
     onnx.save(model, tmp_path / "net.onnx")
     with pytest.raises(WeightsError, match="elem_type 65: ONNX has no such type"):
         outline(tmp_path / "net.onnx")
+    model = inline(lower(make(NET)))
+    model.graph.initializer[0].data_type = 65
+    onnx.save(model, tmp_path / "net.onnx")
+    with pytest.raises(WeightsError, match="data_type 65: ONNX has no such type"):
+        outline(tmp_path / "net.onnx")
 
 
 def test_an_outline_reads_nothing_outside_its_folder(tmp_path):
