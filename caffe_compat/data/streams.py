@@ -5,16 +5,11 @@ Every stream gives its state as an array of words, so that a resumed training go
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
-from numpy.typing import NDArray
 
 from ..fillers.rng import BoostRng
+from ..fillers.rng.shuffling import Order, shuffle, swap
 from ..fillers.rng.stream import Words
-
-Order = NDArray[np.int64]
-"""A permutation of a source's records."""
 
 _WORD = 2**32 - 1  # the largest of mt19937
 
@@ -43,36 +38,8 @@ class Engine(BoostRng):
         self._spare = state[625:]
 
     def shuffle(self, order: Order) -> Order:
-        """Return the order after Caffe's shuffle (util/rng.hpp: Fisher and Yates, from the end)."""
-        highest = np.arange(len(order) - 1, 0, -1, dtype=np.int64)
-        return _swap(order, highest, self._uniform_ints(highest))
-
-    def _uniform_ints(self, highest: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Draw from 0 to each of `highest`, as boost::uniform_int does (uniform_int_distribution).
-
-        The words are divided by the width of a bucket; one behind the last bucket is drawn again.
-        """
-        count = highest + 1
-        width = _WORD // count + (_WORD % count == highest)
-        words: NDArray[np.int64] = np.empty(0, np.int64)
-        done = 0
-        results = np.empty_like(highest)
-        while done < len(highest):
-            words = np.append(words, self.u32(len(highest) - done - len(words)).astype(np.int64))
-            found = words // width[done:]
-            wrong = np.flatnonzero(found > highest[done:])
-            good = int(wrong[0]) if wrong.size else len(found)
-            results[done : done + good] = found[:good]
-            done, words = done + good, words[good + 1 :]
-        return results
-
-
-def _swap(order: Order, first: Sequence[int] | Order, second: Sequence[int] | Order) -> Order:
-    """Return the order after swapping the pairs one after another."""
-    items = order.tolist()
-    for i, j in zip(np.asarray(first).tolist(), np.asarray(second).tolist(), strict=True):
-        items[i], items[j] = items[j], items[i]
-    return np.array(items, np.int64)
+        """Return the order after Caffe's shuffle."""
+        return shuffle(self, order)
 
 
 class CRand:
@@ -101,7 +68,7 @@ class CRand:
     def shuffle(self, order: Order) -> Order:
         """Return the order after libstdc++'s std::random_shuffle."""
         second = np.arange(1, len(order), dtype=np.int64)
-        return _swap(order, second, [self.next() % (i + 1) for i in second.tolist()])
+        return swap(order, second, [self.next() % (i + 1) for i in second.tolist()])
 
     def position(self) -> Words:
         """Return the position in the stream: its last 31 words."""

@@ -7,9 +7,7 @@ from collections.abc import Collection
 from ..caffe_pb2 import NetParameter
 
 _TYPES = {
-    "zhaoweicai/mscnn": "DetectionLoss DetectionAccuracy ImageGtData ProposalTarget",
-    "zhaoweicai/cascade-rcnn": "BboxAccuracy DetectionGroupAccuracy DetectionGroupLoss EvalData "
-    "DetectionData HardMining",
+    "zhaoweicai/cascade-rcnn": "HardMining",
     "eric612/Caffe-YOLOv3": "Yolov3 RegionLoss YoloSeg AssistedExcitation LaneData "
     "SegmentationEvaluate",
     "openvinotoolkit/training_toolbox_caffe": "LabelSpecificAdd ScaleFilter "
@@ -47,9 +45,11 @@ _FORKS = {kind: fork for fork, kinds in _TYPES.items() for kind in kinds.split()
 _MARKS = {
     "caffe-windows": "GeneralContrastiveLoss InnerDistance LargeMarginInnerProduct",
     "cascade-rcnn": "BoxGroupOutput BoxOutput DecodeBBox DetectionGroupAccuracy DetectionGroupLoss "
-    "DetectionAccuracy DetectionLoss FrcnnOutput ImageGtData ProposalTarget BboxAccuracy",
+    "DetectionAccuracy DetectionLoss FrcnnOutput ImageGtData ProposalTarget BboxAccuracy EvalData "
+    "DetectionData",
     "fcn": "AutoCrop ImageLabelmapData",
     "segnet": "DenseImageData",
+    "mscnn": "BoxOutput DetectionAccuracy DetectionLoss ImageGtData",
     "synopsys-caffe": "BatchToSpaceND ResizeBilinear ResizeNearestNeighbor SpaceToBatchND Squeeze "
     "convolution_param.pad_l",
 }
@@ -65,6 +65,11 @@ def evidence(net: NetParameter) -> frozenset[str]:
         if any(getattr(layer, param).HasField(field) for layer in net.layer)
     )
     return frozenset(layer.type for layer in net.layer).union(fields)
+
+
+def particular(forks: Collection[str]) -> set[str]:
+    """Return the forks without those that have all the marks of another among them, and more."""
+    return {a for a in forks if not any(_MARKED[b] < _MARKED[a] for b in forks)}
 
 
 def marked(fork: str | None, marks: Collection[str]) -> list[str]:

@@ -68,8 +68,8 @@ class Layer:
             even if the prototxt names none (Caffe's LossLayer).
         one_batch: whether the first axis of every top is the batch (a data layer's).
         has_source: whether the prototxt names a file or a database that has the tops' shapes.
-        evaluates: whether it compares outputs with the ground truth of a test set and has no ONNX
-            form, so that an ONNX file goes without it.
+        evaluates: whether it is a loss, an accuracy or another comparison of outputs with the
+            ground truth that has no ONNX form, so that an ONNX file goes without it.
         blocked: the bottoms that no gradient reaches, though the tops depend on them.
         no_backward: the bottoms that must not want a gradient, or Caffe's backward pass aborts;
             negative ones count from the end.
@@ -253,6 +253,12 @@ class Layer:
 
         It is called as lower(g, *bottoms, **blobs): a Builder and tensor names.
         """
+        if self.evaluates:
+            raise UnsupportedError(
+                "has no ONNX form: it compares outputs with the ground truth",
+                remedies=("deploy",),
+                changes=[{"deploy": True}],
+            )
         raise UnsupportedError("has no ONNX form")
 
     def named(self) -> AbstractContextManager[None]:

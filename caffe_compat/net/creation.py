@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from ..caffe_pb2 import LayerParameter, NetParameter
 from ..errors import CaffeCompatError, Changes, UnsupportedError
-from ..layers.foreign import evidence, marked, origin
+from ..layers.foreign import evidence, marked, origin, particular
 from ..layers.layer import Layer, named
 from ..layers.registry import find, registry
 from ..prototxt.flow import Flow, read_blobs
@@ -108,7 +108,8 @@ class Creator:
 
     def _evident(self, kind: str) -> str | None:
         """Return the one fork with a type that the rest of the net tells, if there is one."""
-        forks = {cls.fork for cls in self._types[kind] if marked(cls.fork, self._marks)}
+        forks = {c.fork for c in self._types[kind] if c.fork and marked(c.fork, self._marks)}
+        forks = particular(forks)
         return forks.pop() if len(forks) == 1 else None
 
     def _hint(self, kind: str) -> str:

@@ -7,11 +7,11 @@ import numpy as np
 from ...caffe_pb2 import TRAIN, LayerParameter
 from ...errors import ParseError, ShapeError
 from ...files import read_bytes
+from ...fillers.rng.shuffling import Order
 from ...types import AnyArray, Array, Shape
 from ...weights import read_datasets
 from ...weights.mapped import check
 from ..source import Access, Plan, Run, Source, State, check_batch_size, run_here
-from ..streams import Order
 
 _MOST_LIST = 1 << 25  # bytes of a list of files
 

@@ -87,10 +87,7 @@ class SegAccuracy(Layer):
         src/caffe/layers/seg_accuracy_layer.cpp
         and src/caffe/util/confusion_matrix.cpp
 
-    An ONNX file goes without it.
-
-    Refused: in ONNX where a layer reads its top; where it runs with reset: false, which counts over
-        all passes.
+    Refused: where it runs with reset: false, which counts over all passes.
     """
 
     evaluates = True
@@ -121,10 +118,3 @@ class SegAccuracy(Layer):
         overlap = np.where(union > 0, right / np.maximum(union, 1), 1)
         shares = [right.sum() / max(1, size.sum()), recall.mean() if size.any() else 0]
         return np.array([*shares, overlap.mean()], np.float32).reshape(1, 1, 1, 3)
-
-    def lower(self, g: Builder, x: str, y: str) -> str:
-        raise UnsupportedError(
-            "has no ONNX form: it counts right positions of a test set",
-            remedies=("deploy",),
-            changes=[{"deploy": True}],
-        )

@@ -20,25 +20,49 @@ from .mscnn import moments, unscaled
 class DecodeBBox(Layer):
     """Rows (image, box) moved by the second four of 8 corrections, those of the objects.
 
+    TRAIN leaves out boxes inside out and, of a third bottom (label, box, overlap), those whose
+    overlap with the ground truth was gt_iou_thr or more before.
+
     From: zhaoweicai/mscnn and zhaoweicai/cascade-rcnn, src/caffe/layers/decode_bbox_layer.cpp
-    Refused: TRAIN, which leaves out boxes by the ground truth.
+    Refused: TRAIN in ONNX, and where no box is left.
     """
+
+    blocked = (0, 1, 2)
+
+    @property
+    def varies(self) -> tuple[int, ...]:
+        return (0,) if self.train else ()
 
     def shapes(self, *x: Shape) -> list[Shape | None]:
         deltas, rows = x[:2]
-        if self.train or len(x) > 2:
-            raise UnsupportedError("is for TEST with 2 bottoms; TRAIN leaves out boxes by overlap")
+        if len(x) > 2 and not self.train:
+            raise ShapeError("takes a third bottom in TRAIN alone")
         count = rows[0]
-        if deltas[:2] != (count, 8) or rows[:2] != (count, 5):
-            raise ShapeError(f"needs (R, 8) and (R, 5), and has {deltas} and {rows}")
+        if deltas[:2] != (count, 8) or rows[:2] != (count, 5) or x[-1][0] != count:
+            raise ShapeError(f"needs (R, 8) and (R, 5), and has {' and '.join(map(str, x))}")
         return [(count, 5, 1, 1)]
 
-    def forward(self, deltas: Array, rows: Array) -> Array:
+    def forward(self, deltas: Array, rows: Array, *truth: Array) -> Array:
         rows = rows.reshape(len(rows), 5)
-        boxes = _moved(self.proto, deltas.reshape(len(rows), 2, 4)[:, 1:], rows)
-        return np.column_stack([rows[:, :1], boxes[:, 0]])[:, :, None, None]
+        boxes = _moved(self.proto, deltas.reshape(len(rows), 2, 4)[:, 1:], rows)[:, 0]
+        y = np.column_stack([rows[:, :1], boxes])[:, :, None, None]
+        if not self.train:
+            return y
+        keep = ~np.any(boxes[:, :2] > boxes[:, 2:], axis=1)
+        for each in truth:
+            overlap = each.reshape(len(rows), -1)[:, -1]
+            keep &= overlap < np.float32(self.proto.decode_bbox_param.gt_iou_thr)
+        if not keep.any():
+            raise ShapeError("no box is left")
+        left: Array = y[keep]
+        return left
 
-    def lower(self, g: Builder, deltas: str, rows: str) -> str:
+    def backward(self, dy: Array, *x: Array) -> tuple[None, ...]:
+        return (None,) * len(x)
+
+    def lower(self, g: Builder, deltas: str, rows: str, *truth: str) -> str:
+        if self.train:
+            raise UnsupportedError("leaves out boxes in TRAIN, which has no ONNX form")
         rows, deltas = (g.Reshape(part, int64(*to)) for part, to in _row_shapes(rows, deltas))
         deltas = g.Slice(deltas, int64(1), int64(2), int64(1))
         boxes = g.Squeeze(_lower_moved(self.proto, g, deltas, rows), int64(1))

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from ...caffe_pb2 import LayerParameter
 from ...errors import ShapeError, UnsupportedError
 from ...types import Array, Shape
-from ..builder import Builder
 from ..layer import Layer, layer
 from .softmax import softmax
 
@@ -87,6 +86,7 @@ class _CTC(Layer):
     """A loss of scores (T, N, classes) before a softmax, and of labels (N, at most L)."""
 
     blocked = (1,)
+    evaluates = True
     approximate = True  # see each
 
     def forward(self, x: Array, y: Array) -> Array:
@@ -107,14 +107,6 @@ class _CTC(Layer):
         if len(y) < 2 or y[0] != x[1] or prod(y[2:]) != 1:
             raise ShapeError(f"needs labels ({x[1]}, at most L), and has {y}")
 
-    def lower(self, g: Builder, *x: str) -> str:
-        raise UnsupportedError(
-            "is a loss of sequences for training, and has no ONNX form; the net that reads has "
-            "its first bottom",
-            remedies=("deploy",),
-            changes=[{"deploy": True}],
-        )
-
 
 @layer(param="ctc_loss_param", bottoms=2, loss=True)
 class CtcLoss(_CTC):
@@ -124,7 +116,6 @@ class CtcLoss(_CTC):
 
     From: jolibrain/caffe, src/caffe/layers/ctc_loss_layer.cpp, with warp-ctc
     From: yuqj1991/caffe_train: the same, by warpctc_loss_param
-    Refused: in ONNX: it is for training.
     """
 
     def __init__(self, proto: LayerParameter) -> None:
@@ -165,7 +156,7 @@ class WarpCTCLoss(_CTC):
     """The mean of the finite costs; the gradient is that of their sum, whatever the loss weight is.
 
     From: senlinuc/caffe_ocr, src/caffe/layers/warp_ctc_loss_layer.cpp, with warp-ctc
-    Refused: in ONNX: it is for training; 3 or 4 bottoms, with indicators or lengths.
+    Refused: 3 or 4 bottoms, with indicators or lengths.
     """
 
     def __init__(self, proto: LayerParameter) -> None:

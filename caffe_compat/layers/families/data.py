@@ -14,7 +14,7 @@ from ..layer import Blob, layer
 from .ends import Fed
 
 
-class _Reader(Fed):
+class Reader(Fed):
     """A layer of batches of images and labels, read and transformed in Caffe."""
 
     one_batch = has_source = True
@@ -80,7 +80,7 @@ class _Reader(Fed):
 
 
 @layer(param="data_param", bottoms=0, tops=(1, 2))
-class Data(_Reader):
+class Data(Reader):
     """Batches of a database, fed by the caller (data_layer.cpp).
 
     The channels follow from several mean_value, height and width from crop_size or the SSD branch's
@@ -92,7 +92,7 @@ class Data(_Reader):
 
 
 @layer(param="data_param", bottoms=0, tops=(1, 2))
-class AnnotatedData(_Reader):
+class AnnotatedData(Reader):
     """Batches of a database with boxes, fed by the caller.
 
     From: weiliu89/caffe, branch ssd, annotated_data_layer.cpp
@@ -113,7 +113,7 @@ class AnnotatedData(_Reader):
 
 
 @layer(param="data_param", bottoms=0, tops=(1, 2))
-class VideoData(_Reader):
+class VideoData(Reader):
     """Frames of a video or a camera, fed by the caller.
 
     From: weiliu89/caffe, branch ssd, video_data_layer.cpp
@@ -128,7 +128,7 @@ class VideoData(_Reader):
 
 
 @layer(param="image_data_param", bottoms=0, tops=2)
-class ImageData(_Reader):
+class ImageData(Reader):
     """Batches of image files, fed by the caller (image_data_layer.cpp).
 
     Height and width follow from crop_size or new_height and new_width, or the caller gives them.
@@ -145,7 +145,7 @@ class ImageData(_Reader):
 
 
 @layer(param="window_data_param", bottoms=0, tops=2)
-class WindowData(_Reader):
+class WindowData(Reader):
     """Batches of windows of images, fed by the caller (window_data_layer.cpp).
 
     The channels follow from several mean_value, or the caller gives the shape.
@@ -161,7 +161,7 @@ class WindowData(_Reader):
 
 
 @layer(param="memory_data_param", bottoms=0, tops=2)
-class MemoryData(_Reader):
+class MemoryData(Reader):
     """Batches of arrays, fed by the caller (memory_data_layer.cpp)."""
 
     has_source = False

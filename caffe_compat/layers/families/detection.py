@@ -8,7 +8,6 @@ from ...caffe_pb2 import LayerParameter
 from ...errors import ShapeError, UnsupportedError
 from ...types import Array, Shape
 from .. import boxes as bx
-from ..builder import Builder
 from ..layer import Layer, layer
 from ..matching import Mask, read_truth
 
@@ -18,15 +17,13 @@ class DetectionEvaluate(Layer):
     """True and false positives of detections: rows image, label, score, true, false.
 
     From: weiliu89/caffe, branch ssd, detection_evaluate_layer.cpp
+    From: zhaoweicai/cascade-rcnn: with the images' sizes as a third bottom, and rows of FrcnnOutput
 
     Before these, a row -1, label, number of boxes, -1, -1 for each class but the background.
     Bottoms: rows of DetectionOutput, and ground truth as for MultiBoxLoss. Equal scores keep their
     order, which C++'s sort leaves open.
 
-    An ONNX file goes without it, and has the detections as its output.
-
-    Refused: in ONNX where a layer reads its top; where it runs with name_size_file, after which
-        boxes are compared in pixels.
+    Refused: where it runs with name_size_file, after which boxes are compared in pixels.
     """
 
     varies = (2,)
@@ -50,6 +47,10 @@ class DetectionEvaluate(Layer):
             )
 
     def shapes(self, detections: Shape, truth: Shape, *sizes: Shape) -> list[Shape | None]:
+        if sizes:  # Cascade R-CNN's rows stand along the first axis
+            if (detections[1:2], truth[1:2]) != ((7,), (8,)):
+                raise ShapeError(f"needs rows of 7 and 8: {detections} and {truth}")
+            return [(len(self._labels()) + detections[0], 5, 1, 1)]
         for shape, width in ((detections, 7), (truth, 8)):
             if len(shape) != 4 or shape[:2] != (1, 1) or shape[3] != width:
                 raise ShapeError(f"needs rows of {width}, (1, 1, N, {width}), and has {shape}")
@@ -99,10 +100,3 @@ class DetectionEvaluate(Layer):
                 verdicts.append((0, 1) if best in visited else (1, 0))
                 visited.add(best)
         return verdicts
-
-    def lower(self, g: Builder, *x: str) -> str:
-        raise UnsupportedError(
-            "has no ONNX form: it compares detections with the ground truth of a test set",
-            remedies=("deploy",),
-            changes=[{"deploy": True}],
-        )

@@ -39,24 +39,13 @@ class _Proposals(Layer):
     def _lower_decode(self, g: Builder, *x: str) -> tuple[str, str]:
         raise NotImplementedError
 
-    def _deltas(self, deltas: Array) -> tuple[Array, Array]:
-        """Return moves and logarithms of growths, of corrections (..., 4, positions)."""
-        moves, growths = np.split(unscaled(self.proto, deltas), 2, axis=-2)
-        most_move, most_growth = self._bounds
-        return np.clip(moves, -most_move, most_move), np.clip(growths, -most_growth, most_growth)
-
     def _lower_deltas(self, g: Builder, deltas: str, axis: int) -> tuple[str, str]:
         scales = moments(self.proto)
         if scales is not None:
             deltas = g.Add(g.Mul(deltas, scales[0]), scales[1])
         moves, growths = g.Split(deltas, int64(2, 2), axis=axis, outputs=2)
-        most_move, most_growth = self._bounds
+        most_move, most_growth = bounds(self.p)
         return g.Clip(moves, -most_move, most_move), g.Clip(growths, -most_growth, most_growth)
-
-    @property
-    def _bounds(self) -> tuple[np.float32, np.float32]:
-        """The largest move, and the largest logarithm of a growth."""
-        return np.float32(1 / self.p.field_xyr), np.float32(log(self.p.field_whr))
 
     def _rows(self) -> list[Shape | None]:
         tops: list[Shape | None] = [(1, 5, 1, 1), (1, 6, 1, 1)]
@@ -148,7 +137,7 @@ class BoxOutput(_Proposals):
             n, _, height, width = map_.shape
             flat = map_.reshape(n, -1, height * width)
             centre, size = self._field(i, height, width)
-            moves, growths = self._deltas(flat[:, -4:])
+            moves, growths = bounded(self.proto, self.p, flat[:, -4:])
             sides = np.exp(growths) * size
             low = np.maximum(moves * size + centre - sides / np.float32(2), 0)
             rate = np.float32(self.p.downsample_rate[i])
@@ -185,7 +174,7 @@ class BoxOutput(_Proposals):
     def _field(self, i: int, height: int, width: int) -> tuple[Array, Array]:
         """Return the centres (2, positions) and the size (2, 1) of a map's field."""
         size = np.array([[self.p.field_w[i]], [self.p.field_h[i]]], np.float32)
-        return _centres(height, width) * np.float32(self.p.downsample_rate[i]), size
+        return centres(height, width) * np.float32(self.p.downsample_rate[i]), size
 
 
 @layer(param="box_group_output_param", bottoms=(2, None), tops=(1, 2))
@@ -221,7 +210,7 @@ class BoxGroupOutput(_Proposals):
             height, width = score.shape[2:]
             fields, centre, most = _group(group, height, width)
             parts = delta.reshape(-1, len(fields), 4, height * width)
-            moves, growths = self._deltas(parts)
+            moves, growths = bounded(self.proto, self.p, parts)
             sides = np.exp(growths) * fields
             low = moves * fields + centre - sides / np.float32(2)
             high = np.minimum(low + sides - np.float32(1), most)
@@ -254,10 +243,10 @@ def _group(group: Any, height: int, width: int) -> tuple[Array, Array, Array]:
     """Return a group's fields (fields, 2, 1), their centres, and the image's far corner."""
     fields = np.array([group.field_w, group.field_h], np.float32).T[..., None]
     most = np.array([[width], [height]], np.float32) * np.float32(group.stride)
-    return fields, _centres(height, width) * np.float32(group.stride), most
+    return fields, centres(height, width) * np.float32(group.stride), most
 
 
-def _centres(height: int, width: int) -> Array:
+def centres(height: int, width: int) -> Array:
     """Return the middle of each position, (2, positions)."""
     rows, columns = np.indices((height, width), np.float32) + np.float32(0.5)
     return np.stack([columns.ravel(), rows.ravel()])
@@ -277,3 +266,15 @@ def unscaled(proto: LayerParameter, deltas: Array) -> Array:
     """Return corrections (..., 4, positions) times their std, plus their mean."""
     scales = moments(proto)
     return deltas if scales is None else deltas * scales[0] + scales[1]
+
+
+def bounds(p: Any) -> tuple[np.float32, np.float32]:
+    """Return the largest move, and the largest logarithm of a growth."""
+    return np.float32(1 / p.field_xyr), np.float32(log(p.field_whr))
+
+
+def bounded(proto: LayerParameter, p: Any, deltas: Array) -> tuple[Array, Array]:
+    """Return moves and logarithms of growths, of corrections (..., 4, positions)."""
+    moves, growths = np.split(unscaled(proto, deltas), 2, axis=-2)
+    move, growth = bounds(p)
+    return np.clip(moves, -move, move), np.clip(growths, -growth, growth)

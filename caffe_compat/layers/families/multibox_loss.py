@@ -11,7 +11,6 @@ from ...errors import ShapeError, UnsupportedError
 from ...types import Array, Shape
 from .. import boxes as bx
 from .. import labels
-from ..builder import Builder
 from ..layer import Layer, layer
 from ..matching import Index, encode, match, mine, read_truth
 from .softmax import softmax
@@ -64,11 +63,12 @@ class MultiBoxLoss(Layer):
     8). An image without ground truth has no loss unless mining_type is NONE. The gradient with
     encode_variance_in_target lacks the variances, as in Caffe.
 
-    Refused: in ONNX: it is for training; share_location: false; map_object_to_agnostic; nms_param;
-    LOGISTIC with mining_type NONE, whose labels Caffe writes in other places.
+    Refused: share_location: false; map_object_to_agnostic; nms_param; LOGISTIC with mining_type
+    NONE, whose labels Caffe writes in other places.
     """
 
     blocked = (2, 3)
+    evaluates = True
 
     def __init__(self, proto: LayerParameter) -> None:
         super().__init__(proto)
@@ -119,14 +119,6 @@ class MultiBoxLoss(Layer):
         scores = conf.reshape(dconf.shape)[batch.scored]
         dconf[batch.scored] = weight * _losses(scores, batch.label, self.p.conf_loss_type == 1)[1]
         return dloc.reshape(loc.shape), dconf.reshape(conf.shape), None, None
-
-    def lower(self, g: Builder, *x: str) -> str:
-        raise UnsupportedError(
-            "is SSD's training loss, which matches default boxes with the ground truth, and has no "
-            "ONNX form; the net that detects has DetectionOutput in its place",
-            remedies=("deploy",),
-            changes=[{"deploy": True}],
-        )
 
 
 def _check(p: MultiBoxLossParameter) -> None:

@@ -33,9 +33,9 @@ class SoftmaxWithLossOHEM(Layer):
     """SoftmaxWithLoss, with the probabilities and the loss of each position as further tops.
 
     From: intel/caffe, src/caffe/layers/softmax_loss_ohem_layer.cu, after daijifeng001/caffe-rfcn
-    Refused: in ONNX: it is for training.
     """
 
+    evaluates = True
     unread = (1, 2)
     blocked = (1,)
 
@@ -78,9 +78,9 @@ class SmoothL1LossOHEM(Layer):
 
     From: intel/caffe, src/caffe/layers/smooth_L1_loss_ohem_layer.cu, after daijifeng001/caffe-rfcn.
         The gradient is not multiplied by w again.
-    Refused: in ONNX: it is for training.
     """
 
+    evaluates = True
     unread = (1,)
 
     @property
