@@ -181,8 +181,11 @@ def command(
     if verify:
         result = _verify(loaded, output, convert, deployed.sample(loaded, output, preprocess))
     _report(result, loaded)
-    if scores_only(without_evaluations(loaded)[0].graph):
+    cut, left = without_evaluations(loaded)
+    if scores_only(cut.graph):
         say("note: the outputs are losses and accuracies; --deploy gives predictions", err=True)
+    elif any(node.layer.loss for node in left):
+        say("note: the net is one for training; --deploy gives the one that predicts", err=True)
 
 
 def _beside(net: Path, suffix: str, *, force: bool) -> Path:

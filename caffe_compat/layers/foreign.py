@@ -45,8 +45,7 @@ _FORKS = {kind: fork for fork, kinds in _TYPES.items() for kind in kinds.split()
 _MARKS = {
     "caffe-windows": "GeneralContrastiveLoss InnerDistance LargeMarginInnerProduct",
     "cascade-rcnn": "BoxGroupOutput BoxOutput DecodeBBox DetectionGroupAccuracy DetectionGroupLoss "
-    "DetectionAccuracy DetectionLoss FrcnnOutput ImageGtData ProposalTarget BboxAccuracy EvalData "
-    "DetectionData",
+    "DetectionAccuracy DetectionLoss FrcnnOutput ImageGtData EvalData DetectionData",
     "fcn": "AutoCrop ImageLabelmapData",
     "segnet": "DenseImageData",
     "mscnn": "BoxOutput DetectionAccuracy DetectionLoss ImageGtData",

@@ -1,4 +1,4 @@
-"""Leave out of a net what compares its outputs with the ground truth of a test set."""
+"""Leave out of a net the losses and evaluations that have no ONNX form."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ log = logging.getLogger("caffe_compat")
 
 
 def without_evaluations(net: Net, wanted: Collection[str] = ()) -> tuple[Net, Sequence[Node]]:
-    """Return the net without the evaluations that have no ONNX form, and these.
+    """Return the net without the losses and evaluations that have no ONNX form, and these.
 
-    A blob that they alone read becomes an output, and an input that they alone read goes. An
-    evaluation stays where something reads its tops, or where nothing would be left.
+    What they alone read is an output then, or no input any more. One stays where
+    something reads its tops, or where nothing would be left.
 
     Args:
         net: stays as it is.
@@ -37,8 +37,12 @@ def without_evaluations(net: Net, wanted: Collection[str] = ()) -> tuple[Net, Se
 
 def report_left(evaluations: Iterable[Node]) -> None:
     """Log which evaluations were left out."""
-    for node in evaluations:
-        log.info("left out: '%s' (%s), which has no ONNX form", node.layer.name, node.layer.type)
+    names = [f"'{node.layer.name}' ({node.layer.type})" for node in evaluations]
+    if names:
+        some = names[:4] if len(names) > 5 else names
+        more = f" and {len(names) - len(some)} more" if len(names) > len(some) else ""
+        verb = "has" if len(names) == 1 else "have"
+        log.info("left out: %s%s, which %s no ONNX form", ", ".join(some), more, verb)
 
 
 def _without(net: Net, ends: Sequence[Node], wanted: Collection[str]) -> Net:

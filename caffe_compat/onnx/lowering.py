@@ -49,8 +49,8 @@ class Lowered:
 def lower(net: Net, opset: int = OPSET, extra: Sequence[Value] = ()) -> Lowered:
     """Return the ONNX model of a net, in operators of the default domain alone.
 
-    A layer that compares the net's outputs with a test set's ground truth is left out if it has no
-    ONNX form, and the blobs that it compares are outputs.
+    A loss or an evaluation is left out where it has no ONNX form, and what it compares is an
+    output.
 
     Args:
         net: the net with its weights.

@@ -15,9 +15,9 @@ class _FieldsReader(Reader):
     A map has a label, a box and an overlap; a row of the boxes the image, the box and its label.
     """
 
-    one_batch = False
+    one_batch = has_source = False
 
-    def size(self) -> tuple[int, int]:
+    def _size(self) -> tuple[int, int]:
         """Return the images' height and width, 0 where they are the file's."""
         high, wide = self.p.resize_height, self.p.resize_width
         high, wide = (high, wide) if high and wide else (0, 0)
@@ -25,7 +25,7 @@ class _FieldsReader(Reader):
             return self.p.crop_height or high, self.p.crop_width or wide
         return high, wide
 
-    def tops(self, strides: list[int], maps: list[Shape | None], row: int) -> list[Shape | None]:
+    def _shapes(self, strides: list[int], maps: list[Shape | None], row: int) -> list[Shape | None]:
         """Return the shapes of images, maps and boxes of `row` numbers."""
         if not len(strides) == len(self.p.field_h) == len(self.p.field_w):
             raise ShapeError(
@@ -33,12 +33,12 @@ class _FieldsReader(Reader):
                 f"{len(self.p.field_w)} and {len(strides)}"
             )
         boxes: list[Shape | None] = [(1, row, 1, 1)] if self.p.output_gt_boxes else []
-        shapes = [*self.batches(0, *self.size())[:1], *maps, *boxes]
+        shapes = [*self.batches(0, *self._size())[:1], *maps, *boxes]
         if len(self.proto.top) != len(shapes):
             raise ShapeError(f"needs {len(shapes)} tops, and has {len(self.proto.top)}")
         return shapes
 
-    def map_of(self, height: int, width: int) -> Shape | None:
+    def _map(self, height: int, width: int) -> Shape | None:
         """Return the shape of a map; None where the images' size is the file's."""
         known = height and width
         return (self.p.batch_size, 2 + self.p.coord_num, height, width) if known else None
@@ -54,10 +54,10 @@ class ImageGtData(_FieldsReader):
     """
 
     def shapes(self) -> list[Shape | None]:
-        height, width = self.size()
+        height, width = self._size()
         strides = list(self.p.downsample_rate)
-        maps = [self.map_of(height // stride, width // stride) for stride in strides]
-        return self.tops(strides, maps, 7)
+        maps = [self._map(height // stride, width // stride) for stride in strides]
+        return self._shapes(strides, maps, 7)
 
 
 @layer(param="detection_data_param", bottoms=0, tops=(1, None))
@@ -71,10 +71,10 @@ class DetectionData(_FieldsReader):
     """
 
     def shapes(self) -> list[Shape | None]:
-        height, width = self.size()
+        height, width = self._size()
         strides = list(self.p.stride)
         sizes = ([int(round_half_away(n / each)) for n in (height, width)] for each in strides)
-        return self.tops(strides, [self.map_of(*size) for size in sizes], 8)
+        return self._shapes(strides, [self._map(*size) for size in sizes], 8)
 
 
 @layer(param="eval_data_param", bottoms=0, tops=(2, 3))
@@ -86,7 +86,7 @@ class EvalData(Reader):
     From: zhaoweicai/cascade-rcnn, src/caffe/layers/eval_data_layer.cpp
     """
 
-    one_batch = False
+    one_batch = has_source = False
 
     def shapes(self) -> list[Shape | None]:
         high, wide = self.p.resize_height, self.p.resize_width

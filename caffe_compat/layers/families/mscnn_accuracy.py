@@ -68,11 +68,8 @@ class _DetectionAccuracy(Layer):
         truth = _corners(fields.box.reshape(len(raw), 4, -1))
         near = (raw != 0) & (True if ignore is None else raw != ignore)
         overlap = overlaps(box[near], truth[near], pixel=self._pixel)
-        tops = (
-            np.float32(shares).reshape(1, 1, 1, 2),
-            np.float32(_mean(overlap)).reshape(1, 1, 1, 1),
-        )
-        return tops[: len(self.proto.top)]
+        tops = [shares, [_mean(overlap)]][: len(self.proto.top)]
+        return tuple(np.array(top, np.float32).reshape(1, 1, 1, -1) for top in tops)
 
 
 def _corners(box: Array) -> Array:

@@ -57,12 +57,13 @@ class _ProposalTarget(Layer):
                 f"more, a batch_size {size} above 0 or -1: {rows} and {truth}"
             )
         count = max(rows[0], 1) if size < 0 else size
-        widths = (5, 1, *[self._width] * 3, 6, 1)[: len(self.proto.top)]
-        return [(count, width, 1, 1) for width in widths]
+        return [(count, width, 1, 1) for width in self._widths]
 
     @property
-    def _width(self) -> int:
-        return 4 * self.p.cls_num if self.proto.bbox_reg_param.cls_aware else 8
+    def _widths(self) -> tuple[int, ...]:
+        """The numbers of a row of each top."""
+        own = 4 * self.p.cls_num if self.proto.bbox_reg_param.cls_aware else 8
+        return (5, 1, own, own, own, 6, 1)[: len(self.proto.top)]
 
     def draw(self, rng: Rng, *x: Shape) -> dict[str, Array]:
         return draw_seed(rng)
@@ -173,7 +174,7 @@ class _ProposalTarget(Layer):
         rois = np.concatenate([box[:, :3], box[:, 1:3] + box[:, 3:] - 1], axis=1)
         label = np.zeros(len(chosen), np.float32)
         label[:count] = known[own, 5].astype(np.int64)
-        target, weight = np.zeros((2, len(chosen), self._width // 4, 4), np.float32)
+        target, weight = np.zeros((2, len(chosen), self._widths[2] // 4, 4), np.float32)
         aware = self.proto.bbox_reg_param.cls_aware
         place = label[:count].astype(np.int64) if aware else np.ones(count, np.int64)
         if np.any(place >= target.shape[1]):
@@ -186,8 +187,8 @@ class _ProposalTarget(Layer):
         match[:count] = np.column_stack([label[:count], boxes[own, 1:3], ends, overlap])
         tops = (rois, label, target, weight, weight, match, self._weights(match, count))
         return tuple(
-            np.asarray(top, np.float32).reshape(len(chosen), -1, 1, 1)
-            for top in tops[: len(self.proto.top)]
+            np.asarray(top, np.float32).reshape(len(chosen), width, 1, 1)
+            for top, width in zip(tops, self._widths, strict=False)
         )
 
     def _counts(self, overlap: Array) -> Array:

@@ -91,6 +91,24 @@ def test_frcnn_output_beyond_the_image():
     assert_close(run_onnx(net, feeds)["y"], want, 1e-5)
 
 
+def test_decode_bbox_in_training():
+    """Boxes inside out are left out, and those that overlapped their object before."""
+    body = 'type: "DecodeBBox" decode_bbox_param { gt_iou_thr: 0.8 }'
+    net = make(one_layer(body, (5, 8), (5, 5), (5, 6, 1, 1)), phase="TRAIN")
+    rows, deltas = boxes(5), np.zeros((5, 8), np.float32)
+    deltas[1, 6] = -6  # a width below a pixel
+    overlap = np.zeros((5, 6, 1, 1), np.float32)
+    overlap[:, 5, 0, 0] = [0.5, 0.5, 0.9, 0.79, 0.8]
+    feeds = {"a": deltas, "b": rows, "c": overlap}
+    assert_close(net.forward(feeds)["y"], rows[[0, 3], :, None, None])
+    assert net.graph.nodes[-1].layer.backward(rows[:2], *feeds.values()) == (None,) * 3
+    with pytest.raises(UnsupportedError, match="TRAIN, which has no ONNX form"):
+        run_onnx(net, feeds)
+    overlap[:, 5] = 1
+    with pytest.raises(ShapeError, match="no box is left"):
+        net.forward(feeds)
+
+
 @pytest.mark.parametrize(
     ("param", "rows"),
     [
@@ -115,7 +133,7 @@ def test_scale_route(param, rows):
 @pytest.mark.parametrize(
     ("body", "shapes", "error", "words"),
     [
-        ('type: "DecodeBBox"', [(7, 8), (7, 5), (7, 5)], UnsupportedError, "TRAIN"),
+        ('type: "DecodeBBox"', [(7, 8), (7, 5), (7, 5)], ShapeError, "in TRAIN alone"),
         ('type: "DecodeBBox"', [(7, 8), (6, 5)], ShapeError, "R, 8"),
         ('type: "FrcnnOutput"', [(7, 4), (7, 8), (7, 5), (1, 2)], ShapeError, "R rows of 16"),
     ],
