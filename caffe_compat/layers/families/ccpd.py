@@ -1,4 +1,4 @@
-"""The characters of a licence plate, of CCPD's nets."""
+"""The characters of a licence plate, of CCPD's nets, and how many plates are right."""
 
 from __future__ import annotations
 
@@ -37,3 +37,24 @@ class DetectionCcpdOutput(Layer):
     def lower(self, g: Builder, *x: str) -> str:
         labels = [g.ArgMax(g.Relu(g.rows(bottom)), axis=1) for bottom in x]
         return g.Unsqueeze(g.Cast(g.Concat(*labels, axis=1), to=FLOAT), int64(0, 1))
+
+
+@layer(param="lp_evaluate_param", bottoms=2)
+class LpEvaluate(Layer):
+    """1 for each image from the first on whose 7 characters are all right, (1, 1, images, 1).
+
+    From: yuqj1991/caffe_train, src/caffe/layers/ccpdlp_evaluate_layer.cpp, which does not reset it
+    """
+
+    evaluates = True
+
+    def shapes(self, x: Shape, y: Shape) -> list[Shape | None]:
+        # The rows of DetectionCcpdOutput, of which the fork reads the first axis alone.
+        if np.prod(x) < 7 * x[0] or np.prod(y) < 7 * x[0]:
+            raise ShapeError(f"needs 7 characters an image, and has {x} and {y}")
+        return [(1, 1, x[0], 1)]
+
+    def forward(self, x: Array, y: Array) -> Array:
+        rows = (each.ravel()[: 7 * len(x)].reshape(-1, 7) for each in (x, y))
+        right = np.all(np.equal(*rows), axis=1)
+        return np.logical_or.accumulate(right).astype(np.float32).reshape(1, 1, -1, 1)

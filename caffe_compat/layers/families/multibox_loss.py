@@ -53,11 +53,12 @@ def _location_losses(d: Array, p: MultiBoxLossParameter) -> Array:
     return losses
 
 
-@layer(param="multibox_loss_param", bottoms=4, loss=True)
+@layer("MultiBoxSSDLoss", param="multibox_loss_param", bottoms=4, loss=True)
 class MultiBoxLoss(Layer):
     """SSD's training loss (Liu et al. 2016, eq. 1).
 
-    From: weiliu89/caffe, branch ssd, multibox_loss_layer.cpp and util/bbox_util.cpp
+    From: weiliu89/caffe, branch ssd, multibox_loss_layer.cpp and util/bbox_util.cpp;
+        yuqj1991/caffe_train has it as MultiBoxSSDLoss
 
     Bottoms: locations (N, 4 P), scores (N, P classes), priors (1, 2, 4 P), ground truth (1, 1, G,
     8). An image without ground truth has no loss unless mining_type is NONE. The gradient with

@@ -23,7 +23,7 @@ def layer_of(body, x):
 
 def truth(*rows):
     y = np.zeros((1, 300, 5), np.float32)
-    y[0, : len(rows)] = rows
+    y[0, : len(rows)] = np.reshape(rows, (-1, 5))
     return y.reshape(1, 1500)
 
 
@@ -51,13 +51,11 @@ def test_a_box_changes_its_cell_alone(body):
     assert changed.tolist() == [[1, 2]]
 
 
-@pytest.mark.parametrize(
-    "row", [[0, 1, 0.5, 0.1, 0.1], [0, 0.5, 1.2, 0.1, 0.1], [0, 0.5, 0.5, -1, 1]]
-)
-def test_a_box_outside_the_image(row):
+@pytest.mark.parametrize("box", [[1, 0.5, 0.1, 0.1], [0.5, 1.2, 0.1, 0.1], [0.5, 0.5, -1, 1]])
+def test_a_box_outside_the_image(box):
     layer = layer_of(REGION % "", MAPS[REGION])
     with pytest.raises(ShapeError, match="none of the image"):
-        layer.forward(np.zeros(MAPS[REGION], np.float32), truth(row))
+        layer.forward(np.zeros(MAPS[REGION], np.float32), truth([0, *box]))
 
 
 def test_every_row_has_a_box():
