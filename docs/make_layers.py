@@ -35,7 +35,8 @@ All layer types of caffe_compat: formula and source, the fields that configure t
 operators that the lowering may use (one case needs only some of them), and the cases that are
 refused. All operators are of the default domain, in opsets {OPSETS[0]} to {OPSETS[-1]}; passes over
 the lowered graph may merge them. "-" under ONNX: the layer vanishes, is an input of the net, or
-becomes a constant. "backward": numpy computes the gradients too. "in place" is Caffe's gradient
+becomes a constant; a loss or an evaluation without a form is left out of a file where nothing reads
+its tops. "backward": numpy computes the gradients too. "in place" is Caffe's gradient
 where the layer has overwritten its bottom: `import caffe` and the training in numpy follow it
 where they can, and refuse it otherwise; `Net.backward` and PyTorch return the derivative. "NaN" is
 said where Caffe's comparisons with NaN give a number. "selected by": the fields of one fork alone,
@@ -102,12 +103,14 @@ def _entry(cls: type[Layer], recorded: list[str]) -> str:
         lines.append(f"- selected by: {', '.join(f'`{field}`' for field in cls.fields)}")
     lines.append(f"- parameters: {', '.join(_parameters(cls)) or 'none'}")
     operators = sorted(set(_operators(cls)))
-    lines.append(f"- ONNX: {', '.join(operators) or '-'}")
+    none = "none; a file goes without it" if cls.evaluates else "-"
+    lines.append(f"- ONNX: {', '.join(operators) or none}")
     if cls.backward is not Layer.backward:
         lines.append("- backward")
     lines += [f"- NaN: {text}" for text in _lines(cls, "NaN")]
     lines += [f"- in place: {text}" for text in _lines(cls, "In place")]
     lines += [f"- refused: {text}" for text in _lines(cls, "Refused")]
+    lines += [f"- not exact: {text}" for text in _lines(cls, "Not exact")]
     return "\n".join(lines) + "\n\n"
 
 

@@ -8,15 +8,13 @@ from ..caffe_pb2 import NetParameter
 
 _TYPES = {
     "zhaoweicai/cascade-rcnn": "HardMining",
-    "eric612/Caffe-YOLOv3": "Yolov3 RegionLoss YoloSeg AssistedExcitation LaneData "
-    "SegmentationEvaluate",
+    "eric612/Caffe-YOLOv3": "YoloSeg AssistedExcitation LaneData SegmentationEvaluate",
     "openvinotoolkit/training_toolbox_caffe": "LabelSpecificAdd ScaleFilter "
     "AnchorEmbeddingExtractor",
     "senlinuc/caffe_ocr": "DenseBlock WarpCTCLoss",
     "sciencefans/Quality-Aware-Network": "BatchPool TripletLoss",
-    "yuqj1991/caffe_train": "SampleTriplet CtcLoss CenterGridLoss CosinL2Normalize "
-    "faceAttributeData ccpdData CPMData MultiBoxSSDLoss CenterObjectLoss LpEvaluate "
-    "FaceAttriEvaluate Yolov3Loss CosinAddm YoloAnnotatedData Identity2Verify "
+    "yuqj1991/caffe_train": "SampleTriplet CtcLoss CosinL2Normalize faceAttributeData ccpdData "
+    "CPMData CenterObjectLoss Yolov3Loss CosinAddm YoloAnnotatedData Identity2Verify "
     "focalSoftmaxWithLoss",
     "intel/caffe": "EvalDetection CropSimple DiceLoss",
     "alexgkendall/caffe-segnet": "DenseImageData",

@@ -55,6 +55,42 @@ def test_what_a_layer_reads_stays():
     assert error.value.changes == ({"deploy": True},)
 
 
+LOSS = """
+layer { name: "data" type: "Input" top: "data" top: "words"
+  input_param { shape { dim: 5 dim: 2 dim: 3 } shape { dim: 2 dim: 2 } } }
+layer { name: "ip" type: "InnerProduct" bottom: "data" top: "ip"
+  inner_product_param { num_output: 4 axis: 2 weight_filler { type: "xavier" } } }
+layer { name: "loss" type: "CtcLoss" bottom: "ip" bottom: "words" top: "loss"
+  ctc_loss_param { alphabet_size: 4 time_step: 5 } }
+"""
+
+
+def test_a_loss_without_a_form(run, tmp_path):
+    """A note says what is left out, and that --deploy exists."""
+    path = tmp_path / "net.prototxt"
+    path.write_text(LOSS)
+    status, out, err = run("convert", path, "-o", tmp_path / "net.onnx", "--verify")
+    assert (status, "verified: " in out) == (0, True)
+    assert "left out: 'loss' (CtcLoss), which has no ONNX form" in err
+    assert "note: the net is one for training; --deploy gives the one that predicts" in err
+    model = onnx.load(tmp_path / "net.onnx")
+    assert [each.name for each in model.graph.input] == ["data"]
+    status, _, err = run("convert", path, "-o", tmp_path / "deploy.onnx", "--deploy")
+    assert (status, "for training" in err) == (0, False)
+    status, _, err = run("convert", path, "-o", tmp_path / "no.onnx", "--blob", "loss")
+    assert status == 1
+    assert "'loss' (CtcLoss): has no ONNX form: it compares outputs with the ground truth" in err
+
+
+def test_many_are_named_by_their_number(run, tmp_path):
+    head = """layer { name: "loss%d" type: "CtcLoss" bottom: "ip" bottom: "words" top: "l%d"
+      ctc_loss_param { alphabet_size: 4 time_step: 5 } }"""
+    path = tmp_path / "net.prototxt"
+    path.write_text(LOSS + "".join(head % (i, i) for i in range(6)))
+    status, _, err = run("convert", path, "-o", tmp_path / "net.onnx")
+    assert (status, "'loss2' (CtcLoss) and 3 more, which have no ONNX form" in err) == (0, True)
+
+
 def test_converted_and_verified(run, tmp_path):
     """One that cannot run at all is no obstacle to the file."""
     path = tmp_path / "net.prototxt"

@@ -57,6 +57,31 @@ layer { name: "loss" type: "CtcLoss" bottom: "y" bottom: "t" top: "loss"
         (6, 5, 3),
         (5, 2),
     ),
+    "DetectionLoss": (
+        """layer { name: "c" type: "Convolution" bottom: "x" top: "y" convolution_param {
+  num_output: 7 kernel_size: 1 weight_filler { type: "xavier" } } }
+layer { name: "loss" type: "DetectionLoss" bottom: "y" bottom: "t" top: "loss"
+  detection_loss_param { cls_num: 3 field_h: 20 field_w: 20 downsample_rate: 8 bg_multiple: 1
+    sample_mode: "mixture" } }""",
+        (2, 3, 5, 4),
+        (2, 6, 5, 4),
+    ),
+    "ProposalTarget": (
+        """layer { name: "map" type: "DummyData" top: "map" dummy_data_param {
+  shape { dim: 1 dim: 6 dim: 2 dim: 2 } } }
+layer { name: "of MS-CNN" type: "BoxOutput" bottom: "map" top: "b" box_output_param {
+  field_h: 9 field_w: 9 downsample_rate: 8 } }
+layer { name: "end" type: "Silence" bottom: "b" }
+layer { name: "p" type: "ProposalTarget" bottom: "x" bottom: "t" top: "r" top: "labels" top: "d"
+  top: "in" top: "out" top: "match" propagate_down: false propagate_down: false
+  proposal_target_param { cls_num: 4 batch_size: 12 fg_thr: 0.2 bg_thr_hg: 0.2 bg_thr_lw: 0 } }
+layer { name: "near" type: "Power" bottom: "r" top: "near" power_param { scale: 0.02 } }
+layer { name: "ip" type: "InnerProduct" bottom: "near" top: "y" inner_product_param {
+  num_output: 4 weight_filler { type: "xavier" } } }
+layer { name: "loss" type: "SoftmaxWithLoss" bottom: "y" bottom: "labels" top: "loss" }""",
+        (40, 5),
+        (3, 7),
+    ),
     "TripletLoss": (
         """layer { name: "ip" type: "InnerProduct" bottom: "x" top: "f" inner_product_param {
   num_output: 4 weight_filler { type: "xavier" } } }
@@ -72,10 +97,21 @@ def batches(kind, x, t):
     """Yield batches of one kind of net."""
     rng = np.random.default_rng(1)
     while True:
-        labels = rng.integers(0, 4, t)
+        data, labels = rng.standard_normal(x), rng.integers(0, 4, t)
         if kind == "TripletLoss":
             labels = np.array([3, 2, 2])
-        yield {"x": rng.standard_normal(x).astype(np.float32), "t": labels.astype(np.float32)}
+        elif kind == "DetectionLoss":  # a label, a box and an overlap
+            classes = rng.integers(0, 3, (t[0], 1, *t[2:]))
+            labels = np.concatenate([classes, rng.uniform(8, 24, (t[0], 5, *t[2:]))], axis=1)
+            labels[:, 5] = np.where(classes[:, 0] > 0, 0.8, 0.2)
+        elif kind == "ProposalTarget":
+            data = np.zeros(x)
+            data[:, 1:3] = rng.uniform(0, 60, (x[0], 2))
+            data[:, 3:] = data[:, 1:3] + rng.uniform(10, 40, (x[0], 2))
+            labels = np.zeros(t)
+            labels[:, :5], labels[:, 5] = data[:3], [1, 2, 3]
+            labels[:, 1:5] += 1
+        yield {"x": data.astype(np.float32), "t": labels.astype(np.float32)}
 
 
 def solver_of(kind, engine):

@@ -45,7 +45,7 @@ class CenterGridLoss(Layer):
     side has low_bbox_scale to up_bbox_scale pixels. Without a box in the batch there is no loss.
 
     From: yuqj1991/caffe_train, src/caffe/layers/CenterGridLossLayer.cpp, util/center_bbox_util.cpp
-        and util/center_util.cpp. The gradient of landmarks has the loss weight twice.
+        and util/center_util.cpp, where the gradient of landmarks has the loss weight twice
     """
 
     evaluates = True

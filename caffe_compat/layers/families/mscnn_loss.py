@@ -132,7 +132,8 @@ class DetectionLoss(_DetectionLoss):
     random or of the best scores (Cai et al. 2016, section 3.2).
 
     From: zhaoweicai/mscnn, src/caffe/layers/detection_loss_layer.cpp
-    Not exact: the stream of the random negatives, one seed a pass. Refused: coord_num other than 4.
+    Refused: coord_num other than 4.
+    Not exact: the stream of the random negatives, which have a seed of their own in each pass.
     """
 
     blocked = (1,)
@@ -204,7 +205,7 @@ class DetectionGroupLoss(_DetectionLoss):
 
     From: zhaoweicai/cascade-rcnn, src/caffe/layers/detection_group_loss_layer.cpp, which bounds
         the corrections in their own blob too
-    Not exact: the stream of the random samples, one seed a pass.
+    Not exact: the stream of the random samples, which have a seed of their own in each pass.
     """
 
     blocked = (2,)

@@ -219,7 +219,8 @@ class MscnnProposalTarget(_ProposalTarget):
     """Rois for MS-CNN's training, with their labels and corrections; random ones where too few.
 
     From: zhaoweicai/mscnn, src/caffe/layers/proposal_target_layer.cpp
-    Not exact: the stream of the random samples, one seed a pass. Refused: in ONNX.
+    Refused: in ONNX.
+    Not exact: the stream of the random samples, which have a seed of their own in each pass.
     """
 
     _pixel = False
@@ -233,7 +234,8 @@ class CascadeProposalTarget(_ProposalTarget):
     """Rois for Cascade R-CNN's training, with their labels and corrections; one at least.
 
     From: zhaoweicai/cascade-rcnn, src/caffe/layers/proposal_target_layer.cpp
-    Not exact: the stream of the random samples, one seed a pass. Refused: in ONNX.
+    Refused: in ONNX.
+    Not exact: the stream of the random samples, which have a seed of their own in each pass.
     """
 
     _pixel = True
