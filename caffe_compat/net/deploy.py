@@ -98,11 +98,16 @@ def _without_targets(net: NetParameter, whole: NetParameter) -> NetParameter:
     kept = [each for each in net.layer if not _samples(each)]
     made = {top for layer in kept for top in layer.top}
     proposals = {top: bottom for top, bottom in targets.items() if top not in made}
+    sampled = {top for each in whole.layer if _samples(each) for top in each.top[1:]} - made
     layers: list[LayerParameter] = []
     for layer in kept:
         new = LayerParameter()
         new.CopyFrom(layer)
         bottoms = layer.bottom[: _BEFORE_LABELS.get(layer.type)]
+        if layer.type == "ScaleRoute":  # a top for each bottom
+            pairs = zip(layer.bottom, layer.top, strict=False)
+            known = [pair for pair in pairs if pair[0] not in sampled]
+            bottoms, new.top[:] = [pair[0] for pair in known], [pair[1] for pair in known]
         new.bottom[:] = [proposals.get(blob, blob) for blob in bottoms]
         del new.propagate_down[len(bottoms) :]
         layers.append(_without_margin(new))

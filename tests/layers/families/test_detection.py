@@ -8,7 +8,7 @@ import pytest
 from caffe_compat.errors import ShapeError, UnsupportedError
 from caffe_compat.onnx.lowering import lower
 
-from ...cases import GOLDEN, graph_of, load, make
+from ...cases import GOLDEN, feed, graph_of, load, make, one_layer
 from .test_prior_box import blob, layer
 
 CASES = sorted((GOLDEN / "detection").glob("evaluate_*"))
@@ -82,7 +82,6 @@ def test_refused(body, bottoms, error, words):
     ("body", "bottoms", "words"),
     [
         ('num_classes: 3 name_size_file: "sizes.txt"', "dt", "sizes.txt.*'d' is an output"),
-        ("num_classes: 3", "dts", "in pixels"),
     ],
 )
 def test_pixels_are_refused_where_it_runs(body, bottoms, words):
@@ -90,6 +89,17 @@ def test_pixels_are_refused_where_it_runs(body, bottoms, words):
     net = make(evaluation(body, bottoms))
     with pytest.raises(UnsupportedError, match=rf"'l' \(DetectionEvaluate\): .*{words}"):
         net.forward({**values(), **feeds})
+
+
+def test_the_rows_of_cascade_rcnn():
+    """A third bottom has the images' sizes; rows stand along the first axis."""
+    body = 'type: "DetectionEvaluate" detection_evaluate_param { num_classes: 3 }'
+    net = make(one_layer(body, (7, 7, 1, 1), (4, 8, 1, 1), (1, 2)))
+    assert net.graph.blob("y").shape == (9, 5, 1, 1)
+    with pytest.raises(UnsupportedError, match="in pixels"):
+        net.forward(feed(net))
+    with pytest.raises(ShapeError, match="rows of 7 and 8"):
+        graph_of(one_layer(body, (7, 7, 1, 1), (4, 7, 1, 1), (1, 2)))
 
 
 def test_not_in_onnx():
