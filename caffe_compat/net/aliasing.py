@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from math import prod
 
 from ..errors import UnsupportedError
-from ..types import Array
+from ..types import Array, Shape
 from .graph import Graph, Node, Value
 
 
@@ -77,6 +78,12 @@ def left_of(
     bottom, top = node.bottoms[0], node.tops[0]
     if bottom.name not in left and top.name not in left:
         return None
-    y = values[left.get(top.name, top.name)].reshape(top.shape)
-    same = node.inplace
-    return y if same else values[left.get(bottom.name, bottom.name)].reshape(bottom.shape), y
+    y = _of_rows(values[left.get(top.name, top.name)], top.shape)
+    if node.inplace:
+        return y, y
+    return _of_rows(values[left.get(bottom.name, bottom.name)], bottom.shape), y
+
+
+def _of_rows(array: Array, shape: Shape) -> Array:
+    """Return an array in a shape, with as many rows as it has where that depends on the data."""
+    return array.reshape(shape if array.size == prod(shape) else (-1, *shape[1:]))

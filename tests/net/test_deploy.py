@@ -135,6 +135,19 @@ def test_proposals_in_place_of_sampled_ones(deployed):
     assert layers["fc"].bottom == ["rois"]
 
 
+def test_routed_proposals_go_without_their_labels(deployed):
+    """ScaleRoute has a top for each bottom; what is sampled beside the proposals falls away."""
+    text = TEST + fc("rois", "data", 5)
+    text += 'layer { name: "t" type: "ProposalTarget" bottom: "rois" bottom: "label" top: "some" '
+    text += 'top: "labels" }\nlayer { name: "r" type: "ScaleRoute" bottom: "some" bottom: "labels" '
+    text += 'top: "far" top: "far_labels" propagate_down: false propagate_down: false }\n'
+    text += fc("fc", "far") + end("SoftmaxWithLoss", "fc", "far_labels")
+    layers, _ = deployed(text)
+    assert list(layers) == ["data", "rois", "r", "fc", "prob"]
+    assert (layers["r"].bottom, layers["r"].top) == (["rois"], ["far"])
+    assert len(layers["r"].propagate_down) == 1
+
+
 def test_nothing_to_deploy(deployed):
     with pytest.raises(ShapeError, match="deploy=True leaves nothing"):
         deployed(TEST + end("Flatten", "data"))
