@@ -137,13 +137,19 @@ class SoftmaxWithLoss(nn.Module):
 
     def __init__(self, layer: softmax.SoftmaxWithLoss, x: Shape) -> None:
         super().__init__()
-        self._axis = layer.axis(len(x))
-        self._shape = (*x[: self._axis], 1, *x[self._axis + 1 :])
+        self._axis, self._mode = layer.axis(len(x)), layer.mode
+        self._set(x)
+
+    def _set(self, x: Shape) -> None:
+        """Take the labels' shape and the divisor from the scores' shape."""
+        self._scores, self._shape = x, (*x[: self._axis], 1, *x[self._axis + 1 :])
         counts = np.ones(self._shape, np.bool_)
-        self._scale = float(labels.normalizer(layer.mode, counts, self._axis))
+        self._scale = float(labels.normalizer(self._mode, counts, self._axis))
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         """Return the loss, a scalar, of scores and labels."""
+        if x.shape != self._scores:  # the data decide how many rows there are
+            self._set(tuple(x.shape))
         index = y.reshape(self._shape).long()
         loss: Tensor = _CrossEntropy.apply(x, index, self._axis, self._scale)  # type: ignore[no-untyped-call]
         return loss

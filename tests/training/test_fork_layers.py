@@ -82,6 +82,25 @@ layer { name: "loss" type: "SoftmaxWithLoss" bottom: "y" bottom: "labels" top: "
         (40, 5),
         (3, 7),
     ),
+    "rows by the data": (  # Cascade R-CNN's ProposalTarget
+        """layer { name: "map" type: "DummyData" top: "m" top: "n" dummy_data_param {
+  shape { dim: 1 dim: 2 dim: 2 dim: 2 } shape { dim: 1 dim: 4 dim: 2 dim: 2 } } }
+layer { name: "of Cascade R-CNN" type: "BoxGroupOutput" bottom: "m" bottom: "n" top: "b"
+  box_group_output_param { box_group_param { field_h: 9 field_w: 9 stride: 8 } } }
+layer { name: "end" type: "Silence" bottom: "b" }
+layer { name: "p" type: "ProposalTarget" bottom: "x" bottom: "t" top: "r" top: "labels" top: "d"
+  top: "in" top: "out" top: "match" propagate_down: false propagate_down: false
+  proposal_target_param { cls_num: 4 batch_size: -1 fg_thr: 0.2 bg_thr_hg: 0.2 bg_thr_lw: 0.01 } }
+layer { name: "near" type: "Power" bottom: "r" top: "near" power_param { scale: 0.02 } }
+layer { name: "a" type: "InnerProduct" bottom: "near" top: "a" inner_product_param {
+  num_output: 6 weight_filler { type: "xavier" } } }
+layer { name: "relu" type: "ReLU" bottom: "a" top: "a" }
+layer { name: "ip" type: "InnerProduct" bottom: "a" top: "y" inner_product_param {
+  num_output: 4 weight_filler { type: "xavier" } } }
+layer { name: "loss" type: "SoftmaxWithLoss" bottom: "y" bottom: "labels" top: "loss" }""",
+        (40, 5),
+        (3, 7),
+    ),
     "TripletLoss": (
         """layer { name: "ip" type: "InnerProduct" bottom: "x" top: "f" inner_product_param {
   num_output: 4 weight_filler { type: "xavier" } } }
@@ -104,7 +123,7 @@ def batches(kind, x, t):
             classes = rng.integers(0, 3, (t[0], 1, *t[2:]))
             labels = np.concatenate([classes, rng.uniform(8, 24, (t[0], 5, *t[2:]))], axis=1)
             labels[:, 5] = np.where(classes[:, 0] > 0, 0.8, 0.2)
-        elif kind == "ProposalTarget":
+        elif kind in ("ProposalTarget", "rows by the data"):
             data = np.zeros(x)
             data[:, 1:3] = rng.uniform(0, 60, (x[0], 2))
             data[:, 3:] = data[:, 1:3] + rng.uniform(10, 40, (x[0], 2))
