@@ -16,7 +16,7 @@ _TYPES = {
     "yuqj1991/caffe_train": "SampleTriplet CtcLoss CosinL2Normalize faceAttributeData ccpdData "
     "CPMData CenterObjectLoss Yolov3Loss CosinAddm YoloAnnotatedData Identity2Verify "
     "focalSoftmaxWithLoss",
-    "intel/caffe": "EvalDetection CropSimple DiceLoss",
+    "intel/caffe": "CropSimple DiceLoss",
     "alexgkendall/caffe-segnet": "DenseImageData",
     "foss-for-synopsys-dwc-arc-processors/synopsys-caffe": "YoloV2Loss YoloV3Loss ICNetSubgraph",
     "happynear/caffe-windows": "GeneralContrastiveLoss SoftTruncation LabelSpecificRescale "

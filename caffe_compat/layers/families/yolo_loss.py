@@ -40,7 +40,7 @@ class _Object(NamedTuple):
         return np.array([self.column, self.row], np.float32)
 
 
-def _overlaps(a: Array, b: Array) -> Array:
+def overlaps(a: Array, b: Array) -> Array:
     """Return the intersection over union of boxes (.., 4) of centre and size."""
     half = np.float32(2)
     ends = np.minimum(a[..., :2] + a[..., 2:] / half, b[..., :2] + b[..., 2:] / half)
@@ -50,10 +50,19 @@ def _overlaps(a: Array, b: Array) -> Array:
     return np.asarray(shared / union, np.float32)
 
 
+def annotated(y: Array, images: int) -> list[Array]:
+    """Return each image's rows of 8, as of MultiBoxLoss, as rows (label, centre, size)."""
+    rows = y.reshape(-1, 8)
+    rows = rows[rows[:, 0].astype(np.int64) != -1]
+    low, high = rows[:, 3:5], rows[:, 5:7]
+    boxes = np.hstack([rows[:, 1:2] - 1, (low + high) / np.float32(2), high - low])
+    return [boxes[rows[:, 0].astype(np.int64) == image] for image in range(images)]
+
+
 def _fitting(sizes: Array, box: Array) -> Array:
     """Return how much of a box anchors (A, 2) overlap that have its centre."""
     placed = np.pad(sizes, ((0, 0), (2, 0)))
-    return _overlaps(placed, np.concatenate([np.zeros(2, np.float32), box[2:]]))
+    return overlaps(placed, np.concatenate([np.zeros(2, np.float32), box[2:]]))
 
 
 class _Yolo(Layer):
@@ -120,7 +129,7 @@ class _Yolo(Layer):
         """Return which boxes (anchors, height, width, 4) overlap a row's by more than `least`."""
         seen = np.zeros(boxes.shape[:3], bool)
         for row in rows:
-            seen |= _overlaps(boxes, row[1:]) > np.float32(least)
+            seen |= overlaps(boxes, row[1:]) > np.float32(least)
         return seen
 
 
@@ -157,8 +166,8 @@ class RegionLoss(_Yolo):
         d = np.zeros_like(cells)
         d[:, :, 4] = np.float32(self.p.noobject_scale) * known * known * (1 - known)
         bounded = len(y.shape) == 4 and y.shape[3] == 8
-        rows = self._annotated(y, len(x)) if bounded else self._rows(y, len(x))
-        for image, (seen, fitted) in enumerate(rows):
+        both = [(own, own) for own in annotated(y, len(x))] if bounded else self._rows(y, len(x))
+        for image, (seen, fitted) in enumerate(both):
             d[image, :, 4][self._seen(boxes[image], seen, self.p.thresh)] = 0
             for row in fitted:
                 own = self._place(row, *x.shape[2:])
@@ -168,21 +177,12 @@ class RegionLoss(_Yolo):
                 cell = (image, n, slice(None), own.row, own.column)
                 there = (image, n, own.row, own.column)
                 d[cell][:4] = self._box(cells[cell], own, n, side, bounded)
-                overlap = float(_overlaps(boxes[there], own.box))
+                overlap = float(overlaps(boxes[there], own.box))
                 d[cell][4] = self._object(float(known[there]), overlap, bounded)
                 goal = np.arange(self.p.num_class) == own.label
                 d[cell][5:] = np.float32(self.p.class_scale) * (shares[cell] - goal)
         total = np.square(d).sum()
         return (total if bounded else total / len(x)), d
-
-    def _annotated(self, y: Array, images: int) -> list[tuple[Array, Array]]:
-        """Return each image's rows of 8 as rows of 5."""
-        rows = y.reshape(-1, 8)
-        rows = rows[rows[:, 0].astype(np.int64) != -1]
-        low, high = rows[:, 3:5], rows[:, 5:7]
-        boxes = np.hstack([rows[:, 1:2] - 1, (low + high) / np.float32(2), high - low])
-        own = [boxes[rows[:, 0].astype(np.int64) == image] for image in range(images)]
-        return [(each, each) for each in own]
 
     def _box(self, cell: Array, own: _Object, n: int, side: np.float32, bounded: bool) -> Array:
         place = sigmoid(cell[:2])
