@@ -103,7 +103,7 @@ def _entry(cls: type[Layer], recorded: list[str]) -> str:
         lines.append(f"- selected by: {', '.join(f'`{field}`' for field in cls.fields)}")
     lines.append(f"- parameters: {', '.join(_parameters(cls)) or 'none'}")
     operators = sorted(set(_operators(cls)))
-    none = "none; a file goes without it" if cls.evaluates else "-"
+    none = "none; a file goes without it" if cls.evaluates else "none" if cls.prepares else "-"
     lines.append(f"- ONNX: {', '.join(operators) or none}")
     if cls.backward is not Layer.backward:
         lines.append("- backward")

@@ -70,6 +70,7 @@ class Layer:
         has_source: whether the prototxt names a file or a database that has the tops' shapes.
         evaluates: whether it is a loss, an accuracy or another comparison of outputs with the
             ground truth that has no ONNX form, so that an ONNX file goes without it.
+        prepares: whether it chooses in training what a loss learns from, and has no ONNX form.
         blocked: the bottoms that no gradient reaches, though the tops depend on them.
         no_backward: the bottoms that must not want a gradient, or Caffe's backward pass aborts;
             negative ones count from the end.
@@ -94,6 +95,7 @@ class Layer:
     one_batch: ClassVar[bool] = False
     has_source: ClassVar[bool] = False
     evaluates: ClassVar[bool] = False
+    prepares: ClassVar[bool] = False
     blocked: tuple[int, ...] = ()
     no_backward: ClassVar[tuple[int, ...]] = ()
     unread: tuple[int, ...] = ()
@@ -253,13 +255,13 @@ class Layer:
 
         It is called as lower(g, *bottoms, **blobs): a Builder and tensor names.
         """
-        if self.evaluates:
-            raise UnsupportedError(
-                "has no ONNX form: it compares outputs with the ground truth",
-                remedies=("deploy",),
-                changes=[{"deploy": True}],
-            )
-        raise UnsupportedError("has no ONNX form")
+        if not (self.evaluates or self.prepares):
+            raise UnsupportedError("has no ONNX form")
+        compares = "it compares outputs with the ground truth"
+        reason = compares if self.evaluates else "it chooses what a loss learns from"
+        raise UnsupportedError(
+            f"has no ONNX form: {reason}", remedies=("deploy",), changes=[{"deploy": True}]
+        )
 
     def named(self) -> AbstractContextManager[None]:
         """Put the layer in front of the message of any error raised inside."""

@@ -31,6 +31,14 @@ def test_every_type_says_what_it_computes():
             assert cls.__doc__.splitlines()[0].endswith((".", ":")), cls
 
 
+def test_a_loss_without_an_onnx_form_is_an_evaluation():
+    """So that an ONNX file goes without it by the one rule of `net.evaluations`."""
+    every = {cls for known in registry().values() for cls in known}
+    formless = {cls for cls in every if cls.loss and cls.lower is Layer.lower}
+    assert formless and all(cls.evaluates for cls in formless)
+    assert all(cls.lower is Layer.lower for cls in every if cls.evaluates)
+
+
 def test_every_module_has_its_test():
     room, tests = Path(families.__file__).parent, Path(__file__).parent / "families"
     modules = {path.stem for path in room.glob("*.py")} - {"__init__"}

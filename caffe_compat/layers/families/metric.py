@@ -94,11 +94,11 @@ class SampleTriplet(Layer):
 
     From: yuqj1991/caffe_train, src/caffe/layers/sample_triplet_layer.cpp, which
         writes past its top's end where there are more triplets than classes
-    Refused: in ONNX: it is for training.
     """
 
     varies = (0,)
     blocked = (0, 1)
+    prepares = True
 
     def shapes(self, x: Shape, y: Shape) -> list[Shape | None]:
         return [(prod(y), 3, 1, 1)]
@@ -130,13 +130,6 @@ class SampleTriplet(Layer):
 
     def backward(self, dy: Array, x: Array, y: Array, words: Array) -> tuple[None, None]:
         return None, None
-
-    def lower(self, g: Builder, *x: str, words: str = "") -> str:
-        raise UnsupportedError(
-            "draws triplets at random, for training, and has no ONNX form",
-            remedies=("deploy",),
-            changes=[{"deploy": True}],
-        )
 
 
 @layer(param="triplet_loss_param", bottoms=(2, 5), loss=True)

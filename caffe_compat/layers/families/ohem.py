@@ -125,10 +125,10 @@ class BoxAnnotatorOHEM(Layer):
     weights of 0. Equal losses keep their order, which the fork's sort leaves open.
 
     From: intel/caffe, src/caffe/layers/box_annotator_ohem_layer.cpp, after daijifeng001/caffe-rfcn
-    Refused: in ONNX: it is for training.
     """
 
     blocked = (0, 1, 2, 3)
+    prepares = True
 
     def __init__(self, proto: LayerParameter) -> None:
         super().__init__(proto)

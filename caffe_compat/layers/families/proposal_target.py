@@ -7,10 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...errors import ShapeError, UnsupportedError
+from ...errors import ShapeError
 from ...fillers.rng import Rng
 from ...types import Array, Shape
-from ..builder import Builder
 from ..layer import Layer, layer
 from ..sampling import Index, draw_seed, generator, sample
 from .mscnn import moments
@@ -47,6 +46,7 @@ class _ProposalTarget(Layer):
 
     varies = (0,)
     blocked = (0, 1)
+    prepares = True
     _pixel: bool
 
     def shapes(self, rows: Shape, truth: Shape) -> list[Shape | None]:
@@ -70,13 +70,6 @@ class _ProposalTarget(Layer):
 
     def backward(self, dy: object, *x: Array, seed: Array | None = None) -> tuple[None, None]:
         return None, None
-
-    def lower(self, g: Builder, *x: str, seed: str = "") -> str:
-        raise UnsupportedError(
-            "samples proposals for training, and has no ONNX form",
-            remedies=("deploy",),
-            changes=[{"deploy": True}],
-        )
 
     def forward(self, rows: Array, truth: Array, seed: Array | None = None) -> tuple[Array, ...]:
         known = truth.reshape(len(truth), -1)
@@ -219,7 +212,6 @@ class MscnnProposalTarget(_ProposalTarget):
     """Rois for MS-CNN's training, with their labels and corrections; random ones where too few.
 
     From: zhaoweicai/mscnn, src/caffe/layers/proposal_target_layer.cpp
-    Refused: in ONNX.
     Not exact: the stream of the random samples, which have a seed of their own in each pass.
     """
 
@@ -234,7 +226,6 @@ class CascadeProposalTarget(_ProposalTarget):
     """Rois for Cascade R-CNN's training, with their labels and corrections; one at least.
 
     From: zhaoweicai/cascade-rcnn, src/caffe/layers/proposal_target_layer.cpp
-    Refused: in ONNX.
     Not exact: the stream of the random samples, which have a seed of their own in each pass.
     """
 

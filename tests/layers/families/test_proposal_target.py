@@ -83,7 +83,7 @@ def test_refused(param, words):
 def test_not_in_onnx():
     rows, truth = rois(), objects(7)
     body = one_layer(TARGET % "", rows.shape, truth.shape, top=[f"y{i}" for i in range(6)])
-    with pytest.raises(UnsupportedError, match="samples proposals for training") as error:
+    with pytest.raises(UnsupportedError, match="chooses what a loss learns from") as error:
         run_onnx(make(body, fork="mscnn"), {"a": rows, "b": truth})
     assert error.value.changes == ({"deploy": True},)
     with pytest.raises(UnsupportedError, match="samples at random"):
