@@ -55,13 +55,15 @@ class CenterGridLoss(Layer):
     def __init__(self, proto: LayerParameter) -> None:
         super().__init__(proto)
         self._soft = self.p.class_type == CenterObjectLossParameter.SOFTMAX
-        if self.p.num_class != 1 + self._soft or (self.p.has_lm and not self._soft):
-            raise UnsupportedError("takes 2 classes with SOFTMAX, or 1 with SIGMOID and no has_lm")
         if len(self.p.bias_scale) != 1 or self.p.bias_num != 1 or not self.p.share_location:
             raise ShapeError("needs one bias_scale, bias_num 1 and share_location")
         self._reach = int(self.p.bias_scale[0])  # the fork cuts it
         self._places = 14 if self.p.has_lm else 4
         self._row = 19 if self.p.has_lm else 8
+
+    def check_forward(self) -> None:
+        if self.p.num_class != 1 + self._soft or (self.p.has_lm and not self._soft):
+            raise UnsupportedError("takes 2 classes with SOFTMAX, or 1 with SIGMOID and no has_lm")
 
     def shapes(self, x: Shape, y: Shape) -> list[Shape | None]:
         channels = self._places + self.p.num_class
@@ -77,6 +79,7 @@ class CenterGridLoss(Layer):
 
     def _results(self, x: Array, y: Array, weight: np.float32) -> tuple[np.float32, Array]:
         """Return the loss, and the gradient of it times `weight`."""
+        self.check_forward()
         if y.size % (len(x) * self._row):
             raise ShapeError(f"needs rows of {self._row} for {len(x)} images, and has {y.shape}")
         rows = y.reshape(len(x), -1, self._row)

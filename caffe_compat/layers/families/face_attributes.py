@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...caffe_pb2 import FaceEvaluateParameter, LayerParameter
+from ...caffe_pb2 import FaceEvaluateParameter
 from ...errors import ShapeError, UnsupportedError
 from ...types import Array, Shape
 from ..layer import Layer, layer
@@ -24,8 +24,7 @@ class FaceAttriEvaluate(Layer):
 
     evaluates = True
 
-    def __init__(self, proto: LayerParameter) -> None:
-        super().__init__(proto)
+    def check_forward(self) -> None:
         if self.p.facetype != FaceEvaluateParameter.FACEATTRIBUTE:
             raise UnsupportedError("supports facetype FACEATTRIBUTE alone")
 
@@ -35,6 +34,7 @@ class FaceAttriEvaluate(Layer):
         return [(1, 1, x[0], 10)]
 
     def forward(self, x: Array, y: Array) -> Array:
+        self.check_forward()
         own, wanted = x.reshape(-1, 17), y.ravel()[: 17 * len(x)].reshape(-1, 17)
         size = wanted[:, 15:17, None].astype(np.float64)
         d = (own[:, :10] - wanted[:, :10]).reshape(-1, 2, 5)

@@ -215,18 +215,21 @@ class DetectionGroupLoss(_DetectionLoss):
         if len(p.field_h) != len(p.field_w) or not p.field_h or x[0][0] % len(p.field_h):
             raise ShapeError(f"{len(p.field_h)} field_h, {len(p.field_w)} field_w for {x[0]}")
         check_maps(p.cls_num, p.objectness, *x)
-        kinds = (p.neg_mining_type, p.neg_ranking_type, p.bbox_loss_type)
-        for kind, known in zip(kinds, _KINDS, strict=True):
-            if kind not in known:
-                raise UnsupportedError(f"'{kind}' is none of {', '.join(known)}")
         if p.batch_size == 0 or p.batch_size < -1:
             raise ShapeError(f"batch_size must be positive or -1, and is {p.batch_size}")
         return super().shapes(*x)
+
+    def check_forward(self) -> None:
+        kinds = (self.p.neg_mining_type, self.p.neg_ranking_type, self.p.bbox_loss_type)
+        for kind, known in zip(kinds, _KINDS, strict=True):
+            if kind not in known:
+                raise UnsupportedError(f"'{kind}' is none of {', '.join(known)}")
 
     def draw(self, rng: Rng, *x: Shape) -> dict[str, Array]:
         return draw_seed(rng)
 
     def _results(self, *x: Array, seed: Array | None) -> tuple[Array, ...]:
+        self.check_forward()
         scores, deltas = (part.reshape(*part.shape[:2], -1) for part in x[:2])
         fields = Fields.of(x[2])
         label, groups = self._class(fields.label), len(self.p.field_h)

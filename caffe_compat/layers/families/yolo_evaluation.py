@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...caffe_pb2 import EvalDetectionParameter, LayerParameter
+from ...caffe_pb2 import EvalDetectionParameter
 from ...errors import ShapeError, UnsupportedError
 from ...types import Array, Shape
 from ..layer import Layer, layer
@@ -29,18 +29,18 @@ class EvalDetection(Layer):
 
     evaluates = True
 
-    def __init__(self, proto: LayerParameter) -> None:
-        super().__init__(proto)
+    def check_forward(self) -> None:
         if self.p.num_object != 5 or len(self.p.biases) < 10:
             raise UnsupportedError(f"needs 5 anchors, num_object 5, and has {self.p.num_object}")
 
     def shapes(self, x: Shape, y: Shape, *data: Shape) -> list[Shape | None]:
-        side, channels = self.p.side, 5 * (5 + self.p.num_class)
+        side, channels = self.p.side, self.p.num_object * (5 + self.p.num_class)
         if x[1:] != (channels, side, side) or np.prod(y) % 8:
             raise ShapeError(f"needs maps of {channels} x {side} x {side} and rows of 8: {x}, {y}")
-        return [(x[0], self.p.num_class + 20 * side * side)]
+        return [(x[0], self.p.num_class + 4 * self.p.num_object * side * side)]
 
     def forward(self, x: Array, y: Array, *data: Array) -> Array:
+        self.check_forward()
         classes = self.p.num_class
         top = np.zeros((len(x), classes + 20 * self.p.side**2), np.float32)
         for image, known in enumerate(annotated(y, len(x))):

@@ -147,18 +147,19 @@ class RegionLoss(_Yolo):
 
     def __init__(self, proto: LayerParameter) -> None:
         super().__init__(proto)
+        sizes = self.p.biases[: 2 * self.p.num]
+        self._anchors = np.array(sizes, np.float32)[: len(sizes) // 2 * 2].reshape(-1, 2)
+
+    def check_forward(self) -> None:
         if self.p.softmax_tree or self.p.class_map or self.p.coords != 4:
             raise UnsupportedError("softmax_tree, class_map, and coords other than 4 are unknown")
         if len(self.p.biases) < max(10, 2 * self.p.num):
             raise UnsupportedError(f"needs 5 anchors or more, {self.p.num}: {self.p.biases}")
-        self._anchors = np.array(self.p.biases, np.float32).reshape(-1, 2)[: self.p.num]
-
-    def shapes(self, x: Shape, y: Shape) -> list[Shape | None]:
-        if x[2:3] != x[3:4]:
-            raise UnsupportedError(f"needs a square map, and has {x}")
-        return super().shapes(x, y)
 
     def _results(self, x: Array, y: Array) -> tuple[Array, Array]:
+        self.check_forward()
+        if x.shape[2] != x.shape[3]:
+            raise UnsupportedError(f"needs a square map, and has {x.shape}")
         cells, side = self._cells(x), np.float32(x.shape[3])
         known, shares = sigmoid(cells[:, :, 4]), softmax(cells[:, :, 5:], 2)
         sizes = np.exp(cells[:, :, 2:4]) * self._anchors[..., None, None] / side
@@ -212,8 +213,6 @@ class Yolov3(_Yolo):
 
     def __init__(self, proto: LayerParameter) -> None:
         super().__init__(proto)
-        if self.p.iou_loss != Yolov3Parameter.MSE or self.p.use_focal_loss:
-            raise UnsupportedError("supports no iou_loss but MSE, and no use_focal_loss")
         self._anchors = np.array(self.p.biases, np.float32).reshape(-1, 2)
         self._mask = list(self.p.mask)[: self.p.num]
         if len(self._mask) < self.p.num or max(self._mask, default=0) >= len(self._anchors):
@@ -221,7 +220,12 @@ class Yolov3(_Yolo):
                 f"mask {self._mask} does not give {self.p.num} anchors of {len(self._anchors)}"
             )
 
+    def check_forward(self) -> None:
+        if self.p.iou_loss != Yolov3Parameter.MSE or self.p.use_focal_loss:
+            raise UnsupportedError("supports no iou_loss but MSE, and no use_focal_loss")
+
     def _results(self, x: Array, y: Array) -> tuple[Array, Array]:
+        self.check_forward()
         cells, shape = self._cells(x), np.array(x.shape[:1:-1], np.float32)
         pixels = shape * self.p.anchors_scale
         active = sigmoid(cells)

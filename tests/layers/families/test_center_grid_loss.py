@@ -54,7 +54,8 @@ def test_refused():
     with pytest.raises(ShapeError, match="needs a map of 6 channels"):
         layer_of(x=(1, 7, 8, 8))
     with pytest.raises(UnsupportedError, match="2 classes with SOFTMAX"):
-        layer_of(BODY.replace("num_class: 2", "num_class: 3") % 28)
+        other = layer_of(BODY.replace("num_class: 2", "num_class: 3") % 28, (1, 7, 8, 8))
+        other.forward(np.zeros((1, 7, 8, 8), np.float32), rows([0.25, 0.5, 0.625, 0.75]))
     other = rows([0.25, 0.5, 0.625, 0.75])
     other[0, 0, 0, 0] = 1
     with pytest.raises(ShapeError, match="of image 1 stands with image 0"):

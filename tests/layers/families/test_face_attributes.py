@@ -7,7 +7,7 @@ import pytest
 
 from caffe_compat.errors import ShapeError, UnsupportedError
 
-from ...cases import assert_close, make, one_layer
+from ...cases import assert_close, feed, make, one_layer
 
 BODY = 'type: "FaceAttriEvaluate" face_evaluate_param { facetype: %s }'
 
@@ -24,6 +24,7 @@ def test_an_error_of_one_landmark():
 
 def test_refused():
     with pytest.raises(UnsupportedError, match="FACEATTRIBUTE alone"):
-        make(one_layer(BODY % "FACE_ANGLE", (1, 17), (1, 17)))
+        net = make(one_layer(BODY % "FACE_ANGLE", (1, 17), (1, 17)))
+        net.forward(feed(net))
     with pytest.raises(ShapeError, match="rows of 17"):
         make(one_layer(BODY % "FACEATTRIBUTE", (1, 16), (1, 17)))

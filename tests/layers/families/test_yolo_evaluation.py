@@ -49,7 +49,8 @@ def test_a_wrong_detection():
 
 def test_refused():
     with pytest.raises(UnsupportedError, match="5 anchors, num_object 5"):
-        layer_of(BODY.replace("num_object: 5", "num_object: 3") % "")
+        other = layer_of(BODY.replace("num_object: 5", "num_object: 3") % "", (1, 21, 2, 2))
+        other.forward(np.zeros((1, 21, 2, 2), np.float32), np.zeros(ROWS, np.float32))
     with pytest.raises(ShapeError, match="maps of 35 x 2 x 2"):
         layer_of(x=(1, 35, 2, 3))
     x, y = values()
