@@ -23,7 +23,6 @@ from caffe_compat.prototxt import upgrade
 from caffe_compat.prototxt.phase import select
 
 GOLDEN = Path(__file__).parent / "golden"
-FORKS = {"mscnn": "mscnn", "cascade": "cascade-rcnn"}  # of cases, by their first word
 REPORTS = GOLDEN / "reports"  # small inputs after what people report in public
 
 

@@ -51,6 +51,7 @@ class ImageGtData(_FieldsReader):
     Height and width follow from crop_width and crop_height, or resize_width and resize_height.
 
     From: zhaoweicai/mscnn, src/caffe/layers/image_gt_data_layer.cpp
+        (by reading alone)
     """
 
     def shapes(self) -> list[Shape | None]:
@@ -68,6 +69,7 @@ class DetectionData(_FieldsReader):
     the others the caller gives them.
 
     From: zhaoweicai/cascade-rcnn, src/caffe/layers/detection_data_layer.cpp
+        (by reading alone)
     """
 
     def shapes(self) -> list[Shape | None]:
@@ -84,6 +86,7 @@ class EvalData(Reader):
     Height and width follow from resize_width and resize_height, or the caller gives them.
 
     From: zhaoweicai/cascade-rcnn, src/caffe/layers/eval_data_layer.cpp
+        (by reading alone)
     """
 
     one_batch = has_source = False
