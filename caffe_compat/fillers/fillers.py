@@ -24,7 +24,6 @@ FILLERS: dict[str, Filler] = {}
 
 _FORK = "only a fork of Caffe has it, and its values are not recorded anywhere"
 FORKS = {
-    "diagonal": _FORK,
     "file": "only a fork of Caffe has it; it reads a file that the prototxt names",
     "gabor": _FORK,
     "gaussian_unitball": _FORK,
@@ -181,6 +180,17 @@ def xavier(shape: Sequence[int], p: FillerParameter, rng: Rng) -> Floats:
 def msra(shape: Sequence[int], p: FillerParameter, rng: Rng) -> Floats:
     """Draw from N(0, 2 / ((1 + a²) n)) (He et al. 2015, eq. 15)."""
     return rng.normal(0, float(sigma(shape, p)), math.prod(shape))
+
+
+@filler
+def diagonal(shape: Sequence[int], p: FillerParameter, rng: Rng) -> Floats:
+    """Fill input n of output n with diag_val n, or 1, divided by the kernel's size (flownet2's)."""
+    inputs = shape[1] if len(shape) > 1 else 1
+    data = np.zeros((outputs(shape), inputs, math.prod(shape[2:])), np.float32)
+    for n in range(min(data.shape[:2])):
+        value = p.diag_val[n] if n < len(p.diag_val) else 1
+        data[n, n] = np.float32(value) / np.float32(data.shape[2])
+    return data
 
 
 @filler

@@ -21,18 +21,21 @@ _TYPES = {
     "foss-for-synopsys-dwc-arc-processors/synopsys-caffe": "YoloV2Loss YoloV3Loss ICNetSubgraph",
     "happynear/caffe-windows": "GeneralContrastiveLoss SoftTruncation LabelSpecificRescale "
     "GeneralTripletLoss Noise",
-    "soeaver/caffe": "ImageSegData DenseCRF",
+    "soeaver/caffe": "ImageSegData",
     "MyCaffe": "Decode AccuracyDecode TransformerBlock TokenizedData LayerNorm ReshapeTemporal "
     "GateAddNorm ChannelEmbedding DataTemporal VarSelNet MultiheadAttentionInterp "
     "QuantileAccuracy MemoryLoss SoftmaxCrossEntropy2Loss",
     "wy1iu/LargeMargin_Softmax_Loss": "LargeMarginInnerProduct",
     "wy1iu/sphereface": "MarginInnerProduct",
-    "torrvision/crfasrnn": "MultiStageMeanfield MULTI_STAGE_MEANFIELD",
     "yun-liu/rcf": "ImageLabelmapData",
     "thuml/HashNet": "PairwiseLoss ScaleTanH",
     "oftenliu/caffe-mtcnn": "OftenMtcnnSoftmaxLoss OftenMtcnnEuclideanLoss "
     "OftenMtcnnLandMarkLoss OftenMtcnnAccuracy OftenMtcnnClassBridge",
     "beniz/deepdetect": "LabelsequenceAccuracy",
+    "lmb-freiburg/flownet2": "Accum BlackAugmentation CustomData FlowAugmentation FloatReader "
+    "GenerateAugmentationParameters ImgReader LpqLoss",
+    "daerduoCarey/SpatialTransformerLayer": "LocLoss PowerFile STLoss",
+    "DeepLab": "DenseCRF DomainTransform MatRead UniqueLabel",
     "NVIDIA/caffe": "DetectNetTransformation",
 }
 _FORKS = {kind: fork for fork, kinds in _TYPES.items() for kind in kinds.split()}
@@ -44,7 +47,9 @@ _MARKS = {
     "caffe-windows": "GeneralContrastiveLoss InnerDistance LargeMarginInnerProduct",
     "cascade-rcnn": "BoxGroupOutput BoxOutput DecodeBBox DetectionGroupAccuracy DetectionGroupLoss "
     "DetectionAccuracy DetectionLoss FrcnnOutput ImageGtData EvalData DetectionData",
-    "fcn": "AutoCrop ImageLabelmapData",
+    "fcn": "AutoCrop ImageLabelmapData MULTI_STAGE_MEANFIELD MultiStageMeanfield",
+    "flownet2": "Correlation Correlation1D CustomData DataAugmentation Downsample FLOWriter "
+    "FlowWarp LpqLoss Resample Warp",
     "segnet": "DenseImageData",
     "mscnn": "BoxOutput DetectionAccuracy DetectionLoss ImageGtData",
     "synopsys-caffe": "BatchToSpaceND ResizeBilinear ResizeNearestNeighbor SpaceToBatchND Squeeze "

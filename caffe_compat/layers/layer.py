@@ -78,6 +78,7 @@ class Layer:
         statistics: the parameter blobs that no gradient reaches.
         approximate: whether `backward` is not the derivative of `forward`, but Caffe's own.
         indicators: the bottoms at whose values 0 and 1 alone `backward` is the derivative.
+        stored_shapes: the shapes of its blobs in the weights file; empty where there is no file.
     """
 
     type: ClassVar[str]
@@ -102,6 +103,7 @@ class Layer:
     statistics: tuple[str, ...] = ()
     approximate: bool = False
     indicators: tuple[int, ...] = ()
+    stored_shapes: Sequence[Shape] = ()
 
     def __init__(self, proto: LayerParameter) -> None:
         self.proto = proto
@@ -344,10 +346,16 @@ def python_layer(
     return register
 
 
+def admits(arity: Arity, count: int) -> bool:
+    """Return whether `count` bottoms or tops fit `arity`."""
+    least, most = arity if isinstance(arity, tuple) else (arity, arity)
+    return least <= count and (most is None or count <= most)
+
+
 def check_arity(what: str, count: int, arity: Arity) -> None:
     """Raise ShapeError unless `count` bottoms or tops fit `arity`."""
     least, most = arity if isinstance(arity, tuple) else (arity, arity)
-    if count < least or (most is not None and count > most):
+    if not admits(arity, count):
         wants = f"{least}" if least == most else f"at least {least}"
         if most is not None and most != least:
             wants = f"{least} to {most}"

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from ..caffe_pb2 import LayerParameter, NetParameter
 from ..errors import CaffeCompatError, Changes, UnsupportedError
 from ..layers.foreign import evidence, marked, origin, particular
-from ..layers.layer import Layer, named
+from ..layers.layer import Layer, admits, named
 from ..layers.registry import find, registry
 from ..prototxt.flow import Flow, read_blobs
 from ..types import Shape
@@ -63,12 +63,9 @@ class Creator:
                     f"unknown layer type{self._hint(proto.type)}",
                     remedies=("until", "leave_out", "register"),
                 )
-            try:
-                return find(proto, self._types, chosen, shapes)(proto)
-            except UnsupportedError as error:
-                if "fork" not in error.remedies or not (fork := self._evident(proto.type)):
-                    raise
-                return find(proto, self._types, fork, shapes)(proto)
+            layer = self._class(proto, chosen, shapes)(proto)
+            layer.stored_shapes = shapes or ()
+            return layer
 
     def attempt(self, proto: LayerParameter) -> Layer | None:
         """Return the layer, or None where it cannot be created."""
@@ -105,6 +102,22 @@ class Creator:
         if not classes:
             return bool(_WEIGHTED.search(proto.type))
         return any(cls.blobs is not Layer.blobs for cls in classes)
+
+    def _class(
+        self, proto: LayerParameter, chosen: str | None, shapes: Sequence[Shape] | None
+    ) -> type[Layer]:
+        """Return a layer's class: where it fits no other, that of the fork that the net tells."""
+        fork = self._evident(proto.type)
+        try:
+            cls = find(proto, self._types, chosen, shapes)
+        except UnsupportedError as error:
+            if "fork" not in error.remedies or not fork:
+                raise
+            return find(proto, self._types, fork, shapes)
+        doubtful = getattr(cls, "ambiguous", False) or not admits(cls.bottoms, len(proto.bottom))
+        if chosen or not fork or not doubtful:
+            return cls
+        return find(proto, self._types, fork, shapes)
 
     def _evident(self, kind: str) -> str | None:
         """Return the one fork with a type that the rest of the net tells, if there is one."""

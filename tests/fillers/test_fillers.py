@@ -90,6 +90,13 @@ def test_any_rank(name, shape, rng):
     assert np.isfinite(data).all()
 
 
+def test_diagonal():
+    data = fillers.fill((3, 2, 1, 5), filler('type: "diagonal" diag_val: 20'), BoostRng(1))
+    wanted = np.zeros((3, 2, 1, 5))
+    wanted[0, 0], wanted[1, 1] = 4, 0.2
+    np.testing.assert_allclose(data, wanted, rtol=1e-6)
+
+
 FANS = [  # shape, fan in, fan out, their average
     ((6, 5, 4, 3), 60, 72, 66),
     ((7, 5), 5, 7, 6),
@@ -193,7 +200,7 @@ def test_where_caffe_aborts(text, shape, message, rng):
         fillers.fill(shape, filler(text), rng(1))
 
 
-@pytest.mark.parametrize("name", ["gaussian_unitball", "xiangyu", "file", "diagonal", "gabor"])
+@pytest.mark.parametrize("name", ["gaussian_unitball", "xiangyu", "file", "gabor"])
 def test_forks_are_refused_by_name(name):
     with pytest.raises(UnsupportedError, match=f"{name}.*fork"):
         fill((3, 2), type=name)

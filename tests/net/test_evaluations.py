@@ -104,3 +104,18 @@ def test_converted_and_verified(run, tmp_path):
     assert [each.name for each in model.graph.output] == ["again"]
     session = caffe_compat.Session(caffe_compat.load(path), "cpu")
     assert (list(session.inputs), list(session.outputs)) == (["data"], ["again"])
+
+
+@pytest.mark.parametrize(
+    "writer", ["FLOWriter", "ImgWriter", "PFMWriter", "FloatWriter", "MatWrite"]
+)
+def test_what_a_writer_writes_is_an_output(writer):
+    """Beside what it reads, a net that ends in such a layer has none."""
+    net = make(
+        'layer { name: "in" type: "Input" top: "x" input_param { shape { dim: 1 dim: 2 } } }'
+        'layer { name: "twice" type: "Power" bottom: "x" top: "y" power_param { scale: 2 } }'
+        f'layer {{ name: "end" type: "{writer}" bottom: "y" }}'
+    )
+    cut, out = without_evaluations(net)
+    assert [node.layer.type for node in out] == [out[0].layer.type]
+    assert [value.blob for value in cut.graph.outputs] == ["y"]

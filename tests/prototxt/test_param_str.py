@@ -46,7 +46,7 @@ def test_fields_of_every_kind():
     ("text", "message"),
     [
         ("chanel_shared: true", "unknown chanel_shared (known: channel_shared, filler)"),
-        ("filler: {kind: constant}", "unknown filler.kind (known: a, max, mean, min, sparse, "),
+        ("filler: {kind: constant}", "unknown filler.kind (known: a, diag_val, max, mean, min, "),
         ("filler: constant", "filler takes {...}, and is 'constant'"),
         ("channel_shared: {a: 1}", "channel_shared takes one value, and is {...}"),
         ("channel_shared: maybe", "channel_shared is 'maybe', which is no truth value"),

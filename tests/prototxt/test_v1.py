@@ -19,8 +19,8 @@ V2_NAMES = """AbsVal Accuracy ArgMax BNLL Concat ContrastiveLoss Convolution Dat
 Dropout DummyData EuclideanLoss Eltwise Exp Flatten HDF5Data HDF5Output HingeLoss Im2col ImageData
 InfogainLoss InnerProduct LRN MemoryData MultinomialLogisticLoss MVN Pooling Power ReLU Sigmoid
 SigmoidCrossEntropyLoss Silence Softmax SoftmaxWithLoss Split Slice TanH WindowData Threshold"""
-FORKS = """AutoCrop BN Convolution3D Insanity Interp Padding Pooling3D PReLU ROIPooling
-SmoothL1Loss Unpooling"""
+FORKS = """AutoCrop BN Convolution3D Insanity Interp MultiStageMeanfield Padding Pooling3D PReLU
+ROIPooling SmoothL1Loss Unpooling"""
 
 
 def test_every_v1_type():

@@ -50,6 +50,41 @@ def test_as_numpy(body, shape):
     check(net, feeds, values, {top.blob: diff})
 
 
+PAIRS = [
+    ('"FlowWarp"', (2, 3, 5, 7), (2, 2, 5, 7)),
+    ('"SpatialTransformer" st_param { output_H: 4 output_W: 6 }', (2, 3, 5, 7), (2, 6)),
+    ('"Correlation" correlation_param { pad: 2 kernel_size: 3 max_displacement: 2 }', SHAPE, SHAPE),
+    (
+        '"DeformableConvolution" deformable_convolution_param { num_output: 4 kernel_size: 3 '
+        'pad: 1 deformable_group: 1 weight_filler { type: "gaussian" } }',
+        (2, 3, 5, 7),
+        (2, 18, 5, 7),
+    ),
+]
+
+
+@pytest.mark.parametrize(("body", "first", "second"), PAIRS)
+def test_pairs_as_numpy(body, first, second):
+    net = make(one_layer(f"type: {body}", first, second))
+    feeds = feed(net)
+    values = net.run(feeds)
+    (top,) = net.graph.outputs
+    diff = np.random.default_rng(1).standard_normal(values[top.name].shape).astype(np.float32)
+    check(net, feeds, values, {top.blob: diff})
+
+
+def test_meanfield():
+    fields = "num_iterations: 2 theta_alpha: 16 theta_beta: 30 theta_gamma: 3"
+    scores, image = (1, 3, 5, 7), (1, 3, 5, 7)
+    body = f'type: "MultiStageMeanfield" multi_stage_meanfield_param {{ {fields} }}'
+    net = make(one_layer(body, scores, scores, image))
+    feeds = feed(net)
+    feeds["c"] *= 50
+    values = net.run(feeds)
+    diff = np.random.default_rng(1).standard_normal(scores).astype(np.float32)
+    check(net, feeds, values, {"y": diff})
+
+
 CENTERS = (
     '"CenternetDetectionOutput" detection_output_param '
     "{ num_classes: 3 confidence_threshold: 0.3 nms_thresh: 0.2 has_lm: true }"

@@ -22,7 +22,7 @@ _ONE = FillerParameter(type="constant", value=1)
 _SEGNET = ("scale_filler", "shift_filler", "bn_mode")
 
 
-_PSPNET = ("slope_filler", "bias_filler", "momentum", "eps", "frozen", "engine")
+_PSPNET = ("slope_filler", "bias_filler", "momentum", "eps", "frozen", "engine", "icnet")
 
 
 def _states(proto: LayerParameter, fields: Sequence[str]) -> bool:
@@ -96,6 +96,7 @@ class PSPNetBN(Layer):
     The moments are the blobs in TEST and where `frozen`, else the batch's own.
 
     From: hszhao/PSPNet, src/caffe/layers/bn_layer.cpp
+    From: foss-for-synopsys-dwc-arc-processors/synopsys-caffe, the same file, with icnet: true
     """
 
     @property

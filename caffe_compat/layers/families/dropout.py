@@ -9,9 +9,10 @@ import numpy as np
 from ...caffe_pb2 import LayerParameter
 from ...errors import ShapeError, UnsupportedError
 from ...fillers.rng import Rng
+from ...prototxt import param_str
 from ...types import Array, Shape
 from ..builder import Builder
-from ..layer import Layer, layer
+from ..layer import Layer, layer, python_layer
 
 
 @layer(param="dropout_param", inplace=True)
@@ -86,3 +87,31 @@ class SpatialDropout(Dropout):
 
     def _units(self, x: Shape) -> Shape:
         return (*x[:2], *(1,) * (len(x) - 2))
+
+
+@python_layer("spatial_dropout", "SpatialDropoutLayer", fork="caffe-enet")
+class SpatialDropoutLayer(Dropout):
+    """x / (1 - p) in TEST, as the fork's; x mask / (1 - p) in TRAIN, which drops whole channels.
+
+    The phase and p are param_str's.
+
+    From: TimoSaemann/caffe-enet, python/spatial_dropout.py (Paszke et al. 2016; by reading alone)
+    """
+
+    def __init__(self, proto: LayerParameter) -> None:
+        Layer.__init__(self, proto)
+        settings = param_str.parse(proto.python_param.param_str.replace("\\'", "'"))
+        try:
+            ratio = float(str(settings.get("p")))
+        except ValueError:
+            ratio = 0
+        if not 0 < ratio < 1:
+            raise ShapeError(f"param_str's p must be between 0 and 1: {settings}")
+        self.train = settings.get("phase") == "TRAIN"
+        self._keep, self._scale = 1 - ratio, np.float32(1 / (1 - ratio))
+
+    def _units(self, x: Shape) -> Shape:
+        return (*x[:2], *(1,) * (len(x) - 2))
+
+    def _refusal(self, remedy: str) -> str:
+        return f"drops at random, since its param_str names phase TRAIN; {remedy}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import reduce
 
 import numpy as np
@@ -112,3 +113,15 @@ def largest(x: tuple[Array, ...]) -> tuple[Array, Array]:
         larger = a > most
         most, winner = np.where(larger, a, most), np.where(larger, i, winner)
     return most, winner
+
+
+@layer("Eltwise", fork="flownet2", param="eltwise_param", bottoms=(1, None), inplace=True)
+class FlowNetEltwise(Eltwise):
+    """Eltwise that takes a single bottom too, times its coeff.
+
+    From: lmb-freiburg/flownet2, src/caffe/layers/eltwise_layer.cpp (by reading alone)
+    """
+
+    @classmethod
+    def fits(cls, proto: LayerParameter, stored: Sequence[Shape] | None) -> bool:
+        return False

@@ -161,3 +161,23 @@ class HDF5Output(_Sink):
                 f"needs as many rows in both bottoms, of 4 axes at most: {x[0]} and {x[1]}"
             )
         return []
+
+
+@layer(param="mat_write_param", bottoms=(1, None), tops=0)
+class MatWrite(_Sink):
+    """No top: no file is written, as DeepLab does with its bottoms, which are outputs here.
+
+    From: cdmh/deeplab-public-ver2, src/caffe/layers/mat_write_layer.cpp (by reading alone)
+    """
+
+    evaluates = True
+
+
+@layer("FloatWriter", "ImgWriter", "PFMWriter", param="writer_param", bottoms=(1, None), tops=0)
+class FLOWriter(_Sink):
+    """No top: no file is written, as the fork does with its bottoms, which are outputs here.
+
+    From: lmb-freiburg/flownet2, src/caffe/layers/flowriter_layer.cpp (by reading alone)
+    """
+
+    evaluates = True

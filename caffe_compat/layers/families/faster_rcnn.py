@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -41,11 +41,13 @@ class ProposalLayer(Proposal):
 
     unused: ClassVar[tuple[str, ...]] = ()
     """Settings of param_str that change no top."""
+    constants: ClassVar[tuple[Mapping[str, Any], Mapping[str, Any]]] = (_TEST, _TRAIN)
+    """The numbers of TEST and of TRAIN."""
     _least = np.finfo(np.float32).min
 
     def __init__(self, proto: LayerParameter) -> None:
         Layer.__init__(self, proto)
-        self.p = _parameter(self.p.param_str, _TRAIN if self.train else _TEST, self.unused)
+        self.p = _parameter(self.p.param_str, self.constants[self.train], self.unused)
         self._check()
 
     def shapes(self, scores: Shape, deltas: Shape, info: Shape) -> list[Shape | None]:
@@ -77,7 +79,7 @@ class ProposalLayer(Proposal):
 
 
 def _parameter(
-    text: str, constants: dict[str, Any], unused: Sequence[str] = ()
+    text: str, constants: Mapping[str, Any], unused: Sequence[str] = ()
 ) -> ProposalParameter:
     """Return the settings of a param_str, which is YAML, over the constants.
 
@@ -90,12 +92,12 @@ def _parameter(
     plain = text.replace("\\'", "'").strip().removeprefix("{").removesuffix("}").strip()
     if _PAIR.sub("", plain):
         raise ParseError(f"param_str {text!r} is not of the form 'feat_stride': 16")
-    p = ProposalParameter(base_size=16, **constants)
+    p = ProposalParameter(**{"base_size": 16, **constants})
     settings = {"scales": "8 16 32", "ratios": "0.5 1 2", **dict(_PAIR.findall(plain))}
     for name, value in settings.items():
         if name in unused:
             continue
-        if name not in (*_NAMES, "feat_stride", *_TEST):
+        if name not in (*_NAMES, "feat_stride", *constants):
             raise UnsupportedError(f"param_str has {name!r}, which py-faster-rcnn has not")
         numbers = [float(n) for n in re.findall(r"[-\d.]+", value)]
         if name in _NAMES:

@@ -151,3 +151,35 @@ class Scale(Layer):
         else:
             y = g.Mul(x, _lower_blob(g, x, scale, axis, span))
         return g.Add(y, _lower_blob(g, x, bias, axis, span)) if self.p.bias_term else y
+
+
+@layer(param="eltwise_affine_param", inplace=True)
+class EltwiseAffine(Layer):
+    """slope x + bias, one of each a channel, or one of all with channel_shared.
+
+    Without fillers the blobs start at 1.0001 and 0.0001.
+
+    From: ducha-aiki/caffe, src/caffe/layers/eltwise_affine_layer.cpp (by reading alone)
+    """
+
+    def blobs(self, x: Shape) -> list[Blob]:
+        if len(x) < 2:
+            raise ShapeError(f"needs a bottom of 2 axes or more, and has {x}")
+        shape, blobs = () if self.p.channel_shared else (x[1],), []
+        for name, value in (("slope", 1.0001), ("bias", 0.0001)):
+            stated = self.p.HasField(f"{name}_filler")
+            first = FillerParameter(type="constant", value=value)
+            filler = getattr(self.p, f"{name}_filler") if stated else first
+            blobs.append(Blob(name, shape, filler))
+        return blobs
+
+    def forward(self, x: Array, slope: Array, bias: Array) -> Array:
+        return x * _aligned(slope, x, 1) + _aligned(bias, x, 1)
+
+    def backward(self, dy: Array, x: Array, slope: Array, bias: Array) -> tuple[Array, ...]:
+        return dy * _aligned(slope, x, 1), _summed(dy * x, slope, 1), _summed(dy, bias, 1)
+
+    def lower(self, g: Builder, x: str, slope: str, bias: str) -> str:
+        span = 0 if self.p.channel_shared else 1
+        y = g.Mul(x, _lower_blob(g, x, slope, 1, span))
+        return g.Add(y, _lower_blob(g, x, bias, 1, span))

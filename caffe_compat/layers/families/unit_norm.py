@@ -12,7 +12,7 @@ from ...errors import ShapeError, UnsupportedError
 from ...types import Array, Shape
 from .. import channels
 from ..builder import Builder, int64
-from ..layer import Blob, Layer, layer
+from ..layer import Blob, Layer, layer, python_layer
 
 _NAMES = ("L2Norm", "L2Normalize", "L2Normalization", "Normalization")
 
@@ -229,6 +229,56 @@ class Normalize(Layer):
         norm = g.Sqrt(g.Add(squares, np.float32(self.p.eps)))
         shape = () if self.p.channel_shared else (g.fixed(x, 1),) + (1,) * (rank - 2)
         return g.Mul(g.Div(x, norm), g.view(scale, shape))
+
+
+@python_layer("l2norm_layer", "L2NormLayer", fork="image-classifier")
+class L2NormLayer(L2Norm):
+    """x / |x|, each row one vector; rows of 0 stay 0.
+
+    From: jtn-ms/image-classifier, its l2norm_layer.py, which calls scikit-learn's normalize (by
+        reading alone)
+    """
+
+    def __init__(self, proto: LayerParameter) -> None:
+        Layer.__init__(self, proto)
+        self._after = np.float32(0)
+
+    def shapes(self, x: Shape) -> list[Shape | None]:
+        if len(x) != 2:
+            raise ShapeError(f"needs a bottom of 2 axes, and has {x}")
+        return [x]
+
+    def _length(self, x: Array) -> Array:
+        length = super()._length(x)
+        return np.where(length == 0, np.float32(1), length)
+
+    def lower(self, g: Builder, x: str) -> str:
+        length = g.ReduceL2(x, int64(1))
+        return g.Div(x, g.Where(g.Equal(length, np.float32(0)), np.float32(1), length))
+
+
+@python_layer("norm2layer", "Norm2Layer", fork="tripletloss")
+class Norm2Layer(L2NormLayer):
+    """x / |x|, each image one vector, as (images, channels); no gradient passes, as in the fork.
+
+    From: ElaineBao/triplet-loss and JoeFannie/tripletloss, norm2layer.py (by reading alone)
+    """
+
+    def shapes(self, x: Shape) -> list[Shape | None]:
+        if len(x) < 2 or prod(x[2:]) != 1:
+            raise ShapeError(f"needs one position an image, and has {x}")
+        return [x[:2]]
+
+    def forward(self, x: Array) -> Array:
+        return super().forward(x.reshape(x.shape[:2]))
+
+    def backward(self, dy: Array, x: Array) -> Array:
+        return np.zeros_like(x)
+
+    approximate = True
+
+    def lower(self, g: Builder, x: str) -> str:
+        return super().lower(g, g.rows(x))
 
 
 @layer()

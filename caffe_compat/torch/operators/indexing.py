@@ -50,12 +50,27 @@ def OneHot(indices: Tensor, depth: int, values: Tensor, axis: int = -1) -> Tenso
 
 
 def ScatterElements(
-    x: Tensor, indices: Tensor, updates: Tensor, axis: int = 0
+    x: Tensor, indices: Tensor, updates: Tensor, axis: int = 0, reduction: str = "none"
 ) -> Tensor:
-    return torch.scatter(x, axis, indices, updates)
+    if reduction == "none":
+        return torch.scatter(x, axis, indices, updates)
+    kind = {"add": "sum", "mul": "prod", "min": "amin", "max": "amax"}[reduction]
+    return torch.scatter_reduce(x, axis, indices, updates, kind)
 
 
 @whole
 def ScatterND(x: Tensor, indices: Tensor, updates: Tensor) -> Tensor:
     places: Sequence[Tensor] = indices.unbind(-1)
     return x.index_put(tuple(places), updates)
+
+
+@whole
+def Unique(x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return sorted values, where each is first, which of them each element is, and counts."""
+    values, which, counts = torch.unique(x, return_inverse=True, return_counts=True)
+    which = which.flatten()
+    places = torch.arange(which.shape[0], device=x.device)
+    first = torch.full_like(counts, which.shape[0]).scatter_reduce(
+        0, which, places, "amin"
+    )
+    return values, first, which, counts

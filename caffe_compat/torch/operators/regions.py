@@ -177,3 +177,13 @@ def _maxima(x: Tensor, axis: int) -> Tensor:
         runs.append(torch.where(ahead > last, ahead, last))
         step *= 2
     return torch.stack(runs)
+
+
+@whole
+def GridSample(
+    x: Tensor, grid: Tensor, *, padding_mode: str = "zeros", align_corners: int = 0
+) -> Tensor:
+    """Return bilinear samples at places from -1 to 1: (images, channels, height, width)."""
+    return torch.nn.functional.grid_sample(
+        x, grid, padding_mode=padding_mode, align_corners=bool(align_corners)
+    )

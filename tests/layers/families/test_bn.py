@@ -142,6 +142,12 @@ def test_the_variance_starts_at_one_where_frozen():
         assert (net.arrays[1][3] == start).all()
 
 
+def test_icnet_is_pspnets():
+    """synopsys-caffe's name for it."""
+    net = make(text("bn_param { icnet: true }"))
+    assert net.graph.nodes[-1].layer.fork == "pspnet"
+
+
 def test_v1_bn_is_segnets():
     """HyeonwooNoh's DeconvNet, in the text of 2014."""
     net = make("""

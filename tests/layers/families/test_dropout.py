@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from caffe_compat.errors import UnsupportedError
+from caffe_compat.errors import ShapeError, UnsupportedError
 from caffe_compat.onnx.lowering import lower
 
 from ...cases import check_both, check_gradients, feed, make, one_layer, operators
@@ -39,3 +39,18 @@ def test_refused_in_train(body):
         net.forward(feed(net))
     with pytest.raises(UnsupportedError, match="random in TRAIN"):
         lower(net)
+
+
+def test_enets_spatial_dropout():
+    """Its Python layer divides by 1 - p in TEST too; its param_str names the phase."""
+    body = """type: "Python" python_param { module: "spatial_dropout" layer: "SpatialDropoutLayer"
+        param_str: "{\\\\'phase\\\\': \\\\'%s\\\\', \\\\'p\\\\': \\\\'%s\\\\'}" }"""
+    shape = (2, 3, 4, 5)
+    net = make(one_layer(body % ("TEST", "0.2"), shape), phase="TRAIN")
+    x = np.random.default_rng(1).standard_normal(shape).astype(np.float32)
+    np.testing.assert_allclose(net.forward({"a": x})["y"], x / 0.8, rtol=1e-6)
+    check_both(one_layer(body % ("TEST", "0.01"), shape))
+    with pytest.raises(UnsupportedError, match="its param_str names phase TRAIN"):
+        make(one_layer(body % ("TRAIN", "0.2"), shape)).forward({"a": x})
+    with pytest.raises(ShapeError, match="p must be between 0 and 1"):
+        make(one_layer(body % ("TEST", "1.5"), shape))

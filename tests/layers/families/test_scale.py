@@ -170,3 +170,21 @@ def nets(draw):
 @given(net=nets())
 def test_any_shape_and_parameters(net):
     check_both(net)
+
+
+def test_eltwise_affine():
+    """ducha-aiki's: what has no filler starts a little off 1 and 0."""
+    ends = 'layer {{ name: "l" type: "EltwiseAffine" bottom: "x" top: "y" {} }}'
+    head = (
+        'layer { name: "in" type: "Input" top: "x" '
+        "input_param { shape { dim: 2 dim: 3 dim: 5 dim: 4 } } }"
+    )
+    net = make(head + ends.format(""))
+    slope, bias = net.arrays[-1]
+    np.testing.assert_allclose(slope, [1.0001] * 3)
+    np.testing.assert_allclose(bias, [0.0001] * 3)
+    drawn = 'slope_filler { type: "gaussian" } bias_filler { type: "gaussian" }'
+    for more in (drawn, f"{drawn} channel_shared: true"):
+        body = head + ends.format(f"eltwise_affine_param {{ {more} }}")
+        check_both(body)
+        check_gradients(body)

@@ -204,3 +204,18 @@ def test_shares_of_a_batch(tail):
     )
     with pytest.raises(ShapeError, match="one number an image"):
         make(one_layer('type: "Normalization" normalization_param { norm: L1 }', (5, 2)))
+
+
+def test_python_norms():
+    """Two repositories' Python layers, which call scikit-learn: a row of 0 stays 0."""
+    param = 'python_param { module: "l2norm_layer" layer: "L2NormLayer" }'
+    rows = one_layer(f'type: "Python" {param}', (3, 5))
+    check_both(rows)
+    check_gradients(rows)
+    x = np.array([[3, 4, 0, 0, 0], [0, 0, 0, 0, 0], [0, 0, 0, 0, 2]], np.float32)
+    y = check_both(rows, feeds={"a": x})["y"]
+    np.testing.assert_allclose(y[:2], [[0.6, 0.8, 0, 0, 0], [0] * 5])
+    param = 'python_param { module: "norm2layer" layer: "Norm2Layer" }'
+    images = one_layer(f'type: "Python" {param}', (3, 5, 1, 1))
+    wanted = check_both(images, feeds={"a": x[:, :, None, None]})["y"]
+    np.testing.assert_array_equal(wanted, y)
