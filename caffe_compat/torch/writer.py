@@ -235,7 +235,9 @@ def _number(value: Any) -> Any:
 
 def shortest(value: float) -> float:
     """Return the shortest number that is a float32: 0.1 and not 0.10000000149."""
-    return float(str(np.float32(value)))
+    number = np.float32(value)
+    largest = abs(number) == np.finfo(np.float32).max  # whose shortest text is beyond it
+    return float(number if largest else str(number))
 
 
 def _identifier(name: str) -> str:

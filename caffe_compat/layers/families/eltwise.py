@@ -37,7 +37,7 @@ class Eltwise(Layer):
             raise ShapeError(f"takes coeff only with operation SUM, and has {coeffs} with PROD")
         self._coeff = [np.float32(c) for c in self.p.coeff] or [np.float32(1)] * bottoms
         in_place = proto.top[:1] == proto.bottom[:1]
-        self._clears = in_place and self._op != EltwiseParameter.PROD
+        self._clears = self.approximate = in_place and self._op != EltwiseParameter.PROD
 
     def shapes(self, *x: Shape) -> list[Shape | None]:
         for i, shape in enumerate(x):
