@@ -31,7 +31,8 @@ def check_case(folder, device, tolerance):
     inputs, outputs = run(module, feeds, device)
     for key, want in io.items():
         if key.startswith("out:"):
-            assert_close(outputs[key[4:]].detach().cpu().numpy(), want, tolerance, key)
+            axis = None if "layers_forks" in folder.parts else 1  # as the numpy test compares
+            assert_close(outputs[key[4:]].detach().cpu().numpy(), want, tolerance, key, axis)
     fed_back = {key[8:]: want for key, want in io.items() if key.startswith("topdiff:")}
     roots = [blob for blob in fed_back if outputs[blob].requires_grad]
     torch.autograd.backward(
