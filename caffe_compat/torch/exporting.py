@@ -128,7 +128,10 @@ def write_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
         from safetensors.torch import save_file
     except ImportError:
         raise CaffeCompatError(f"{path}: needs safetensors: pip install safetensors") from None
-    separate = {key: tensor.detach().clone() for key, tensor in tensors.items()}
+    separate = {
+        key: tensor.detach().clone(memory_format=torch.contiguous_format)
+        for key, tensor in tensors.items()
+    }
     with files.atomic(path) as temporary:
         try:
             save_file(separate, temporary, metadata={"format": "pt"})
