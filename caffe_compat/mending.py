@@ -1,8 +1,9 @@
 """What would mend a refusal: every obstacle at once, and arguments with which the net is built.
 
-Where only the channels of pictures are not stated they are assumed, and a note says so. Errors
-propose changes of the arguments; these are tried, one after the other, until the net is built, so
-that what is proposed in the end is known to work.
+Where only the channels of pictures are not stated they are assumed, and a note says so; a height
+and width that are not stated stay open, where every layer allows it. Errors propose changes of the
+arguments; these are tried, one after the other, until the net is built, so that what is proposed in
+the end is known to work.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ class Mending:
         self._left = max(_DEPTH, min(_TRIALS, _MOST // max(1, len(self.net.layer))))
 
     def assume(self, error: CaffeCompatError, reading: Reading) -> tuple[Graph, Left]:
-        """Build the net with pictures of the stated size, where the rest is not stated.
+        """Build the net with pictures of the stated size, or of any size where none is stated.
 
         Channels are those of the weights, or 3; the size may be stated for another phase.
 
@@ -83,7 +84,8 @@ class Mending:
         while True:
             sizes, told = self._stated(error, reading)
             if not told.keys() - notes.keys():
-                explained = self.explain(error, reading)
+                unfit = any(None in dims[1:] for dims in reading.inputs.values())
+                explained = self.explain(*first) if unfit else self.explain(error, reading)
                 if notes and not explained.changes:  # the assumption may be what is wrong
                     explained = self.explain(*first)
                 raise explained from error
@@ -102,9 +104,9 @@ class Mending:
     def _stated(
         self, error: CaffeCompatError, reading: Reading
     ) -> tuple[dict[str, Dims], dict[str, str]]:
-        """Return the shapes, and a note on each, of inputs whose height and width are stated.
+        """Return the shapes, and a note on each, of the pictures that a data layer reads.
 
-        They are stated by a data layer; by that of another phase where this one has none.
+        It is that of another phase where this one has none.
         """
         sizes: dict[str, Dims] = {}
         notes: dict[str, str] = {}
@@ -125,7 +127,9 @@ class Mending:
     def _picture(
         self, blob: str, layer: LayerParameter | None, reading: Reading
     ) -> tuple[Dims, str] | None:
-        """Return the shape of a data layer's pictures, and a note; None where no size is stated.
+        """Return the shape of a data layer's pictures, and a note; None where they may be none.
+
+        Height and width are open where they are not stated.
 
         Args:
             blob: the pictures.
@@ -144,12 +148,14 @@ class Mending:
         if height is None and usual:
             word, ((_, height, width), *_) = next(iter(usual.items()))
             whence.insert(0, f"as {word} has")
-        if height is None:
+        if height is None and source.type == "HDF5Data":
             return None
         own = getattr(known.p, "batch_size", 1) or 1 if known else 1
         count, told = self._channels(blob, usual)
         note = f"'{blob}' is taken to have {count} channels, {told}"
-        if whence:
+        if height is None:
+            note += "; height and width are open, since nothing states them"
+        elif whence:
             note += f", and {height} x {width} pixels, {' and '.join(whence)}"
         return (None if reading.deploy else own, count, height, width), note
 

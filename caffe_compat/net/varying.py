@@ -12,7 +12,6 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from ..errors import ShapeError
-from ..layers.layer import Layer
 from ..types import Dims, Shape
 from .graph import Graph, Node, Value
 from .sizes import check_size
@@ -83,7 +82,7 @@ class Varying:
         for probe in sorted(probes - self._failed):
             bottoms = [self._shapes[value.name].get(probe, value.shape) for value in node.bottoms]
             try:
-                shapes = _shapes(node.layer, bottoms, probe)
+                shapes = _shapes(node, bottoms, probe)
             except ShapeError as error:
                 if probe.required:
                     raise error.within(f"axis {probe.axis} of the input cannot vary") from error
@@ -123,10 +122,17 @@ class Varying:
         )
 
 
-def _shapes(layer: Layer, bottoms: Sequence[Shape], probe: _Probe) -> list[Shape | None]:
+def _shapes(node: Node, bottoms: Sequence[Shape], probe: _Probe) -> list[Shape | None]:
+    layer = node.layer
     with layer.named():
-        for blob in layer.blobs(*bottoms):
+        for blob, built in zip(layer.blobs(*bottoms), node.blobs, strict=True):
             check_size(blob.name, blob.shape)
+            if blob.shape != built.shape:
+                raise ShapeError(
+                    f"'{blob.name}' would change from {built.shape} to {blob.shape}; give the "
+                    "inputs fixed shapes",
+                    remedies=("inputs",),
+                )
         shapes = layer.shapes(*bottoms)
         if probe in _BY_DATA:
             shapes = [shape and _scaled(shape, layer.varies, probe) for shape in shapes]

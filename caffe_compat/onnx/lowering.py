@@ -88,14 +88,18 @@ def lower(net: Net, opset: int = OPSET, extra: Sequence[Value] = ()) -> Lowered:
 def _with_ways(graph: Graph, refused: Mapping[int, UnsupportedError]) -> Iterator[UnsupportedError]:
     """Yield the errors on some nodes; one that proposes nothing proposes to leave the node out.
 
-    So it is where less than half of the net goes with it.
+    So it is where less than half of the net goes with it. One on an axis that varies proposes to
+    fix it.
     """
     flow = Flow.of(graph.net)
+    sizes = {value.blob: _fixed(value) for value in graph.inputs if None in value.dims}
     for index, error in refused.items():
         proto = graph.nodes[index].layer.proto
         name = proto.name if proto.type == "Python" else proto.type
         out = {i for i, n in enumerate(graph.nodes) if name in (n.layer.name, n.layer.proto.type)}
-        if (
+        if "inputs" in error.remedies and sizes and not error.changes:
+            yield UnsupportedError(error, remedies=error.remedies, changes=[{"inputs": sizes}])
+        elif (
             error.changes
             or graph.nodes[index].layer.evaluates
             or 2 * len(flow.below(out)) >= len(graph.nodes)
@@ -104,6 +108,12 @@ def _with_ways(graph: Graph, refused: Mapping[int, UnsupportedError]) -> Iterato
         else:
             remedies = dict.fromkeys((*error.remedies, "until", "leave_out"))
             yield UnsupportedError(error, remedies=remedies, changes=[{"leave_out": (name,)}])
+
+
+def _fixed(value: Value) -> Dims:
+    """Return an input's shape; with the batch open still, where other axes are."""
+    batch = None if None in value.dims[1:] else value.shape[0]
+    return (batch if value.dims[0] is None else value.shape[0], *value.shape[1:])
 
 
 def _outputs(graph: Graph, extra: Sequence[Value]) -> list[Value]:
