@@ -1,9 +1,7 @@
 """What would mend a refusal: every obstacle at once, and arguments with which the net is built.
 
-Where only the channels of pictures are not stated they are assumed, and a note says so; a height
-and width that are not stated stay open, where every layer allows it. Errors propose changes of the
-arguments; these are tried, one after the other, until the net is built, so that what is proposed in
-the end is known to work.
+Errors propose changes of the arguments; these are tried, one after the other, until the net is
+built, so that what is proposed in the end is known to work.
 """
 
 from __future__ import annotations
@@ -11,28 +9,19 @@ from __future__ import annotations
 import dataclasses
 import functools
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from math import prod
 
-from .caffe_pb2 import LayerParameter, NetParameter
+from .assumption import Assumption, Note
+from .caffe_pb2 import NetParameter
 from .errors import CaffeCompatError, Changes, merge
 from .net.creation import Creator
 from .net.deploy import is_score, stated_shapes
 from .net.graph import Graph, Node
-from .net.pictures import (
-    LIKELY,
-    Size,
-    channels,
-    data_sets,
-    declared,
-    extent,
-    filled,
-    reader_of,
-)
+from .net.pictures import LIKELY, channels, data_sets, extent, filled
 from .options import Reading
 from .phases import Phases, list_rules
-from .prototxt.flow import Flow
 from .steps import Left
 from .types import Dims
 
@@ -59,18 +48,18 @@ class Mending:
     walk: Callable[[Reading], tuple[Graph, Left]]
     creator: Creator
     _phases: Phases = field(init=False)
+    _assumption: Assumption = field(init=False)
     _left: int = field(default=0, init=False)
     _met: list[CaffeCompatError] = field(default_factory=list, init=False)
 
     def __post_init__(self) -> None:
         self._phases = Phases(self.net)
+        self._assumption = Assumption(self.net, self.creator)
         # A stranger's net may have a million layers.
         self._left = max(_DEPTH, min(_TRIALS, _MOST // max(1, len(self.net.layer))))
 
     def assume(self, error: CaffeCompatError, reading: Reading) -> tuple[Graph, Left]:
-        """Build the net with pictures of the stated size, or of any size where none is stated.
-
-        Channels are those of the weights, or 3; the size may be stated for another phase.
+        """Build the net under the assumptions that `assumption` makes, and log what they are.
 
         Args:
             error: what the net was refused with.
@@ -79,101 +68,33 @@ class Mending:
         Raises:
             CaffeCompatError: that does not build it; with all that stands in the way.
         """
-        notes: dict[str, str] = {}
+        notes: dict[str, Note] = {}
         first = error, reading
         while True:
-            sizes, told = self._stated(error, reading)
+            changes, told = self._assumption.of(error, reading)
             if not told.keys() - notes.keys():
-                unfit = any(None in dims[1:] for dims in reading.inputs.values())
-                explained = self.explain(*first) if unfit else self.explain(error, reading)
-                if notes and not explained.changes:  # the assumption may be what is wrong
-                    explained = self.explain(*first)
-                raise explained from error
+                break
             notes |= told
-            reading = apply(reading, {"inputs": sizes})
+            reading = apply(reading, changes)
             try:
                 built = self.walk(reading)
             except CaffeCompatError as following:
                 error = following
             else:
-                for blob, note in notes.items():
-                    proposal = {"inputs": {blob: reading.inputs[blob]}}
-                    log.info("%s", note, extra={"proposal": proposal})
+                _report(notes)
                 return built
-
-    def _stated(
-        self, error: CaffeCompatError, reading: Reading
-    ) -> tuple[dict[str, Dims], dict[str, str]]:
-        """Return the shapes, and a note on each, of the pictures that a data layer reads.
-
-        It is that of another phase where this one has none.
-        """
-        sizes: dict[str, Dims] = {}
-        notes: dict[str, str] = {}
-        missing = error.changes[0].get("inputs", {}) if error.changes else {}
-        selected = self._phases.selected(reading)
-        for blob in missing:
-            changing = [each for each in selected.layer if blob in each.top and each.bottom]
-            if any(self.creator.attempt(each) is None for each in changing):
-                continue  # nothing is left out that the caller does not name
-            layer = reader_of(blob, self.net if reading.deploy else selected)
-            if layer is not None and (dims := declared(layer)):
-                sizes[blob] = dims
-                notes[blob] = f"'{blob}' has the shape in input_param, which {layer.type} lacks"
-            elif picture := self._picture(blob, layer, reading):
-                sizes[blob], notes[blob] = picture
-        return sizes, notes
-
-    def _picture(
-        self, blob: str, layer: LayerParameter | None, reading: Reading
-    ) -> tuple[Dims, str] | None:
-        """Return the shape of a data layer's pictures, and a note; None where they may be none.
-
-        Height and width are open where they are not stated.
-
-        Args:
-            blob: the pictures.
-            layer: the layer that reads them, if the phase has one.
-            reading: the options.
-        """
-        other = None if layer or self._phases.stages(blob, reading) else reader_of(blob, self.net)
-        source = layer or other
-        known = self.creator.attempt(layer) if layer is not None else None
-        if source is None or blob != source.top[0] or not (known or other or reading.deploy):
-            return None
-        whole = reading.deploy or other is not None
-        height, width = extent(blob, self.net if whole else self._phases.selected(reading))
-        usual = data_sets([source])
-        whence = [f"as for '{other.name}', {list_rules(other)}"] if other else []
-        if height is None and usual:
-            word, ((_, height, width), *_) = next(iter(usual.items()))
-            whence.insert(0, f"as {word} has")
-        if height is None and source.type == "HDF5Data":
-            return None
-        own = getattr(known.p, "batch_size", 1) or 1 if known else 1
-        count, told = self._channels(blob, usual)
-        note = f"'{blob}' is taken to have {count} channels, {told}"
-        if height is None:
-            note += "; height and width are open, since nothing states them"
-        elif whence:
-            note += f", and {height} x {width} pixels, {' and '.join(whence)}"
-        return (None if reading.deploy else own, count, height, width), note
-
-    def _channels(self, blob: str, usual: Mapping[str, Sequence[Size]]) -> tuple[int, str]:
-        """Return the channels of pictures of a known size, and what tells them.
-
-        Args:
-            blob: the pictures.
-            usual: the well-known data sets that they are of, and their sizes.
-        """
-        if found := channels(blob, self.net, self.creator.stored):
-            return found[0], f"as the weights of '{found[1]}' have"
-        shape = stated_shapes(self.net, self.creator).get(blob, ())
-        if len(shape) == 4:  # fewer: another phase's labels have that name
-            return shape[1], "as there are values of mean_value"
-        for word, sizes in usual.items():
-            return sizes[0][0], f"as {word} has"
-        return 3, "which nothing states; give its shape if it has others"
+        if any(note.settles for note in notes.values()):  # what is assumed may be what is wrong
+            error, reading = first
+        explained = self.explain(error, reading)
+        if notes and not explained.changes:
+            error, reading = first
+            explained = self.explain(error, reading)
+        sizes, told = self._assumption.fitted(explained)
+        if not told:
+            raise explained from error
+        built = self.walk(apply(reading, sizes))
+        _report(told)
+        return built
 
     def explain(self, error: CaffeCompatError, reading: Reading) -> CaffeCompatError:
         """Return the error with all that stands in the way, and the changes that mend it.
@@ -236,7 +157,7 @@ class Mending:
                     made = any(blob in each.top for each in selected.layer)
                     if not made and (stage := self._phases.stages(blob, reading)):
                         yield {"stages": stage}
-                scored = any(dead) or self._only_scored(selected, blobs)
+                scored = any(dead) or self._assumption.labels(blobs, selected)
                 if scored and not reading.deploy:
                     yield {"deploy": True}
                 guesses = {blob: self._guess(blob, selected) for blob in blobs}
@@ -262,16 +183,6 @@ class Mending:
                     words += "".join(f"; made by '{each.name}', {list_rules(each)}" for each in out)
         return words
 
-    def _only_scored(self, selected: NetParameter, blobs: list[str]) -> bool:
-        """Return whether some of the blobs are labels: they end in scores, and no weights do."""
-        flow = Flow.of(selected)
-        for blob in blobs:
-            readers = {i for i, each in enumerate(selected.layer) if blob in each.bottom}
-            below = [selected.layer[i] for i in flow.below(readers)]
-            if any(map(is_score, below)) and not any(map(self.creator.learns, below)):
-                return True
-        return False
-
     def _guess(self, blob: str, selected: NetParameter) -> Dims:
         """Return a shape for an input that has none: another phase's, or a picture's.
 
@@ -284,10 +195,15 @@ class Mending:
         readers = [layer for layer in selected.layer if blob in layer.bottom]
         if any("ROI" in each.type and blob == each.bottom[-1] for each in readers):
             return _USUAL["rois"]
-        if blob in _USUAL or self._only_scored(selected, [blob]):
+        if blob in _USUAL or self._assumption.labels([blob], selected):
             return _USUAL.get(blob, (1,))
         found = channels(blob, self.net, self.creator.stored)
         return (1, found[0] if found else None, *extent(blob, self.net))
+
+
+def _report(notes: Mapping[str, Note]) -> None:
+    for note in notes.values():
+        log.info("%s", note.text, extra={"proposal": note.proposal})
 
 
 def _count(graph: Graph) -> int:

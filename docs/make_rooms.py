@@ -29,6 +29,7 @@ FLOORS = (
     ("plugin", "onnx"),
     ("options",),
     ("phases", "steps"),
+    ("assumption",),
     ("mending",),
     ("pipeline",),
     ("upgrading",),

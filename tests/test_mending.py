@@ -172,12 +172,44 @@ def test_the_size_of_the_pictures_of_another_phase(tmp_path, caplog, transform, 
     assert f"{high} x {wide} pixels, as for 'd', which needs phase TRAIN" in caplog.text
 
 
-def test_labels_of_another_phase_are_not_assumed(refused):
+def test_losses_without_labels_fall_away(tmp_path, caplog):
+    path = tmp_path / "net.prototxt"
     data = CROPPED.replace('top: "data"', 'include { phase: TRAIN } top: "data"')
-    message, changes = refused(data + FC + layer("SoftmaxWithLoss", "fc", "label"), ShapeError)
-    assert "unknown bottom blob 'label'" in message
-    assert "made by 'd', which needs phase TRAIN" in message
-    assert changes == {"deploy": True}
+    mask = layer("Power", "label").replace('"power"', '"mask"')
+    product = 'layer { name: "p" type: "Eltwise" bottom: "fc" bottom: "mask" top: "p" }\n'
+    scores = layer("SoftmaxWithLoss", "fc", "label") + layer("Accuracy", "fc", "label")
+    path.write_text(data + FC + mask + product + layer("EuclideanLoss", "p", "fc") + scores)
+    with caplog.at_level("INFO", "caffe_compat"):
+        graph = pipeline.read(path)
+    assert [value.blob for value in graph.outputs] == ["fc"]
+    assert [value.shape for value in graph.inputs] == [(1, 3, 20, 20)]
+    (record,) = [each for each in caplog.records if "cannot run" in each.getMessage()]
+    assert record.getMessage() == (
+        "left out, since only losses and accuracies depend on what cannot run: mask, "
+        "softmaxwithloss, accuracy"
+    )
+    assert record.proposal == {"deploy": True}
+
+
+def test_unknown_losses_fall_away_with_what_they_alone_read(tmp_path):
+    path = tmp_path / "net.prototxt"
+    target = 'layer { name: "target" type: "Data" top: "target" data_param { batch_size: 4 } }\n'
+    python = 'python_param { module: "m" layer: "SSIM" } loss_weight: 1'
+    text = CROPPED + target + FC + layer("Python", "fc", "target", more=python)
+    path.write_text(text + layer("Novel", "fc", "label").replace("Novel", "NovelLoss"))
+    graph = pipeline.read(path)
+    assert [value.blob for value in graph.outputs] == ["fc"]
+    assert [value.blob for value in graph.inputs] == ["data"]
+
+
+def test_what_more_than_losses_depend_on_stays(refused):
+    novel = layer("Novel", "fc")
+    assert refused(INPUT + FC + novel + layer("Silence", "novel").replace('top: "silence"', ""))
+    text = INPUT + FC + layer("ReLU", "fc") + layer("TanH", "fc") + novel + layer("Power", "novel")
+    assert refused(text)[1] == {"leave_out": ("Novel",)}
+    learning = novel + FC.replace('"data"', '"novel"').replace('"fc"', '"fc2"')
+    label = layer("SoftmaxWithLoss", "fc2", "label")
+    assert "unknown layer type" in refused(INPUT + FC + learning + label)[0]
 
 
 def test_the_shape_in_an_input_param(tmp_path, caplog):
@@ -245,16 +277,47 @@ def test_channels_that_the_weights_tell(tmp_path, caplog):
     assert "'data' is taken to have 8 channels, as the weights of 'c' have" in caplog.text
 
 
-def test_the_size_that_the_weights_fit(tmp_path):
+def test_the_size_that_the_weights_fit(tmp_path, caplog):
     path, file = tmp_path / "net.prototxt", tmp_path / "w.caffemodel"
     path.write_text(CROPPED.replace("crop_size: 20", "mirror: true") + FC)
     pipeline.save(pipeline.load(path, inputs={"data": (1, 3, 227, 227)}), file)
-    with pytest.raises(ShapeError) as error:
-        pipeline.load(path, file)
-    assert error.value.changes == ({"inputs": {"data": (1, 3, 227, 227)}},)
+    with caplog.at_level("INFO", "caffe_compat"):
+        net = pipeline.load(path, file)
+    assert net.graph.inputs[0].shape == (1, 3, 227, 227)
+    told = "'data' is taken to be 1x3x227x227, a usual size, which the weights fit"
+    assert told in caplog.text
 
 
-def test_a_picture_without_a_size_is_not_assumed(refused):
+def test_a_size_that_nothing_states_is_open(tmp_path, caplog):
+    path = tmp_path / "net.prototxt"
+    text = CROPPED.replace("crop_size: 20", "mirror: true") + CONV.replace("group: 2", "")
+    path.write_text(text)
+    with caplog.at_level("INFO", "caffe_compat"):
+        graph = pipeline.read(path)
+    assert graph.inputs[0].dims == (4, 3, None, None)
+    (record,) = [each for each in caplog.records if "channels" in each.getMessage()]
+    assert record.getMessage() == (
+        "'data' is taken to have 3 channels, which nothing states; give its shape if it has "
+        "others; height and width are open, since nothing states them"
+    )
+    assert record.proposal == {"inputs": {"data": (4, 3, None, None)}}
+    for kind in ("Data", "Python", "Novel"):  # whatever reads them
+        path.write_text(text.replace('"Data"', f'"{kind}"'))
+        assert pipeline.read(path).inputs[0].dims[1:] == (3, None, None)
+    grey = text.replace('"Data"', '"ImageData"').replace("data_param {", "image_data_param { %s")
+    path.write_text(grey % "is_color: false")
+    assert pipeline.read(path).inputs[0].dims == (4, 1, None, None)
+
+
+def test_a_size_that_weights_hang_on_is_not_open(refused):
+    dense = CONV.replace("group: 2", "") + FC.replace('"data"', '"c"')
+    text = CROPPED.replace("crop_size: 20", "mirror: true") + dense
+    message, changes = refused(text, ShapeError)
+    assert "the shape of 'data' is not in the prototxt" in message
+    assert changes == {"inputs": {"data": (1, 3, 224, 224)}}
+
+
+def test_a_picture_that_does_not_fit_is_not_assumed(refused):
     _, changes = refused(CROPPED.replace("crop_size: 20", "mirror: true") + CONV, ShapeError)
     assert changes == {"inputs": {"data": (1, 2, 224, 224)}}  # group 2 divides them
 

@@ -7,6 +7,7 @@ from typing import TypeAlias
 
 from ..caffe_pb2 import LayerParameter, NetParameter, ResizeParameter
 from ..types import Dims, Shape
+from .creation import Creator
 
 Size: TypeAlias = tuple[int, int, int]
 
@@ -28,6 +29,10 @@ _DATA_SETS: dict[str, tuple[Size, ...]] = {
     "CIFAR": ((3, 32, 32),),
     "MNIST": ((1, 28, 28), (2, 28, 28)),
 }
+
+
+# Layers with weights for each channel, as they stand between pictures and convolutions.
+_OF_CHANNELS = {"BN", "BatchNorm", "Bias", "PReLU", "Scale"}
 
 
 def data_sets(layers: Iterable[LayerParameter]) -> dict[str, tuple[Size, ...]]:
@@ -76,6 +81,21 @@ def channels(
         if layer.type == "Convolution" and blob in layer.bottom and shapes and len(shapes[0]) == 4:
             return shapes[0][1] * layer.convolution_param.group, layer.name
     return None
+
+
+def has_pictures(blob: str, net: NetParameter, creator: Creator) -> bool:
+    """Return whether a blob reaches convolutions before it reaches any other layer with weights."""
+    reached, convolved = {blob}, False
+    for layer in net.layer:
+        if not reached.intersection(layer.bottom):
+            continue
+        if "conv" in layer.type.lower():
+            convolved = True
+        elif creator.learns(layer) and layer.type not in _OF_CHANNELS:
+            return False
+        else:
+            reached.update(layer.top)
+    return convolved
 
 
 def filled(dims: Dims, picture: Size) -> Dims:
