@@ -18,8 +18,8 @@ from .net.deploy import is_score, stated_shapes
 from .net.pictures import Size, channels, data_sets, declared, extent, has_pictures, reader_of
 from .options import Reading
 from .phases import Phases, list_rules
+from .prototxt.cut import list_layers
 from .prototxt.flow import Flow
-from .text import list_names
 from .types import Dims
 
 
@@ -76,7 +76,8 @@ class Assumption:
                 sizes[blob], notes[blob] = picture
         if scores:
             text = "left out, since only losses and accuracies depend on what cannot run: "
-            notes[text + ",".join(scores)] = Note(text + list_names(scores), {"deploy": True}, True)
+            layers = [each for each in selected.layer if _words(each)[0] in scores]
+            notes[",".join(scores)] = Note(text + list_layers(layers), {"deploy": True}, True)
         changes: dict[str, Any] = {"inputs": sizes} if sizes else {}
         return changes | ({"leave_out": scores} if scores else {}), notes
 

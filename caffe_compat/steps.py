@@ -125,24 +125,31 @@ def build(net: NetParameter, unknown: Unknown, reading: Reading, stored: Weights
         ParseError: fields are unknown.
         ShapeError: what Caffe's CHECKs refuse.
     """
-    layers = create(net, reading.fork, stored.shapes if stored else None)
-    ignored = unknown.accept(reading.ignore_unknown, net, stored.shapes if stored else ())
+    shapes = stored.shapes if stored else None
+    layers = create(net, reading.fork, shapes)
+    ignored = unknown.accept(reading.ignore_unknown, net, shapes or ())
     graph = replace(connect(net, layers, reading.inputs, reading.batch), ignored=ignored)
-    if crops := doubts.ambiguous_crops(graph):
-        fork = f"{reading.fork},Crop=fcn" if reading.fork else "Crop=fcn"
+    fork = reading.fork
+    if doubts.has_ambiguous_crops(graph):
         try:
-            aligned = create(net, fork, stored.shapes if stored else None)
+            aligned = create(net, _with_fork(fork, "Crop=fcn"), shapes)
             connect(net, aligned, reading.inputs, reading.batch)
-        except CaffeCompatError:  # as FCN's Caffe, which cuts at whole offsets alone
-            for crop in crops:
-                crop.forks = ("bvlc",)
+        except CaffeCompatError as error:
+            fork = _with_fork(fork, "Crop=bvlc")
+            log.info("layers of type Crop are taken as BVLC's, since FCN's would not do: %s", error)
+            layers = create(net, fork, shapes)
+            graph = replace(connect(net, layers, reading.inputs, reading.batch), ignored=ignored)
     if reading.deploy and reading.batch is None and not reading.inputs:
         try:
-            layers = create(net, reading.fork, stored.shapes if stored else None)
+            layers = create(net, fork, shapes)
             return replace(connect(net, layers, batch="dynamic"), ignored=ignored)
         except CaffeCompatError as error:
             log.info("the batch is fixed: %s", error)
     return graph
+
+
+def _with_fork(fork: str | None, own: str) -> str:
+    return f"{fork},{own}" if fork else own
 
 
 def fill(

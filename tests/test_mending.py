@@ -185,8 +185,8 @@ def test_losses_without_labels_fall_away(tmp_path, caplog):
     assert [value.shape for value in graph.inputs] == [(1, 3, 20, 20)]
     (record,) = [each for each in caplog.records if "cannot run" in each.getMessage()]
     assert record.getMessage() == (
-        "left out, since only losses and accuracies depend on what cannot run: mask, "
-        "softmaxwithloss, accuracy"
+        "left out, since only losses and accuracies depend on what cannot run: mask (Power), "
+        "softmaxwithloss (SoftmaxWithLoss), accuracy (Accuracy)"
     )
     assert record.proposal == {"deploy": True}
 

@@ -44,10 +44,10 @@ def evident_forks(graph: Graph) -> Iterator[str]:
             yield f"layers of type {kind} are taken as {cls.fork}'s, which has {', '.join(own)}"
 
 
-def ambiguous_crops(graph: Graph) -> list[Crop]:
-    """Return the Crops without an offset that forks cut at different places."""
+def has_ambiguous_crops(graph: Graph) -> bool:
+    """Return whether a net has Crops without an offset that forks cut at different places."""
     crops = [node.layer for node in graph.nodes if isinstance(node.layer, Crop)]
-    return [c for c in crops if c.ambiguous and not c.p.offset and any(c.aligned or ())]
+    return any(c.ambiguous and not c.p.offset and any(c.aligned or ()) for c in crops)
 
 
 def folded_batches(graph: Graph) -> Iterator[Node]:

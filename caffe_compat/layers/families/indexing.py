@@ -24,11 +24,9 @@ class Crop(Layer):
 
     Attributes:
         aligned: the offset in height and width that aligns the bottoms; None if none does.
-        forks: those whose Crop the net can be built with, the likeliest first.
     """
 
     aligned: tuple[int, int] | None = None
-    forks: tuple[str, ...] = ("fcn", "bvlc")
     ambiguous: ClassVar[bool] = True
 
     def offsets(self, rank: int) -> dict[int, int]:
@@ -51,12 +49,11 @@ class Crop(Layer):
     def check_forward(self) -> None:
         """Refuse to compute where BVLC's offset and the aligned one differ without a fork."""
         if self.ambiguous and not self.p.offset and any(self.aligned or ()):
-            forks = " or ".join(map(repr, sorted(self.forks)))
             raise UnsupportedError(
                 f"has no offset: BVLC's Caffe crops at 0, FCN's and HED's where the bottoms align, "
-                f"at {self.aligned}; name the fork (fork={forks}), or write the offset",
+                f"at {self.aligned}; name the fork (fork='bvlc' or 'fcn'), or write the offset",
                 remedies=("fork",),
-                changes=[{"fork": f"Crop={fork}"} for fork in self.forks],
+                changes=[{"fork": "Crop=fcn"}, {"fork": "Crop=bvlc"}],
             )
 
     def shapes(self, x: Shape, like: Shape) -> list[Shape | None]:
