@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from itertools import chain
 from math import prod
 
 import numpy as np
 
+from ..errors import CaffeCompatError
 from ..memory import require
 from ..net.net import Net
 from ..net.sharing import Place
 from ..types import Array
+from .rows import with_two_rows
 
 _PASSING = ("Split", "Reshape", "Flatten")  # the layers whose outputs are the same class indices
 
@@ -60,7 +64,9 @@ def draw_zeros(net: Net, seed: int = 0) -> Net:
     Args:
         net: the net.
         seed: of numpy's generator: weights of N(0, 2 / fan_in), means of N(0, 0.01), variances of
-            0.5 to 1.5.
+            0.5 to 1.5. Then averages become those of random input, and the weights of a layer that
+            has one such blob are scaled to an answer of standard deviation 1: in a deep net it
+            would else grow or shrink to where float32 ends.
     """
     rng = np.random.default_rng(seed)
     drawn = _draw_averages(net, rng)
@@ -78,7 +84,63 @@ def draw_zeros(net: Net, seed: int = 0) -> Net:
         return drawn[id(source)].reshape(array.shape) if id(source) in drawn else array
 
     arrays = tuple(tuple(map(value, *both)) for both in zip(net.arrays, owners, strict=True))
-    return replace(net, arrays=arrays)
+    filled = replace(net, arrays=arrays)
+    _scale(filled, {id(array) for array in drawn.values()}, seed)
+    return filled
+
+
+def _scale(net: Net, drawn: Collection[int], seed: int) -> None:
+    """Scale drawn weights in place, each to an answer of standard deviation 1; set averages.
+
+    Args:
+        net: the net with the drawn weights.
+        drawn: the `id` of their memory.
+        seed: of the input.
+    """
+    net = with_two_rows(net) or net
+    own = [
+        [array for array in arrays if array.ndim > 1 and id(_memory(array)) in drawn]
+        for arrays in net.arrays
+    ]
+    last = max((i for i, arrays in enumerate(net.arrays) if _any(arrays, drawn)), default=-1)
+    with suppress(CaffeCompatError), np.errstate(all="ignore"):  # what cannot run is told later
+        values = net.fed(random_feeds(net, seed))
+        for index, node in enumerate(net.graph.nodes[: last + 1]):
+            if node.tops and len(node.layer.feeds()) == len(node.tops):
+                continue
+            x = [values[value.name] for value in node.bottoms]
+            _average(net.blobs_of(index), node.layer.statistics, x, drawn)
+            tops = node.layer.forward(*x, **net.blobs_of(index))
+            tops = tops if isinstance(tops, tuple) else (tops,)
+            spread = float(tops[0].std()) if len(own[index]) == 1 and len(tops) == 1 else 0.0
+            if 0 < spread < np.inf:
+                own[index][0] /= np.float32(spread)
+                tops = (tops[0] / np.float32(spread),)
+            values |= zip((top.name for top in node.tops), tops, strict=True)
+
+
+def _average(
+    blobs: Mapping[str, Array], names: Collection[str], x: Sequence[Array], drawn: Collection[int]
+) -> None:
+    """Set drawn averages to those of a layer's bottom, where no variance of it is 0."""
+    own = {name: blobs[name] for name in names if name in blobs and _any([blobs[name]], drawn)}
+    if {"mean", "variance"} <= own.keys():
+        axes = (0, *range(2, x[0].ndim))
+        variance = x[0].var(axis=axes)
+        if variance.size == own["variance"].size and np.isfinite(variance).all() and variance.all():
+            own["mean"][...] = x[0].mean(axis=axes).reshape(own["mean"].shape)
+            own["variance"][...] = variance.reshape(own["variance"].shape)
+
+
+def _any(arrays: Iterable[Array], drawn: Collection[int]) -> bool:
+    return any(id(_memory(array)) in drawn for array in arrays)
+
+
+def _memory(array: Array) -> Array:
+    """Return the array that a view is of."""
+    while isinstance(array.base, np.ndarray):
+        array = array.base
+    return array
 
 
 def _draw_averages(net: Net, rng: np.random.Generator) -> dict[int, Array]:

@@ -22,6 +22,7 @@ from ..types import AnyArray, Array
 from .cutting import REFERENCE, ROUNDED, cut, cut_net, number_type
 from .differences import TOLERANCES, Tolerance, Verification, measure
 from .models import lower_values, open_model
+from .rounding import with_rounding
 from .rows import ROWS, batch_of, cut_batch, with_two_rows
 from .sampling import draw_zeros, random_feeds
 from .session import Session
@@ -119,7 +120,7 @@ class _Check:
         numbers = number_type(self.model)
         exact = numbers == "float32"
         tops = [(node, top) for node in graph.nodes for top in node.tops]
-        return Verification(
+        result = Verification(
             tuple(
                 measure(node, top, computed[top.name], values[top.name])
                 for node, top in tops
@@ -134,6 +135,9 @@ class _Check:
             numbers,
             _choice(graph, outputs),
         )
+        if result.agrees or not exact:
+            return result
+        return with_rounding(result, self.net, inputs, values)
 
     def _whole(self, feeds: dict[str, AnyArray]) -> dict[str, AnyArray]:
         """Run the model; for one with preprocessing, set `feeds` to what this returns."""
@@ -185,7 +189,7 @@ def compare(
     references = {v.blob: values[v.name.removesuffix(REFERENCE)] for v in parts.graph.inputs}
     layers = compute(parts, [top for _, top in tops], references)
     outputs = compute(net, [v for v in net.graph.outputs if v.name not in fed], feeds)
-    return Verification(
+    result = Verification(
         tuple(
             measure(node, top, layers[top.name], values[top.name])
             for node, top in tops
@@ -200,6 +204,7 @@ def compare(
         choice=_choice(net.graph, outputs),
         engine=engine,
     )
+    return result if result.agrees else with_rounding(result, net, feeds, values)
 
 
 def _lower_all(net: Net, opset: int) -> Lowered:

@@ -228,3 +228,36 @@ def test_a_loss_of_a_batch(tmp_path, normalization):
     )
     to_onnx(net, tmp_path / "n.onnx")
     assert verify(net, tmp_path / "n.onnx").agrees
+
+
+TINY = one_layer('type: "Power" power_param { scale: 1e-5 }', (2, 7)) + layer("ELU", "y", "e")
+
+
+def test_rounding_is_told_from_a_fault(tmp_path):
+    """exp(x) - 1 cancels where x is small: float32 has three digits of it, in any engine."""
+    net, path = make(TINY), tmp_path / "n.onnx"
+    to_onnx(net, path)
+    result = verify(net, path)
+    assert result.agrees
+    assert result.worst is not None
+    assert result.worst.largest > 1e-4
+    assert "agree on 2 blobs, as far as float32 goes ('e' is " in str(result)
+    wrong = make(TINY.replace("1e-5", "1.1e-5"))
+    to_onnx(wrong, path)
+    result = verify(net, path)
+    assert not result.agrees
+    assert "differ in layer 'l' (Power)" in str(result)
+
+
+def test_signals_of_a_deep_net_stay_where_float32_has_digits():
+    """Each layer alone would shrink or multiply them by ten."""
+    text, last = INPUT, "data"
+    for i in range(60):
+        param = "convolution_param { num_output: 3 kernel_size: 1 bias_term: false }"
+        text += layer("Convolution", last, f"c{i}", param) + layer("BatchNorm", f"c{i}", f"b{i}")
+        text += layer("Power", f"b{i}", f"p{i}", f"power_param {{ scale: {(0.1, 10)[i > 30]} }}")
+        last = f"p{i}"
+    net = draw_zeros(make(text))
+    values = net.run(random_feeds(net, 1))
+    assert 0.02 < values["c59"].std() < 50
+    assert verify(make(text)).agrees

@@ -80,7 +80,7 @@ class ELU(Layer):
     """
 
     def forward(self, x: Array) -> Array:
-        below = np.float32(self.p.alpha) * np.expm1(np.minimum(x, 0))
+        below: Array = np.float32(self.p.alpha) * (np.exp(np.minimum(x, 0)) - np.float32(1))
         return np.maximum(x, 0) + below
 
     def backward(self, dy: Array, x: Array) -> Array:

@@ -96,7 +96,7 @@ class Slice(Layer):
         axis, tops = self.axis(len(g.dims(x))), len(self.proto.top)
         if tops == 1:
             return x
-        if g.dims(x)[axis] is None and not self.p.slice_point:
+        if not self.p.slice_point and (axis == 0 or g.dims(x)[axis] is None):  # of any batch
             return g.Split(x, axis=axis, num_outputs=tops, outputs=tops)
         return g.Split(x, int64(*self.sizes(g.fixed(x, axis))), axis=axis, outputs=tops)
 
