@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from ..caffe_pb2 import LayerParameter, NetParameter
+from ..caffe_pb2 import EltwiseParameter, LayerParameter, NetParameter
 from ..errors import CaffeCompatError, ShapeError
 from ..prototxt.cut import drop_tops, removed
 from ..prototxt.flow import Flow, read_blobs, with_layers
@@ -19,7 +19,8 @@ from .graph import Graph
 _LOSS = re.compile(r"loss", re.IGNORECASE)
 _EVALUATION = re.compile(
     r"accuracy|evaluat|^eval|silence|annotator|anchortarget|^hdf5output$"
-    r"|margininnerproduct|cosinl2normalize|^sampletriplet$",  # of labels, for a loss
+    r"|margininnerproduct|cosinl2normalize|^sampletriplet$"  # of labels, for a loss
+    r"|^clustergroundtruth$|^scoredetections$|^map$",  # DetectNet's
     re.IGNORECASE,
 )
 _PREDICTIONS = {"softmax": "Softmax", "infogain": "Softmax", "sigmoidcrossentropy": "Sigmoid"}
@@ -147,7 +148,7 @@ class _Plan:
         scored = {source for index in losses for source in self.flow.sources[index]}
         ends: set[int | None] = set()
         for index in self._main(losses):
-            ends.update(self._predicting(index))
+            ends.update(self._before_masks(self._predicting(index)))
         for index in gone - losses:
             ends.update(source for source in self.flow.sources[index] if source not in scored)
         used = {source for sources in self.flow.sources for source in sources}
@@ -155,6 +156,38 @@ class _Plan:
         learning = {i for i, each in enumerate(self.net.layer) if self.creator.learns(each)}
         learned = self.flow.below(learning)
         return {end for end in ends if end is not None and end in learned and end not in gone}
+
+    def _before_masks(self, sources: Iterable[int | None]) -> Iterator[int | None]:
+        """Yield layers, or what masks of labels are multiplied to in their places."""
+        masked = self.flow.below(self._masks())
+        left = dict.fromkeys(sources)
+        for source in (order := list(left)):
+            if source in masked:
+                order += [each for each in self.flow.sources[source] if each not in left]
+                left |= dict.fromkeys(order)
+            else:
+                yield source
+
+    def _masks(self) -> set[int]:
+        """Return the layers that multiply predictions by labels, as DetectNet's `bbox_mask`.
+
+        Labels are what no layer with weights computes or reads, of whatever layers between.
+        """
+        layers, sources = self.net.layer, self.flow.sources
+        learning = {i for i, each in enumerate(layers) if self.creator.learns(each)}
+        learned, needed = self.flow.below(learning), self.flow.above(learning)
+        taught = {pair for i in needed for pair in zip(layers[i].bottom, sources[i], strict=True)}
+
+        def is_label(blob: str, source: int | None) -> bool:
+            return (blob, source) not in taught and source not in learned
+
+        return {
+            i
+            for i in learned - needed
+            if layers[i].type == "Eltwise"
+            and layers[i].eltwise_param.operation == EltwiseParameter.PROD
+            and any(map(is_label, layers[i].bottom, sources[i]))
+        }
 
     def predictions(self) -> Iterator[LayerParameter]:
         """Yield the layers in the losses' places."""

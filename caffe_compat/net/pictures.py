@@ -18,10 +18,14 @@ LIKELY: tuple[Size, ...] = (
     (3, 360, 480),
     *((channels, 224, 224) for channels in (9, 10, 30)),
     *((channels, 64, 64) for channels in (3, 1)),
+    (3, 32, 32),
+    (3, 512, 512),
+    (12, 224, 224),
 )
 """Channels, height and width of pictures that a file does not state, the likeliest first.
 
-Colour, grey, a pair, AlexNet's, Inception's, SegNet's, the segments of a video, and small ones.
+Colour, grey, a pair, AlexNet's, Inception's, SegNet's, the segments of a video, small ones, large
+ones, and four frames.
 """
 
 # Channels, height and width of well-known data sets, by a word in the names of their files.

@@ -229,3 +229,21 @@ def test_a_decoder_that_is_an_accuracy(deployed):
     assert list(layers["acc"].bottom) == ["fc"]
     assert ends(graph) == ({"data": (1, 3, 20, 20)}, ["acc"])
     assert graph.outputs[0].shape == (3, 20, 1, 1)
+
+
+def test_predictions_that_labels_mask(deployed):
+    """DetectNet's boxes are compared where the labels have objects alone."""
+    product = "eltwise_param { operation: PROD }"
+    masks = end("Power", "label", name="mask") + end("Eltwise", "fc", "mask", more=product)
+    loss = end("Power", "eltwise") + end("EuclideanLoss", "power", "mask")
+    layers, graph = deployed(TEST + fc("fc", "data") + masks + loss)
+    assert list(layers) == ["data", "fc"]
+    assert ends(graph) == ({"data": (None, 3, 20, 20)}, ["fc"])
+
+
+def test_what_is_added_to_a_prediction_is_no_mask(deployed):
+    other = TEST.replace('"data" top: "label"', '"other"').replace('"d"', '"o"')
+    total = end("Eltwise", "c", "other") + end("EuclideanLoss", "eltwise", "label")
+    conv = "convolution_param { num_output: 3 kernel_size: 1 }"
+    text = TEST + other + end("Convolution", "data", name="c", more=conv) + total
+    assert ends(deployed(text)[1])[1] == ["eltwise"]
