@@ -58,6 +58,22 @@ def test_what_no_number_hangs_on_is_not_asked_for(run, tmp_path, name, note):
     assert note in err
 
 
+def test_a_size_that_onnx_alone_must_know(run, tmp_path):
+    net, output = tmp_path / "net.prototxt", tmp_path / "net.onnx"
+    net.write_text(
+        'layer { name: "d" type: "Data" top: "data" data_param { batch_size: 2 } }\n'
+        'layer { name: "c" type: "Convolution" bottom: "data" top: "c" convolution_param {'
+        ' num_output: 3 kernel_size: 9 stride: 9 weight_filler { type: "xavier" } } }\n'
+        'layer { name: "s" type: "SPP" bottom: "c" top: "s" spp_param { pyramid_height: 2 } }\n'
+    )
+    result = run("convert", net, "-o", output)
+    assert "'s' (SPP): needs axis 2 of its bottom at a fixed size" in error(result)
+    command = result[2].splitlines()[-1].removeprefix("try: ")
+    assert command == f"caffe-compat convert {net} -o {output} --input data=2x3x224x224"
+    status, out, err = run(*shlex.split(command)[1:], "--verify")
+    assert (status, "verified: " in out) == (0, True), err
+
+
 def test_a_margin_for_training(run, tmp_path):
     """Report 46: the whole training net, and its deploy form, which ends before the margin."""
     net, output = REPORTS / "46_init_unknown_end/net.prototxt", tmp_path / "net.onnx"

@@ -95,6 +95,13 @@ def test_any_batch(text):
     check_varying(net, opened, [dict.fromkeys(names, (n, 4, 5, 6)) for n in (3, 7)])
 
 
+def test_even_slices_of_a_batch_are_of_any_batch():
+    """So that `verify` computes two images of a hundred, although the file is for a hundred."""
+    lowered = lower(make(X + layer("Slice", "x", "abc", "slice_param { axis: 0 }")))
+    (split,) = lowered.model.graph.node
+    assert [attribute.name for attribute in split.attribute] == ["axis", "num_outputs"]
+
+
 def test_even_slices_of_an_axis_that_varies():
     text = X + layer("Slice", "x", "abc", "slice_param { axis: 0 }")
     check_varying(text, {"x": (None, 4, 5, 6)}, [{"x": (9, 4, 5, 6)}])
