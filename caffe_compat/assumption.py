@@ -186,7 +186,8 @@ class Assumption:
         if height is None and usual:
             word, ((_, height, width), *_) = next(iter(usual.items()))
             whence.insert(0, f"as {word} has")
-        if height is None and not has_pictures(blob, selected, self.creator):
+        certain = height is not None and (known or other or reading.deploy)
+        if not certain and not has_pictures(blob, selected, self.creator):
             return None
         own = getattr(known.p, "batch_size", 1) or 1 if known else 1
         count, told = self._channels(blob, usual)
