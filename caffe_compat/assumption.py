@@ -14,13 +14,15 @@ from typing import Any, NamedTuple
 from .caffe_pb2 import LayerParameter, NetParameter
 from .errors import CaffeCompatError, Changes
 from .net.creation import Creator
-from .net.deploy import is_score, stated_shapes
+from .net.deploy import is_mask, is_score, stated_shapes
 from .net.pictures import Size, channels, data_sets, declared, extent, has_pictures, reader_of
 from .options import Reading
 from .phases import Phases, list_rules
 from .prototxt.cut import list_layers
 from .prototxt.flow import Flow
 from .types import Dims
+
+_MOST = 100  # blobs and layers that cannot run, each of which is followed through the net
 
 
 class Note(NamedTuple):
@@ -118,12 +120,16 @@ class Assumption:
     ) -> tuple[str, ...]:
         """Return the names of layers that cannot run and end in losses and accuracies alone.
 
+        None of them computes a prediction: those are read by losses, accuracies and masks alone.
+
         Args:
             missing: blobs without a shape.
             refused: names or types of layers that cannot run.
             selected: the layers of the phase.
             reading: the options.
         """
+        if len(missing) + len(refused) > _MOST:
+            return ()
         flow = Flow.of(selected)
         layers = selected.layer
         labels = {
@@ -140,19 +146,24 @@ class Assumption:
         below = flow.below(dead)
         silent = {index for index, layer in enumerate(layers) if layer.type == "Silence"}
         for index, layer in enumerate(layers):  # a data layer goes with all that reads its tops
-            readers = flow.below({index}) - {index}
-            if not layer.bottom and not labels.isdisjoint(layer.top) and readers <= below | silent:
-                dead.add(index)
-                below |= {index, *readers}
+            if not layer.bottom and not labels.isdisjoint(layer.top):
+                readers = flow.below({index}) - {index}
+                if readers <= below | silent:
+                    dead.add(index)
+                    below |= {index, *readers}
         used = {source for sources in flow.sources for source in sources}
         ends = {index for index in below - used if layers[index].bottom}
         scores = {index for index in ends if _scores(layers[index])}
         others = {word for i, each in enumerate(layers) if i not in below for word in _words(each)}
         names = tuple(dict.fromkeys(_words(layers[index])[0] for index in sorted(dead)))
         lone = scores == ends and others.isdisjoint(names)
+        learned = flow.below({i for i, each in enumerate(layers) if self.creator.learns(each)})
+        comparing = {i for i in below if not learned.isdisjoint({*flow.sources[i]} - below)}
+        compared = all(_scores(layers[index]) or is_mask(layers[index]) for index in comparing)
         learning = any(self.creator.learns(layers[index]) for index in below)
         ending = all(not flow.below({index}) & scores <= silent for index in refusing)
-        return names if lone and ending and not learning and not reading.deploy else ()
+        sound = lone and compared and ending and not learning
+        return names if sound and not reading.deploy else ()
 
     def _refused(self, layer: LayerParameter, names: Collection[str]) -> bool:
         refused = layer.name in names or layer.type in names

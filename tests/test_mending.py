@@ -176,7 +176,10 @@ def test_losses_without_labels_fall_away(tmp_path, caplog):
     path = tmp_path / "net.prototxt"
     data = CROPPED.replace('top: "data"', 'include { phase: TRAIN } top: "data"')
     mask = layer("Power", "label").replace('"power"', '"mask"')
-    product = 'layer { name: "p" type: "Eltwise" bottom: "fc" bottom: "mask" top: "p" }\n'
+    product = (
+        'layer { name: "p" type: "Eltwise" bottom: "fc" bottom: "mask" top: "p" '
+        "eltwise_param { operation: PROD } }\n"
+    )
     scores = layer("SoftmaxWithLoss", "fc", "label") + layer("Accuracy", "fc", "label")
     path.write_text(data + FC + mask + product + layer("EuclideanLoss", "p", "fc") + scores)
     with caplog.at_level("INFO", "caffe_compat"):
@@ -207,6 +210,11 @@ def test_what_more_than_losses_depend_on_stays(refused):
     assert refused(INPUT + FC + novel + layer("Silence", "novel").replace('top: "silence"', ""))
     text = INPUT + FC + layer("ReLU", "fc") + layer("TanH", "fc") + novel + layer("Power", "novel")
     assert refused(text)[1] == {"leave_out": ("Novel",)}
+    ends = layer("ReLU", "fc") + layer("TanH", "fc") + layer("Sigmoid", "fc")
+    crf = novel + layer("EuclideanLoss", "novel", "fc")  # a part of the prediction before its loss
+    assert refused(INPUT + FC + ends + crf)[1] == {"leave_out": ("Novel",)}
+    added = layer("Eltwise", "fc", "other") + layer("EuclideanLoss", "eltwise", "fc")
+    assert refused(INPUT + FC + added)[1] is not None
     learning = novel + FC.replace('"data"', '"novel"').replace('"fc"', '"fc2"')
     label = layer("SoftmaxWithLoss", "fc2", "label")
     assert "unknown layer type" in refused(INPUT + FC + learning + label)[0]

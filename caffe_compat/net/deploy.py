@@ -84,6 +84,12 @@ def is_score(layer: LayerParameter) -> bool:
     return _is_loss(layer) or _is_evaluation(layer)
 
 
+def is_mask(layer: LayerParameter) -> bool:
+    """Return whether a layer multiplies its bottoms, as it masks predictions by labels."""
+    product = layer.eltwise_param.operation == EltwiseParameter.PROD
+    return layer.type == "Eltwise" and product
+
+
 def _is_evaluation(layer: LayerParameter) -> bool:
     """Return whether a layer is an accuracy or another evaluation, by its name."""
     return bool(_EVALUATION.search(_word(layer)))
@@ -184,9 +190,7 @@ class _Plan:
         return {
             i
             for i in learned - needed
-            if layers[i].type == "Eltwise"
-            and layers[i].eltwise_param.operation == EltwiseParameter.PROD
-            and any(map(is_label, layers[i].bottom, sources[i]))
+            if is_mask(layers[i]) and any(map(is_label, layers[i].bottom, sources[i]))
         }
 
     def predictions(self) -> Iterator[LayerParameter]:
