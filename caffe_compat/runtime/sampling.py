@@ -122,13 +122,17 @@ def _scale(net: Net, drawn: Collection[int], seed: int) -> None:
 def _average(
     blobs: Mapping[str, Array], names: Collection[str], x: Sequence[Array], drawn: Collection[int]
 ) -> None:
-    """Set drawn averages to those of a layer's bottom, where no variance of it is 0."""
+    """Set drawn averages to those of a layer's bottom, where no variance of it is 0.
+
+    The means keep off its own by what was drawn, so that a pool over all behind it cancels less.
+    """
     own = {name: blobs[name] for name in names if name in blobs and _any([blobs[name]], drawn)}
     if {"mean", "variance"} <= own.keys():
         axes = (0, *range(2, x[0].ndim))
         variance = x[0].var(axis=axes)
         if variance.size == own["variance"].size and np.isfinite(variance).all() and variance.all():
-            own["mean"][...] = x[0].mean(axis=axes).reshape(own["mean"].shape)
+            own["mean"] *= np.sqrt(variance).reshape(own["mean"].shape)
+            own["mean"] += x[0].mean(axis=axes).reshape(own["mean"].shape)
             own["variance"][...] = variance.reshape(own["variance"].shape)
 
 
