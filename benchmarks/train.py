@@ -1,14 +1,18 @@
-"""Time of a training step beside real Caffe and a hand-written torch loop.
+"""Time and memory of a training step beside real Caffe and a hand-written torch loop.
 
     python benchmarks/train.py [--caffe PYTHON] [--nets lenet,quick] [--batch 64] [--device cuda]
 
 PYTHON is a command that runs a Python in which `import caffe` is the real one; without it Caffe is
 left out. LeNet, cifar10_quick, CaffeNet and a net of 22 layers (He et al. 2015) take steps of SGD
 with momentum and weight decay on one batch, which is fed anew at every step. All sides take turns,
-every turn a process of its own; the medians of the turns are compared, with as many threads as
-there are cores. Caffe draws its masks of Dropout from one stream; `--rng fast` lets ours draw as
-torch does, and is the default with `--device cuda`. On a busy machine `--clock cpu --threads 1`
-compares the processor's time. Status 1 where a ratio misses its goal.
+and the medians of the turns are compared. Caffe draws its masks of Dropout from one stream; `--rng
+fast` lets ours draw as torch does, and is the default with `--device cuda`.
+
+On a CPU every turn is a process of its own, with as many threads as there are cores; its memory is
+the peak of what is resident, and what the imports alone take of that. On a busy machine `--clock
+cpu --threads 1` compares the processor's time. On a GPU one process has all sides, which a turn
+runs for some steps each, waiting for the device before and after; `tuned` is the torch loop with
+the convolutions that cuDNN found fastest by trial. Status 1 where a ratio misses its goal.
 """
 
 from __future__ import annotations
@@ -24,107 +28,29 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-SOLVER = """net: "%s" base_lr: 0.001 lr_policy: "fixed" momentum: 0.9 weight_decay: 0.0005
-max_iter: 100000 display: 0 snapshot_after_train: false random_seed: 1 solver_mode: CPU
-"""
-SHAPES = {
-    "lenet": (1, 28, 28),
-    "quick": (3, 32, 32),
-    "caffenet": (3, 227, 227),
-    "deep": (3, 32, 32),
-}
-CLASSES = {"lenet": 10, "quick": 10, "caffenet": 1000, "deep": 10}
+from training_nets import NETS, SOLVER, prototxt
 
-# A layer a row: what it is, and its numbers. `conv` has outputs, kernel, stride, pad, groups;
-# pools have kernel and stride; `fc` has outputs.
-Row = tuple[Any, ...]
-NETS: dict[str, list[Row]] = {
-    "lenet": [
-        ("conv", 20, 5), ("max", 2, 2), ("conv", 50, 5), ("max", 2, 2),
-        ("fc", 500), ("relu",), ("fc", 10),
-    ],
-    "quick": [
-        ("conv", 32, 5, 1, 2), ("max", 3, 2), ("relu",), ("conv", 32, 5, 1, 2), ("relu",),
-        ("mean", 3, 2), ("conv", 64, 5, 1, 2), ("relu",), ("mean", 3, 2), ("fc", 64), ("fc", 10),
-    ],
-    "caffenet": [
-        ("conv", 96, 11, 4), ("relu",), ("max", 3, 2), ("lrn",),
-        ("conv", 256, 5, 1, 2, 2), ("relu",), ("max", 3, 2), ("lrn",),
-        ("conv", 384, 3, 1, 1), ("relu",), ("conv", 384, 3, 1, 1, 2), ("relu",),
-        ("conv", 256, 3, 1, 1, 2), ("relu",), ("max", 3, 2),
-        ("fc", 4096), ("relu",), ("drop",), ("fc", 4096), ("relu",), ("drop",), ("fc", 1000),
-    ],
-    "deep": [
-        *[("conv", 16, 3, 1, 1), ("prelu",)] * 7, ("max", 2, 2),
-        *[("conv", 32, 3, 1, 1), ("prelu",)] * 6, ("max", 2, 2),
-        *[("conv", 64, 3, 1, 1), ("prelu",)] * 6, ("max", 2, 2),
-        ("fc", 256), ("prelu",), ("fc", 256), ("prelu",), ("fc", 10),
-    ],
-}  # fmt: skip
-
-
-def prototxt(name: str, batch: int) -> str:
-    """Return a net as Caffe reads it."""
-    dims = " ".join(f"dim: {n}" for n in (batch, *SHAPES[name]))
-    parts = [
-        'layer { name: "in" type: "Input" top: "x" top: "label" input_param { '
-        f"shape {{ {dims} }} shape {{ dim: {batch} }} }} }}"
-    ]
-    bottom = "x"
-    for i, (kind, *numbers) in enumerate(NETS[name]):
-        top = bottom if kind in ("relu", "prelu", "drop") else f"{kind}{i}"
-        parts.append(
-            f'layer {{ name: "{kind}{i}" type: "{_TYPES[kind]}" bottom: "{bottom}" top: "{top}" '
-            f"{_param(kind, numbers)} }}"
-        )
-        bottom = top
-    ends = f'bottom: "{bottom}" bottom: "label"'
-    parts.append(f'layer {{ name: "loss" type: "SoftmaxWithLoss" {ends} top: "loss" }}')
-    return "\n".join(parts)
-
-
-_TYPES = {
-    "conv": "Convolution", "fc": "InnerProduct", "max": "Pooling", "mean": "Pooling", "lrn": "LRN",
-    "relu": "ReLU", "prelu": "PReLU", "drop": "Dropout",
-}  # fmt: skip
-
-
-def _param(kind: str, numbers: list[int]) -> str:
-    multipliers = "param { lr_mult: 1 } param { lr_mult: 2 decay_mult: 0 }"
-    if kind == "conv":
-        outputs, kernel, stride, pad, group = (*numbers, *(1, 0, 1)[len(numbers) - 2 :])
-        return (
-            f"{multipliers} convolution_param {{ num_output: {outputs} kernel_size: {kernel} "
-            f'stride: {stride} pad: {pad} group: {group} weight_filler {{ type: "msra" }} }}'
-        )
-    if kind == "fc":
-        return (
-            f"{multipliers} inner_product_param {{ num_output: {numbers[0]} "
-            'weight_filler { type: "msra" } }'
-        )
-    if kind in ("max", "mean"):
-        pool = "MAX" if kind == "max" else "AVE"
-        return f"pooling_param {{ pool: {pool} kernel_size: {numbers[0]} stride: {numbers[1]} }}"
-    return "lrn_param { local_size: 5 alpha: 0.0001 beta: 0.75 }" if kind == "lrn" else ""
-
-
-# Each side's program: argv is the solver's path, the net's, the seconds, the device and the rng.
-# It has `step`, `wait` and a batch of `images` and `labels`.
+# Each side's program: argv is the solver's path, the net's name, this folder, the batch, the
+# seconds, the device, the rng, the clock. It has `step`, `wait`, and a batch: `images`, `labels`.
 START = """
-import sys, time, json, resource
+import sys, time, json
 sys.path.insert(0, sys.argv[3])
 import numpy as np
-from train import CLASSES, NETS, SHAPES
-path, name, batch, seconds, device, rng, clock = sys.argv[1], sys.argv[2], *sys.argv[4:]
+from training_nets import CLASSES, NETS, SHAPES
+path, name, batch, seconds, device, rng, clock = sys.argv[1], sys.argv[2], *sys.argv[4:9]
 now = {"wall": time.perf_counter, "cpu": time.process_time}[clock]
 numbers = np.random.RandomState(0)
 images = numbers.randn(int(batch), *SHAPES[name]).astype("f")
 labels = numbers.randint(0, CLASSES[name], int(batch)).astype("f")
 wait = lambda: None
+def memory(key):
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) / 1024 for line in file if line.startswith(key))
 """
 SIDES = {
     "caffe": """
 import caffe
+imported = memory("VmRSS")
 solver = caffe.SGDSolver(path)
 def step():
     solver.net.blobs["x"].data[...] = images
@@ -133,6 +59,8 @@ def step():
 """,
     "ours": """
 import itertools, caffe_compat, torch
+caffe_compat.Solver
+imported = memory("VmRSS")
 data = itertools.repeat({"x": images, "label": labels})
 solver = caffe_compat.Solver(path, data=data, engine="torch", device=device, rng=rng)
 step = lambda: solver.step(1)
@@ -140,6 +68,8 @@ wait = torch.cuda.synchronize if device != "cpu" else wait
 """,
     "numpy": """
 import itertools, caffe_compat
+caffe_compat.Solver
+imported = memory("VmRSS")
 data = itertools.repeat({"x": images, "label": labels})
 solver = caffe_compat.Solver(path, data=data, engine="numpy", rng=rng)
 step = lambda: solver.step(1)
@@ -147,6 +77,7 @@ step = lambda: solver.step(1)
     "torch": """
 import torch
 from torch import nn
+imported = memory("VmRSS")
 torch.backends.cudnn.allow_tf32 = False
 parts, channels = [], SHAPES[name][0]
 for kind, *n in NETS[name]:
@@ -184,43 +115,121 @@ def step():
 wait = torch.cuda.synchronize if device != "cpu" else wait
 """,
 }
+SIDES["tuned"] = f"""
+{SIDES["torch"]}
+plain = step
+def step():
+    with torch.backends.cudnn.flags(True, benchmark=True, allow_tf32=False):
+        return plain()
+"""
+# A turn on a CPU: a side's process, and what it prints.
 END = """
 for _ in range(3):
     step()
 times = []
 while sum(times) < float(seconds) or len(times) < 3:
-    wait()
     start = now()
-    for _ in range(5 if device != "cpu" else 1):
-        step()
-    wait()
-    times.append((now() - start) / (5 if device != "cpu" else 1))
+    step()
+    times.append(now() - start)
 times.sort()
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-print(json.dumps({"step": times[len(times) // 2], "peak": peak}))
+print(json.dumps(
+    {"step": times[len(times) // 2], "peak": memory("VmHWM"), "imported": imported}))
+"""
+# All turns on a GPU: argv ends in the number of turns and the sides.
+TURNS = """
+from train import SIDES, START
+turns, sides = int(sys.argv[9]), sys.argv[10].split(",")
+scopes = {side: {} for side in sides}
+for side, scope in scopes.items():
+    exec(START + SIDES[side], scope)
+    for _ in range(30):
+        scope["step"]()
+results = []
+for _ in range(turns):
+    results.append({})
+    for side, scope in scopes.items():
+        times = []
+        while sum(times) * 10 < float(seconds) or len(times) < 4:
+            scope["wait"]()
+            start = now()
+            for _ in range(10):
+                scope["step"]()
+            scope["wait"]()
+            times.append((now() - start) / 10)
+        results[-1][side] = {"step": sorted(times)[len(times) // 2]}
+print(json.dumps(results))
 """
 
+Turn = dict[str, dict[str, float]]
+"""Of each side the median time of a step, and its memory."""
 
-def run(side: str, command: list[str], arguments: list[str], threads: str) -> dict[str, float]:
-    """Run a side once in a process of its own."""
+
+def run(name: str, program: str, command: list[str], arguments: list[str], threads: str) -> Any:
+    """Run a program in a process of its own, and return what it prints."""
     done = subprocess.run(
-        [*command, "-c", START + SIDES[side] + END, *arguments],
+        [*command, "-c", program, *arguments],
         env={**os.environ, "OPENBLAS_NUM_THREADS": threads, "OMP_NUM_THREADS": threads},
         capture_output=True,
         text=True,
         check=False,
     )
     if done.returncode:
-        sys.exit(f"{side}: {done.stderr[-2000:]}")
-    result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return result
+        sys.exit(f"{name}: {done.stderr[-2000:]}")
+    return json.loads(done.stdout.splitlines()[-1])
 
 
-def goals(device: str) -> list[tuple[str, str, float]]:
-    """Return the ratios to hold: a side, its peer, and the limit."""
+def take_turns(
+    sides: dict[str, list[str]], arguments: list[str], args: argparse.Namespace
+) -> list[Turn]:
+    """Return the turns of the sides, each run by its command."""
+    if args.device != "cpu":
+        own = [*arguments, str(args.turns), ",".join(sides)]
+        turns: list[Turn] = run("turns", START + TURNS, [sys.executable], own, args.threads)
+        return turns
+    return [
+        {
+            side: run(side, START + SIDES[side] + END, command, arguments, args.threads)
+            for side, command in sides.items()
+        }
+        for _ in range(args.turns)
+    ]
+
+
+def report(turns: list[Turn], device: str) -> tuple[list[str], int]:
+    """Return what to print of a net's turns, and how many goals were missed."""
+
+    def median(side: str, key: str) -> float:
+        return statistics.median(turn[side][key] for turn in turns)
+
+    row, missed = [], 0
+    for side in turns[0]:
+        memory = ""
+        if device == "cpu":
+            memory = f" {median(side, 'peak'):.0f} MB (imports {median(side, 'imported'):.0f})"
+        row.append(f"{side} {median(side, 'step') * 1e3:.2f} ms{memory}")
+    for side, peer, key, limit in goals(device):
+        if side in turns[0] and peer in turns[0]:
+            ratios = sorted(turn[side][key] / turn[peer][key] for turn in turns)
+            ratio = statistics.median(ratios)
+            missed += ratio > limit
+            spread = f"{ratios[0]:.2f} to {ratios[-1]:.2f}, " if len(ratios) > 1 else ""
+            what = "" if key == "step" else f" {key}"
+            row.append(f"{side}/{peer}{what} {ratio:.2f} ({spread}goal {limit:g})")
+    return row, missed
+
+
+def goals(device: str) -> list[tuple[str, str, str, float]]:
+    """Return the ratios to hold: a side, its peer, of what, and the limit."""
     if device != "cpu":
-        return [("ours", "torch", 1.05)]
-    return [("ours", "torch", 1.1), ("ours", "caffe", 0.5), ("numpy", "caffe", 1.0)]
+        return [("ours", "torch", "step", 1.05), ("ours", "tuned", "step", 1.05)]
+    return [
+        ("ours", "torch", "step", 1.1),
+        ("ours", "caffe", "step", 0.5),
+        ("numpy", "caffe", "step", 1.0),
+        ("ours", "torch", "peak", 1.0),
+        ("ours", "caffe", "peak", 1.0),
+        ("numpy", "caffe", "peak", 1.0),
+    ]
 
 
 def main() -> int:
@@ -232,16 +241,16 @@ def main() -> int:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--rng", help="boost-1.64, or fast")
     parser.add_argument("--turns", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=2.0)
+    parser.add_argument("--seconds", type=float, help="of a turn of one side: 2, on a GPU 0.2")
     parser.add_argument("--threads", default=str(len(os.sched_getaffinity(0))))
     parser.add_argument("--clock", choices=("wall", "cpu"), default="wall")
-    parser.add_argument("--sides", default="ours,torch,numpy,caffe")
+    parser.add_argument("--sides", default="ours,torch,tuned,numpy,caffe")
     args = parser.parse_args()
+    seconds = args.seconds or (2.0 if args.device == "cpu" else 0.2)
     rng = args.rng or ("boost-1.64" if args.device == "cpu" else "fast")
     sides = {side: [sys.executable] for side in args.sides.split(",") if side != "caffe"}
-    if args.device != "cpu":
-        sides.pop("numpy", None)
-    elif args.caffe and "caffe" in args.sides:
+    sides.pop("tuned" if args.device == "cpu" else "numpy", None)
+    if args.device == "cpu" and args.caffe and "caffe" in args.sides:
         sides["caffe"] = shlex.split(args.caffe)
     missed = 0
     with tempfile.TemporaryDirectory() as folder:
@@ -251,19 +260,9 @@ def main() -> int:
             solver = Path(folder, f"{name}_solver.prototxt")
             solver.write_text(SOLVER % path)
             arguments = [str(solver), name, str(Path(__file__).parent), str(args.batch)]
-            arguments += [str(args.seconds), args.device, rng, args.clock]
-            turns = [
-                {s: run(s, c, arguments, args.threads) for s, c in sides.items()}
-                for _ in range(args.turns)
-            ]
-            step = {s: statistics.median(turn[s]["step"] for turn in turns) for s in sides}
-            peak = {s: statistics.median(turn[s]["peak"] for turn in turns) for s in sides}
-            row = [f"{s} {step[s] * 1e3:.1f} ms {peak[s]:.0f} MB" for s in sides]
-            for side, peer, limit in goals(args.device):
-                if side in step and peer in step:
-                    ratio = step[side] / step[peer]
-                    missed += ratio > limit
-                    row.append(f"{side}/{peer} {ratio:.2f} (goal {limit})")
+            arguments += [str(seconds), args.device, rng, args.clock]
+            row, misses = report(take_turns(sides, arguments, args), args.device)
+            missed += misses
             print(f"{name} x{args.batch}: " + ", ".join(row), flush=True)
     return bool(missed)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from ..prototxt.upgrade import upgrade
 from ..training.blocks import Block, Learnable, cut
 from ..training.debug import total
 from ..training.engine import Pass
+from ..training.large import Early
 from ..training.parameters import NetSource
 from ..types import Array
 from ..weights.trained import Weights
@@ -30,6 +31,8 @@ class LiveEngine:
         net: the net.
         source: the train net whose parameters a test net shares.
     """
+
+    changes, updates_early = None, False
 
     def __init__(self, net: Net, source: Net | None = None) -> None:
         self.live, self._source = net, source
@@ -84,8 +87,10 @@ class LiveEngine:
         loss = self.live._forward(0, len(self._parts.steps) - 1)
         return Pass(loss, {name: self.live.blobs[name].data for name in self.live.outputs})
 
-    def forward_backward(self, debug: Callable[[str], None] | None = None) -> Pass:
-        """Run the net on its next batch, and add the gradients of its loss."""
+    def forward_backward(
+        self, debug: Callable[[str], None] | None = None, early: Early | None = None
+    ) -> Pass:
+        """Run the net on its next batch, and add the gradients of its loss; no update is early."""
         done = self.forward(debug)
         self.live._backward(len(self._parts.steps) - 1, 0)
         if debug:
@@ -122,9 +127,9 @@ class LiveEngine:
         """Return an array as it is."""
         return array
 
-    def blocks(self, history: Sequence[Array]) -> Iterator[Block]:
+    def blocks(self, history: Sequence[Array], skip: Collection[int] = ()) -> Iterator[Block]:
         """Yield the parameters in blocks; see `training.engine.Engine`."""
-        return cut(self.learnables, self.params, self.grads, history)
+        return cut(self.learnables, self.params, self.grads, history, skip)
 
     def state(self) -> bytes:
         """Return the place of its readers and what one pass leaves to the next."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from torch import fx, nn
+from torch import Tensor, fx, nn
 
 from ..caffe_pb2 import TRAIN
 from ..errors import UnsupportedError
@@ -32,6 +32,7 @@ def build(
     *,
     versions: bool = False,
     in_numpy: Mapping[int, Layer] = MappingProxyType({}),
+    tensors: Mapping[Place, Tensor] = MappingProxyType({}),
 ) -> CaffeModule:
     """Return the module that computes these values of a net.
 
@@ -40,6 +41,7 @@ def build(
         outputs: what it returns, by the blobs' names.
         versions: name the outputs by `Value.name`, for several versions of one blob.
         in_numpy: layers for numpy to run, by their place in the graph, in place of the graph's.
+        tensors: the memory of parameter blobs, by their owners' places; others are copied.
 
     Raises:
         UnsupportedError: the layers that neither torch nor numpy can compute, all at once.
@@ -47,7 +49,7 @@ def build(
     """
     net.check()
     needed = _needed(net, outputs)
-    forms = _find_forms(Forms(net, in_numpy), net, needed)
+    forms = _find_forms(Forms(net, in_numpy, tensors), net, needed)
     nodes = net.graph.nodes
     taken = {*dir(CaffeModule), *vars(CaffeModule(nn.Module(), fx.Graph()))}
     names = attributes([node.layer.name for node in nodes], taken.__contains__)

@@ -19,6 +19,7 @@ from ..layers.families import batch_norm as families
 from ..layers.layer import Layer
 from ..net.graph import Value
 from ..net.net import Net
+from ..net.sharing import Place
 from . import modules, pieces
 from .batch_norm import BatchNorm
 from .layers import CaffeLayer, Dropout, NumpyForm, Refused
@@ -57,11 +58,17 @@ class Forms:
     Args:
         net: the net.
         in_numpy: the layers that numpy is to run, by their place in the graph.
+        tensors: the memory of parameter blobs, by their owners' places.
     """
 
-    def __init__(self, net: Net, in_numpy: Mapping[int, Layer] = MappingProxyType({})) -> None:
+    def __init__(
+        self,
+        net: Net,
+        in_numpy: Mapping[int, Layer] = MappingProxyType({}),
+        tensors: Mapping[Place, Tensor] = MappingProxyType({}),
+    ) -> None:
         self._net, self._chosen = net, in_numpy
-        self._parameters = Parameters(net)
+        self._parameters = Parameters(net, tensors)
         self._in_numpy: set[int] = set()
 
     def find(self, index: int) -> Form:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import mmap
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..net.net import Net
 from ..net.sharing import Place
@@ -21,10 +23,11 @@ class Parameters:
 
     Args:
         net: the net that they are the blobs of.
+        tensors: the memory of blobs, by their owners' places.
     """
 
-    def __init__(self, net: Net) -> None:
-        self._net = net
+    def __init__(self, net: Net, tensors: Mapping[Place, Tensor] = MappingProxyType({})) -> None:
+        self._net, self._tensors = net, tensors
         self._files: dict[Path, mmap.mmap] = {}
         self._known: dict[Place, nn.Parameter] = {}
 
@@ -32,11 +35,15 @@ class Parameters:
         """Return a node's parameter, of this shape unless another place has it in another one."""
         owner = self._net.graph.nodes[index].owners[blob]
         if owner not in self._known:
-            array = self._net.arrays[owner[0]][owner[1]].reshape(shape)
             learns = spec_of(self._net.graph.nodes[index].layer, blob).lr_mult != 0
-            tensor = torch.from_numpy(self.private(array))
+            tensor = self._memory(owner).view(shape)
             self._known[owner] = nn.Parameter(tensor, requires_grad=learns)
         return self._known[owner]
+
+    def _memory(self, owner: Place) -> Tensor:
+        if owner in self._tensors:
+            return self._tensors[owner]
+        return torch.from_numpy(self.private(self._net.arrays[owner[0]][owner[1]]))
 
     def private(self, array: Array) -> Array:
         """Return an array that may be written; its file, where it lies in one, stays as it is."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,6 +50,7 @@ def cut(
     params: Sequence[Any],
     grads: Sequence[Any],
     history: Sequence[Any],
+    skip: Collection[int] = (),
 ) -> Iterator[Block]:
     """Yield the parameters in blocks of the CPU's cache, views of numpy's arrays or torch's.
 
@@ -58,9 +59,12 @@ def cut(
         params: their data.
         grads: their gradients.
         history: for each slot of the rule one array for each blob.
+        skip: the indices of blobs to leave out.
     """
     count = len(params)
     for i, (each, w) in enumerate(zip(learnables, params, strict=True)):
+        if i in skip:
+            continue
         arrays = [w, grads[i], *history[i::count]]
         rows = [array.reshape(-1) for array in arrays]
         for start in range(0, rows[0].shape[0], _SIZE):

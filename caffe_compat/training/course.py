@@ -17,7 +17,7 @@ from .engine import Engine
 from .log import Log
 from .policies import Place, Schedule
 from .ranks import Ranks
-from .updates import Updater
+from .updates import RowUpdates, Updater
 
 _SOURCE = "sgd_solver.cpp"
 
@@ -36,6 +36,7 @@ class Course:
     Attributes:
         iter: the number of updates so far.
         schedule: the learning rate.
+        last_snapshot: the solver state that was written or restored last.
     """
 
     def __init__(
@@ -52,20 +53,28 @@ class Course:
         self._updater = Updater(p, engine, log)
         self.schedule = Schedule(p)
         self.iter = 0
+        self.last_snapshot: Path | None = None
+
+    def early(self) -> RowUpdates | None:
+        """Return what updates parameters during the next backward pass; see `Updater.early`."""
+        if self._p.lr_policy == "plateau":  # its rate depends on the loss
+            return None
+        return self._updater.early(self.iter, self.schedule.next_rate(self.iter))
 
     @np.errstate(all="ignore")  # infinite weights show in the next loss, whose error is clear
-    def update(self, loss: float) -> None:
+    def update(self, loss: float, early: RowUpdates | None = None) -> None:
         """Change the weights by the gradients as they stand (sgd_solver.cpp, ApplyUpdate).
 
         Args:
             loss: the smoothed loss, by which some policies go.
+            early: what updated some weights in the backward pass.
         """
         for line in self.schedule.advance(self.iter, loss):
             self._log(line, _SOURCE)
         rate = self.schedule.rate(self.iter)
         if self._p.display and self.iter % self._p.display == 0:
             self._log(f"Iteration {self.iter}, lr = {rate:g}", _SOURCE)
-        self._updater.update(self.iter, rate)
+        self._updater.update(self.iter, rate, early)
         self.iter += 1
 
     def state(self, model: Path) -> State:

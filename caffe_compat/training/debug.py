@@ -12,7 +12,7 @@ from ..net.needs import Needs
 from ..net.net import Net
 from ..net.sharing import Place
 from ..types import Array
-from .log import Write
+from .log import Log, Write
 
 
 def log_forward(net: Net, values: Mapping[str, Array], write: Write) -> None:
@@ -72,6 +72,15 @@ class BackwardLog:
             if grad is not None:
                 self._sums[owner] = self._sums[owner] + grad.reshape(self._sums[owner].shape)
             self._write(f"{layer}, param blob {i} diff: {mean(self._sums[owner]):g}")
+
+
+def logged(log: Log) -> Write:
+    """Return what writes lines of `debug_info` to a log, as net.cpp does."""
+
+    def write(line: str) -> None:
+        log(line, "net.cpp", "E" if "All net params" in line else "I")  # Caffe's LOG(ERROR)
+
+    return write
 
 
 @np.errstate(over="ignore")  # an infinite norm is shown as such

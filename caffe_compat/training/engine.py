@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,6 +17,7 @@ from ..types import Array
 from ..weights.trained import Weights
 from .blocks import Block, Learnable
 from .feeding import Feeder
+from .large import Early
 from .log import Write
 
 
@@ -61,10 +62,26 @@ class Engine(Protocol):
 
     @property
     def grads(self) -> Sequence[Any]:
-        """Their gradients since `clear`, alike."""
+        """Their gradients since `clear`, alike; after an update what it subtracted."""
 
-    def blocks(self, history: Sequence[Any]) -> Iterator[Block]:
-        """Yield the parameters in blocks, with gradients and history, as an update wants them."""
+    @property
+    def changes(self) -> dict[int, Any] | None:
+        """What the last update subtracted, by index, where that lies in its history.
+
+        None: the gradients are arrays that others have, and an update writes to them.
+        """
+
+    @property
+    def updates_early(self) -> bool:
+        """Whether a backward pass may update some of the parameters; see `forward_backward`."""
+
+    def blocks(self, history: Sequence[Any], skip: Collection[int] = ()) -> Iterator[Block]:
+        """Yield the parameters in blocks, with gradients and history, as an update wants them.
+
+        Args:
+            history: for each slot of the rule one array for each parameter.
+            skip: the indices of parameters to leave out.
+        """
 
     def clear(self) -> None:
         """Set the gradients to zero."""
@@ -76,8 +93,13 @@ class Engine(Protocol):
             debug: takes Caffe's lines of `debug_info`.
         """
 
-    def forward_backward(self, debug: Write | None = None) -> Pass:
-        """Run the net on its next batch, and add the gradients of its loss to `grads`."""
+    def forward_backward(self, debug: Write | None = None, early: Early | None = None) -> Pass:
+        """Run the net on its next batch, and add the gradients of its loss to `grads`.
+
+        Args:
+            debug: takes Caffe's lines of `debug_info`.
+            early: may be given parameters whose gradients are there, unless the loss is not finite.
+        """
 
     def first_not_finite(self) -> str | None:
         """Return the name of the first layer of the last pass with a top that is not finite."""
@@ -153,16 +175,16 @@ def rewritten(graph: Graph) -> set[Place]:
 
 
 def owning(net: Net, shared: Mapping[Place, Array] | None = None) -> tuple[Net, dict[Place, Array]]:
-    """Return a net with parameter blobs of its own, and these by the places that own them.
+    """Return a net with parameter blobs to write to, and these by the places that own them.
 
     Args:
-        net: the net, whose blobs are copied: a weights file is never written to.
-        shared: arrays to use as they are.
+        net: the net, whose blobs are taken as they are, or copied where they are read-only.
+        shared: arrays to use in their place.
     """
-    own = {
-        place: np.array(net.arrays[place[0]][place[1]], np.float32) for place in owned(net.graph)
-    }
-    own |= shared or {}
+    own = dict(shared or {})
+    for index, i in owned(net.graph):
+        if (index, i) not in own:
+            own[index, i] = np.require(net.arrays[index][i], np.float32, ["C", "W"])
     arrays = tuple(
         tuple(
             own[owner].reshape(blob.shape)

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..errors import ShapeError, WeightsError
 from ..fillers.rng import Rng
+from ..layers.layer import Layer
 from ..net.net import Net
 from ..types import AnyArray, Array, Shape
 
@@ -87,7 +88,9 @@ class Batches:
         Raises:
             ShapeError: there are none.
         """
-        if count and self._ahead:
+        if not count:
+            return
+        if self._ahead:
             self._ahead.pop()
             count -= 1
         if isinstance(self._source, Skippable):
@@ -182,6 +185,8 @@ class Feeder:
 
     def __init__(self, net: Net, batches: Batches, rng: Rng) -> None:
         self._net, self._batches, self._rng = net, batches, rng
+        nodes = enumerate(net.graph.nodes)
+        self._idle = frozenset(i for i, n in nodes if type(n.layer).draw is Layer.draw)
         self.states: Extra = net.state()
 
     def next(self, skip: Collection[int] = ()) -> tuple[Feeds, Extra]:
@@ -190,7 +195,7 @@ class Feeder:
         Args:
             skip: the indices of nodes that draw their own numbers.
         """
-        feeds, extra = self._batches.next(), self._net.draw(self._rng, skip)
+        feeds, extra = self._batches.next(), self._net.draw(self._rng, self._idle.union(skip))
         for index in [*extra]:
             if self._net.graph.nodes[index].layer.feeds():
                 feeds = {**extra.pop(index), **feeds}

@@ -7,6 +7,8 @@ from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
+
 from .. import weights as weight_files
 from ..errors import CaffeCompatError, ShapeError
 from ..fillers.rng import Rng
@@ -145,13 +147,13 @@ class BuiltNets:
         return net, Feeder(Net(graph, ()), batches, self._rng)
 
     def _load(self, net: Net, weights: Weights) -> Net:
-        """Return a net with the blobs of a weights file, by layer name (CopyTrainedLayersFrom)."""
+        """Return a net with copies of a file's blobs, by layer name (CopyTrainedLayersFrom)."""
         owned, report = match_weights(net.graph, weights)
         for layer in report.unused:
             self._log(f"Ignoring source layer {layer}", "net.cpp")
         arrays = tuple(
             tuple(
-                owned[owner].reshape(blob.shape) if owner in owned else array
+                np.array(owned[owner], np.float32).reshape(blob.shape) if owner in owned else array
                 for blob, owner, array in zip(node.blobs, node.owners, arrays, strict=True)
             )
             for node, arrays in zip(net.graph.nodes, net.arrays, strict=True)

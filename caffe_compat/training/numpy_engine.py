@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +20,16 @@ from .blocks import Block, cut
 from .debug import BackwardLog, log_forward, total
 from .engine import Pass, learnables, loss_weights, owned, owning, rewritten, share
 from .feeding import Feeder
+from .large import Early, updating
 from .log import Write
+from .numpy_products import streaming
 
 
 class NumpyEngine:
     """A net that numpy runs; see `Engine`.
 
     Args:
-        net: the net with its weights, which are copied: a weights file is never written to.
+        net: the net with its weights, which are the engine's from now on.
         feeder: what it is fed.
         shared: arrays to use as they are, by (layer, blob) place.
     """
@@ -38,12 +41,15 @@ class NumpyEngine:
         self._feeder = feeder
         self._needs = needs(graph)
         self._rewritten = rewritten(graph)
+        self._streaming, self._products = streaming(self._net, self._places, self._needs)
         self._values: dict[str, Array] = {}
         self.name = graph.net.name
         self.learnables = learnables(graph)
         self.loss_weights = loss_weights(graph)
         self.params = [own[place] for place in self._places]
         self._sums: list[Array | None] = [None] * len(self.params)
+        self.changes: dict[int, Array] = {}
+        self.updates_early = bool(self._products)
 
     def tester(self, net: Net, feeder: Feeder) -> NumpyEngine:
         """Return an engine for a test net that shares this one's blobs by layer name.
@@ -101,20 +107,28 @@ class NumpyEngine:
 
     @property
     def grads(self) -> list[Array]:
-        """The gradients of `params` since `clear`."""
-        self._sums = [
-            np.zeros_like(w) if g is None else g
-            for w, g in zip(self.params, self._sums, strict=True)
-        ]
-        return [g for g in self._sums if g is not None]
+        """The gradients of `params` since `clear`; after an update what it subtracted."""
+        return [self._grad(i) for i in range(len(self.params))]
 
-    def blocks(self, history: Sequence[Array]) -> Iterator[Block]:
+    def _grad(self, i: int) -> Array:
+        if i in self.changes:
+            return self.changes[i]
+        total = self._sums[i]
+        if total is None:
+            total = self._sums[i] = np.zeros_like(self.params[i])
+        return total
+
+    def blocks(self, history: Sequence[Array], skip: Collection[int] = ()) -> Iterator[Block]:
         """Yield the parameters in blocks; see `cut`."""
-        return cut(self.learnables, self.params, self.grads, history)
+        for i in [*self.changes]:  # history, which its own update would change on the way
+            self._sums[i] = self.changes.pop(i).copy()
+        grads = [None if i in skip else self._grad(i) for i in range(len(self.params))]
+        return cut(self.learnables, self.params, grads, history, skip)
 
     def clear(self) -> None:
         """Set the gradients to zero, and free their memory."""
         self._sums = [None] * len(self.params)
+        self.changes.clear()
 
     @np.errstate(all="ignore")  # the solver says that a loss is not finite
     def forward(self, debug: Write | None = None) -> Pass:
@@ -123,18 +137,21 @@ class NumpyEngine:
         return self._pass(values)
 
     @np.errstate(all="ignore")  # likewise
-    def forward_backward(self, debug: Write | None = None) -> Pass:
+    def forward_backward(self, debug: Write | None = None, early: Early | None = None) -> Pass:
         """Run the net on its next batch, and add the gradients of its loss to `grads`."""
         values, extra = self._run(debug)
+        result = self._pass(values)
         watch = None
         if debug:
             before = dict(zip(self._places, self.grads, strict=True))
             watch = BackwardLog(self._net, self._needs, before, debug)
-        _, grads = self._net.backward(values, {}, extra, self._needs, watch, keep=False)
+        net = self._streaming if early else self._net
+        with updating(self._products, early if math.isfinite(result.loss) else None):
+            _, grads = net.backward(values, {}, extra, self._needs, watch, keep=False)
         self._add([grads[index][i] for index, i in self._places], values)
         if debug:
             debug(total(self.params, self.grads))
-        return self._pass(values)
+        return result
 
     def _add(self, grads: Sequence[Array | None], values: Mapping[str, Array]) -> None:
         """Add to the gradients; the first arrays since `clear` take their places where they can."""

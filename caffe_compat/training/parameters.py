@@ -12,7 +12,7 @@ from ..caffe_pb2 import TEST, TRAIN, NetParameter, NetState, Phase, SolverParame
 from ..errors import CaffeCompatError, ParseError, ShapeError, UnsupportedError
 from ..prototxt import reader
 from ..prototxt.upgrade import upgrade_solver
-from . import policies, rules
+from . import detections, policies, rules
 
 
 @dataclass(frozen=True)
@@ -99,8 +99,15 @@ def check(p: SolverParameter) -> None:
                 f"{field}: versions of NVCaffe differ in what it does; "
                 "warmup_iter and warmup_start_lr raise the rate linearly"
             )
-    if p.eval_type != "classification":
-        raise UnsupportedError(f"eval_type '{p.eval_type}': detections are not scored here")
+    if p.eval_type not in ("classification", "detection") and p.test_iter:
+        raise UnsupportedError(
+            f"eval_type '{p.eval_type}': tests score by 'classification' or 'detection'; without "
+            "test_iter and its test nets the solver trains"
+        )
+    if p.eval_type == "detection" and p.test_iter and p.ap_version not in detections.VERSIONS:
+        raise UnsupportedError(
+            f"ap_version '{p.ap_version}' is not known (known: {', '.join(detections.VERSIONS)})"
+        )
 
 
 def train_net(p: SolverParameter, folder: Path) -> NetSource:

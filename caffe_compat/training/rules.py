@@ -29,21 +29,23 @@ class Rule:
         type: Caffe's name of the solver.
         slots: the number of arrays of history that it keeps for each blob.
         step: the rule itself.
+        in_history: whether its first slot is what it subtracts.
     """
 
     type: str
     slots: int
     step: Step
+    in_history: bool = False
 
 
 RULES: dict[str, Rule] = {}
 
 
-def rule(type: str, slots: int = 1) -> Callable[[Step], Step]:
+def rule(type: str, slots: int = 1, *, in_history: bool = False) -> Callable[[Step], Step]:
     """Register an update rule under Caffe's name of the solver."""
 
     def register(step: Step) -> Step:
-        RULES[type] = Rule(type, slots, step)
+        RULES[type] = Rule(type, slots, step, in_history)
         return step
 
     return register
@@ -73,7 +75,7 @@ def axpy(a: float, x: Any, y: Any) -> None:
         y.add_(x, alpha=a)
 
 
-@rule("SGD")
+@rule("SGD", in_history=True)
 def sgd(p: SolverParameter, rate: float, t: int, g: Any, h: Any) -> Any:
     """H = momentum h + rate g; subtract h."""
     h *= p.momentum

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
-
 from ..caffe_pb2 import SolverParameter
-from ..errors import CaffeCompatError
 from ..fillers.rng import Rng
 from ..net.net import Net
 from ..types import Array
@@ -17,11 +13,12 @@ from . import parameters, scaffold, snapshots
 from .course import Course
 from .engine import Pass
 from .feeding import Feeds
+from .iterations import Iterations
 from .log import Log, Write
 from .nets import Nets
 from .ranks import Ranks
-from .scoring import SmoothedLoss, Sums
 from .signals import Action
+from .testing import Tests
 
 
 class Solver:
@@ -106,15 +103,16 @@ class Solver:
         self.rng, self.device = built.rng, built.device
         self.engine, self.testers = built.engine, built.testers
         self._course = Course(p, self.engine, self.testers, self.rng, self._ranks, self._log)
-        self._loss = SmoothedLoss(p.average_loss)
         self._stopped = False
-        self._watch: Write | None = None  # takes debug_info's lines, while they are wanted
-        self._last_snapshot: Path | None = None
         self._callbacks: dict[str, list[Callable[[], None]]] = {
             "start": [],
             "gradients": [],
             "update": [],
         }
+        self._iterations = Iterations(
+            p, self.engine, self._course, self._ranks, self._log, self._callbacks
+        )
+        self._tests = Tests(p, self.testers, self._log, self._stops)
         self.action: Callable[[], Action] = lambda: Action.NONE
 
     @property
@@ -144,7 +142,7 @@ class Solver:
     @property
     def smoothed_loss(self) -> float:
         """The mean loss of the last `average_loss` iterations of this `step`."""
-        return self._loss.value
+        return self._iterations.loss.value
 
     @property
     def gradients(self) -> Mapping[str, Mapping[str, Array]]:
@@ -166,10 +164,6 @@ class Solver:
             if function is not None:
                 self._callbacks[when].append(function)
 
-    def _call(self, when: str) -> None:
-        for function in self._callbacks[when]:
-            function()
-
     def solve(self, snapshot: str | Path | None = None) -> None:
         """Train to max_iter, with a snapshot at the end (solver.cpp, Solve).
 
@@ -187,7 +181,6 @@ class Solver:
         self._stopped = False
         if snapshot is not None:
             self.restore(snapshot)
-        start = self.iter
         self.step(p.max_iter - self.iter)
         if p.snapshot_after_train and not (p.snapshot and self.iter % p.snapshot == 0):
             self.snapshot()
@@ -195,8 +188,7 @@ class Solver:
             self._log("Optimization stopped early.")
             return
         if p.display and self.iter % p.display == 0:
-            self._loss.add(self.engine.forward(self._watch).loss, self.iter - start)
-            self._log(f"Iteration {self.iter}, loss = {self.smoothed_loss:g}")
+            self._iterations.end()
         if p.test_interval and self.iter % p.test_interval == 0:
             self.test_all()
         self._log("Optimization Done.")
@@ -216,10 +208,8 @@ class Solver:
             CaffeCompatError: the loss is not finite: the layer where that began, and the last
                 snapshot; data are missing, or a snapshot cannot be written.
         """
-        p, start = self.param, self.iter
-        self._loss = SmoothedLoss(p.average_loss)
-        self._log.restart(self.iter)
-        last = None
+        p, last = self.param, None
+        self._iterations.begin()
         for _ in range(iterations):
             self.engine.clear()
             due = p.test_interval and self.iter % p.test_interval == 0
@@ -227,9 +217,7 @@ class Solver:
                 self.test_all()
                 if self._stopped:
                     break
-            last = self._iterate(start)
-            self.apply_update()
-            self._call("update")
+            last = self._iterations.run()
             request = Action(self._ranks.largest(self.action().value))
             if (p.snapshot and self.iter % p.snapshot == 0) or request is Action.SNAPSHOT:
                 self.snapshot()
@@ -237,39 +225,6 @@ class Solver:
                 self._stopped = True
                 break
         return last
-
-    def _iterate(self, start: int) -> Pass:
-        """Add up the gradients of one iteration's sub-batches."""
-        p = self.param
-        self._call("start")
-        display = bool(p.display and self.iter % p.display == 0)
-        self._watch = self._debug if display and p.debug_info else None
-        loss = np.float32(0)
-        for _ in range(p.iter_size):
-            last = self.engine.forward_backward(self._watch)
-            loss += np.float32(last.loss)
-        mean = float(loss / np.float32(p.iter_size))
-        if not math.isfinite(mean):
-            raise CaffeCompatError(self._explain(mean))
-        self._loss.add(mean, self.iter - start)
-        if display:
-            self._log.iteration(self.iter, self.smoothed_loss, p.display)
-            self._log.outputs("Train", last.outputs, self.engine.loss_weights)
-        if self._ranks.size > 1:
-            self._ranks.average(self.engine.grads)
-        self._call("gradients")
-        return last
-
-    def _debug(self, line: str) -> None:
-        self._log(line, "net.cpp", "E" if "All net params" in line else "I")  # Caffe's LOG(ERROR)
-
-    def _explain(self, loss: float) -> str:
-        """Say where a loss that is not finite began, and which snapshot precedes it."""
-        layer = self.engine.first_not_finite()
-        where = f", first at layer '{layer}'" if layer else ""
-        last = self._last_snapshot
-        snapshot = f"; the last snapshot before it is {last}" if last else ""
-        return f"iteration {self.iter}: the loss is {loss:g}{where}{snapshot}"
 
     def apply_update(self) -> None:
         """Change the weights by the gradients as they stand (sgd_solver.cpp, ApplyUpdate)."""
@@ -292,28 +247,16 @@ class Solver:
         Returns:
             The mean of each output over the batches, by blob; nothing if a signal stopped it.
         """
-        p, tester = self.param, self.testers[index]
-        self._log(f"Iteration {self.iter}, Testing net (#{index})")
-        sums = Sums()
-        for _ in range(p.test_iter[index]):
-            self._act()
-            if self._stopped:
-                self._log("Test interrupted.")
-                return {}
-            sums.add(tester.forward(self._debug if p.debug_info else None))
-        if p.test_compute_loss:
-            self._log(f"Test loss: {sums.loss():g}")
-        self._log.outputs("Test", sums.means(), tester.loss_weights)
-        return sums.means()
+        return self._tests.run(index, self.iter)
 
-    def _act(self) -> None:
+    def _stops(self) -> bool:
         """Do what signals request while a test runs; several processes do so after an update."""
         while self._ranks.size == 1 and (request := self.action()) is not Action.NONE:
-            if request is Action.SNAPSHOT:
-                self.snapshot()
-            else:
+            if request is Action.STOP:
                 self._stopped = True
-                return
+                break
+            self.snapshot()
+        return self._stopped
 
     def snapshot(self) -> tuple[Path, Path]:
         """Write the weights and the solver's state; of several processes all must call this.
@@ -332,7 +275,7 @@ class Solver:
         state = self._course.state(model)
         if self._ranks.rank == 0:
             snapshots.write(p, self.engine, state)
-        self._last_snapshot = resume
+        self._course.last_snapshot = resume
         return model, resume
 
     def restore(self, path: str | Path) -> None:
@@ -344,4 +287,4 @@ class Solver:
         self._log(f"Restoring previous solver status from {path}")
         state, model = snapshots.restore(path)
         self._course.restore(state, model, str(path))
-        self._last_snapshot = Path(path)
+        self._course.last_snapshot = Path(path)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -68,6 +68,24 @@ class Bundle:
         """Add alpha times the others in place."""
         torch._foreach_add_(self.tensors, other.tensors, alpha=alpha)
 
+    def descend(self, grads: Bundle, history: Bundle, m: float, rate: float, decay: float) -> None:
+        """Take a step of Caffe's SGD in one call: h = m h + rate (g + decay w); w -= h.
+
+        On a GPU torch wants an m above 0.
+        """
+        torch._fused_sgd_(
+            self.tensors,
+            grads.tensors,
+            history.tensors,
+            momentum=m,
+            dampening=1 - rate,  # torch's h is m h + (1 - dampening) g, and it subtracts lr h
+            lr=1.0,
+            weight_decay=decay,
+            nesterov=False,
+            maximize=False,
+            is_first_step=False,
+        )
+
     def sum(self) -> Tensor:
         """Return the sum over all values."""
         return torch.stack([each.sum() for each in self.tensors]).sum()
@@ -80,13 +98,15 @@ def _operand(value: Any) -> Any:
 def bundle(
     learnables: Sequence[Learnable],
     params: Sequence[Tensor],
-    grads: Sequence[Tensor],
+    grads: Sequence[Any],
     history: Sequence[Tensor],
+    skip: Collection[int] = (),
 ) -> Iterator[Block]:
     """Yield the parameters in blocks, one for all of the same multipliers; see `cut`."""
     groups: dict[tuple[float, float], list[int]] = defaultdict(list)
     for i, each in enumerate(learnables):
-        groups[each.lr_mult, each.decay_mult].append(i)
+        if i not in skip:
+            groups[each.lr_mult, each.decay_mult].append(i)
     slots = [history[start : start + len(params)] for start in range(0, len(history), len(params))]
     for (lr_mult, decay_mult), members in groups.items():
         w, g, *h = (Bundle([a[i] for i in members]) for a in (params, grads, *slots))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..fillers.rng import FastRng
 from ..net import saving
 from ..net.graph import Graph, Value
 from ..net.needs import needs
@@ -23,7 +26,8 @@ from ..weights.trained import Weights
 from .blocks import Block, cut
 from .debug import BackwardLog, log_forward, total
 from .engine import Pass, learnables, loss_weights, owned, owning, rewritten, share
-from .feeding import Extra, Feeder
+from .feeding import Extra, Feeder, Feeds
+from .large import Early, updating
 from .log import Write
 from .torch_blocks import bundle
 from .torch_modules import replace
@@ -40,7 +44,7 @@ class TorchEngine:
     On a CPU its parameters are the memory of the arrays of `net()`.
 
     Args:
-        net: the net with its weights, which are copied: a weights file is never written to.
+        net: the net with its weights, which are the engine's from now on.
         feeder: what it is fed.
         setting: how.
         source: the train net's engine, whose blobs a test net shares by layer name.
@@ -69,13 +73,17 @@ class TorchEngine:
         self._losses = [(top, weight) for top, weight in weighted if weight]
         outputs = [*graph.outputs, *(top for top, _ in self._losses)]
         self._run = self._make(outputs)
-        if not setting.amp:
-            replace(self._run.module, self._device)
+        trained = self._places if source is None else ()
+        module = self._run.module
+        self._products = [] if setting.amp else replace(module, self._device, trained)
+        self.changes: dict[int, Tensor] = {}
+        self.updates_early = bool(self._products)
         self._leaves = self._run.leaves
         self._rewritten = rewritten(graph)
         for layer in self._run.in_numpy:
             _log.warning("layer '%s' (%s) runs in numpy, on the CPU", layer.name, layer.type)
         self._last: tuple[dict[str, Tensor], Extra] = {}, {}
+        self._fed: tuple[Feeds, Extra] = {}, {}
         self.name = graph.net.name
         self.learnables = learnables(graph)
         self.loss_weights = loss_weights(graph)
@@ -111,19 +119,24 @@ class TorchEngine:
 
     @property
     def grads(self) -> list[Tensor]:
-        """The gradients of `params` since `clear`."""
-        return [self._grad(place) for place in self._places]
+        """The gradients of `params` since `clear`; after an update what it subtracted."""
+        return [self._grad(i) for i in range(len(self._places))]
 
-    def _grad(self, place: Place) -> Tensor:
+    def _grad(self, i: int) -> Tensor:
+        if i in self.changes:
+            return self.changes[i]
+        place = self._places[i]
         if place in self._zeros:
             return self._zeros[place]
         leaf = self._leaves[place]
         if leaf.grad is None:
             leaf.grad = torch.zeros_like(leaf)
-        return leaf.grad.view(self._tensors[place].shape)
+        shape = self._tensors[place].shape
+        return leaf.grad if leaf.grad.shape == shape else leaf.grad.view(shape)
 
     def clear(self) -> None:
         """Set the gradients to zero."""
+        self.changes.clear()
         self._forget(self._leaves)
         for zeros in self._zeros.values():
             zeros.zero_()
@@ -133,10 +146,14 @@ class TorchEngine:
             if place in self._leaves:
                 self._leaves[place].grad = None
 
-    def blocks(self, history: Sequence[Tensor]) -> Iterator[Block]:
+    def blocks(self, history: Sequence[Tensor], skip: Collection[int] = ()) -> Iterator[Block]:
         """Yield the parameters in blocks: for a CPU's cache, or for few calls to a GPU."""
+        for i in [*self.changes]:  # history, which its own update would change on the way
+            change = self.changes.pop(i)
+            self._grad(i).copy_(change)
         split = cut if self._device.type == "cpu" else bundle
-        return split(self.learnables, self.params, self.grads, history)
+        grads = [None if i in skip else self._grad(i) for i in range(len(self.params))]
+        return split(self.learnables, self.params, grads, history, skip)
 
     def net(self) -> Net:
         """Return the net with its weights as they are."""
@@ -190,22 +207,36 @@ class TorchEngine:
 
     def forward(self, debug: Write | None = None) -> Pass:
         """Run the net on its next batch."""
-        with torch.no_grad(), self._setting.precision():
+        with self._worded(), torch.no_grad(), self._setting.precision():
             tensors = self._pass(debug)
-            loss = self._loss(tensors)
-        return Pass(float(loss.detach()), self._outputs(tensors))
+            loss = float(self._loss(tensors))
+        return Pass(loss, self._outputs(tensors))
 
-    def forward_backward(self, debug: Write | None = None) -> Pass:
+    def forward_backward(self, debug: Write | None = None, early: Early | None = None) -> Pass:
         """Run the net on its next batch, and add the gradients of its loss to `grads`."""
         if debug:
             return self._backward_in_numpy(debug)
-        with self._setting.precision():
+        with self._worded(), self._setting.precision():
             tensors = self._pass(None)
             loss = self._loss(tensors)
             if loss.requires_grad:
                 self._forget(self._rewritten)
-                torch.autograd.backward(loss)
-        return Pass(float(loss.detach()), self._outputs(tensors))
+                early = early if early and math.isfinite(float(loss.detach())) else None
+                with updating(self._products, early):
+                    torch.autograd.backward(loss)
+            number = float(loss.detach())
+        return Pass(number, self._outputs(tensors))
+
+    @contextlib.contextmanager
+    def _worded(self) -> Iterator[None]:
+        """Let numpy find what is wrong where torch read outside a tensor, and say where."""
+        try:
+            yield
+        except (RuntimeError, IndexError) as error:
+            if "out of bounds" in str(error) or "device-side assert" in str(error):
+                feeds, extra = self._fed
+                self._net.run(feeds, {**self._net.draw(FastRng(0)), **extra})
+            raise
 
     def first_not_finite(self) -> str | None:
         """Return the name of the first layer of the last pass with a top that is not finite."""
@@ -227,7 +258,8 @@ class TorchEngine:
         """Run the net on its next batch; with `debug` every value is returned."""
         own = self._run.dropouts if self._setting.draws and not debug else ()
         feeds, extra = self._feeder.next(own)
-        arrays = self._net.fed({name: np.asarray(a, np.float32) for name, a in feeds.items()})
+        feeds = {name: np.asarray(array, np.float32) for name, array in feeds.items()}
+        arrays, self._fed = self._net.fed(feeds), (feeds, extra)
         blobs = {value.name: value.blob for value in self._net.graph.inputs}
         self._last = {blobs[name]: self.array(array) for name, array in arrays.items()}, extra
         run = self._watched if debug else self._run

@@ -102,7 +102,9 @@ class TorchNet:
                     wanted[name] = values[name]
         self.in_numpy = [graph.nodes[index].layer for index in sorted(special)]
         self._names = list(wanted)
-        self.module = build(exposed, [*wanted.values()], versions=True, in_numpy=special)
+        self.module = build(
+            exposed, [*wanted.values()], versions=True, in_numpy=special, tensors=tensors
+        )
         self._device = next(iter(tensors.values())).device if tensors else torch.device("cpu")
         self.module.to(self._device)
         self._left: dict[int, dict[str, Tensor]] = {}
@@ -114,6 +116,9 @@ class TorchNet:
         self._interleaves = _interleave(self.module) if self._device.type == "cpu" else False
         named = self.module.origin.parts.items()
         self._parts = {index: self.module.get_submodule(name) for index, name in named}
+        parts = self._parts.items()
+        self._drawing = {i: part for i, part in parts if isinstance(part, Drawing)}
+        self._layers = [(i, part) for i, part in parts if isinstance(part, CaffeLayer)]
         self.dropouts = [i for i, part in self._parts.items() if type(part) is Dropout]
 
     def __call__(self, inputs: Mapping[str, Tensor], extra: Extra) -> dict[str, Tensor]:
@@ -123,11 +128,10 @@ class TorchNet:
             inputs: by blob.
             extra: the numbers that layers draw and the state that they go on from; see `Net.run`.
         """
-        for index, part in self._parts.items():
-            if isinstance(part, CaffeLayer):
-                part.numbers = extra.get(index, {})
-            elif isinstance(part, Drawing):
-                part.numbers = extra.get(index)
+        for index, part in self._drawing.items():
+            part.numbers = extra.get(index)
+        for index, layer in self._layers:
+            layer.numbers = extra.get(index, {})
         states = {
             value.blob: torch.from_numpy(extra[index][name])[None].to(self._device)
             for index, carried in self._carried.items()
@@ -137,7 +141,7 @@ class TorchNet:
         tensors = [inputs[blob] for blob in self.module.names.inputs.values()]
         if self._interleaves:
             tensors = [_interleaved(x) if x.ndim == 4 else x for x in tensors]
-        results = self.module(*tensors)
+        results = self.module.forward(*tensors)  # its inputs are checked, and lie in no file
         results = {self._names[0]: results} if isinstance(results, Tensor) else results
         self._check_indicators(results)
         self._left = {
@@ -159,8 +163,7 @@ class TorchNet:
 
     def states(self) -> dict[int, dict[str, Any]]:
         """Return what the last pass left to the next, by the layers' places."""
-        parts = self._parts.items()
-        states = {i: dict(part.states) for i, part in parts if isinstance(part, CaffeLayer)}
+        states = {i: dict(part.states) for i, part in self._layers}
         for index, tensors in self._left.items():
             states[index] = {name: to_numpy(tensor) for name, tensor in tensors.items()}
         return {index: arrays for index, arrays in sorted(states.items()) if arrays}

@@ -69,7 +69,7 @@ class CaffeOptimizer(torch.optim.Optimizer):
         blocks = [block for group in self.param_groups for block in self._blocks(group)]
         clip(self.param, [block.grads for _, block in blocks], lambda line: None)
         for rate, block in blocks:
-            advance(self._rule, self.param, rate, self.iter, block)
+            advance(self._rule, self.param, rate, self.iter, block, leave=False)
         return loss
 
     def _blocks(self, group: dict[str, Any]) -> list[tuple[float, Block]]:

@@ -10,6 +10,7 @@ from google.protobuf import text_format
 
 from caffe_compat.caffe_pb2 import LayerParameter
 from caffe_compat.layers.families.softmax import SoftmaxWithLoss
+from caffe_compat.training import large
 
 from .cases import TRAIN, blobs, close, recorded, solver
 
@@ -45,7 +46,7 @@ def test_a_gradient_adds_up_in_memory_that_stays(bias):
     numbers = torch.Generator().manual_seed(3)
     x = torch.randn((3, 5), generator=numbers)
     linear = torch.nn.Linear(5, 2, bias=bias)
-    own = modules.Linear(linear)
+    own = modules.Linear(linear, large.Product(0, (2, 5), torch.empty, torch.matmul))
     (y, dx), (own_y, own_dx) = both(linear, own, x)
     torch.testing.assert_close(own_y, y)
     torch.testing.assert_close(own_dx, dx)
@@ -62,7 +63,7 @@ def test_a_gradient_adds_up_in_memory_that_stays(bias):
 
 @pytest.mark.parametrize("name", ["sgd_30", "adagrad_08", "adam_05", "sgd_24"])
 def test_trainings_with_such_products_are_as_recorded(name, monkeypatch):
-    monkeypatch.setattr(modules, "_LARGE", 0)
+    monkeypatch.setattr(large, "_LARGE", 0)
     want = recorded(BY_NAME[name])
     trained = solver(BY_NAME[name], engine="torch")
     parts = trained.engine._run.module.modules()
@@ -75,8 +76,9 @@ def test_trainings_with_such_products_are_as_recorded(name, monkeypatch):
 
 
 @pytest.mark.parametrize("mode", ["FULL", "VALID", "BATCH_SIZE", "NONE"])
-@pytest.mark.parametrize("axis", [1, 2])
-def test_softmax_with_loss(mode, axis):
+@pytest.mark.parametrize("device", ["cpu", "meta"])  # any but the CPU takes torch's own
+@pytest.mark.parametrize("shape, axis", [((2, 4, 5, 3), 1), ((2, 4, 5, 3), 2), ((6, 5, 1), 1)])
+def test_softmax_with_loss(mode, shape, axis, device):
     layer = SoftmaxWithLoss(
         text_format.Parse(
             'name: "loss" type: "SoftmaxWithLoss" bottom: "x" bottom: "y" top: "loss" '
@@ -85,12 +87,13 @@ def test_softmax_with_loss(mode, axis):
         )
     )
     numbers = np.random.default_rng(0)
-    x = numbers.standard_normal((2, 4, 5, 3)).astype(np.float32)
-    x[0, 0, 0, 0] = 300  # the others there have probabilities below FLT_MIN
+    x = numbers.standard_normal(shape).astype(np.float32)
+    x.flat[0] = 300  # the others there have probabilities below FLT_MIN
     shape = tuple(n for i, n in enumerate(x.shape) if i != axis)
     y = numbers.integers(1, x.shape[axis], shape).astype(np.float32)
     scores = torch.from_numpy(x).requires_grad_()
-    loss = modules.SoftmaxWithLoss(layer, x.shape)(scores, torch.from_numpy(y))
+    own = modules.SoftmaxWithLoss(layer, x.shape, torch.device(device))
+    loss = own(scores, torch.from_numpy(y))
     loss.backward(torch.tensor(0.5))
     np.testing.assert_allclose(loss.item(), layer.forward(x, y), rtol=1e-6)
     dx, _ = layer.backward(np.float32(0.5), x, y)

@@ -80,3 +80,27 @@ def test_whatever_the_solver_does_on_the_way(fields, engine):
 def test_inputs_that_are_not_finite(factor, engine):
     with pytest.raises(CaffeCompatError, match="iteration 0: the loss is nan, first at layer 'in'"):
         solver("SGD", engine, factor).step(1)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("passes", [1, 2])
+def test_losses_whose_sum_alone_is_infinite(passes, engine):
+    p = text_format.Parse(SOLVER, SolverParameter())
+    p.base_lr, p.weight_decay, p.iter_size, p.average_loss = 0, 0, passes, 3
+    text_format.Parse(
+        'layer { name: "in" type: "Input" top: "x" top: "y" input_param { '
+        "shape { dim: 2 dim: 3 } shape { dim: 2 dim: 3 } } } "
+        'layer { name: "scale" type: "Scale" bottom: "x" top: "s" } '
+        'layer { name: "loss" type: "EuclideanLoss" bottom: "s" bottom: "y" top: "loss" '
+        "loss_weight: 2e38 }",
+        p.net_param,
+    )
+    ones = np.ones((2, 3), np.float32)
+    data = itertools.repeat({"x": ones, "y": ones + 0.9})
+    trained = Solver(p, data=data, engine=engine, device="cpu", log=lambda line: None)
+    if passes == 1:  # the mean of several is as finite as they are
+        trained.step(5)
+        assert 2e38 < trained.smoothed_loss < 3e38
+        return
+    with pytest.raises(CaffeCompatError, match=r"^iteration 0: the loss is inf"):
+        trained.step(1)

@@ -32,7 +32,7 @@ def test_the_weights_of_the_solver(name, monkeypatch):
     # Else the solver's module has its images in oneDNN's order, and other roundings; so have the
     # modules that train faster.
     monkeypatch.setattr(torch.backends.mkldnn, "enabled", False)
-    monkeypatch.setattr(torch_engine, "replace", lambda module, device: None)
+    monkeypatch.setattr(torch_engine, "replace", lambda *arguments: [])
     folder = BY_NAME[name]
     trained = solver(folder, engine="torch")
     module = to_torch(Net(trained.net.graph, copy.deepcopy(trained.net.arrays)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -16,7 +17,7 @@ from caffe_compat.training.policies import Schedule
 from caffe_compat.training.signals import Action
 from caffe_compat.training.solver import Solver
 
-from .cases import GOLDEN, MORE, solver
+from .cases import ENGINES, GOLDEN, MORE, solver
 
 BY_NAME = {folder.name: folder for folder in MORE}
 
@@ -92,7 +93,11 @@ def param(text=BASE, net=NET):
             "snapshot_prefix '/nowhere/at/all': there is no directory /nowhere/at",
         ),
         (BASE + "rampup_interval: 5", UnsupportedError, "rampup_interval: versions of NVCaffe"),
-        (BASE + 'eval_type: "detection"', UnsupportedError, "eval_type 'detection'"),
+        (
+            BASE + 'eval_type: "faceattri" test_iter: 2 test_interval: 3',
+            UnsupportedError,
+            "eval_type 'faceattri': .*; without test_iter and its test nets the solver trains",
+        ),
         (BASE + "clip_gradients: nan", ShapeError, "clip_gradients is nan"),
         (BASE + "delta: nan", ShapeError, "delta is nan"),
     ],
@@ -100,6 +105,12 @@ def param(text=BASE, net=NET):
 def test_what_caffe_checks(text, error, match):
     with pytest.raises(error, match=match):
         Solver(param(text))
+
+
+def test_how_tests_are_scored_is_nothing_to_a_solver_without_any():
+    trained = Solver(param(BASE + 'eval_type: "detection" ap_version: "11point"'))
+    trained.solve()
+    assert trained.iter == 3
 
 
 def test_a_solver_without_a_net():
@@ -374,3 +385,33 @@ def test_rates_beyond_all_numbers(policy, rates):
         schedule.advance(iteration, 0)
         found.append(schedule.rate(iteration))
     np.testing.assert_allclose(found, rates, rtol=1e-6)
+
+
+LABELLED = """
+layer {{ name: "in" type: "Input" top: "x" top: "t" input_param {{
+  shape {{ dim: 4 dim: 5 {size} }} shape {{ dim: 4 {size} }} }} }}
+layer {{ name: "y" type: "Convolution" bottom: "x" top: "y" convolution_param {{
+  num_output: 3 kernel_size: 1 weight_filler {{ type: "msra" }} }} }}
+layer {{ name: "drop" type: "Dropout" bottom: "y" top: "y" }}
+layer {{ name: "loss" type: "SoftmaxWithLoss" bottom: "y" bottom: "t" top: "loss" {param} }}
+"""
+
+
+@pytest.mark.parametrize("rng", ["boost-1.64", "fast"])
+@pytest.mark.parametrize("size", ["dim: 1 dim: 1", "dim: 2 dim: 2"])
+@pytest.mark.parametrize("param", ["", "loss_param { ignore_label: 9 }"])
+@pytest.mark.parametrize("label", [3, -1, -100])
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_label_that_is_no_class(engine, label, param, size, rng):
+    n = int(size[-1])
+    feeds = {"x": np.ones((4, 5, n, n), np.float32), "t": np.zeros((4, n, n), np.float32)}
+    feeds["t"][0, 0, 0] = label
+    p = SolverParameter(base_lr=0.1, lr_policy="fixed", random_seed=1)
+    text_format.Parse(LABELLED.format(size=size, param=param), p.net_param)
+    feeds["t"] = feeds["t"].reshape(4, n, n)
+    p.net_param.layer[0].input_param.shape[1].dim[:] = [4, n, n]
+    trained = Solver(p, data=itertools.repeat(feeds), engine=engine, device="cpu", rng=rng)
+    with pytest.raises(
+        ShapeError, match=rf"layer 'loss' \(SoftmaxWithLoss\): label {label} is outside the 3"
+    ):
+        trained.step(1)
