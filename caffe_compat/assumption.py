@@ -166,8 +166,9 @@ class Assumption:
         return names if sound and not reading.deploy else ()
 
     def _refused(self, layer: LayerParameter, names: Collection[str]) -> bool:
-        refused = layer.name in names or layer.type in names
-        return refused and self.creator.attempt(layer) is None
+        named = layer.name in names or layer.type in names
+        known = bool(self.creator.classes(layer.type))  # what an unknown type does is not told
+        return named and known and self.creator.attempt(layer) is None
 
     def _picture(
         self, blob: str, selected: NetParameter, reading: Reading

@@ -38,7 +38,6 @@ def test_a_folder(corpus, tmp_path, capsys):
         "solver.prototxt": SOLVER,
         "labels.prototxt": LABELS,
         "end.prototxt": (REPORTS / "34_unknown_end/net.prototxt").read_text(),
-        "novel.prototxt": NET + 'layer { name: "n" type: "Novel" bottom: "a" top: "n" }',
         "broken.prototxt": NET.rstrip()[:-1],
     }.items():
         (folder / name).write_text(text)
@@ -48,16 +47,15 @@ def test_a_folder(corpus, tmp_path, capsys):
     assert {name: line["kind"] for name, line in found.items()} == {
         "broken.prototxt": "refused",
         "copy.prototxt": "first",
-        "end.prototxt": "first",
-        "novel.prototxt": "hint",
+        "end.prototxt": "hint",
     }
     assert found["copy.prototxt"]["verified"]
     assert found["end.prototxt"]["kept"] == 1  # an evaluation does not count
-    assert "--leave-out Novel" in found["novel.prototxt"]["command"]
+    assert "--leave-out SegmentationEvaluate" in found["end.prototxt"]["command"]
     table = capsys.readouterr().out.splitlines()
-    assert table[1].split() == ["net", "files", "4", "0"]
-    assert table[2].split()[5:7] == ["2", "(50.0%)"]
-    assert table[3].split()[5:7] == ["1", "(25.0%)"]
+    assert table[1].split() == ["net", "files", "3", "0"]
+    assert table[2].split()[5:7] == ["1", "(33.3%)"]
+    assert table[3].split()[5:7] == ["1", "(33.3%)"]
     assert any("no prototxt of Caffe's" in line and "broken" in line for line in table)
 
 

@@ -194,15 +194,22 @@ def test_losses_without_labels_fall_away(tmp_path, caplog):
     assert record.proposal == {"deploy": True}
 
 
-def test_unknown_losses_fall_away_with_what_they_alone_read(tmp_path):
+def test_losses_in_python_fall_away_with_what_they_alone_read(tmp_path, refused):
     path = tmp_path / "net.prototxt"
     target = 'layer { name: "target" type: "Data" top: "target" data_param { batch_size: 4 } }\n'
     python = 'python_param { module: "m" layer: "SSIM" } loss_weight: 1'
-    text = CROPPED + target + FC + layer("Python", "fc", "target", more=python)
-    path.write_text(text + layer("Novel", "fc", "label").replace("Novel", "NovelLoss"))
+    text = (
+        CROPPED.replace(' top: "label"', "")
+        + target
+        + FC
+        + layer("Python", "fc", "target", more=python)
+    )
+    path.write_text(text)
     graph = pipeline.read(path)
     assert [value.blob for value in graph.outputs] == ["fc"]
     assert [value.blob for value in graph.inputs] == ["data"]
+    unknown = layer("Novel", "fc").replace("Novel", "NovelLoss")  # its name alone tells nothing
+    assert refused(INPUT + FC + unknown)[1] == {"deploy": True}
 
 
 def test_what_more_than_losses_depend_on_stays(refused):

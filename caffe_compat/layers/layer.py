@@ -68,8 +68,9 @@ class Layer:
             even if the prototxt names none (Caffe's LossLayer).
         one_batch: whether the first axis of every top is the batch (a data layer's).
         has_source: whether the prototxt names a file or a database that has the tops' shapes.
-        evaluates: whether it is a loss, an accuracy or another comparison of outputs with the
-            ground truth that has no ONNX form, so that an ONNX file goes without it.
+        evaluates: whether an ONNX file goes without it, and what it alone reads is an output: a
+            loss, an accuracy or another comparison with the ground truth that has no ONNX form, or
+            a writer of files.
         prepares: whether it chooses in training what a loss learns from, and has no ONNX form.
         blocked: the bottoms that no gradient reaches, though the tops depend on them.
         no_backward: the bottoms that must not want a gradient, or Caffe's backward pass aborts;

@@ -98,7 +98,6 @@ def filler(text, size="kernel_size: 3"):
         ('type: "gaussian_unitball"', "filler 'gaussian_unitball': only a fork"),
         ('type: "xiangyu"', "filler 'xiangyu': only a fork"),
         ('type: "file"', "filler 'file': only a fork"),
-        ('type: "diagonal"', "filler 'diagonal': only a fork"),
         ('type: "gabor"', "filler 'gabor': only a fork"),
         ('type: "gaussian" std: nan', "convolution_param.weight_filler.std is nan"),
         ('type: "gaussian" mean: -inf', "filler 'gaussian': mean is -inf"),

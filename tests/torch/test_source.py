@@ -72,7 +72,12 @@ def test_the_golden_cases(tmp_path):
     for (folder,) in (case.values for case in CASES):
         net, io = load(folder)
         module = build(net, outputs_of(net))
-        write_source(module, tmp_path / folder.name)
+        try:
+            write_source(module, tmp_path / folder.name)
+        except UnsupportedError as error:
+            assert "layers that run in numpy cannot leave Python" in str(error)
+            assert folder.parent.name == "layers_forks"
+            continue
         shapes = {value.blob: value.shape for value in net.graph.inputs}
         feeds = [
             torch.tensor(io.get(f"in:{blob}", np.zeros(shapes[blob], np.float32)))
