@@ -163,7 +163,9 @@ class Code:
             return tuple_of(parts) if isinstance(value, tuple) else Group("[", parts, "]")
         if isinstance(value, float) and not abs(value) < float("inf"):
             return f'float("{value}")'
-        if value is None or isinstance(value, bool | int | float | torch.dtype):
+        if isinstance(value, float):
+            return str(value).replace("e+", "e")  # as formatters write it
+        if value is None or isinstance(value, bool | int | torch.dtype):
             return str(value)
         if isinstance(value, torch.device):
             return f'torch.device("{value}")'
