@@ -51,7 +51,7 @@ def test_a_folder(corpus, tmp_path, capsys):
     }
     assert found["copy.prototxt"]["verified"]
     assert found["end.prototxt"]["kept"] == 1  # an evaluation does not count
-    assert "--leave-out SegmentationEvaluate" in found["end.prototxt"]["command"]
+    assert "--leave-out EvalDetection" in found["end.prototxt"]["command"]
     table = capsys.readouterr().out.splitlines()
     assert table[1].split() == ["net", "files", "3", "0"]
     assert table[2].split()[5:7] == ["1", "(33.3%)"]

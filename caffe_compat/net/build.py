@@ -111,7 +111,7 @@ class _Walk:
         self._sharing = Sharing()
         for layer in layers:
             with layer.named():
-                node = self._node(layer)
+                node = self._try(layer)
             self.nodes.append(node)
             self.varying.follow(node, self._fixed(node))
 
@@ -125,6 +125,17 @@ class _Walk:
         """Return the names of the tops whose shapes do not follow from the bottoms'."""
         fed = [node.tops[i] for i in node.layer.feeds()]
         return {top.name for top in fed if top.blob in self._inputs}
+
+    def _try(self, layer: Layer) -> Node:
+        """Return a layer's node; an error proposes to do without an evaluation."""
+        try:
+            return self._node(layer)
+        except ShapeError as error:
+            if not layer.evaluates or error.changes:
+                raise
+            changes = [{"leave_out": (layer.proto.type,)}]
+            remedies = (*error.remedies, "until", "leave_out")
+            raise ShapeError(error, remedies=remedies, changes=changes) from error
 
     def _node(self, layer: Layer) -> Node:
         bottoms = self._bottoms(layer)
