@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 from .caffe_pb2 import LayerParameter, NetParameter
 from .errors import CaffeCompatError, Changes
 from .net.creation import Creator
-from .net.deploy import is_mask, is_score, stated_shapes
+from .net.feeding import source_shapes
 from .net.pictures import Size, channels, data_sets, declared, extent, has_pictures, reader_of
+from .net.roles import is_mask, is_score
 from .options import Reading
 from .phases import Phases, list_rules
 from .prototxt.cut import list_layers
@@ -220,7 +221,7 @@ class Assumption:
         """
         if found := channels(blob, self.net, self.creator.stored):
             return found[0], f"as the weights of '{found[1]}' have"
-        shape = stated_shapes(self.net, self.creator).get(blob, ())
+        shape = source_shapes(self.net, self.creator).get(blob, ())
         if len(shape) == 4:  # fewer: another phase's labels have that name
             return shape[1], "as there are values of mean_value"
         layer = reader_of(blob, self.net)

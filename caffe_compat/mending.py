@@ -17,9 +17,10 @@ from .assumption import Assumption, Note
 from .caffe_pb2 import NetParameter
 from .errors import CaffeCompatError, Changes, merge
 from .net.creation import Creator
-from .net.deploy import is_score, stated_shapes
+from .net.feeding import source_shapes
 from .net.graph import Graph, Node
 from .net.pictures import LIKELY, channels, data_sets, extent, filled
+from .net.roles import is_score
 from .options import Reading
 from .phases import Phases, list_rules
 from .steps import Left
@@ -189,7 +190,7 @@ class Mending:
         None stands for what nothing tells of a picture.
         """
         for net in (selected, self.net):
-            shape = stated_shapes(net, self.creator).get(blob)
+            shape = source_shapes(net, self.creator).get(blob)
             if shape:
                 return (1, *shape[1:])
         readers = [layer for layer in selected.layer if blob in layer.bottom]

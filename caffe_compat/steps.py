@@ -15,11 +15,12 @@ from .layers.registry import registry
 from .net import doubts, params, slopes
 from .net.build import connect, create
 from .net.creation import Creator
-from .net.deploy import deploy, fallen, is_score
+from .net.deploy import deploy, fallen
 from .net.feeding import feed
 from .net.fold import fold_batchnorm
 from .net.graph import Graph
 from .net.net import Net
+from .net.roles import is_score
 from .net.showing import show
 from .onnx import lowering, passes
 from .onnx.lowering import Lowered

@@ -13,10 +13,10 @@ import typer
 
 from ..errors import CaffeCompatError
 from ..files import check_outputs, check_suffix
-from ..net.deploy import scores_only
 from ..net.evaluations import report_left, without_evaluations
 from ..net.fold import fold_batchnorm as fold
 from ..net.net import Net
+from ..net.roles import scores_only
 from ..onnx.lowering import Lowered
 from ..onnx.opsets import OPSET
 from ..onnx.writer import save as save_onnx

@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from ..caffe_pb2 import EltwiseParameter, LayerParameter, NetParameter
-from ..errors import CaffeCompatError, ShapeError
+from ..caffe_pb2 import LayerParameter, NetParameter
+from ..errors import ShapeError
 from ..prototxt.cut import drop_tops, removed
 from ..prototxt.flow import Flow, read_blobs, with_layers
 from ..types import Shape
 from .creation import Creator
-from .feeding import input_layer
-from .graph import Graph
+from .feeding import input_layer, source_shapes
+from .roles import PREDICTIONS, is_evaluation, is_loss, is_mask, prediction, samples_proposals
 
-# Type names, of forks too, and the class names of Python layers.
-_LOSS = re.compile(r"loss", re.IGNORECASE)
-_EVALUATION = re.compile(
-    r"accuracy|evaluat|^eval|silence|annotator|anchortarget|^hdf5output$"
-    r"|margininnerproduct|cosinl2normalize|^sampletriplet$"  # of labels, for a loss
-    r"|^clustergroundtruth$|^scoredetections$|^map$",  # DetectNet's
-    re.IGNORECASE,
-)
-_PREDICTIONS = {"softmax": "Softmax", "infogain": "Softmax", "sigmoidcrossentropy": "Sigmoid"}
 _BEFORE_LABELS = {"DecodeBBox": 2, "CTCGreedyDecoder": 1}  # bottoms, by type
 
 
@@ -58,41 +48,14 @@ def fallen(before: NetParameter, after: NetParameter) -> list[LayerParameter]:
 
     A loss whose prediction it has is none of them, nor a data layer that is now an Input.
     """
-    predicted = {each.bottom[0] for each in after.layer if each.type in _PREDICTIONS.values()}
+    predicted = {each.bottom[0] for each in after.layer if each.type in PREDICTIONS.values()}
     fed = {top for layer in after.layer if layer.type == "Input" for top in layer.top}
     return [
         layer
         for layer in removed(before, after)
-        if not (_prediction(layer) and layer.bottom and layer.bottom[0] in predicted)
+        if not (prediction(layer) and layer.bottom and layer.bottom[0] in predicted)
         and (layer.bottom or fed.isdisjoint(layer.top))
     ]
-
-
-def scores_only(graph: Graph) -> bool:
-    """Return whether a net ends in losses and accuracies alone."""
-    read = {value.name for node in graph.nodes for value in node.bottoms}
-    ends = [
-        node.layer.proto
-        for node in graph.nodes
-        if node.bottoms and read.isdisjoint(top.name for top in node.tops)
-    ]
-    return bool(ends) and all(map(is_score, ends))
-
-
-def is_score(layer: LayerParameter) -> bool:
-    """Return whether a layer is a loss, an accuracy or another evaluation, by its name."""
-    return _is_loss(layer) or _is_evaluation(layer)
-
-
-def is_mask(layer: LayerParameter) -> bool:
-    """Return whether a layer multiplies its bottoms, as it masks predictions by labels."""
-    product = layer.eltwise_param.operation == EltwiseParameter.PROD
-    return layer.type == "Eltwise" and product
-
-
-def _is_evaluation(layer: LayerParameter) -> bool:
-    """Return whether a layer is an accuracy or another evaluation, by its name."""
-    return bool(_EVALUATION.search(_word(layer)))
 
 
 def _without_targets(net: NetParameter, whole: NetParameter) -> NetParameter:
@@ -101,11 +64,12 @@ def _without_targets(net: NetParameter, whole: NetParameter) -> NetParameter:
     Faster R-CNN's ProposalTarget, of whatever phase, samples rois and labels them; its first bottom
     is the proposals. Layers that compare with labels in their last bottom do without.
     """
-    targets = {each.top[0]: each.bottom[0] for each in whole.layer if _samples(each)}
-    kept = [each for each in net.layer if not _samples(each)]
+    samplers = [each for each in whole.layer if samples_proposals(each)]
+    targets = {each.top[0]: each.bottom[0] for each in samplers}
+    kept = [each for each in net.layer if not samples_proposals(each)]
     made = {top for layer in kept for top in layer.top}
     proposals = {top: bottom for top, bottom in targets.items() if top not in made}
-    sampled = {top for each in whole.layer if _samples(each) for top in each.top[1:]} - made
+    sampled = {top for each in samplers for top in each.top[1:]} - made
     layers: list[LayerParameter] = []
     for layer in kept:
         new = LayerParameter()
@@ -133,11 +97,6 @@ def _without_margin(layer: LayerParameter) -> LayerParameter:
         layer.inner_product_param.weight_filler.CopyFrom(margin.weight_filler)
         layer.ClearField("largemargin_inner_product_param")
     return layer
-
-
-def _samples(layer: LayerParameter) -> bool:
-    """Return whether a layer samples proposals for training."""
-    return "proposaltarget" in _word(layer).lower() and bool(layer.bottom and layer.top)
 
 
 @dataclass(frozen=True)
@@ -196,13 +155,13 @@ class _Plan:
     def predictions(self) -> Iterator[LayerParameter]:
         """Yield the layers in the losses' places."""
         losses, gone = self._losses(), self._gone()
-        heads = [i for i in sorted(self._main(losses)) if _prediction(self.net.layer[i])]
+        heads = [i for i in sorted(self._main(losses)) if prediction(self.net.layer[i])]
         blobs = {top for layer in self.net.layer for top in layer.top}
         seen = set()
-        softmaxes = sum(_prediction(self.net.layer[i]) == "Softmax" for i in heads)
+        softmaxes = sum(prediction(self.net.layer[i]) == "Softmax" for i in heads)
         for index in heads:
             loss = self.net.layer[index]
-            kind, blob = _prediction(loss), loss.bottom[0]
+            kind, blob = prediction(loss), loss.bottom[0]
             source = self.flow.sources[index][0]
             if source is None or source in gone or (kind, blob) in seen:
                 continue
@@ -224,11 +183,11 @@ class _Plan:
         )
 
     def _losses(self) -> set[int]:
-        return {i for i, each in enumerate(self.net.layer) if _is_loss(each) and each.bottom}
+        return {i for i, each in enumerate(self.net.layer) if is_loss(each) and each.bottom}
 
     def _gone(self) -> set[int]:
         """Return losses, evaluations, and what depends on them."""
-        ends = {i for i, each in enumerate(self.net.layer) if _is_evaluation(each) and each.bottom}
+        ends = {i for i, each in enumerate(self.net.layer) if is_evaluation(each) and each.bottom}
         return self.flow.below(ends | self._losses())
 
     def _main(self, losses: set[int]) -> set[int]:
@@ -248,22 +207,7 @@ class _Plan:
     def _predicting(self, index: int) -> Sequence[int | None]:
         """Return the sources of the bottoms that a loss compares with labels."""
         sources = self.flow.sources[index]
-        return sources[:1] if _prediction(self.net.layer[index]) else sources
-
-
-def _word(layer: LayerParameter) -> str:
-    """Return the word that tells what a layer is: its type, or a Python layer's class."""
-    return layer.python_param.layer if layer.type == "Python" else layer.type
-
-
-def _is_loss(layer: LayerParameter) -> bool:
-    return bool(_LOSS.search(_word(layer)))
-
-
-def _prediction(layer: LayerParameter) -> str:
-    """Return the type of the layer that predicts what a loss compares; empty for most losses."""
-    word = layer.type.lower() if _is_loss(layer) else ""
-    return next((kind for start, kind in _PREDICTIONS.items() if word.startswith(start)), "")
+        return sources[:1] if prediction(self.net.layer[index]) else sources
 
 
 def _with_inputs(
@@ -271,7 +215,7 @@ def _with_inputs(
 ) -> Iterator[LayerParameter]:
     """Yield the layers with an Input for each blob that is read and that no layer computes."""
     read, known = read_blobs(layers), set[str]()
-    shapes = stated_shapes(whole, creator)
+    shapes = source_shapes(whole, creator)
     for layer in layers:
         for blob in layer.bottom:
             if blob not in known:
@@ -300,19 +244,3 @@ def _sized_input(blob: str, shape: Shape | None, old: LayerParameter | None) -> 
 def _source_of(blob: str, whole: NetParameter) -> LayerParameter | None:
     """Return the data layer of some phase that has a blob as its top."""
     return next((each for each in whole.layer if blob in each.top and not each.bottom), None)
-
-
-def stated_shapes(net: NetParameter, creator: Creator) -> Mapping[str, Shape]:
-    """Return the shapes of what a net's data layers read, where these state them."""
-    shapes: dict[str, Shape] = {}
-    for proto in net.layer:
-        layer = None if proto.bottom else creator.attempt(proto)
-        if layer is None or not layer.feeds():
-            continue
-        try:
-            stated = layer.shapes()
-        except CaffeCompatError:
-            continue
-        own = zip(proto.top, stated, strict=False)
-        shapes |= {top: shape for top, shape in own if shape is not None}
-    return shapes

@@ -9,6 +9,7 @@ from ..errors import CaffeCompatError
 from ..layers.layer import Layer
 from ..prototxt.cut import drop_tops
 from ..prototxt.flow import read_blobs, with_layers
+from ..types import Shape
 from .creation import Creator
 
 Given = Mapping[str, Sequence[int | None]]
@@ -79,6 +80,22 @@ def states_shapes(layer: LayerParameter, creator: Creator) -> bool:
         return created is not None and bool(created.shapes())
     except CaffeCompatError:
         return False
+
+
+def source_shapes(net: NetParameter, creator: Creator) -> Mapping[str, Shape]:
+    """Return the shapes of what a net's data layers read, where these state them."""
+    shapes: dict[str, Shape] = {}
+    for proto in net.layer:
+        layer = None if proto.bottom else creator.attempt(proto)
+        if layer is None or not layer.feeds():
+            continue
+        try:
+            stated = layer.shapes()
+        except CaffeCompatError:
+            continue
+        own = zip(proto.top, stated, strict=False)
+        shapes |= {top: shape for top, shape in own if shape is not None}
+    return shapes
 
 
 def input_layer(

@@ -9,7 +9,7 @@ from caffe_compat import pipeline
 from caffe_compat.caffe_pb2 import NetParameter
 from caffe_compat.errors import ShapeError, UnsupportedError
 from caffe_compat.net.creation import Creator
-from caffe_compat.net.feeding import feed
+from caffe_compat.net.feeding import feed, source_shapes
 
 
 def fed(text, inputs):
@@ -112,3 +112,13 @@ def test_through_the_line(tmp_path):
     assert [value.shape for value in graph.inputs] == [(1, 3), (1, 3)]
     with pytest.raises(ShapeError, match="leaves sizes open"):
         pipeline.read(path, inputs={"data": (2, None), "label": (2, None)})
+
+
+def test_shapes_that_data_layers_state():
+    means = "mean_value: 1 mean_value: 2 mean_value: 3"
+    text = f"""layer {{ type: "Data" top: "image" top: "label" data_param {{ batch_size: 4 }}
+      transform_param {{ crop_size: 8 {means} }} }}
+      layer {{ type: "Data" top: "of any size" data_param {{ batch_size: 4 }} }}
+      layer {{ type: "Novel" top: "unknown" }} {RELU}"""
+    shapes = source_shapes(text_format.Parse(text, NetParameter()), Creator())
+    assert shapes == {"image": (4, 3, 8, 8), "label": (4,)}
