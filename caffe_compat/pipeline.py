@@ -1,27 +1,21 @@
 """The straight line: from a prototxt and its weights to a graph, a net, an ONNX file.
 
-`convert` is the line. `read` and `load` are its first steps, `to_onnx` its last ones; each has a
-twin that takes the options packed (`read_graph`, `load_net`, `lower_net`), for callers above.
+`convert` is the line. `read` and `load` are its first steps, `to_onnx` its last ones; `packed` has
+twins of them for callers above, whose options are packed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal, Protocol
 
 from . import steps
-from .caffe_pb2 import NetParameter
-from .errors import CaffeCompatError
 from .files import check_outputs
-from .mending import Mending
 from .net import saving
-from .net.creation import Creator
 from .net.graph import Graph
 from .net.net import Net
-from .net.params import match_weights
 from .net.sizes import Batch
 from .onnx.lowering import Lowered
 from .onnx.opsets import OPSET
@@ -30,6 +24,7 @@ from .onnx.passes.targets import Target
 from .onnx.writer import Saved, WeightsAs
 from .onnx.writer import save as save_onnx
 from .options import SEED, Copying, Filling, Inputs, Onnx, PathLike, Phase, Prototxt, Reading
+from .packed import load_net, lower_net, read_graph
 from .weights.trained import Weights
 
 
@@ -314,61 +309,3 @@ def save(net: Net | Trained, path: PathLike) -> None:
         to_onnx(net, path)
     else:
         saving.save(net, path)
-
-
-def read_graph(prototxt: Prototxt, stored: Weights | None, reading: Reading) -> Graph:
-    """Walk the line's first part: read, upgrade, select, build.
-
-    A refusal tells all that stands in the way, and the arguments with which the net is built. Where
-    only the channels of pictures are not stated, they are the weights' or 3, and a note says so.
-    """
-    message, unknown = steps.read(prototxt, reading)
-    current = steps.upgrade(message, unknown)
-
-    def walk(reading: Reading) -> tuple[Graph, steps.Left]:
-        selected = steps.select(current, reading, stored)
-        graph = steps.build(selected, unknown, reading, stored)
-        return graph, steps.left_out(current, selected, reading)
-
-    def walk_fitting(reading: Reading) -> tuple[Graph, steps.Left]:
-        graph, left = walk(reading)
-        if stored is not None:
-            match_weights(graph, stored)
-        return graph, left
-
-    try:
-        graph, left = walk(reading)
-    except CaffeCompatError as error:
-        creator = Creator(reading.fork, stored.shapes if stored else None, current)
-        with _named(prototxt):
-            graph, left = Mending(current, walk_fitting, creator).assume(error, reading)
-    steps.report(graph, left, unknown)
-    return graph
-
-
-def load_net(
-    prototxt: Prototxt,
-    stored: Weights | None,
-    reading: Reading,
-    drawing: Filling,
-    copying: Copying | None = None,
-) -> Net:
-    """Walk the line up to a net with weights."""
-    return steps.fill(read_graph(prototxt, stored, reading), stored, drawing, copying)
-
-
-@contextmanager
-def _named(prototxt: Prototxt) -> Iterator[None]:
-    """Name a net's file in the errors that are raised within."""
-    try:
-        yield
-    except CaffeCompatError as error:
-        if isinstance(prototxt, NetParameter):
-            raise
-        raise error.within(str(prototxt)) from error.__cause__
-
-
-def lower_net(net: Net, onnx: Onnx) -> Lowered:
-    """Walk the line from a net to its ONNX model in memory: fold, lower, passes."""
-    folded = steps.fold(net, onnx)
-    return steps.rewrite(steps.lower(folded, onnx), folded, onnx)

@@ -8,7 +8,7 @@ from .errors import ParseError
 from .files import check_outputs
 from .net import saving
 from .options import Inputs, PathLike, Phase, Reading
-from .pipeline import read_graph
+from .packed import read_graph
 from .prototxt import reader, writer
 from .prototxt.upgrade import upgrade as upgrade_net
 

@@ -21,7 +21,7 @@ from ..onnx.lowering import Lowered
 from ..onnx.opsets import OPSET
 from ..onnx.writer import save as save_onnx
 from ..options import Onnx
-from ..pipeline import load_net, lower_net
+from ..packed import load_net, lower_net
 from ..runtime.calibration import Feeds
 from ..runtime.differences import Verification
 from ..runtime.placement import place

@@ -18,7 +18,7 @@ from ..onnx.lowering import Lowered
 from ..onnx.passes import Pass
 from ..onnx.passes.bake import bake
 from ..options import Onnx
-from ..pipeline import lower_net
+from ..packed import lower_net
 from ..runtime.calibration import Feeds, calibrate
 from ..runtime.float16 import to_float16
 from ..runtime.int8 import coordinate_layers, to_int8

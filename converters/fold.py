@@ -10,7 +10,8 @@ import typer
 from ..files import check_outputs, check_suffix
 from ..net.fold import fold_batchnorm
 from ..options import Filling
-from ..pipeline import load_net, save
+from ..packed import load_net
+from ..pipeline import save
 from ..prototxt.writer import write_text
 from ..steps import open_weights
 from . import options

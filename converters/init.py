@@ -10,7 +10,8 @@ import typer
 from ..files import check_outputs
 from ..net.stock import save_stock
 from ..net.stock import stock as stock_net
-from ..pipeline import load_net, read_graph, save
+from ..packed import load_net, read_graph
+from ..pipeline import save
 from ..prototxt.writer import write_text
 from ..steps import fill, open_weights
 from . import options

@@ -13,7 +13,7 @@ from ..images.prediction import load_batched
 from ..net.net import Net
 from ..net.sizes import Batch
 from ..options import Filling, Inputs
-from ..pipeline import load_net
+from ..packed import load_net
 from ..steps import open_weights
 from . import options
 from .grouping import refuse

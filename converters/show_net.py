@@ -12,8 +12,8 @@ from ..net.slopes import decayed
 from ..net.summary import summarize
 from ..onnx.costs import Cost, Costs, costs
 from ..options import Filling, Reading
+from ..packed import read_graph
 from ..pages.net_page import net_page
-from ..pipeline import read_graph
 from ..steps import fill
 from ..text import table
 from ..weights import read as read_weights

@@ -10,7 +10,7 @@ import typer
 
 from ..data.reading import open_batches, sized
 from ..options import Filling
-from ..pipeline import load_net
+from ..packed import load_net
 from ..steps import open_weights
 from ..training.log import Log
 from ..training.timing import time_layers

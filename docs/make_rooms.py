@@ -31,6 +31,7 @@ FLOORS = (
     ("phases", "steps"),
     ("assumption",),
     ("mending",),
+    ("packed",),
     ("pipeline",),
     ("upgrading",),
     ("runtime", "torch", "pages"),

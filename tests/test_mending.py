@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from caffe_compat import pipeline
+from caffe_compat import packed, pipeline
 from caffe_compat.errors import CaffeCompatError, ParseError, ShapeError, UnsupportedError
 from caffe_compat.mending import apply
 from caffe_compat.options import Reading
@@ -29,7 +29,7 @@ def refused(tmp_path):
         changes = error.value.changes
         if changes:  # what is proposed works
             assert len(changes) == 1
-            pipeline.read_graph(path, None, apply(Reading(**options), changes[0]))
+            packed.read_graph(path, None, apply(Reading(**options), changes[0]))
         return str(error.value), changes[0] if changes else None
 
     return read

@@ -9,7 +9,7 @@ import onnx
 import pytest
 
 import caffe_compat
-from caffe_compat import pipeline, weights
+from caffe_compat import packed, pipeline, weights
 from caffe_compat.errors import CaffeCompatError, ParseError, ShapeError, UnsupportedError
 from caffe_compat.onnx.lowering import Lowered
 from caffe_compat.options import Filling, Onnx, Reading
@@ -71,14 +71,14 @@ def test_convert_is_load_and_to_onnx_is_read_and_fill(
 def test_packed_options_are_the_keywords(net, tmp_path):
     reading = Reading(**READING | {"stages": ("drop",)})
     stored = weights.read(tmp_path / "w.caffemodel")
-    packed = pipeline.load_net(net, stored, reading, Filling(**FILLING))
+    walked = packed.load_net(net, stored, reading, Filling(**FILLING))
     loaded = pipeline.load(net, stored, **READING, **FILLING)
-    assert packed.graph.net == loaded.graph.net
-    assert [v.dims for v in packed.graph.values] == [v.dims for v in loaded.graph.values]
-    np.testing.assert_array_equal(packed.arrays[-2][0], loaded.arrays[-2][0])
+    assert walked.graph.net == loaded.graph.net
+    assert [v.dims for v in walked.graph.values] == [v.dims for v in loaded.graph.values]
+    np.testing.assert_array_equal(walked.arrays[-2][0], loaded.arrays[-2][0])
     net = pipeline.load(net)
     onnx_options = Onnx(**ONNX | {"blobs": ("one",)})
-    assert pipeline.lower_net(net, onnx_options).model == pipeline.lower(net, **ONNX).model
+    assert packed.lower_net(net, onnx_options).model == pipeline.lower(net, **ONNX).model
 
 
 def test_every_option_has_its_effect(net):

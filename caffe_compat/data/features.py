@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 
-from .. import pipeline, steps
+from .. import packed, steps
 from ..errors import CaffeCompatError, ShapeError
 from ..options import SEED, Copying, Filling, PathLike, Reading
 from ..progress import track
@@ -123,7 +123,7 @@ class _Model:
     def open(self, shapes: Mapping[str, Shape]) -> Session:
         if self._session is None or self._shapes != shapes:
             reading = replace(self._reading, inputs=shapes)
-            net = pipeline.load_net(self._prototxt, self._stored, reading, Filling(), self._copying)
+            net = packed.load_net(self._prototxt, self._stored, reading, Filling(), self._copying)
             for blob in self._blobs:
                 if len(net.graph.blob(blob).shape) > _AXES:
                     raise ShapeError(f"blob '{blob}' has more than the {_AXES} axes of a Datum")

@@ -11,7 +11,7 @@ from ..layers.families.recurrent import Recurrent
 from ..layers.registry import find, registry
 from ..net.graph import Graph
 from ..options import PathLike, Reading
-from ..pipeline import read_graph
+from ..packed import read_graph
 from ..prototxt.skipped import Unknown
 from ..prototxt.upgrade import upgrade
 from ..weights.trained import Weights

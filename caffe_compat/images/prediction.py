@@ -11,7 +11,7 @@ from ..errors import ShapeError, UnsupportedError
 from ..net.doubts import USUAL, small_inputs
 from ..net.net import Net
 from ..options import Copying, Filling, PathLike, Reading
-from ..pipeline import load_net
+from ..packed import load_net
 from ..progress import track
 from ..weights.trained import Weights
 from . import ray
@@ -76,7 +76,7 @@ def load_batched(
         prototxt: the net.
         stored: its weights; None: the fillers draw them.
         count: the number of images.
-        reading: as for `pipeline.load_net`.
+        reading: as for `packed.load_net`.
         copying: how far the weights may differ from the net.
     """
     reading = reading or Reading()

@@ -16,7 +16,7 @@ from ..net.net import Net
 from ..onnx import writer
 from ..onnx.lowering import Lowered
 from ..options import Onnx
-from ..pipeline import lower_net
+from ..packed import lower_net
 from ..runtime.models import to_bytes
 from ..runtime.session import Session
 from ..types import Dims

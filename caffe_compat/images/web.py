@@ -24,7 +24,7 @@ from ..net.net import Net
 from ..net.preprocess import Preprocess
 from ..onnx import writer
 from ..options import Onnx
-from ..pipeline import lower_net
+from ..packed import lower_net
 from ..runtime.models import to_bytes
 from ..runtime.session import Session
 from .decode import check_labels, count_classes

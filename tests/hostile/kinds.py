@@ -15,7 +15,7 @@ from caffe_compat.converters import show_files
 from google.protobuf import text_format
 from PIL import Image
 
-from caffe_compat import data, npy, pipeline, weights
+from caffe_compat import data, npy, packed, pipeline, weights
 from caffe_compat.caffe_pb2 import NetParameter
 from caffe_compat.data import database, datum
 from caffe_compat.data import images as data_images
@@ -70,7 +70,7 @@ def _read_net(path: Path) -> None:
         net = fill(graph, make_rng("fast", 1))
         net.forward({value.blob: np.ones(value.shape, np.float32) for value in graph.inputs})
         if phase == "TEST":
-            pipeline.lower_net(net, Onnx())
+            packed.lower_net(net, Onnx())
 
 
 def _read_weights(path: Path) -> None:
