@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from .images.triton import export as export_triton
     from .images.web import export as export_web
     from .layers.builder import Builder
-    from .layers.layer import Blob, Layer, layer
-    from .layers.registry import register
+    from .layers.layer import Blob, Layer
+    from .layers.registry import layer, register
     from .net.filler_summary import summarize_fillers
     from .net.fold import fold_batchnorm
     from .net.graph import Graph
@@ -174,8 +174,8 @@ _HOMES = {
     "images.triton": "export_triton=export",
     "images.web": "export_web=export",
     "layers.builder": "Builder",
-    "layers.layer": "Blob Layer layer",
-    "layers.registry": "register",
+    "layers.layer": "Blob Layer",
+    "layers.registry": "layer register",
     "net.fold": "fold_batchnorm",
     "net.graph": "Graph",
     "net.net": "Net",

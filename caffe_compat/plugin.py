@@ -29,7 +29,8 @@ from .caffe_pb2 import TEST, TRAIN, FillerParameter, LayerParameter, NetParamete
 from .errors import CaffeCompatError, ShapeError, UnsupportedError, WeightsError
 from .fillers.rng import BoostRng, make_rng
 from .layers.families import plugin as layers
-from .layers.layer import Layer, named
+from .layers.layer import Layer
+from .layers.naming import named
 from .layers.registry import find, registry
 from .net import build, graph
 from .net.params import fill as draw

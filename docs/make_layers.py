@@ -19,8 +19,8 @@ from google.protobuf import text_format
 
 from caffe_compat.caffe_pb2 import TEST, LayerParameter, NetParameter
 from caffe_compat.layers.builder import Builder
-from caffe_compat.layers.layer import Layer, built_in
-from caffe_compat.layers.registry import registry
+from caffe_compat.layers.layer import Layer
+from caffe_compat.layers.registry import built_in, registry
 from caffe_compat.net.build import create
 from caffe_compat.onnx.opsets import OPSETS
 from caffe_compat.prototxt.phase import select

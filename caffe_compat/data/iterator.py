@@ -15,7 +15,7 @@ from types import TracebackType
 from ..caffe_pb2 import TRAIN, LayerParameter, NetParameter
 from ..errors import CaffeCompatError, ParseError, ShapeError, UnsupportedError
 from ..fillers.rng.stream import cores
-from ..layers.layer import named
+from ..layers.naming import named
 from ..types import AnyArray, Shape
 from . import place
 from .prefetch import Prefetcher

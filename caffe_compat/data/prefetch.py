@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import CaffeCompatError
-from ..layers.layer import named
+from ..layers.naming import named
 from ..types import AnyArray
 from .source import R, Source, State, T
 

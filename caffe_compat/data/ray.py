@@ -12,7 +12,7 @@ import numpy as np
 from ..caffe_pb2 import LayerParameter
 from ..errors import CaffeCompatError, ShapeError, UnsupportedError
 from ..fillers.rng import make_rng
-from ..layers.layer import named
+from ..layers.naming import named
 from ..options import SEED, PathLike, Phase, Reading
 from ..types import AnyArray
 from . import place

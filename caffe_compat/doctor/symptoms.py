@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 
 from ..caffe_pb2 import FillerParameter
+from ..layers.axes import canonical_axis
 from ..layers.families.rectifier import PReLU
-from ..layers.layer import canonical_axis
 from ..net.fans import is_weighted
 from ..net.graph import Graph, Node
 from ..net.net import Net

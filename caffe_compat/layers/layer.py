@@ -1,4 +1,4 @@
-"""The base class of layers, and the registration of layer types.
+"""The base class of layers.
 
 A layer type states one fact three times, side by side: the shapes of its tops, their values in
 numpy, and the same in ONNX (`lower`).
@@ -6,22 +6,21 @@ numpy, and the same in ONNX (`lower`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeAlias, TypeVar
+from typing import Any, ClassVar, TypeAlias
 
-import numpy as np
 from google.protobuf.message import Message
 
 from .. import fillers
 from ..caffe_pb2 import TRAIN, FillerParameter, LayerParameter
-from ..errors import CaffeCompatError, ShapeError, UnsupportedError
+from ..errors import ShapeError, UnsupportedError
 from ..fillers.rng import Rng
 from ..types import Array, Shape
+from .arity import Arity
 from .fields import MessageType, check_numbers, configuration, is_set
-
-Arity: TypeAlias = int | tuple[int, int | None]
+from .naming import named
 
 Arrays: TypeAlias = Array | tuple[Array, ...]
 """One array, or one for each top."""
@@ -269,106 +268,3 @@ class Layer:
     def named(self) -> AbstractContextManager[None]:
         """Put the layer in front of the message of any error raised inside."""
         return named(self.proto)
-
-
-@contextmanager
-def named(proto: LayerParameter) -> Iterator[None]:
-    """Put the layer in front of the message of any error raised inside, once; no other code does.
-
-    Inside, infinity and NaN are results like others, as in Caffe, and no warnings.
-    """
-    try:
-        with np.errstate(all="ignore"):
-            yield
-    except CaffeCompatError as error:
-        place = f"layer '{proto.name}' ({proto.type})"
-        if str(error).startswith(f"{place}: "):
-            raise
-        raise error.within(place) from error
-    except MemoryError as error:
-        reason = str(error) or "not enough memory"
-        raise CaffeCompatError(f"layer '{proto.name}' ({proto.type}): {reason}") from error
-
-
-_types: dict[str, tuple[type[Layer], ...]] = {}
-_L = TypeVar("_L", bound=type[Layer])
-
-
-def layer(
-    *also: str,
-    param: str | None = None,
-    message: MessageType | None = None,
-    bottoms: Arity = 1,
-    tops: Arity = 1,
-    inplace: bool = False,
-    loss: bool = False,
-    fork: str | None = None,
-    fields: tuple[str, ...] = (),
-) -> Callable[[_L], _L]:
-    """Register a Layer class under its own name, and under the further names in `also`.
-
-    `param` may be a field that Caffe's schema lacks: `self.p` is then a mapping of what the
-    prototxt has in it, a field that is given several times as a list; or a `message` of protobuf.
-
-    With `fork` it is that fork's definition of the types in `also` alone, and with `fields` only
-    where one of these fields is set.
-    """
-
-    def register(cls: _L) -> _L:
-        cls.types = also if fork else (cls.__name__, *also)
-        cls.type, cls.fork = cls.types[0], fork
-        cls.param, cls.message, cls.fields = param, message, fields
-        cls.bottoms, cls.tops = bottoms, tops
-        cls.inplace, cls.loss = inplace, loss
-        for name in cls.types:
-            if any(other.fork == fork for other in _types.get(name, ())):
-                raise ValueError(f"layer type {name} is registered twice")
-        _types.update({name: (*_types.get(name, ()), cls) for name in cls.types})
-        return cls
-
-    return register
-
-
-built_in: dict[tuple[str, str], type[Layer]] = {}
-"""The Python layers of well known repositories, by python_param's module and layer."""
-
-
-def python_layer(
-    module: str, name: str, *, fork: str, bottoms: Arity = 1, tops: Arity = 1
-) -> Callable[[_L], _L]:
-    """Register a Layer class for the Python layers of a repository, `fork`."""
-
-    def register(cls: _L) -> _L:
-        cls.type, cls.types, cls.fork = "Python", ("Python",), fork
-        cls.param, cls.bottoms, cls.tops, cls.inplace = "python_param", bottoms, tops, False
-        built_in[module, name] = cls
-        return cls
-
-    return register
-
-
-def admits(arity: Arity, count: int) -> bool:
-    """Return whether `count` bottoms or tops fit `arity`."""
-    least, most = arity if isinstance(arity, tuple) else (arity, arity)
-    return least <= count and (most is None or count <= most)
-
-
-def check_arity(what: str, count: int, arity: Arity) -> None:
-    """Raise ShapeError unless `count` bottoms or tops fit `arity`."""
-    least, most = arity if isinstance(arity, tuple) else (arity, arity)
-    if not admits(arity, count):
-        wants = f"{least}" if least == most else f"at least {least}"
-        if most is not None and most != least:
-            wants = f"{least} to {most}"
-        raise ShapeError(f"takes {wants} {what} blob(s), and has {count}")
-
-
-def canonical_axis(axis: int, rank: int) -> int:
-    """Return an axis counted from 0, where negative ones count from the end (CanonicalAxisIndex).
-
-    Raises:
-        ShapeError: the axis is outside -rank..rank-1.
-    """
-    if not -rank <= axis < rank:
-        raise ShapeError(f"axis {axis} out of range for a {rank}-D blob")
-    return axis % rank

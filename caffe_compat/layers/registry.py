@@ -1,4 +1,4 @@
-"""Look up the class of a layer by its type."""
+"""The layer types: register a class for one, and look up the class of a layer."""
 
 from __future__ import annotations
 
@@ -11,12 +11,69 @@ from typing import TypeVar
 from ..caffe_pb2 import TRAIN, LayerParameter
 from ..errors import UnsupportedError
 from ..types import Shape
-from .layer import Arity, Layer, _types, built_in
+from .arity import Arity
+from .fields import MessageType
+from .layer import Layer
 
 log = logging.getLogger("caffe_compat")
 
+_types: dict[str, tuple[type[Layer], ...]] = {}
+built_in: dict[tuple[str, str], type[Layer]] = {}
+"""The Python layers of well known repositories, by python_param's module and layer."""
+
 _python: dict[tuple[str, str], type[Layer]] = {}
+"""The caller's own Python layers, likewise."""
+
 _L = TypeVar("_L", bound=type[Layer])
+
+
+def layer(
+    *also: str,
+    param: str | None = None,
+    message: MessageType | None = None,
+    bottoms: Arity = 1,
+    tops: Arity = 1,
+    inplace: bool = False,
+    loss: bool = False,
+    fork: str | None = None,
+    fields: tuple[str, ...] = (),
+) -> Callable[[_L], _L]:
+    """Register a Layer class under its own name, and under the further names in `also`.
+
+    `param` may be a field that Caffe's schema lacks: `self.p` is then a mapping of what the
+    prototxt has in it, a field that is given several times as a list; or a `message` of protobuf.
+
+    With `fork` it is that fork's definition of the types in `also` alone, and with `fields` only
+    where one of these fields is set.
+    """
+
+    def add(cls: _L) -> _L:
+        cls.types = also if fork else (cls.__name__, *also)
+        cls.type, cls.fork = cls.types[0], fork
+        cls.param, cls.message, cls.fields = param, message, fields
+        cls.bottoms, cls.tops = bottoms, tops
+        cls.inplace, cls.loss = inplace, loss
+        for name in cls.types:
+            if any(other.fork == fork for other in _types.get(name, ())):
+                raise ValueError(f"layer type {name} is registered twice")
+        _types.update({name: (*_types.get(name, ()), cls) for name in cls.types})
+        return cls
+
+    return add
+
+
+def python_layer(
+    module: str, name: str, *, fork: str, bottoms: Arity = 1, tops: Arity = 1
+) -> Callable[[_L], _L]:
+    """Register a Layer class for the Python layers of a repository, `fork`."""
+
+    def add(cls: _L) -> _L:
+        cls.type, cls.types, cls.fork = "Python", ("Python",), fork
+        cls.param, cls.bottoms, cls.tops, cls.inplace = "python_param", bottoms, tops, False
+        built_in[module, name] = cls
+        return cls
+
+    return add
 
 
 def register(

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 
 from ..caffe_pb2 import NetParameter
 from ..errors import ShapeError, UnsupportedError
+from ..layers.arity import check_arity
 from ..layers.families.indexing import Crop
-from ..layers.layer import Layer, check_arity
+from ..layers.layer import Layer
 from ..layers.names import Names
 from ..types import Dims, Shape
 from .aliasing import check_aliases

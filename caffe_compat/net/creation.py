@@ -8,8 +8,10 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from ..caffe_pb2 import LayerParameter, NetParameter
 from ..errors import CaffeCompatError, Changes, UnsupportedError
+from ..layers.arity import admits
 from ..layers.foreign import evidence, marked, origin, particular
-from ..layers.layer import Layer, admits, named
+from ..layers.layer import Layer
+from ..layers.naming import named
 from ..layers.registry import find, registry
 from ..prototxt.flow import Flow, read_blobs
 from ..types import Shape

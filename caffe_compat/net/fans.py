@@ -5,9 +5,9 @@ from __future__ import annotations
 from math import prod
 
 from ..caffe_pb2 import FillerParameter
+from ..layers.axes import canonical_axis
 from ..layers.families.conv import Convolution, Deconvolution
 from ..layers.families.dense import InnerProduct
-from ..layers.layer import canonical_axis
 from ..layers.spatial import conv_window
 from .graph import Node
 

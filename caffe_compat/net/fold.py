@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..caffe_pb2 import NetParameter
+from ..layers.axes import canonical_axis
 from ..layers.families.batch_norm import BatchNorm
-from ..layers.layer import canonical_axis
 from ..types import Array
 from .build import build
 from .graph import Node

@@ -9,7 +9,8 @@ from typing import Any
 from ..caffe_pb2 import FillerParameter, LayerParameter, NetParameter
 from ..errors import ParseError, ShapeError, UnsupportedError
 from ..fillers import sigma
-from ..layers.layer import Blob, named
+from ..layers.layer import Blob
+from ..layers.naming import named
 from ..prototxt.phase import admits
 from ..prototxt.reader import read_net
 from ..prototxt.upgrade import upgrade

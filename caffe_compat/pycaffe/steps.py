@@ -12,7 +12,8 @@ import numpy as np
 from .. import caffe_pb2, fillers
 from ..errors import ShapeError
 from ..layers import layer as package
-from ..layers.layer import check_arity
+from ..layers.arity import check_arity
+from ..layers.naming import named
 from ..types import Array, Shape
 from . import mode
 from .blob import Blob, BlobVec, memories, resize, shape_of, share_data, share_diff
@@ -85,7 +86,7 @@ class Step:
     @contextmanager
     def named(self) -> Iterator[None]:
         """Put the layer in front of any error of this package that is raised inside."""
-        with package.named(self.proto):
+        with named(self.proto):
             yield
 
 

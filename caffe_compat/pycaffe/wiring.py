@@ -9,7 +9,8 @@ from typing import Any
 from ..caffe_pb2 import LayerParameter, NetParameter
 from ..errors import ParseError, ShapeError, UnsupportedError
 from ..layers.families.python import Python
-from ..layers.layer import Layer, named
+from ..layers.layer import Layer
+from ..layers.naming import named
 from ..layers.registry import find, registry
 from ..net.sharing import Place, Sharing
 from ..prototxt import reader

@@ -14,7 +14,7 @@ from ..data.source import Access
 from ..data.words import draw_words
 from ..errors import UnsupportedError
 from ..fillers.rng import Rng
-from ..layers.layer import named
+from ..layers.naming import named
 from .log import Log
 
 _OPENED = {

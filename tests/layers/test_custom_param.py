@@ -8,7 +8,7 @@ import pytest
 import caffe_compat
 from caffe_compat.caffe_pb2 import ReshapeParameter
 from caffe_compat.errors import ParseError
-from caffe_compat.layers.layer import _types
+from caffe_compat.layers.registry import _types
 
 NET = """
 input: "data" input_shape { dim: 2 dim: 3 }

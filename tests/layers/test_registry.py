@@ -11,7 +11,7 @@ from caffe_compat.caffe_pb2 import LayerParameter
 from caffe_compat.errors import UnsupportedError
 from caffe_compat.layers import families
 from caffe_compat.layers.layer import Layer
-from caffe_compat.layers.registry import find, registry
+from caffe_compat.layers.registry import find, layer, registry
 
 
 def test_every_module_is_looked_through():
@@ -81,6 +81,15 @@ def test_a_later_registration_replaces_an_earlier_one(monkeypatch):
     first, second = add(1), add(2)
     assert find(proto, registry()) is second is not first
     assert second.bottoms == 2
+
+
+def test_a_type_is_registered_once():
+    registry()
+    with pytest.raises(ValueError, match="layer type ReLU is registered twice"):
+
+        @layer("ReLU")
+        class Another(Layer):
+            """Another's."""
 
 
 def test_what_cannot_be_registered():

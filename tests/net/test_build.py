@@ -8,7 +8,7 @@ import pytest
 from caffe_compat.errors import CaffeCompatError, ShapeError, UnsupportedError
 from caffe_compat.layers.families.rectifier import ReLU
 from caffe_compat.layers.families.regression import EuclideanLoss
-from caffe_compat.layers.layer import named
+from caffe_compat.layers.naming import named
 
 from ..cases import graph_of, make
 from ..slope_nets import conv, layer

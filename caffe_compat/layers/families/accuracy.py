@@ -9,8 +9,10 @@ import numpy as np
 from ...errors import ShapeError, UnsupportedError
 from ...types import Array, Shape
 from .. import labels
+from ..axes import canonical_axis
 from ..builder import FLOAT, Builder, Tensors, int64
-from ..layer import Arrays, Layer, canonical_axis, layer
+from ..layer import Arrays, Layer
+from ..registry import layer
 
 
 @layer(param="accuracy_param", bottoms=2, tops=(1, 2))

@@ -11,7 +11,8 @@ from ...caffe_pb2 import LayerParameter
 from ...errors import ParseError, ShapeError, UnsupportedError
 from ...types import Array, Shape
 from ..builder import FLOAT, INT64, Builder, int64
-from ..layer import Layer, python_layer
+from ..layer import Layer
+from ..registry import python_layer
 
 _COLUMNS = (7, 0, 9, 8)  # a row's anchor, image, row and column
 

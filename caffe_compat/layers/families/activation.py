@@ -9,7 +9,8 @@ import numpy as np
 
 from ...types import Array
 from ..builder import FLOAT, Builder
-from ..layer import Layer, layer
+from ..layer import Layer
+from ..registry import layer
 
 
 @layer()

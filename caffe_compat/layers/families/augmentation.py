@@ -8,7 +8,8 @@ from ...caffe_pb2 import TRAIN, LayerParameter
 from ...errors import ShapeError, UnsupportedError
 from ...types import Array, Shape
 from ..builder import Builder, Operand, int64
-from ..layer import Blob, Layer, layer
+from ..layer import Blob, Layer
+from ..registry import layer
 
 
 @layer(param="augmentation_param")

@@ -13,7 +13,8 @@ from ...fillers.rng import Rng
 from ...types import Array, Shape
 from .. import channels
 from ..builder import Builder, int64
-from ..layer import Blob, Layer, layer
+from ..layer import Blob, Layer
+from ..registry import layer
 
 _ADDED_LATE = (
     "add_eps_before_sqrt: false needs stored moments (use_global_stats: true): its fork's gradient "

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from ...errors import ShapeError, UnsupportedError
 from ...types import Array, Shape
 from ..builder import Builder, int64
-from ..layer import Layer, layer
+from ..layer import Layer
+from ..registry import layer
 
 
 @layer(param="compact_bilinear_param", bottoms=2)

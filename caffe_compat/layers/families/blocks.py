@@ -11,7 +11,8 @@ from ...errors import ShapeError, UnsupportedError
 from ...types import Array, Shape
 from .. import blocks
 from ..builder import Builder, int64
-from ..layer import Layer, layer
+from ..layer import Layer
+from ..registry import layer
 
 
 @layer(param="depth_to_space_param")

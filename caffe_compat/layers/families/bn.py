@@ -14,7 +14,8 @@ from ...errors import ShapeError
 from ...types import Array, Shape
 from .. import channels
 from ..builder import Builder
-from ..layer import Blob, Layer, layer
+from ..layer import Blob, Layer
+from ..registry import layer
 
 _ONE = FillerParameter(type="constant", value=1)
 

@@ -12,7 +12,8 @@ from ...errors import ShapeError, UnsupportedError
 from ...types import Array, Shape
 from ..boxes import lower_flat, suppress_sorted
 from ..builder import FLOAT, Builder, int64
-from ..layer import Layer, layer
+from ..layer import Layer
+from ..registry import layer
 from .mscnn import moments, unscaled
 
 

@@ -7,7 +7,8 @@ import numpy as np
 from ...errors import ShapeError
 from ...types import Array, Shape
 from ..builder import FLOAT, Builder, int64
-from ..layer import Layer, layer
+from ..layer import Layer
+from ..registry import layer
 
 
 @layer(param="lp_det_param", bottoms=7)

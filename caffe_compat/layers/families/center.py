@@ -10,8 +10,10 @@ from ...caffe_pb2 import LayerParameter
 from ...errors import ShapeError, UnsupportedError
 from ...types import Array, Shape
 from .. import labels
+from ..axes import canonical_axis
 from ..builder import INT64, Builder, int64
-from ..layer import Arrays, Blob, Layer, canonical_axis, layer
+from ..layer import Arrays, Blob, Layer
+from ..registry import layer
 
 
 @layer(param="center_loss_param", bottoms=2, loss=True)

@@ -10,7 +10,8 @@ from ...errors import ShapeError
 from ...types import Array, Shape
 from ..boxes import lower_range
 from ..builder import FLOAT, INT64, Builder, int64
-from ..layer import Layer, layer
+from ..layer import Layer
+from ..registry import layer
 from .softmax import softmax
 
 _Index = NDArray[np.int64]

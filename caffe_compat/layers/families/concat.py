@@ -11,8 +11,10 @@ import numpy as np
 from ...caffe_pb2 import LayerParameter
 from ...errors import ShapeError
 from ...types import Array, Shape
+from ..axes import canonical_axis
 from ..builder import Builder, Tensors, int64
-from ..layer import Arrays, Layer, canonical_axis, layer
+from ..layer import Arrays, Layer
+from ..registry import layer
 
 
 @layer(param="concat_param", bottoms=(1, None))

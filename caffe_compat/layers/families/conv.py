@@ -11,9 +11,11 @@ import numpy as np
 
 from ...errors import ShapeError
 from ...types import Array, Dims, Shape
+from ..axes import canonical_axis
 from ..builder import Builder, Operator, int64
 from ..columns import columns, convolve, correlate, fold, scatter
-from ..layer import Arrays, Blob, Layer, canonical_axis, layer
+from ..layer import Arrays, Blob, Layer
+from ..registry import layer
 from ..spatial import conv_size, conv_window, deconv_size
 from ..window import Window
 

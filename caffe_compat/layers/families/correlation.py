@@ -10,7 +10,8 @@ from ...caffe_pb2 import CorrelationParameter
 from ...errors import ShapeError, UnsupportedError
 from ...types import Array, Shape
 from ..builder import Builder, int64
-from ..layer import Layer, layer
+from ..layer import Layer
+from ..registry import layer
 
 _END = 2**63 - 1  # of ONNX's Slice: up to the last
 

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from ...caffe_pb2 import LayerParameter
 from ...errors import ShapeError, UnsupportedError
 from ...types import Array, Shape
-from ..layer import Layer, layer
+from ..layer import Layer
+from ..registry import layer
 from .softmax import softmax
 
 Doubles = NDArray[np.float64]

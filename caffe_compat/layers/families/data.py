@@ -10,7 +10,8 @@ from ...caffe_pb2 import LayerParameter, ResizeParameter
 from ...errors import ShapeError
 from ...fillers.rng import Rng
 from ...types import Array, Shape
-from ..layer import Blob, layer
+from ..layer import Blob
+from ..registry import layer
 from .ends import Fed
 
 

@@ -11,7 +11,8 @@ from ...errors import ShapeError, UnsupportedError
 from ...types import Array, Shape
 from ..bilinear import Corners, corners, lower_sample, sample, sample_gradients
 from ..builder import Builder, int64
-from ..layer import Blob, Layer, layer
+from ..layer import Blob, Layer
+from ..registry import layer
 from ..spatial import conv_size, conv_window
 from ..window import Window
 

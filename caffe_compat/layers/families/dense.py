@@ -11,8 +11,10 @@ import numpy as np
 from ...caffe_pb2 import LayerParameter
 from ...errors import ShapeError, UnsupportedError
 from ...types import Array, Shape
+from ..axes import canonical_axis
 from ..builder import INT64, Builder, int64
-from ..layer import Blob, Layer, canonical_axis, layer
+from ..layer import Blob, Layer
+from ..registry import layer
 
 
 @layer(param="inner_product_param")

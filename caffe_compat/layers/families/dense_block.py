@@ -15,7 +15,8 @@ from ...types import Array, Shape
 from .. import channels
 from ..builder import Builder, int64
 from ..columns import convolve, correlate, scatter
-from ..layer import Blob, Layer, layer
+from ..layer import Blob, Layer
+from ..registry import layer
 from ..window import Window
 
 _EPS = np.float32(1e-5)

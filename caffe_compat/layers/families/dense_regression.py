@@ -7,7 +7,8 @@ import numpy as np
 from ...errors import ShapeError
 from ...types import Array, Shape
 from ..builder import Builder, int64
-from ..layer import Layer, python_layer
+from ..layer import Layer
+from ..registry import python_layer
 
 
 @python_layer("CombineRegressions", "CombineRegressionsLayer", fork="DenseReg", bottoms=4, tops=2)

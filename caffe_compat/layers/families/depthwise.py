@@ -5,7 +5,8 @@ from __future__ import annotations
 from ...caffe_pb2 import LayerParameter
 from ...errors import UnsupportedError
 from ...types import Shape
-from ..layer import canonical_axis, layer
+from ..axes import canonical_axis
+from ..registry import layer
 from ..window import Window
 from .conv import Convolution
 

@@ -8,8 +8,9 @@ from ...caffe_pb2 import LayerParameter
 from ...errors import ShapeError, UnsupportedError
 from ...types import Array, Shape
 from .. import boxes as bx
-from ..layer import Layer, layer
+from ..layer import Layer
 from ..matching import Mask, read_truth
+from ..registry import layer
 
 
 @layer(param="detection_evaluate_param", bottoms=(2, 3))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from ...errors import ShapeError
 from ...types import Shape
-from ..layer import layer
 from ..regions import round_half_away
+from ..registry import layer
 from .data import Reader
 
 

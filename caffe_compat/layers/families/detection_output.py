@@ -14,7 +14,8 @@ from ...errors import ShapeError, UnsupportedError
 from ...types import AnyArray, Array, Shape
 from .. import boxes as bx
 from ..builder import FLOAT, Builder, int64
-from ..layer import Layer, layer
+from ..layer import Layer
+from ..registry import layer
 
 Size: TypeAlias = int | str  # a number, or the name of its tensor
 

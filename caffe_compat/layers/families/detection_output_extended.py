@@ -8,7 +8,7 @@ from ...caffe_pb2 import LayerParameter
 from ...errors import ShapeError
 from ...types import Array, Shape
 from ..builder import Builder, int64
-from ..layer import layer
+from ..registry import layer
 from .detection_output import DetectionOutput, Size
 
 

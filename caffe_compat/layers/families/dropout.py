@@ -12,7 +12,8 @@ from ...fillers.rng import Rng
 from ...prototxt import param_str
 from ...types import Array, Shape
 from ..builder import Builder
-from ..layer import Layer, layer, python_layer
+from ..layer import Layer
+from ..registry import layer, python_layer
 
 
 @layer(param="dropout_param", inplace=True)

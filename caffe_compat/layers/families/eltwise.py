@@ -11,7 +11,8 @@ from ...caffe_pb2 import EltwiseParameter, LayerParameter
 from ...errors import ShapeError, UnsupportedError
 from ...types import Array, Shape
 from ..builder import Builder
-from ..layer import Layer, layer
+from ..layer import Layer
+from ..registry import layer
 
 LEAST = np.float32(np.finfo(np.float32).min)  # what MAX clears its top to
 

@@ -12,7 +12,8 @@ from ...errors import ShapeError
 from ...fillers.rng import Rng
 from ...types import Array, Shape
 from ..builder import Builder, int64
-from ..layer import Blob, Layer, layer
+from ..layer import Blob, Layer
+from ..registry import layer
 
 
 class Fed(Layer):

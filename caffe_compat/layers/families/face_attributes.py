@@ -7,7 +7,8 @@ import numpy as np
 from ...caffe_pb2 import FaceEvaluateParameter
 from ...errors import ShapeError, UnsupportedError
 from ...types import Array, Shape
-from ..layer import Layer, layer
+from ..layer import Layer
+from ..registry import layer
 
 
 @layer(param="face_evaluate_param", bottoms=2)

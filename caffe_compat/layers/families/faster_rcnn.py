@@ -13,7 +13,8 @@ from ...caffe_pb2 import LayerParameter, ProposalParameter
 from ...errors import ParseError, UnsupportedError
 from ...types import Array, Shape
 from ..builder import Builder, int64
-from ..layer import Arrays, Layer, python_layer
+from ..layer import Arrays, Layer
+from ..registry import python_layer
 from .proposal import Proposal
 
 # cfg.TRAIN and cfg.TEST of lib/fast_rcnn/config.py.

@@ -10,7 +10,7 @@ from ...caffe_pb2 import InnerProductParameter, LayerParameter, PoolingParameter
 from ...errors import UnsupportedError
 from ...types import Array, Shape
 from ..builder import Builder
-from ..layer import layer
+from ..registry import layer
 from .conv import Convolution
 from .dense import InnerProduct
 from .norm import LRN

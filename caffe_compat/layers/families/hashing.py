@@ -11,8 +11,10 @@ from ...caffe_pb2 import LayerParameter
 from ...errors import ShapeError
 from ...types import Array, Shape
 from .. import labels
+from ..axes import canonical_axis
 from ..builder import FLOAT, Builder
-from ..layer import Layer, canonical_axis, layer
+from ..layer import Layer
+from ..registry import layer
 
 
 @layer(param="scale_tanh_param", inplace=True)

@@ -10,8 +10,10 @@ import numpy as np
 from ...caffe_pb2 import LayerParameter
 from ...errors import ShapeError, UnsupportedError
 from ...types import Array, Shape
+from ..axes import canonical_axis
 from ..builder import BOOL, INT64, Builder, int64
-from ..layer import Arrays, Layer, canonical_axis, layer
+from ..layer import Arrays, Layer
+from ..registry import layer
 
 
 @layer(param="crop_param", bottoms=2)

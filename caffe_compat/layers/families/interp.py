@@ -10,7 +10,8 @@ from ...caffe_pb2 import LayerParameter
 from ...errors import ShapeError, UnsupportedError
 from ...types import Array, Dims, Shape
 from ..builder import Builder, Operand, int64
-from ..layer import Layer, layer
+from ..layer import Layer
+from ..registry import layer
 
 
 @layer(param="interp_param", bottoms=(1, 2))

@@ -11,7 +11,8 @@ from ...errors import ShapeError
 from ...types import Array, Shape
 from .. import labels
 from ..builder import INT64, Builder, int64
-from ..layer import Layer, layer
+from ..layer import Layer
+from ..registry import layer
 
 
 @layer(param="hinge_loss_param", bottoms=2, loss=True)

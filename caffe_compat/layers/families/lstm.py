@@ -11,7 +11,8 @@ from ...caffe_pb2 import LayerParameter
 from ...errors import ShapeError, UnsupportedError
 from ...types import Array, Shape
 from ..builder import Builder, Tensors, int64
-from ..layer import Arrays, Blob, Layer, layer
+from ..layer import Arrays, Blob, Layer
+from ..registry import layer
 from .recurrent import Recurrent
 
 

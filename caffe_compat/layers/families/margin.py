@@ -11,8 +11,10 @@ from ...caffe_pb2 import MarginInnerProductParameter as Margin
 from ...errors import ShapeError
 from ...types import Array, Shape
 from .. import labels
+from ..axes import canonical_axis
 from ..builder import INT64, Builder, int64
-from ..layer import Arrays, Blob, Layer, canonical_axis, layer
+from ..layer import Arrays, Blob, Layer
+from ..registry import layer
 
 
 def _bent(kind: int, c: Array) -> tuple[Array, Array]:

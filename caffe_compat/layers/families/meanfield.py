@@ -9,7 +9,8 @@ from ...types import Array, Shape
 from .. import lattice
 from ..builder import Builder, int64
 from ..lattice import Lattice
-from ..layer import Blob, Layer, layer
+from ..layer import Blob, Layer
+from ..registry import layer
 
 
 @layer("MULTI_STAGE_MEANFIELD", param="multi_stage_meanfield_param", bottoms=3)

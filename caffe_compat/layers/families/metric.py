@@ -13,7 +13,8 @@ from ...fillers.rng import Rng
 from ...types import Array, Shape
 from .. import labels
 from ..builder import BOOL, FLOAT, INT32, INT64, Builder, int64
-from ..layer import Layer, layer
+from ..layer import Layer
+from ..registry import layer
 from .regression import lower_distance
 
 Index = NDArray[np.int64]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ...caffe_pb2 import LayerParameter, PoolingParameter
 from ...errors import UnsupportedError
 from ...types import Shape
-from ..layer import layer
+from ..registry import layer
 from .conv import Convolution
 from .norm import LRN
 from .pooling import Pooling

@@ -7,7 +7,7 @@ import numpy as np
 from ...errors import ShapeError
 from ...types import Array, Shape
 from ..builder import Builder, int64
-from ..layer import Layer, layer
+from ..layer import Layer
 from ..regions import (
     Regions,
     boxes,
@@ -21,6 +21,7 @@ from ..regions import (
     round_half_away,
     sample,
 )
+from ..registry import layer
 
 
 @layer(bottoms=2)

@@ -8,7 +8,8 @@ from ...caffe_pb2 import LayerParameter
 from ...errors import ShapeError, UnsupportedError
 from ...types import Array, Shape
 from ..builder import Builder, int64
-from ..layer import Layer, python_layer
+from ..layer import Layer
+from ..registry import python_layer
 from .faster_rcnn import ProposalLayer
 
 _MASK_SIZE = 21  # cfg.MASK_SIZE of lib/mnc_config.py

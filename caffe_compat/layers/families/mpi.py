@@ -5,7 +5,8 @@ from __future__ import annotations
 from ...errors import ShapeError
 from ...types import Array, Shape
 from ..builder import Builder
-from ..layer import Arrays, Layer, layer
+from ..layer import Arrays, Layer
+from ..registry import layer
 
 
 @layer("Scatter", bottoms=(1, None), tops=(1, None))

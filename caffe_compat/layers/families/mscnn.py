@@ -15,7 +15,8 @@ from ...errors import ShapeError, UnsupportedError
 from ...types import Array, Dims, Shape
 from ..boxes import lower_flat, suppress_sorted
 from ..builder import FLOAT, Builder, Operand, int64
-from ..layer import Arrays, Layer, layer
+from ..layer import Arrays, Layer
+from ..registry import layer
 
 
 class _Proposals(Layer):

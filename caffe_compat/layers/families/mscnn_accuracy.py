@@ -7,7 +7,8 @@ import numpy as np
 from ...errors import ShapeError
 from ...types import Array, Shape
 from .. import labels
-from ..layer import Arrays, Layer, layer
+from ..layer import Arrays, Layer
+from ..registry import layer
 from ..sampling import Index
 from .mscnn import bounded, centres, unscaled
 from .mscnn_loss import Fields, check_maps

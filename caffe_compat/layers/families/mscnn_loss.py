@@ -11,7 +11,8 @@ from ...errors import ShapeError, UnsupportedError
 from ...fillers.rng import Rng
 from ...types import Array, Shape
 from .. import labels
-from ..layer import Layer, layer
+from ..layer import Layer
+from ..registry import layer
 from ..sampling import Index, draw_seed, generator, sample
 from .mscnn import bounds, centres, moments
 from .softmax import softmax

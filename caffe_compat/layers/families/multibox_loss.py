@@ -11,8 +11,9 @@ from ...errors import ShapeError, UnsupportedError
 from ...types import Array, Shape
 from .. import boxes as bx
 from .. import labels
-from ..layer import Layer, layer
+from ..layer import Layer
 from ..matching import Index, encode, match, mine, read_truth
+from ..registry import layer
 from .softmax import softmax
 
 _TINY = np.float32(np.finfo(np.float32).tiny)

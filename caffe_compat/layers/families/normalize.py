@@ -9,7 +9,8 @@ from ...errors import ShapeError
 from ...types import Array, Shape
 from .. import channels
 from ..builder import Builder, int64
-from ..layer import Blob, Layer, layer
+from ..layer import Blob, Layer
+from ..registry import layer
 
 
 @layer(param="norm_param", inplace=True)

@@ -8,7 +8,9 @@ from ...caffe_pb2 import LayerParameter, LossParameter
 from ...errors import ShapeError, UnsupportedError
 from ...types import Array, Shape
 from .. import labels
-from ..layer import Arrays, Layer, canonical_axis, layer
+from ..axes import canonical_axis
+from ..layer import Arrays, Layer
+from ..registry import layer
 from .softmax import softmax
 
 _TINY = np.float32(np.finfo(np.float32).tiny)

@@ -13,7 +13,7 @@ from ...errors import ShapeError, UnsupportedError
 from ...fillers.rng import Rng
 from ...types import Array, Dims, Shape
 from ..builder import Builder, int64
-from ..layer import Arrays, Layer, layer
+from ..layer import Arrays, Layer
 from ..pools import (
     LOWEST,
     divisors,
@@ -25,6 +25,7 @@ from ..pools import (
     send_back,
     spread,
 )
+from ..registry import layer
 from ..spatial import pool_size, pool_window, rounds_up
 from ..window import Window, WindowAttributes
 

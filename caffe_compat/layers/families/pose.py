@@ -9,7 +9,8 @@ import numpy as np
 from ...errors import ShapeError, UnsupportedError
 from ...types import Array, Shape
 from ..builder import FLOAT, Builder, Operand, int64
-from ..layer import Layer, layer
+from ..layer import Layer
+from ..registry import layer
 
 _AROUND = [(i, j) for i in (0, 1, 2) for j in (0, 1, 2) if (i, j) != (1, 1)]
 _REACH = 3  # pixels on each side of a peak that its place is a mean of

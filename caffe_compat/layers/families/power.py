@@ -10,7 +10,8 @@ from ...caffe_pb2 import LayerParameter
 from ...errors import ShapeError
 from ...types import Array
 from ..builder import Builder, int64
-from ..layer import Layer, layer
+from ..layer import Layer
+from ..registry import layer
 
 
 @layer(param="exp_param", inplace=True)

@@ -14,7 +14,8 @@ from ...memory import require
 from ...types import Array, Dims, Shape, Size
 from ..boxes import lower_range
 from ..builder import DOUBLE, FLOAT, Builder, int64
-from ..layer import Layer, layer
+from ..layer import Layer
+from ..registry import layer
 
 Double: TypeAlias = NDArray[np.float64]
 _PIECE = 1 << 20  # coordinates computed at once, in double

@@ -10,7 +10,8 @@ from ...errors import ShapeError, UnsupportedError
 from ...types import Array, Shape
 from ..boxes import suppress_sorted
 from ..builder import FLOAT, Builder, Operand, int64
-from ..layer import Arrays, Layer, layer
+from ..layer import Arrays, Layer
+from ..registry import layer
 
 
 @layer("Proposal", fork="pvanet", param="proposal_param", bottoms=3, tops=(1, 2))

@@ -10,7 +10,8 @@ import numpy as np
 from ...errors import ShapeError
 from ...fillers.rng import Rng
 from ...types import Array, Shape
-from ..layer import Layer, layer
+from ..layer import Layer
+from ..registry import layer
 from ..sampling import Index, draw_seed, generator, sample
 from .mscnn import moments
 from .mscnn_accuracy import overlaps

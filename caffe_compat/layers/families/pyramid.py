@@ -10,7 +10,8 @@ from ...caffe_pb2 import LayerParameter, PoolingParameter
 from ...errors import ShapeError, UnsupportedError
 from ...types import Array, Shape
 from ..builder import Builder
-from ..layer import Layer, layer
+from ..layer import Layer
+from ..registry import layer
 from ..spatial import pool_window
 from .pooling import Pooling
 

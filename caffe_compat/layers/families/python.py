@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from ...caffe_pb2 import LayerParameter
 from ...errors import UnsupportedError
-from ..layer import Layer, layer
+from ..layer import Layer
+from ..registry import layer
 
 
 @layer(param="python_param", bottoms=(0, None), tops=(0, None))

@@ -9,8 +9,10 @@ import numpy as np
 from ...caffe_pb2 import LayerParameter
 from ...errors import ShapeError, UnsupportedError
 from ...types import Array, Shape
+from ..axes import canonical_axis
 from ..builder import Builder, int64
-from ..layer import Layer, canonical_axis, layer
+from ..layer import Layer
+from ..registry import layer
 
 
 @layer(param="shuffle_channel_param")

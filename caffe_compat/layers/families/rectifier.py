@@ -12,9 +12,11 @@ from ...errors import ShapeError, UnsupportedError
 from ...fillers.rng import Rng
 from ...types import Array, Shape
 from .. import channels
+from ..axes import canonical_axis
 from ..builder import Builder
 from ..labels import Mask
-from ..layer import Blob, Layer, canonical_axis, layer
+from ..layer import Blob, Layer
+from ..registry import layer
 
 _A = TypeVar("_A")
 

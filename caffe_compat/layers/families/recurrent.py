@@ -18,8 +18,10 @@ from ...caffe_pb2 import LayerParameter
 from ...errors import ShapeError, UnsupportedError
 from ...fillers.rng import Rng
 from ...types import Array, Shape
+from ..arity import check_arity
 from ..builder import Builder, Tensors, int64
-from ..layer import Arrays, Blob, Layer, check_arity, layer
+from ..layer import Arrays, Blob, Layer
+from ..registry import layer
 
 _MOST_STEPS = 1 << 16
 

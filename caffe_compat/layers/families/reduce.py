@@ -10,8 +10,10 @@ import numpy as np
 from ...caffe_pb2 import BatchPoolParameter, ReductionParameter
 from ...errors import ShapeError, UnsupportedError
 from ...types import Array, Shape
+from ..axes import canonical_axis
 from ..builder import FLOAT, Builder, Operand, int64
-from ..layer import Layer, canonical_axis, layer
+from ..layer import Layer
+from ..registry import layer
 
 _BEGIN = -(2**63)  # the end of ONNX's Slice for a step of -1: before index 0
 

@@ -9,7 +9,7 @@ from ...errors import ShapeError, UnsupportedError
 from ...types import Array, Shape
 from .. import boxes as bx
 from ..builder import Builder, int64
-from ..layer import layer
+from ..registry import layer
 from .detection_output import DetectionOutput
 
 

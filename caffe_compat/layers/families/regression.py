@@ -10,7 +10,8 @@ from ...errors import ShapeError
 from ...types import Array, Shape
 from .. import labels
 from ..builder import Builder, int64
-from ..layer import Layer, layer
+from ..layer import Layer
+from ..registry import layer
 
 
 @layer(bottoms=2, loss=True)

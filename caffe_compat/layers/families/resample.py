@@ -11,8 +11,9 @@ from ...caffe_pb2 import ResampleParameter
 from ...errors import ShapeError, UnsupportedError
 from ...types import Array, Shape
 from ..builder import FLOAT, Builder, int64
-from ..layer import Layer, layer
+from ..layer import Layer
 from ..regions import round_half_away
+from ..registry import layer
 
 
 class _Resampling(Layer):

@@ -10,7 +10,8 @@ import numpy as np
 from ...errors import ShapeError, UnsupportedError
 from ...types import Array, Shape
 from ..builder import Builder, int64
-from ..layer import Layer, layer
+from ..layer import Layer
+from ..registry import layer
 
 
 class _Resizing(Layer):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..layer import layer
+from ..registry import layer
 from .conv import Convolution, Deconvolution
 from .dense import InnerProduct
 from .norm import LRN

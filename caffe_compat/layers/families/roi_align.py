@@ -10,7 +10,6 @@ from ...caffe_pb2 import LayerParameter
 from ...errors import UnsupportedError
 from ...types import Array, Shape
 from ..builder import Builder, int64
-from ..layer import layer
 from ..regions import (
     Regions,
     check_opset,
@@ -21,6 +20,7 @@ from ..regions import (
     lower_inside,
     sample,
 )
+from ..registry import layer
 
 
 @layer("ROIAlign", fork="caffe2", param="roi_align_param", bottoms=2)

@@ -12,8 +12,8 @@ from ...caffe_pb2 import LayerParameter
 from ...errors import ShapeError
 from ...types import Array, Shape
 from ..builder import FLOAT, Builder, Operand, int64
-from ..layer import layer
 from ..regions import Regions, check_opset, column, flat, lower_round, round_half_away
+from ..registry import layer
 
 Edges = list[tuple[Any, Any]]  # the first cell of each bin, and the one behind its last
 

@@ -9,8 +9,10 @@ import numpy as np
 from ...caffe_pb2 import FillerParameter
 from ...errors import ShapeError
 from ...types import Array, Shape
+from ..axes import canonical_axis
 from ..builder import Builder, int64
-from ..layer import Blob, Layer, canonical_axis, layer
+from ..layer import Blob, Layer
+from ..registry import layer
 
 _ONE = FillerParameter(type="constant", value=1)
 

@@ -11,7 +11,8 @@ from ...errors import ShapeError, UnsupportedError
 from ...fillers.rng import Rng
 from ...types import Array, Shape
 from ..builder import Builder
-from ..layer import Layer, layer
+from ..layer import Layer
+from ..registry import layer
 
 
 @layer(param="selu_param", inplace=True)

@@ -10,8 +10,10 @@ from ...caffe_pb2 import LayerParameter
 from ...errors import ShapeError, UnsupportedError
 from ...types import Array, Shape
 from .. import blocks
+from ..axes import canonical_axis
 from ..builder import Builder, int64
-from ..layer import Layer, canonical_axis, layer
+from ..layer import Layer
+from ..registry import layer
 
 
 class _Axis(NamedTuple):

@@ -8,8 +8,10 @@ from ...caffe_pb2 import LossParameter
 from ...errors import ShapeError, UnsupportedError
 from ...types import Array, Shape
 from .. import labels
+from ..axes import canonical_axis
 from ..builder import Builder, Tensors, int64
-from ..layer import Arrays, Layer, canonical_axis, layer
+from ..layer import Arrays, Layer
+from ..registry import layer
 
 # Caffe's lower bounds of a probability before its logarithm: FLT_MIN, kLOG_THRESHOLD.
 _TINY = np.float32(np.finfo(np.float32).tiny)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ...errors import UnsupportedError
-from ..layer import layer
+from ..registry import layer
 from .prior_box import Double, PriorBox
 
 

@@ -10,7 +10,8 @@ from ...caffe_pb2 import LayerParameter
 from ...errors import ShapeError, UnsupportedError
 from ...types import Array, Shape
 from ..builder import Builder, int64
-from ..layer import Layer, python_layer
+from ..layer import Layer
+from ..registry import python_layer
 from .faster_rcnn import ProposalLayer
 
 _HEIGHTS = (11, 16, 23, 33, 48, 68, 97, 139, 198, 283)  # the anchors', each 16 pixels wide

@@ -10,7 +10,7 @@ from ...caffe_pb2 import LayerParameter
 from ...errors import UnsupportedError
 from ...types import Array, Shape
 from ..builder import Builder
-from ..layer import layer
+from ..registry import layer
 from .detection_output import DetectionOutput
 from .prior_box import PriorBox
 

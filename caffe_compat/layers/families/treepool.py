@@ -7,8 +7,9 @@ import numpy as np
 from ...errors import ShapeError, UnsupportedError
 from ...types import Array, Shape
 from ..builder import Builder, int64
-from ..layer import Blob, Layer, layer
+from ..layer import Blob, Layer
 from ..pools import LOWEST, inner_divisors, pad, reduce, spread
+from ..registry import layer
 from ..spatial import conv_window, pool_size
 from ..window import Window
 from .activation import sigmoid

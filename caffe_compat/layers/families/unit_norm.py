@@ -11,7 +11,8 @@ from ...caffe_pb2 import LayerParameter
 from ...errors import ShapeError, UnsupportedError
 from ...types import Array, Shape
 from ..builder import Builder, int64
-from ..layer import Layer, layer, python_layer
+from ..layer import Layer
+from ..registry import layer, python_layer
 
 _NAMES = ("L2Norm", "L2Normalize", "L2Normalization", "Normalization")
 

@@ -9,7 +9,8 @@ from ...caffe_pb2 import LayerParameter, UnpoolingParameter
 from ...errors import ShapeError, UnsupportedError
 from ...types import Array, Shape
 from ..builder import INT64, Builder, Operand, int64
-from ..layer import Layer, layer
+from ..layer import Layer
+from ..registry import layer
 from .resizing import lower_repeat
 
 

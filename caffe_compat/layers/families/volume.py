@@ -13,7 +13,8 @@ from ...caffe_pb2 import LayerParameter, Pooling3DParameter
 from ...errors import ShapeError, UnsupportedError
 from ...types import Array, Shape
 from ..builder import Builder, int64
-from ..layer import Layer, layer
+from ..layer import Layer
+from ..registry import layer
 from ..spatial import conv_size
 from ..window import Window
 from .conv import Convolution

@@ -11,7 +11,8 @@ from ...errors import ShapeError, UnsupportedError
 from ...types import Array, Shape
 from ..bilinear import Corners, corners, lower_sample, sample, sample_gradients
 from ..builder import FLOAT, Builder, Operand, int64
-from ..layer import Layer, layer
+from ..layer import Layer
+from ..registry import layer
 
 
 class _Warping(Layer):

@@ -10,7 +10,8 @@ from ...errors import ShapeError, UnsupportedError
 from ...types import Array, Shape
 from ..boxes import suppress_sorted
 from ..builder import FLOAT, Builder, Operand, int64
-from ..layer import Layer, layer
+from ..layer import Layer
+from ..registry import layer
 from .activation import sigmoid
 
 

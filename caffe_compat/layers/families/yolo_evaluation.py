@@ -7,7 +7,8 @@ import numpy as np
 from ...caffe_pb2 import EvalDetectionParameter
 from ...errors import ShapeError, UnsupportedError
 from ...types import Array, Shape
-from ..layer import Layer, layer
+from ..layer import Layer
+from ..registry import layer
 from .activation import sigmoid
 from .softmax import softmax
 from .yolo_loss import annotated, overlaps

@@ -12,7 +12,8 @@ import numpy as np
 from ...caffe_pb2 import LayerParameter, Yolov3Parameter
 from ...errors import ShapeError, UnsupportedError
 from ...types import Array, Shape
-from ..layer import Layer, layer
+from ..layer import Layer
+from ..registry import layer
 from .activation import sigmoid
 from .softmax import softmax
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...layers.layer import canonical_axis
+from ...layers.axes import canonical_axis
 from ...layers.spatial import conv_window
 from ...layers.window import Window
 from ...types import Shape

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ...caffe_pb2 import LRNParameter
-from ...layers.layer import canonical_axis
+from ...layers.axes import canonical_axis
 from ..blob import shape_of
 from ..overwritten import anew
 from ..placement import place
