@@ -8,7 +8,9 @@ the command line adds `--fork NAME`.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Mapping
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, TypeAlias, TypeVar
 
 from .text import message as one_message
@@ -101,3 +103,18 @@ class UnsupportedError(CaffeCompatError, NotImplementedError):
 
 class DeviceError(CaffeCompatError, RuntimeError):
     """A device that this machine cannot provide."""
+
+
+@contextmanager
+def in_file(source: object) -> Iterator[None]:
+    """Put a file's path in front of the errors that are raised within.
+
+    Args:
+        source: the path; of anything else, as a net in memory, nothing is said.
+    """
+    try:
+        yield
+    except CaffeCompatError as error:
+        if not isinstance(source, str | os.PathLike):
+            raise
+        raise error.within(os.fspath(source)) from error.__cause__

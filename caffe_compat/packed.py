@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 from . import steps
-from .caffe_pb2 import NetParameter
-from .errors import CaffeCompatError
+from .errors import CaffeCompatError, in_file
 from .mending import Mending
 from .net.creation import Creator
 from .net.graph import Graph
@@ -25,7 +21,8 @@ def read_graph(prototxt: Prototxt, stored: Weights | None, reading: Reading) -> 
     only the channels of pictures are not stated, they are the weights' or 3, and a note says so.
     """
     message, unknown = steps.read(prototxt, reading)
-    current = steps.upgrade(message, unknown)
+    with in_file(prototxt):
+        current = steps.upgrade(message, unknown)
 
     def walk(reading: Reading) -> tuple[Graph, steps.Left]:
         selected = steps.select(current, reading, stored)
@@ -42,7 +39,7 @@ def read_graph(prototxt: Prototxt, stored: Weights | None, reading: Reading) -> 
         graph, left = walk(reading)
     except CaffeCompatError as error:
         creator = Creator(reading.fork, stored.shapes if stored else None, current)
-        with _named(prototxt):
+        with in_file(prototxt):
             graph, left = Mending(current, walk_fitting, creator).assume(error, reading)
     steps.report(graph, left, unknown)
     return graph
@@ -63,14 +60,3 @@ def lower_net(net: Net, onnx: Onnx) -> Lowered:
     """Walk the line from a net to its ONNX model in memory: fold, lower, passes."""
     folded = steps.fold(net, onnx)
     return steps.rewrite(steps.lower(folded, onnx), folded, onnx)
-
-
-@contextmanager
-def _named(prototxt: Prototxt) -> Iterator[None]:
-    """Name a net's file in the errors that are raised within."""
-    try:
-        yield
-    except CaffeCompatError as error:
-        if isinstance(prototxt, NetParameter):
-            raise
-        raise error.within(str(prototxt)) from error.__cause__

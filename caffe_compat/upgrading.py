@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from .errors import ParseError
+from .errors import ParseError, in_file
 from .files import check_outputs
 from .net import saving
 from .options import Inputs, PathLike, Phase, Reading
@@ -65,4 +65,6 @@ def rewrite(prototxt: PathLike, path: PathLike, reading: Reading) -> None:
     message, skipped = reader.read_net(prototxt)
     if skipped:
         raise ParseError(f"{skipped[0]}; nothing is written, since it would be lost")
-    writer.write_text(upgrade_net(message), path)
+    with in_file(prototxt):
+        current = upgrade_net(message)
+    writer.write_text(current, path)

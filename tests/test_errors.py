@@ -6,6 +6,8 @@ import pickle
 
 import pytest
 
+import caffe_compat
+from caffe_compat import pycaffe
 from caffe_compat.errors import (
     CaffeCompatError,
     DeviceError,
@@ -61,3 +63,20 @@ def test_the_command_line_adds_its_flags(run, tmp_path):
     first, second = err.splitlines()
     assert first.endswith("(--fork NAME)")
     assert second == f"try: caffe-compat show {net} --fork BN=segnet"
+
+
+def upgraded(path):
+    caffe_compat.upgrade(path, path.with_suffix(".new"))
+
+
+def pycaffe_net(path):
+    pycaffe.Net(str(path), pycaffe.TEST)
+
+
+@pytest.mark.parametrize("read", [caffe_compat.read, caffe_compat.diagnose, pycaffe_net, upgraded])
+def test_a_net_that_cannot_be_upgraded_is_named(tmp_path, read):
+    path = tmp_path / "net.prototxt"
+    path.write_text('input: "x" input_dim: 1 layers { type: RELU } layer { type: "ReLU" }')
+    with pytest.raises(CaffeCompatError) as raised:
+        read(path)
+    assert str(raised.value).startswith(f"{path}: the net has both 'layer'")

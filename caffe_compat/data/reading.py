@@ -9,7 +9,7 @@ from pathlib import Path
 
 from .. import steps
 from ..caffe_pb2 import NetParameter
-from ..errors import ShapeError
+from ..errors import ShapeError, in_file
 from ..fillers.rng import make_rng
 from ..net.sizes import follow_batch
 from ..options import SEED, PathLike, Phase, Reading
@@ -164,7 +164,8 @@ def select(
     if isinstance(net, NetParameter):
         return net, Paths((Path(root or ""),))
     message, unknown = steps.read(net, reading)
-    selected = steps.select(steps.upgrade(message, unknown), reading)
+    with in_file(net):
+        selected = steps.select(steps.upgrade(message, unknown), reading)
     names = {layer.name for layer in selected.layer if layer.type in SOURCES}
     state = (reading.number, reading.level, reading.stages)
     skipped = select_skipped(unknown.skipped, message, *state, harmless=True)

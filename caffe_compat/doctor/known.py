@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .. import steps
 from ..caffe_pb2 import NetParameter
-from ..errors import CaffeCompatError, UnsupportedError
+from ..errors import CaffeCompatError, UnsupportedError, in_file
 from ..layers.families.conv import Convolution
 from ..layers.families.dense import Embed, InnerProduct
 from ..layers.families.recurrent import Recurrent
@@ -30,7 +30,8 @@ def read_known(
             layers compute, so that they are no end.
     """
     message, unknown = steps.read(prototxt, reading)
-    net = steps.select(upgrade(message), reading)
+    with in_file(prototxt):
+        net = steps.select(upgrade(message), reading)
     try:
         return steps.build(net, unknown, reading, weights), ()
     except CaffeCompatError as error:

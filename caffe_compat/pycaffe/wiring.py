@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..caffe_pb2 import LayerParameter, NetParameter
-from ..errors import ParseError, ShapeError, UnsupportedError
+from ..errors import ParseError, ShapeError, UnsupportedError, in_file
 from ..layers.families.python import Python
 from ..layers.layer import Layer
 from ..layers.naming import named
@@ -38,7 +38,9 @@ def read(path: str, phase: int, level: int, stages: Sequence[str]) -> NetParamet
     if kept:
         more = f"; and {len(kept) - 5} more" if len(kept) > 5 else ""
         raise ParseError("; ".join(str(skip) for skip in kept[:5]) + more)
-    return with_phase(insert_splits(select(upgrade(net), phase, level, stages)))
+    with in_file(path):
+        current = upgrade(net)
+    return with_phase(insert_splits(select(current, phase, level, stages)))
 
 
 def with_phase(net: NetParameter) -> NetParameter:
