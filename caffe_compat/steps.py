@@ -111,6 +111,8 @@ def report(graph: Graph, left: Left, unknown: Unknown) -> None:
             "layer '%s' (Reshape): 'dim: 1' folds the batch into another axis; 'dim: 0' keeps it",
             node.layer.name,
         )
+    for line in doubts.samplers(graph):
+        log.info("%s", line)
     if left.layers:
         lost = cut.list_layers(left.layers)
         log.info("left out %d of %d layers: %s", len(left.layers), left.total, lost)

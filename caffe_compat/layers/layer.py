@@ -78,6 +78,7 @@ class Layer:
         statistics: the parameter blobs that no gradient reaches.
         approximate: whether `backward` is not the derivative of `forward`, but Caffe's own.
         indicators: the bottoms at whose values 0 and 1 alone `backward` is the derivative.
+        samples: whether each pass in TEST draws at random, so that no two agree.
         stored_shapes: the shapes of its blobs in the weights file; empty where there is no file.
     """
 
@@ -103,6 +104,7 @@ class Layer:
     statistics: tuple[str, ...] = ()
     approximate: bool = False
     indicators: tuple[int, ...] = ()
+    samples: bool = False
     stored_shapes: Sequence[Shape] = ()
 
     def __init__(self, proto: LayerParameter) -> None:

@@ -44,6 +44,19 @@ def evident_forks(graph: Graph) -> Iterator[str]:
             yield f"layers of type {kind} are taken as {cls.fork}'s, which has {', '.join(own)}"
 
 
+def samplers(graph: Graph) -> Iterator[str]:
+    """Yield a line on the layers of each type that draw in TEST, if there are any."""
+    names: dict[str, list[str]] = {}
+    for node in graph.nodes:
+        if node.layer.samples:
+            names.setdefault(node.layer.proto.type, []).append(f"'{node.layer.name}'")
+    for kind, layers in names.items():
+        yield (
+            f"{kind} of layers {', '.join(layers)} draws at random in every run, as its fork does; "
+            "the mean of many runs is the prediction"
+        )
+
+
 def has_ambiguous_crops(graph: Graph) -> bool:
     """Return whether a net has Crops without an offset that forks cut at different places."""
     crops = [node.layer for node in graph.nodes if isinstance(node.layer, Crop)]

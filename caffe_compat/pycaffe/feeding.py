@@ -161,7 +161,7 @@ def _changes(layer: package.Layer) -> bool:
     if layer.proto.type == "Pooling":
         return layer.train and layer.p.pool == PoolingParameter.STOCHASTIC
     changes = cls.draw is not plain.draw or cls.update is not plain.update
-    return changes and not getattr(layer, "stored", not layer.train)
+    return changes and (layer.samples or not getattr(layer, "stored", not layer.train))
 
 
 def data_layer(layer: package.Layer) -> Computed | None:

@@ -68,6 +68,8 @@ class Verification:
             if there is none, and then such an output is an error.
         drawn: whether weights that are all 0 were drawn for the check.
         engine: the name of what computed the model.
+        random: the first layer that draws at random in every run, behind which outputs are not
+            compared from end to end; '' if there is none.
     """
 
     differences: tuple[Difference, ...]
@@ -77,6 +79,7 @@ class Verification:
     choice: str = ""
     drawn: bool = False
     engine: str = "onnxruntime"
+    random: str = ""
 
     @property
     def first(self) -> Difference | None:
@@ -118,6 +121,11 @@ class Verification:
         if rounded.rounding:
             error = f"'{rounded.blob}' is {rounded.rounding:.1e} from float64"
             agree += f", as far as float32 goes ({error})"
+        if self.random:
+            agree += (
+                f"; outputs behind {self.random}, which draws at random in every run, are not "
+                "compared from end to end"
+            )
         end = _first(self.outputs, self.tolerance.net)
         if end is None:
             return f"verified: {drawn}{agree}"

@@ -37,9 +37,9 @@ def with_rounding(
     }
 
     def of_layer(each: Difference) -> Difference:
-        if each.largest <= result.tolerance.layer:
-            return each
         index, name = tops[each.layer, each.blob]
+        if each.largest <= result.tolerance.layer or net.graph.nodes[index].layer.samples:
+            return each
         return replace(each, rounding=_error(_alone(net, index, values).get(name), values[name]))
 
     layers = tuple(map(of_layer, result.differences))

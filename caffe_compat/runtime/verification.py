@@ -21,6 +21,7 @@ from ..onnx.opsets import OPSET
 from ..types import AnyArray, Array
 from .cutting import REFERENCE, ROUNDED, cut, cut_net, number_type
 from .differences import TOLERANCES, Tolerance, Verification, measure
+from .masks import adopt_masks, settled
 from .models import lower_values, open_model
 from .rounding import with_rounding
 from .rows import ROWS, batch_of, cut_batch, with_two_rows
@@ -117,6 +118,8 @@ class _Check:
         if self.path is not None:
             values |= _overwritten(graph, values, self.model)
         computed = _run_parts(graph, self.model, values)
+        values = adopt_masks(graph, computed, values)
+        same, random = settled(graph)
         numbers = number_type(self.model)
         exact = numbers == "float32"
         tops = [(node, top) for node in graph.nodes for top in node.tops]
@@ -130,10 +133,11 @@ class _Check:
             tuple(
                 measure(node, top, outputs[top.name], values[top.name])
                 for node, top in tops
-                if top.name in outputs and top.name in values
+                if top.name in outputs and top.name in values and top.name in same
             ),
             numbers,
             _choice(graph, outputs),
+            random=random,
         )
         if result.agrees or not exact:
             return result
@@ -188,6 +192,8 @@ def compare(
     parts = cut_net(net)
     references = {v.blob: values[v.name.removesuffix(REFERENCE)] for v in parts.graph.inputs}
     layers = compute(parts, [top for _, top in tops], references)
+    values = adopt_masks(net.graph, layers, values)
+    same, random = settled(net.graph)
     outputs = compute(net, [v for v in net.graph.outputs if v.name not in fed], feeds)
     result = Verification(
         tuple(
@@ -199,8 +205,9 @@ def compare(
         tuple(
             measure(node, top, outputs[top.name], values[top.name])
             for node, top in tops
-            if top.name in outputs
+            if top.name in outputs and top.name in same
         ),
+        random=random,
         choice=_choice(net.graph, outputs),
         engine=engine,
     )

@@ -88,7 +88,8 @@ class Forms:
             return self._in_test_alone(index, layers["TEST"], reason)
         kind = layers["TEST"].type
         if kind == "Dropout" and layers["TRAIN"].p.scale_train:
-            return Form(Dropout(layers["TRAIN"], shortest(layers["TRAIN"].p.dropout_ratio)))
+            ratio = shortest(layers["TRAIN"].p.dropout_ratio)
+            return Form(Dropout(layers["TRAIN"], ratio, samples=layers["TEST"].samples))
         if type(layers["TEST"]) is families.BatchNorm and layers["TEST"].p.add_eps_before_sqrt:
             return self._batch_norm(index, layers)
         found = {phase: self._piece(index, layer) for phase, layer in layers.items()}

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from ..layers.layer import Layer
@@ -15,18 +16,31 @@ from .drawing import Drawing
 
 
 class Dropout(nn.Dropout, Drawing):
-    """torch's Dropout, which can take its mask from Caffe's stream."""
+    """torch's Dropout, which can take its mask from Caffe's stream.
 
-    def __init__(self, layer: Layer, ratio: float) -> None:
+    Attributes:
+        samples: whether it drops in evaluation too.
+    """
+
+    def __init__(self, layer: Layer, ratio: float, *, samples: bool = False) -> None:
         super().__init__(ratio)
-        self._layer = layer
+        self._layer, self.samples = layer, samples
 
     def forward(self, x: Tensor) -> Tensor:
-        """Drop in training, and scale what stays."""
-        if self.training and (self.stream or self.numbers):
+        """Drop in training, or always, and scale what stays."""
+        drops = self.training or self.samples
+        if drops and (self.stream or self.numbers):
             mask = self.draw(self._layer, [tuple(x.shape)], x)["mask"]
             return x * (mask / (1 - self.p))
-        return super().forward(x)
+        return F.dropout(x, self.p, training=drops)
+
+
+class SampledDropout(nn.Dropout):
+    """Dropout that drops in evaluation too; what stands for it in a file of source."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Drop, and scale what stays."""
+        return F.dropout(x, self.p, training=True)
 
 
 class CaffeLayer(nn.Module, Drawing):

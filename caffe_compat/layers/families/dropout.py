@@ -1,14 +1,16 @@
-"""Dropout, which in TEST does nothing."""
+"""Dropout, which in TEST does nothing unless it samples there too."""
 
 from __future__ import annotations
 
+import secrets
 from math import prod
+from typing import Any
 
 import numpy as np
 
 from ...caffe_pb2 import LayerParameter
 from ...errors import ShapeError, UnsupportedError
-from ...fillers.rng import Rng
+from ...fillers.rng import FastRng, Rng
 from ...prototxt import param_str
 from ...types import Array, Shape
 from ..builder import Builder
@@ -23,30 +25,41 @@ class Dropout(Layer):
     In TRAIN a mask of 0 and 1 is drawn at each pass. With scale_train: false, of caffe-fast-rcnn,
     TRAIN does not divide by 1 - ratio, and TEST multiplies by it.
 
-    Refused: sample_weights_test of ambrishrawat/CaffeBayesianCNN, which draws in TEST too.
+    With sample_weights_test: true, of alexgkendall/caffe-segnet (Bayesian SegNet), TEST draws as
+    TRAIN does, so that no two passes agree; the mean of many is the prediction.
+
+    From: alexgkendall/caffe-segnet, src/caffe/layers/dropout_layer.cpp (sample_weights_test)
     """
+
+    can_sample = True
 
     def __init__(self, proto: LayerParameter) -> None:
         super().__init__(proto)
         ratio = float(self.p.dropout_ratio)
-        if self.train and not 0 <= ratio < 1:
+        self.samples = self.p.sample_weights_test and not self.train
+        if self._drops and not 0 <= ratio < 1:
             raise ShapeError(f"dropout_ratio must be at least 0 and below 1, and is {ratio:g}")
-        if self.p.sample_weights_test:
+        if self.p.sample_weights_test and not (self.can_sample and self.p.scale_train):
             raise UnsupportedError(
-                "sample_weights_test: true drops at random in TEST too, so that no two passes "
-                "agree; take the field out for the mean over all masks"
+                "sample_weights_test: true is of a fork that has neither scale_train nor "
+                "SpatialDropout; take the field out to draw in TRAIN alone"
             )
         self._keep = 1 - ratio
         # the factor of what is not dropped
-        self._scale = np.float32(1 / self._keep if self.train else 1)
+        self._scale = np.float32(1 / self._keep if self._drops else 1)
         if not self.p.scale_train:
             self._scale = np.float32(1 if self.train else self._keep)
 
+    @property
+    def _drops(self) -> bool:
+        """Whether a pass draws a mask."""
+        return self.train or self.samples
+
     def shares(self, *x: Shape) -> bool:
-        return not self.train and self._scale == 1 and self.proto.top[:1] == self.proto.bottom[:1]
+        return not self._drops and self._scale == 1 and self.proto.top[:1] == self.proto.bottom[:1]
 
     def draw(self, rng: Rng, x: Shape) -> dict[str, Array]:
-        if not self.train:
+        if not self._drops:
             return {}
         shape = self._units(x)
         return {"mask": rng.bernoulli(self._keep, prod(shape)).reshape(shape).astype(np.float32)}
@@ -56,27 +69,38 @@ class Dropout(Layer):
         return x
 
     def forward(self, x: Array, mask: Array | None = None) -> Array:
-        return self._dropped(x, mask)
+        return self.forward_keeping(x, mask)[0]
+
+    def forward_keeping(self, x: Array, mask: Array | None = None) -> tuple[Array, dict[str, Any]]:
+        if not self.samples or mask is not None:
+            return self._dropped(x, mask), {}
+        drawn = self.draw(FastRng(secrets.randbits(32)), x.shape)
+        return self._dropped(x, drawn["mask"]), drawn
 
     def backward(self, dy: Array, x: Array, mask: Array | None = None) -> Array:
         return self._dropped(dy, mask)
 
     def _dropped(self, x: Array, mask: Array | None) -> Array:
-        if not self.train:
+        if not self._drops:
             return x if self._scale == 1 else x * self._scale
         if mask is None:
             raise UnsupportedError(self._refusal("give the mask, or select the TEST phase"))
         return x * mask * self._scale
 
     def lower(self, g: Builder, x: str, mask: str = "") -> str:
-        if not self.train:
+        if not self._drops:
             return x if self._scale == 1 else g.Mul(x, self._scale)
+        if self.samples and not mask:
+            y, kept = g.Dropout(x, np.float32(self.p.dropout_ratio), np.bool_(True), outputs=2)
+            # onnxruntime's optimizer takes out a Dropout whose mask nobody reads, this mode too.
+            return g.Where(kept, y, np.float32(0))
         if not mask:
             raise UnsupportedError(self._refusal("select the TEST phase"))
         return g.Mul(x, g.Mul(mask, self._scale))
 
     def _refusal(self, remedy: str) -> str:
-        return f"drops at random in TRAIN (dropout_ratio {self.p.dropout_ratio:g}); {remedy}"
+        phase = "TEST too" if self.samples else "TRAIN"
+        return f"drops at random in {phase} (dropout_ratio {self.p.dropout_ratio:g}); {remedy}"
 
 
 @layer(param="dropout_param", inplace=True)
@@ -84,7 +108,10 @@ class SpatialDropout(Dropout):
     """x in TEST; x mask / (1 - ratio) in TRAIN, which drops whole channels.
 
     From: intel/caffe, src/caffe/layers/spatial_dropout_layer.cpp
+    Refused: sample_weights_test, which that fork lacks.
     """
+
+    can_sample = False
 
     def _units(self, x: Shape) -> Shape:
         return (*x[:2], *(1,) * (len(x) - 2))

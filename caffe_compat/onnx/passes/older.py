@@ -164,6 +164,12 @@ def _quantize(g: Older, node: onnx.NodeProto) -> Outputs:
     return g.form(node, *node.input, axis=None)
 
 
+def _dropout(g: Older, node: onnx.NodeProto) -> Outputs:
+    if g.opset < 12:
+        raise g.lacks(node, 12, "training_mode, which draws at random in every run,")
+    return None
+
+
 def _scan(g: Older, node: onnx.NodeProto) -> Outputs:
     bodies = {each.name: g.inner(each.g) for each in node.attribute if each.HasField("g")}
     return g.form(node, *node.input, **bodies)
@@ -182,6 +188,7 @@ _FORMER = {
     **dict.fromkeys(("Softmax", "LogSoftmax"), _Former(13, _softmax)),
     **dict.fromkeys(("Max", "Min"), _Former(12, _extreme)),
     **dict.fromkeys(("QuantizeLinear", "DequantizeLinear"), _Former(13, _quantize)),
+    "Dropout": _Former(13, _dropout),
     "GatherND": _Former(12, _gather_nd),
     "GreaterOrEqual": _Former(12, lambda g, n: g.Or(g.Greater(*n.input), g.Equal(*n.input))),
     "HardSwish": _Former(

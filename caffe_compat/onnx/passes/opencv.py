@@ -23,6 +23,7 @@ from .lacking import name_lacking
 # Operators that OpenCV 5.0 does not load and that have no equivalent.
 OPENCV_LACKS = {
     "Compress": "OpenCV 5 has no Compress, whose number of rows depends on the data",
+    "Dropout": "OpenCV 5 drops nothing, and this Dropout draws at random in every run",
     "MaxRoiPool": "OpenCV 5 has no MaxRoiPool",
     "RNN": "OpenCV 5 has no RNN",
     "Scan": "OpenCV 5 has no Scan, the loop of a recurrent layer",

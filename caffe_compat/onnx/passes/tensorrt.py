@@ -19,7 +19,10 @@ from . import gpu
 from .lacking import name_lacking
 from .webgpu import write_indices
 
-TENSORRT_LACKS = {"Compress": "TensorRT has no Compress, whose number of rows depends on the data"}
+TENSORRT_LACKS = {
+    "Compress": "TensorRT has no Compress, whose number of rows depends on the data",
+    "Dropout": "TensorRT drops nothing, and this Dropout draws at random in every run",
+}
 
 
 def fit(lowered: Lowered, net: Net) -> Lowered:

@@ -11,7 +11,7 @@ from torch import Tensor, fx, nn
 
 from ...errors import UnsupportedError
 from ..batch_norm import BatchNorm
-from ..layers import CaffeLayer, Dropout
+from ..layers import CaffeLayer, Dropout, SampledDropout
 from ..scan import Scan
 from .code import Code
 from .copies import RESERVED, Copies
@@ -66,6 +66,9 @@ class Classes:
             UnsupportedError: it is neither of torch's modules nor a graph.
         """
         tensors = dict(module.state_dict(keep_vars=True))
+        if isinstance(module, Dropout) and module.samples:
+            self.copies.add(SampledDropout)
+            return Instance(_call(SampledDropout(module.p)))
         if isinstance(module, Dropout):
             return Instance(_call(nn.Dropout(module.p), "nn."))
         if isinstance(module, BatchNorm):

@@ -33,7 +33,7 @@ _IMPORTS = {
 RESERVED = {
     *OPERATORS,
     *(f"size_{name.lower()}" for name in SIZE_OPERATORS),
-    *("BatchNorm", "LAYERS", "Path", "Scan", "load", "load_file"),
+    *("BatchNorm", "LAYERS", "Path", "SampledDropout", "Scan", "load", "load_file"),
 }
 
 
