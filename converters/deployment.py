@@ -150,7 +150,9 @@ class Options:
 
         def shrink_and_compare(lowered: Lowered) -> Lowered:
             smaller = shrink(lowered)
-            if draw_zeros(net) is net:  # zeros are equal in any numbers
+            if any(node.layer.samples for node in net.graph.nodes):
+                say("parity with float32: not measured, since the net draws at random in every run")
+            elif draw_zeros(net) is net:  # zeros are equal in any numbers
                 say(measure_parity(reference, Session(smaller, "cpu"), feeds))
             return smaller
 

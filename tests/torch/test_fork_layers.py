@@ -30,6 +30,7 @@ CASES = [
     ('"BatchNorm" batch_norm_param { add_eps_before_sqrt: false }', SHAPE),
     ('"Reshape" reshape_param { pixelshuffler: 3 }', (2, 18, 5, 4)),
     ('"DepthToSpace" depth_to_space_param { block_size: 2 data_format: "DCR" }', (2, 12, 3, 5)),
+    ('"DepthToSpace" depth_to_space_param { block_size: 2 }', (2, 3, 5, 12)),
     ('"ResizeBilinear" resize_bilinear_param { scale_width: 2 data_format: "NCHW" }', SHAPE),
     ('"Pooling" pooling_param { kernel_size: 2 pad_type: 1 }', SHAPE),
     ('"SeLu"', SHAPE),

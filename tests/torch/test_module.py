@@ -16,7 +16,7 @@ import caffe_compat
 from caffe_compat.errors import CaffeCompatError, ShapeError, UnsupportedError, WeightsError
 from caffe_compat.torch import CaffeModule, build, to_torch
 
-from ..cases import assert_close, feed, make
+from ..cases import assert_close, feed, make, one_layer
 from .agreement import outputs_of
 
 NET = """
@@ -451,3 +451,15 @@ layer { name: "r" type: "ReLU" bottom: "v" top: "v" }
     x = feed(net)["x"]
     outputs = to_torch(net, blobs=("p",))(torch.tensor(x))
     np.testing.assert_array_equal(outputs["p"].detach().numpy(), np.maximum(x, 0))
+
+
+def test_dropout_that_draws_in_evaluation_too():
+    """Bayesian SegNet's sample_weights_test, in the module and in the program exported from it."""
+    drop = "dropout_param { dropout_ratio: 0.25 sample_weights_test: true }"
+    module = to_torch(make(one_layer(f'type: "Dropout" {drop}', (4, 8, 30, 30)))).eval()
+    ones = torch.ones(4, 8, 30, 30)
+    for runs in (module, torch.export.export(module, (ones,)).module()):
+        first, second = runs(ones), runs(ones)
+        assert not torch.equal(first, second)
+        assert (first == 0).float().mean().item() == pytest.approx(0.25, abs=0.02)
+        assert first.max().item() == pytest.approx(1 / 0.75)

@@ -308,3 +308,13 @@ def test_command(run, tmp_path):
     command = (*command[:-1], tmp_path / "net.onnx", "--as", "torch-source")
     status, out, err = run(*command)
     assert status == 2 and "writes a directory" in err
+
+
+def test_dropout_that_draws_in_evaluation_too(tmp_path):
+    body = 'type: "Dropout" dropout_param { dropout_ratio: 0.25 sample_weights_test: true }'
+    write_source(to_torch(make(one_layer(body, (4, 8, 30, 30)))), tmp_path / "net")
+    torch.save((torch.ones(4, 8, 30, 30),), tmp_path / "net" / "inputs.pt")
+    (dropped,) = run_elsewhere(tmp_path)["net"].values()
+    assert (dropped == 0).float().mean().item() == pytest.approx(0.25, abs=0.02)
+    assert dropped.max().item() == pytest.approx(1 / 0.75)
+    assert_formatted(tmp_path)

@@ -14,33 +14,47 @@ from ..builder import Builder, int64
 from ..layer import Layer
 from ..registry import layer
 
+_TO_NCHW, _TO_NHWC = (0, 3, 1, 2), (0, 2, 3, 1)
+
 
 @layer(param="depth_to_space_param")
 class DepthToSpace(Layer):
     """Channels as squares of block_size^2 positions (TensorFlow's depth_to_space; ONNX's CRD).
 
+    data_format is NHWC by default, whose channels are the last axis.
+
     From: foss-for-synopsys-dwc-arc-processors/synopsys-caffe,
         src/caffe/layers/depth_to_space_layer.cpp
-    Refused: a data_format other than NCHW, DCR and CRD.
+    Refused: a data_format other than NHWC, NCHW, DCR and CRD.
     """
 
     def __init__(self, proto: LayerParameter) -> None:
         super().__init__(proto)
-        if self.p.data_format not in ("NCHW", "DCR", "CRD"):
+        if self.p.data_format not in ("NHWC", "NCHW", "DCR", "CRD"):
             raise UnsupportedError(f"data_format {self.p.data_format!r} is not supported")
         self._channels_first = self.p.data_format == "CRD"
+        self._channels_last = self.p.data_format == "NHWC"
 
     def shapes(self, x: Shape) -> list[Shape | None]:
-        return [blocks.spread_shape(x, self.p.block_size)]
+        if not self._channels_last or len(x) != 4:
+            return [blocks.spread_shape(x, self.p.block_size)]
+        n, channels, height, width = blocks.spread_shape((x[0], x[3], *x[1:3]), self.p.block_size)
+        return [(n, height, width, channels)]
 
     def forward(self, x: Array) -> Array:
-        return blocks.spread(x, self.p.block_size, channels_first=self._channels_first)
+        x = x.transpose(_TO_NCHW) if self._channels_last else x
+        y = blocks.spread(x, self.p.block_size, channels_first=self._channels_first)
+        return y.transpose(_TO_NHWC) if self._channels_last else y
 
     def backward(self, dy: Array, x: Array) -> Array:
-        return blocks.gather(dy, self.p.block_size, channels_first=self._channels_first)
+        dy = dy.transpose(_TO_NCHW) if self._channels_last else dy
+        dx = blocks.gather(dy, self.p.block_size, channels_first=self._channels_first)
+        return dx.transpose(_TO_NHWC) if self._channels_last else dx
 
     def lower(self, g: Builder, x: str) -> str:
-        return blocks.lower_spread(g, x, self.p.block_size, channels_first=self._channels_first)
+        x = g.Transpose(x, perm=_TO_NCHW) if self._channels_last else x
+        y = blocks.lower_spread(g, x, self.p.block_size, channels_first=self._channels_first)
+        return g.Transpose(y, perm=_TO_NHWC) if self._channels_last else y
 
 
 @layer(param="space_to_batch_nd_param")

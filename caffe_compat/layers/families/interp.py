@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ...caffe_pb2 import LayerParameter
 from ...errors import ShapeError, UnsupportedError
@@ -12,6 +13,8 @@ from ...types import Array, Dims, Shape
 from ..builder import Builder, Operand, int64
 from ..layer import Layer
 from ..registry import layer
+
+Index = NDArray[np.int64]
 
 
 @layer(param="interp_param", bottoms=(1, 2))
@@ -84,6 +87,14 @@ class Interp(Layer):
         rows, columns = (slice(-self.p.pad_beg, n + self.p.pad_end) for n in x.shape[2:])
         x = x[:, :, rows, columns]
         return _interpolate(_interpolate(x, 2, height), 3, width)
+
+    def backward(self, dy: Array, x: Array, *like: Array) -> Array | tuple[Array | None, ...]:
+        rows, columns = (slice(-self.p.pad_beg, n + self.p.pad_end) for n in x.shape[2:])
+        dx = np.zeros_like(x)
+        inside = dx[:, :, rows, columns]
+        height, width = inside.shape[2:]
+        inside[...] = _gather(_gather(dy, 3, width), 2, height)
+        return (dx, *[None] * len(like)) if like else dx
 
     def lower(self, g: Builder, x: str, *like: str) -> str:
         dims, y = g.dims(x), x
@@ -194,16 +205,33 @@ class Resize(Layer):
 
 def _interpolate(x: Array, axis: int, size: int) -> Array:
     """Resize one axis of an image, corner pixels on corner pixels."""
-    n = x.shape[axis]
-    if n == size:
+    if x.shape[axis] == size:
         return x
+    first, after, share = _neighbours(x.shape[axis], size)
+    share = share.reshape(-1, *(1,) * (x.ndim - axis - 1))
+    y: Array = (1 - share) * x.take(first, axis) + share * x.take(after, axis)
+    return y
+
+
+def _gather(dy: Array, axis: int, n: int) -> Array:
+    """Return the gradient at an axis of `n` pixels from that at what `_interpolate` returns."""
+    size = dy.shape[axis]
+    if n == size:
+        return dy
+    first, after, share = _neighbours(n, size)
+    dx = np.zeros((n, *np.delete(dy.shape, axis)), np.float32)
+    flow, share = np.moveaxis(dy, axis, 0), share.reshape(-1, 1, 1, 1)
+    np.add.at(dx, first, (1 - share) * flow)
+    np.add.at(dx, after, share * flow)
+    return np.moveaxis(dx, 0, axis)
+
+
+def _neighbours(n: int, size: int) -> tuple[Index, Index, Array]:
+    """Return the two pixels of `n` on both sides of each of `size`, and the second one's share."""
     ratio = np.float32(n - 1) / np.float32(size - 1) if size > 1 else np.float32(0)
     place = ratio * np.arange(size, dtype=np.float32)
     first = place.astype(np.int64)
-    after = np.minimum(first + 1, n - 1)
-    share = (place - first.astype(np.float32)).reshape(-1, *(1,) * (x.ndim - axis - 1))
-    y: Array = (1 - share) * x.take(first, axis) + share * x.take(after, axis)
-    return y
+    return first, np.minimum(first + 1, n - 1), place - first.astype(np.float32)
 
 
 def _fading(n: int, size: int) -> Array:

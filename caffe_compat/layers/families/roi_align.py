@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ...caffe_pb2 import LayerParameter
-from ...errors import UnsupportedError
+from ...errors import ShapeError, UnsupportedError
 from ...types import Array, Shape
 from ..builder import Builder, int64
 from ..regions import (
@@ -29,6 +29,9 @@ class MeanROIAlign(Regions):
 
     If sampling_ratio is not positive, a bin has as many points as cells, rounded up.
 
+    Regions are (R, 5), each of the image that it names, as in Caffe2; or (N, R, 1, 5), R of each of
+    the N images, as in Cambricon's, which reads beyond (R, 5) where there are several images.
+
     From: Cambricon/caffe, src/caffe/layers/roi_align_layer.cpp, after Caffe2's roi_align_op.cc.
     Refused: opsets from 22 on, whose RoiAlign onnxruntime does not run.
     """
@@ -36,6 +39,16 @@ class MeanROIAlign(Regions):
     @classmethod
     def fits(cls, proto: LayerParameter, stored: Sequence[Shape] | None) -> bool:
         return proto.roi_align_param.HasField("sampling_ratio")
+
+    def shapes(self, x: Shape, rois: Shape) -> list[Shape | None]:
+        if len(rois) != 4 or rois[3] != 5:
+            return super().shapes(x, rois)
+        if rois[2] != 1 or rois[0] != x[0]:
+            raise ShapeError(
+                f"regions of 4 axes must be (N, R, 1, 5) for the N = {x[0]} images of {x}, and are "
+                f"{rois}"
+            )
+        return super().shapes(x, (rois[0] * rois[1], 5))
 
     def _sizes(self, x: Shape) -> Shape:
         return (x[1], self.p.pooled_h, self.p.pooled_w)

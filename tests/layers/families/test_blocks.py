@@ -23,6 +23,18 @@ def test_depth_to_space(order):
     check_gradients(text)
 
 
+@pytest.mark.parametrize("param", ["block_size: 2", 'block_size: 2 data_format: "NHWC"'])
+def test_depth_to_space_of_channels_that_are_last(param):
+    """NHWC, the fork's own default: number by number, as its loops have them."""
+    text = one_layer(f'type: "DepthToSpace" depth_to_space_param {{ {param} }}', (2, 3, 5, 12))
+    x = feed(make(text))["a"]
+    want = np.empty((2, 6, 10, 3), np.float32)
+    for h, w, d in np.ndindex(6, 10, 3):
+        want[:, h, w, d] = x[:, h // 2, w // 2, (2 * (h % 2) + w % 2) * 3 + d]
+    assert np.array_equal(check_both(text)["y"], want)
+    check_gradients(text)
+
+
 def space_to_batch(x, block, pads):
     """TensorFlow's space_to_batch_nd over the axes behind the first, place by place."""
     padded = np.pad(x, [(0, 0), *pads, *[(0, 0)] * (x.ndim - 1 - len(pads))])
@@ -83,7 +95,9 @@ def test_broadcasting(kind, shapes):
         ('type: "DepthToSpace" depth_to_space_param { block_size: 2 data_format: "NCHW" }',
          (2, 6, 3, 5), ShapeError, "2 x 2"),
         ('type: "DepthToSpace" depth_to_space_param { block_size: 2 }',
-         (2, 8, 3, 5), UnsupportedError, "NHWC"),
+         (2, 8, 3, 5), ShapeError, "2 x 2"),
+        ('type: "DepthToSpace" depth_to_space_param { block_size: 2 data_format: "CHW" }',
+         (2, 8, 3, 5), UnsupportedError, "'CHW' is not supported"),
         ('type: "SpaceToBatchND" space_to_batch_nd_param { block_shape: 2 '
          "paddings: 0 paddings: 0 }", (2, 3, 5, 7), ShapeError, "does not divide"),
         ('type: "BatchToSpaceND" batch_to_space_nd_param { block_shape: 3 crops: 0 crops: 0 }',

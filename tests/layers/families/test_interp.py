@@ -12,7 +12,15 @@ from hypothesis import strategies as st
 from caffe_compat.errors import ShapeError, UnsupportedError
 from caffe_compat.onnx.lowering import lower
 
-from ...cases import assert_close, check_both, check_varying, make, operators, run_onnx
+from ...cases import (
+    assert_close,
+    check_both,
+    check_gradients,
+    check_varying,
+    make,
+    operators,
+    run_onnx,
+)
 
 
 def blob(name, shape):
@@ -103,7 +111,26 @@ def test_interp_sizes(param, size):
     assert operators(interp(param)) == ["Resize"]  # which every runtime has a kernel for
 
 
+@pytest.mark.parametrize(
+    "param",
+    ["height: 9 width: 4", "height: 5 width: 7", "height: 1 width: 1", "zoom_factor: 3",
+     "shrink_factor: 2 zoom_factor: 4", "pad_beg: -1 pad_end: -2 height: 7 width: 3"],
+)  # fmt: skip
+def test_interp_gradients(param):
+    check_gradients(interp(param))
+
+
+def test_interp_gradients_beside_the_blob_with_the_size():
+    check_gradients(interp("", like=(1, 2, 9, 4)), blobs=["x"])
+    net = make(interp("", like=(1, 2, 9, 4)))
+    x, like = np.ones((2, 3, 5, 7), np.float32), np.ones((1, 2, 9, 4), np.float32)
+    flows = net.graph.nodes[-1].layer.backward(np.ones((2, 3, 9, 4), np.float32), x, like)
+    assert flows[1] is None
+    assert flows[0].sum() == pytest.approx(2 * 3 * 9 * 4)
+
+
 def test_interp_of_training_toolbox():
+    check_gradients(interp("zoom_factor: 3"), fork="training_toolbox_caffe")
     body = interp("zoom_factor: 3")
     assert check_both(body, fork="training_toolbox_caffe")["y"].shape == (2, 3, 15, 21)
     both = interp("zoom_factor: 3 shrink_factor: 2")

@@ -23,6 +23,19 @@ def test_roi_align_by_hand():
         np.testing.assert_allclose(made[1, 0], [[16.25, 16.75]], 1e-6)
 
 
+def test_regions_image_by_image_as_cambricons():
+    """(N, R, 1, 5) are N x R rows, and each is of the image that it names."""
+    flat = regions(6, 2, 9)
+    x = np.random.default_rng(4).standard_normal((2, 18, 9, 11)).astype(np.float32)
+    want = make(text("ROIAlign", MEAN % 2, x.shape, (6, 5))).forward({"x": x, "rois": flat})["y"]
+    four = text("ROIAlign", MEAN % 2, x.shape, (2, 3, 1, 5))
+    outputs = check_both(four, feeds={"x": x, "rois": flat.reshape(2, 3, 1, 5)})
+    np.testing.assert_array_equal(outputs["y"], want)
+    for shape in ((1, 6, 1, 5), (2, 3, 2, 5)):
+        with pytest.raises(ShapeError, match=r"must be \(N, R, 1, 5\) for the N = 2 images"):
+            make(text("ROIAlign", MEAN % 2, x.shape, shape))
+
+
 def test_roi_align_of_cascade_rcnn_by_hand():
     """The corners of two bins, half a cell before what spatial_scale says; 0 beyond the picture."""
     param = "roi_pooling_param { pooled_h: 1 pooled_w: 2 spatial_scale: 0.5 }"
