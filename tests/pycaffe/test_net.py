@@ -173,6 +173,28 @@ def test_a_seed_gives_real_caffes_weights(build):
     assert np.array_equal(net.params["ip"][0].data.ravel(), want)
 
 
+def test_sample_weights_test_draws_from_caffes_stream_in_test_too(build):
+    """As Bayesian SegNet's Caffe does: another mask in every pass, and the seed's first again."""
+    net = build(
+        "force_backward: true input: 'x' input_shape { dim: 2 dim: 50 } layer { name: 'd' "
+        "type: 'Dropout' bottom: 'x' top: 'y' dropout_param { sample_weights_test: true } }"
+    )
+
+    def run():
+        net.blobs["x"].data[...] = 1
+        return net.forward()["y"].copy()
+
+    caffe.set_random_seed(5)
+    first, second = run(), run()
+    caffe.set_random_seed(5)
+    assert np.array_equal(run(), first)
+    assert not np.array_equal(first, second)
+    assert set(first.ravel()) == {0, 2}
+    net.blobs["y"].diff[...] = 3
+    net.backward()
+    assert np.array_equal(net.blobs["x"].diff, 3 * net.blobs["y"].data)
+
+
 # -- showing ---------------------------------------------------------------------------------
 
 

@@ -28,7 +28,7 @@ class Dropout(Layer):
     With sample_weights_test: true, of alexgkendall/caffe-segnet (Bayesian SegNet), TEST draws as
     TRAIN does, so that no two passes agree; the mean of many is the prediction.
 
-    From: alexgkendall/caffe-segnet, src/caffe/layers/dropout_layer.cpp (sample_weights_test)
+    Refused: sample_weights_test with scale_train: false, which no fork has both.
     """
 
     can_sample = True
