@@ -31,15 +31,23 @@ def adopt_masks(
         top = node.tops[0].name if node.layer.samples else ""
         if top in computed:
             x, mask = values[node.bottoms[0].name], computed[top] != 0
-            if mask.shape == x.shape and _is_fair(node, mask[x != 0]):
+            if mask.shape == x.shape and _is_fair(node, mask[_large(x)]):
                 masked[top] = node.layer.forward(x, mask.astype(np.float32))
     return masked
+
+
+def _large(x: Array) -> AnyArray:
+    """Return which numbers no rounding, to int8 at the worst, takes to 0."""
+    size: AnyArray = np.abs(x)
+    large: AnyArray = size >= size.mean() / 2
+    return large
 
 
 def _is_fair(node: Node, mask: AnyArray) -> bool:
     """Return whether a mask may well be drawn with the layer's ratio."""
     ratio, count = node.layer.p.dropout_ratio, max(mask.size, 1)
-    return bool(abs(np.sum(~mask) / count - ratio) <= _SIGMAS * sqrt(ratio * (1 - ratio) / count))
+    slack = _SIGMAS * sqrt(ratio * (1 - ratio) / count) + 1 / count
+    return bool(abs(np.sum(~mask) / count - ratio) <= slack)
 
 
 def settled(graph: Graph) -> tuple[set[str], str]:

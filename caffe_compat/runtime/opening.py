@@ -16,7 +16,7 @@ from ..weights import mapped
 from .devices import Device, log_once, runtime
 from .float16 import multiplies_in_float16
 from .models import open_model, resolve
-from .placement import check_recordable
+from .placement import check_random, check_recordable
 from .tensorrt import keep_engines
 
 
@@ -99,6 +99,7 @@ def _fit(device: Device, source: Lowered | str | bytes, fuse: bool) -> Device:
 
     Raises:
         UnsupportedError: no CUDA graph can record it.
+        DeviceError: TensorRT would not draw what it draws.
     """
     try:
         lowered = source if isinstance(source, Lowered) else open_model(source)
@@ -106,6 +107,8 @@ def _fit(device: Device, source: Lowered | str | bytes, fuse: bool) -> Device:
         return device
     if device.records:
         check_recordable(lowered)
+    if device.kind == "tensorrt":
+        check_random(lowered)
     if not multiplies_in_float16(lowered):
         return device
     graph = lowered.model.graph

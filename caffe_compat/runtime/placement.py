@@ -7,7 +7,7 @@ The kernels are in cuda_kernels.json, which docs/make_kernels.py writes from onn
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import onnx
 from onnx import helper
 
-from ..errors import UnsupportedError
+from ..errors import DeviceError, UnsupportedError
 from ..onnx import writer
 from ..onnx.lowering import Lowered
 from ..onnx.rewriting import attributes
@@ -106,17 +106,36 @@ def place(lowered: Lowered) -> Placement:
 
 def check_recordable(lowered: Lowered) -> None:
     """Raise UnsupportedError with the nodes of a model that no CUDA graph can record."""
-    waiting = [
-        f"'{node.name}' ({node.op_type})"
-        for node in lowered.model.graph.node
-        if node.op_type in _WAITING
-    ]
+    waiting = [node for node in lowered.model.graph.node if node.op_type in _WAITING]
     if waiting:
-        shown = ", ".join(waiting[:_SHOWN]) + (", ..." if len(waiting) > _SHOWN else "")
         raise UnsupportedError(
             "a CUDA graph records no node that waits for a number from the GPU, such as the count "
-            f"of boxes: {shown}; run without cuda_graph"
+            f"of boxes: {_list(waiting)}; run without cuda_graph"
         )
+    if drawing := _drawing(lowered):
+        raise UnsupportedError(
+            "a CUDA graph would replay the random numbers of its first run: "
+            f"{_list(drawing)}; run without cuda_graph"
+        )
+
+
+def check_random(lowered: Lowered) -> None:
+    """Raise DeviceError with the nodes of a model that draw in every run, and not in TensorRT."""
+    if drawing := _drawing(lowered):
+        raise DeviceError(
+            f"device 'tensorrt': TensorRT drops nothing at random: {_list(drawing)}; run on cuda"
+        )
+
+
+def _drawing(lowered: Lowered) -> list[onnx.NodeProto]:
+    """Return the Dropouts with a training_mode, as Dropout with sample_weights_test is written."""
+    nodes = lowered.model.graph.node
+    return [node for node in nodes if node.op_type == "Dropout" and len(node.input) > 2]
+
+
+def _list(nodes: Sequence[onnx.NodeProto]) -> str:
+    names = [f"'{node.name}' ({node.op_type})" for node in nodes]
+    return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
 
 
 def infer_types(lowered: Lowered) -> onnx.ModelProto:

@@ -11,10 +11,11 @@ import onnxruntime as ort
 import pytest
 
 import caffe_compat
-from caffe_compat.errors import ShapeError, UnsupportedError
+from caffe_compat.errors import DeviceError, ShapeError, UnsupportedError
 from caffe_compat.fillers.rng import BoostRng, FastRng
 from caffe_compat.layers.families.dropout import Dropout
 from caffe_compat.runtime import verification
+from caffe_compat.runtime.placement import check_random, check_recordable
 
 from ..cases import make, one_layer
 
@@ -94,6 +95,18 @@ def test_refusals(tmp_path):
         make(one_layer(SAMPLED.replace("0.25", "1"), SHAPE))
 
 
+def test_graphs_and_tensorrt_do_not_run_it():
+    """The one would drop the same in every run, the other nothing."""
+    lowered = caffe_compat.lower(make(one_layer(SAMPLED, SHAPE)))
+    with pytest.raises(UnsupportedError, match=r"replay the random numbers .*: 'l/Dropout'"):
+        check_recordable(lowered)
+    with pytest.raises(DeviceError, match=r"drops nothing at random: 'l/Dropout'"):
+        check_random(lowered)
+    plain = caffe_compat.lower(make(one_layer('type: "ReLU"', SHAPE)))
+    check_recordable(plain)
+    check_random(plain)
+
+
 def test_a_note_tells(tmp_path, caplog):
     path = tmp_path / "net.prototxt"
     path.write_text(one_layer(SAMPLED, SHAPE))
@@ -127,8 +140,8 @@ def test_verify_sees_a_wrong_ratio(monkeypatch):
     net = make(one_layer(SAMPLED, SHAPE) + INNER)
 
     def lower(self, g, x):
-        y, kept = g.Dropout(x, np.float32(0.3), np.bool_(True), outputs=2)
-        return g.Mul(g.Where(kept, y, np.float32(0)), np.float32(0.7 / 0.75))
+        y, kept = g.Dropout(x, np.float32(0.4), np.bool_(True), outputs=2)
+        return g.Mul(g.Where(kept, y, np.float32(0)), np.float32(0.6 / 0.75))
 
     monkeypatch.setattr(Dropout, "lower", lower)
     result = caffe_compat.verify(net)
