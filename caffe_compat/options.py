@@ -12,6 +12,7 @@ import numpy as np
 from . import caffe_pb2
 from .caffe_pb2 import NetParameter
 from .errors import CaffeCompatError, UnsupportedError
+from .layers.layer import Find
 from .net.sizes import Batch
 from .onnx.opsets import OPSET, OPSETS
 
@@ -51,6 +52,8 @@ class Reading:
         leave_out: layers, by name or type, to take out with whatever reads their tops.
         deploy: turn a training net into its deploy form.
         splits: insert the Split layers that Caffe inserts behind a blob with several readers.
+        find: looks up the files that layers name, where the user lets them be opened; None: they
+            are not read.
 
     Raises:
         CaffeCompatError: an option is not of its kind.
@@ -67,6 +70,7 @@ class Reading:
     leave_out: Iterable[str] = ()
     deploy: bool = False
     splits: bool = False
+    find: Find | None = None
 
     def __post_init__(self) -> None:
         if self.phase not in get_args(Phase):

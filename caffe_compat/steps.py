@@ -129,22 +129,22 @@ def build(net: NetParameter, unknown: Unknown, reading: Reading, stored: Weights
         ShapeError: what Caffe's CHECKs refuse.
     """
     shapes = stored.shapes if stored else None
-    layers = create(net, reading.fork, shapes)
+    layers = create(net, reading.fork, shapes, reading.find)
     ignored = unknown.accept(reading.ignore_unknown, net, shapes or ())
     graph = replace(connect(net, layers, reading.inputs, reading.batch), ignored=ignored)
     fork = reading.fork
     if doubts.has_ambiguous_crops(graph):
         try:
-            aligned = create(net, _with_fork(fork, "Crop=fcn"), shapes)
+            aligned = create(net, _with_fork(fork, "Crop=fcn"), shapes, reading.find)
             connect(net, aligned, reading.inputs, reading.batch)
         except CaffeCompatError as error:
             fork = _with_fork(fork, "Crop=bvlc")
             log.info("layers of type Crop are taken as BVLC's, since FCN's would not do: %s", error)
-            layers = create(net, fork, shapes)
+            layers = create(net, fork, shapes, reading.find)
             graph = replace(connect(net, layers, reading.inputs, reading.batch), ignored=ignored)
     if reading.deploy and reading.batch is None and not reading.inputs:
         try:
-            layers = create(net, fork, shapes)
+            layers = create(net, fork, shapes, reading.find)
             return replace(connect(net, layers, batch="dynamic"), ignored=ignored)
         except CaffeCompatError as error:
             log.info("the batch is fixed: %s", error)

@@ -70,7 +70,7 @@ def read_dataset(
     selected, paths = select(net, reading, root)
     access = Access(paths=paths.absolute(), skip_bad=skip_bad)
     sizes = functools.partial(shapes_of, selected, access)
-    words = draw_words(selected, make_rng("boost-1.64", seed), sizes)
+    words = draw_words(selected, make_rng("boost-1.64", seed), sizes, paths)
     its = _layer(data_layers(selected), layer)
     read = ReadBlock(its.SerializeToString(), replace(access, words=words.get(its.name, ())))
     blocks = list(read.blocks(block))

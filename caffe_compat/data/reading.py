@@ -77,8 +77,10 @@ def batches(
     selected, paths = select(net, reading, root)
     access = Access(rank=rank, ranks=ranks, paths=paths, skip_bad=skip_bad)
     sizes = functools.partial(shapes_of, selected, access)
-    words = draw_words(selected, make_rng(rng, seed), sizes, fork)
-    own = draw_words(selected, make_rng(rng, (seed + rank) % 2**32), sizes, fork) if rank else words
+    words = draw_words(selected, make_rng(rng, seed), sizes, paths, fork)
+    own = words
+    if rank:
+        own = draw_words(selected, make_rng(rng, (seed + rank) % 2**32), sizes, paths, fork)
     return Batches(selected, access, words, own, arrays=arrays, workers=workers)
 
 
@@ -138,6 +140,7 @@ def sized(net: PathLike, reading: Reading, root: PathLike | None = None) -> Read
     """Return the options of reading with the shapes of what the net's data layers read.
 
     Shapes that the options already give stay, and the other tops of their layers follow the batch.
+    The files that other layers name are looked up likewise, and read (InfogainLoss's source).
 
     Args:
         net: the prototxt.
@@ -154,7 +157,7 @@ def sized(net: PathLike, reading: Reading, root: PathLike | None = None) -> Read
         if layer.type != "AnnotatedData":  # its boxes are those of the whole batch
             found = [tuple(n or 0 for n in inputs[top]) for top in layer.top]
             inputs |= follow_batch(layer.top, found, given)
-    return replace(reading, inputs={**inputs, **reading.inputs})
+    return replace(reading, inputs={**inputs, **reading.inputs}, find=paths.find)
 
 
 def select(

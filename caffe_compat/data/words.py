@@ -11,12 +11,14 @@ from ..net import build
 from ..net.params import carried
 from ..types import Shape
 from .iterator import SOURCES
+from .paths import Paths
 
 
 def draw_words(
     net: NetParameter,
     rng: Rng,
     shapes: Callable[[], Mapping[str, Shape]],
+    paths: Paths,
     fork: str | None = None,
 ) -> dict[str, list[int]]:
     """Return by layer the words that seed what a data layer draws from.
@@ -28,10 +30,11 @@ def draw_words(
         net: the net, its layers selected.
         rng: the net's stream where it begins; it moves on to the last data layer.
         shapes: gives the shapes of the data layers' tops, by blob, where they are needed.
+        paths: where the files that layers name are looked up.
         fork: whose layers those are that forks define differently.
     """
     before = _up_to_data(net)
-    layers = build.create(before, fork)
+    layers = build.create(before, fork, find=paths.find)
     if all(_seeds(layer) or type(layer).blobs is Layer.blobs for layer in layers):
         return {layer.name: rng.u32(_seeds(layer)).tolist() for layer in layers if _seeds(layer)}
     words: dict[str, list[int]] = {}

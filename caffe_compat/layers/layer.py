@@ -6,9 +6,10 @@ numpy, and the same in ONNX (`lower`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, TypeAlias
 
 from google.protobuf.message import Message
@@ -24,6 +25,9 @@ from .naming import named
 
 Arrays: TypeAlias = Array | tuple[Array, ...]
 """One array, or one for each top."""
+
+Find: TypeAlias = Callable[[str, str], Path]
+"""Returns the file that a field names: find("H.binaryproto", "source")."""
 
 
 @dataclass(frozen=True)
@@ -129,6 +133,22 @@ class Layer:
             stored: the shapes of its blobs in the weights file; None where there is no file.
         """
         return True
+
+    def read(self, find: Find) -> None:
+        """Read the files that the prototxt names (InfogainLoss's matrix).
+
+        A prototxt is untrusted: this is called only where the user lets its files be opened, in
+        training, in `import caffe` and with `--data net`.
+
+        Raises:
+            CaffeCompatError: a file is missing or damaged.
+        """
+
+    def changed(self, proto: LayerParameter) -> Layer:
+        """Return the layer with another message, and with what it has read."""
+        layer = type(self)(proto)
+        vars(layer).update({k: v for k, v in vars(self).items() if k not in vars(layer)})
+        return layer
 
     def blobs(self, *x: Shape) -> list[Blob]:
         """Return the parameter blobs for bottoms of these shapes, in Caffe's order."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from ..caffe_pb2 import NetParameter
 from ..errors import ShapeError, UnsupportedError
 from ..layers.arity import check_arity
 from ..layers.families.indexing import Crop
-from ..layers.layer import Layer
+from ..layers.layer import Find, Layer
 from ..layers.names import Names
 from ..types import Dims, Shape
 from .aliasing import check_aliases
@@ -50,14 +50,32 @@ def create(
     net: NetParameter,
     fork: str | None = None,
     stored: Mapping[str, Sequence[Shape]] | None = None,
+    find: Find | None = None,
 ) -> list[Layer]:
     """Create a net's layers, each by itself; the arguments are those of `build`.
+
+    With `find`, which looks up the files that layers name, these are read.
 
     Raises:
         UnsupportedError: every layer type that is unknown or refused, all at once; or the fork is
             unknown.
+        CaffeCompatError: a file is missing or damaged.
     """
-    return Creator(fork, stored, net).create_all(net)
+    layers = Creator(fork, stored, net).create_all(net)
+    if find is not None:
+        read_files(layers, find)
+    return layers
+
+
+def read_files(layers: Iterable[Layer], find: Find) -> None:
+    """Let layers read the files that they name.
+
+    Raises:
+        CaffeCompatError: a file is missing or damaged; with the layer's name.
+    """
+    for layer in layers:
+        with layer.named():
+            layer.read(find)
 
 
 def connect(

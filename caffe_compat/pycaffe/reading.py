@@ -15,13 +15,12 @@ from .steps import Computed, write
 
 _rand = CRand()  # the C library's, one for the process
 
+PATHS = Paths()  # the current folder alone, as in Caffe
 TYPES = frozenset(SOURCES) - {"MemoryData"}
 
 
 class ReaderStep(Computed):
     """A data layer: each forward hands out the next batch.
-
-    Files are looked up from the current folder, as Caffe does.
 
     Attributes:
         batches: its batches.
@@ -30,10 +29,10 @@ class ReaderStep(Computed):
     batches: Batches
 
     def setup(self) -> None:
-        net, access = NetParameter(layer=[self.proto]), Access(paths=Paths(), rand=_rand)
+        net, access = NetParameter(layer=[self.proto]), Access(paths=PATHS, rand=_rand)
         with self.layer.named():
             self.check_arity()
-            words = draw_words(net, mode.rng(), lambda: shapes_of(net, access))
+            words = draw_words(net, mode.rng(), lambda: shapes_of(net, access), PATHS)
             self.batches = Batches(net, access, words, words)
         self.reshape()
 

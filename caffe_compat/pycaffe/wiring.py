@@ -12,6 +12,7 @@ from ..layers.families.python import Python
 from ..layers.layer import Layer
 from ..layers.naming import named
 from ..layers.registry import find, registry
+from ..net.build import read_files
 from ..net.sharing import Place, Sharing
 from ..prototxt import reader
 from ..prototxt.phase import select, select_skipped
@@ -22,6 +23,7 @@ from . import mode
 from .blob import Blob, shape_of, share_data, share_diff
 from .feeding import data_layer
 from .python_layer import PythonStep, is_importable
+from .reading import PATHS
 from .steps import Computed, Step
 
 AUTOMATIC = "(automatic)"  # the name of a top that the prototxt does not give
@@ -139,6 +141,7 @@ def _known_layers(
             refused.append(str(error))
     if refused:
         raise UnsupportedError("; ".join(refused))
+    read_files((layer for layer in layers if isinstance(layer, Layer)), PATHS.find)
     return layers
 
 

@@ -262,7 +262,7 @@ def in_phase(layer: Layer, phase: str) -> Layer:
     proto = LayerParameter()
     proto.CopyFrom(layer.proto)
     proto.phase = _PHASES[phase]
-    return type(layer)(proto)
+    return layer.changed(proto)
 
 
 def _scales_channels(piece: Piece, bottoms: Sequence[Value]) -> bool:

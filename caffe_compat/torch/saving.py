@@ -111,4 +111,4 @@ def _with_outputs(layer: Layer, outputs: int) -> Layer:
     proto = type(layer.proto)()
     proto.CopyFrom(layer.proto)
     getattr(proto, layer.param or "").num_output = outputs
-    return type(layer)(proto)
+    return layer.changed(proto)

@@ -137,7 +137,7 @@ class BuiltNets:
         )
         stored = self._weights[0][1].shapes if self._weights else None
         inputs = batches.shapes()
-        graph = connect(message, create(message, self._fork, stored), inputs)
+        graph = connect(message, create(message, self._fork, stored, self._readers.find), inputs)
         _check_fed(graph, inputs, what)
         _check_layers(graph)
         net = fill(graph, self._rng)

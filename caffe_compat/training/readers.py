@@ -56,6 +56,14 @@ class Readers:
         self._access = Access(rank=rank, ranks=ranks, paths=paths, skip_bad=skip_bad)
         self._log, self._fork, self._first = log, fork, first
 
+    def find(self, path: str, field: str) -> Path:
+        """Return the file that a field of a layer names.
+
+        Raises:
+            ParseError: there is none.
+        """
+        return self._access.paths.find(path, field)
+
     def open(self, net: NetParameter, rng: Rng, what: str) -> Batches | None:
         """Open the sources of a net's data layers.
 
@@ -92,7 +100,7 @@ class Readers:
         place = rng.state()
         try:
             sizes = functools.partial(shapes_of, net, self._access)
-            return draw_words(net, rng, sizes, self._fork)
+            return draw_words(net, rng, sizes, self._access.paths, self._fork)
         finally:
             rng.restore(place)
 

@@ -28,6 +28,7 @@ __all__ = [
     "location",
     "match",
     "read",
+    "read_blob",
     "read_datasets",
     "read_mean",
     "write_caffemodel",
@@ -97,9 +98,14 @@ def read_mean(path: str | os.PathLike[str]) -> NDArray[np.float32]:
     Raises:
         WeightsError: it cannot be opened, is damaged, or is not a binaryproto.
     """
+    return read_blob(path, "mean")
+
+
+def read_blob(path: str | os.PathLike[str], name: str) -> NDArray[np.float32]:
+    """Read a binaryproto as `read_mean` does; `name` tells in errors what it is."""
     file = Mapped.open(path)
     _refuse_foreign(file, "binaryproto")
-    return caffemodel.read_mean(file)
+    return caffemodel.read_blob(file, name)
 
 
 def _refuse_foreign(file: Mapped, kind: str) -> None:

@@ -115,10 +115,10 @@ def read(file: Mapped) -> Weights:
     return Weights(file.path, name, generation, tuple(layers), file)
 
 
-def read_mean(file: Mapped) -> NDArray[np.float32]:
-    """Read a mapped binaryproto; see `weights.read_mean`."""
+def read_blob(file: Mapped, name: str) -> NDArray[np.float32]:
+    """Read a mapped binaryproto; see `weights.read_blob`."""
     scan = Scan(file)
-    return _blob(scan, Field(0, LENGTH, 0, 0, scan.size, 0), 0, "mean").array
+    return _blob(scan, Field(0, LENGTH, 0, 0, scan.size, 0), 0, name).array
 
 
 def _read_v1(scan: Scan, fields: list[Field]) -> tuple[str, list[LayerWeights]]:

@@ -6,6 +6,7 @@ import pytest
 from google.protobuf import text_format
 
 from caffe_compat.caffe_pb2 import TRAIN, NetParameter
+from caffe_compat.data.paths import Paths
 from caffe_compat.data.words import draw_words, zero_words
 from caffe_compat.fillers.rng import BoostRng
 
@@ -28,7 +29,7 @@ def never():
 
 def test_without_fillers_before_them_no_shape_is_needed():
     words = BoostRng(4).u32(6).tolist()
-    drawn = draw_words(net(DATA % ("a", "x"), DATA % ("b", "y"), FILLED), BoostRng(4), never)
+    drawn = draw_words(net(DATA % ("a", "x"), DATA % ("b", "y"), FILLED), BoostRng(4), never, Paths())
     assert drawn == {"a": words[:3], "b": words[3:]}
     assert all(type(word) is int for word in drawn["a"])
 
@@ -38,7 +39,7 @@ def test_fillers_between_them_draw_too():
     first, _, last = rng.u32(3).tolist(), rng.uniform(0, 1, 15), rng.u32(3).tolist()
     layers = net(DATA % ("a", "x"), FILLED, DATA % ("b", "y"))
     shapes = {"x": (1, 3, 4, 4), "y": (1, 3, 4, 4)}
-    assert draw_words(layers, BoostRng(4), lambda: shapes) == {"a": first, "b": last}
+    assert draw_words(layers, BoostRng(4), lambda: shapes, Paths()) == {"a": first, "b": last}
 
 
 @pytest.mark.parametrize("phase, count", [("TRAIN", 3), ("TEST", 1)])

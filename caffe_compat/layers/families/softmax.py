@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from math import prod
+from pathlib import Path
+
 import numpy as np
 
 from ...caffe_pb2 import LossParameter
 from ...errors import ShapeError, UnsupportedError
 from ...types import Array, Shape
+from ...weights import read_blob
 from .. import labels
 from ..axes import canonical_axis
 from ..builder import Builder, Tensors, int64
-from ..layer import Arrays, Layer
+from ..layer import Arrays, Find, Layer
 from ..registry import layer
 
 # Caffe's lower bounds of a probability before its logarithm: FLT_MIN, kLOG_THRESHOLD.
@@ -125,12 +129,15 @@ class InfogainLoss(_ProbabilityLoss):
 
     The second top has the probabilities; no gradient comes back from it.
 
-    Refused: the matrix H from the file that `source` names; feed H as the third bottom.
+    Refused: the matrix H from the file that `source` names, where the net's files are not opened;
+    training, `import caffe` and `--data net` open them. Elsewhere H is fed as the third bottom.
     """
 
     no_backward = (1, 2)
     blocked = (2,)
     unread = (1,)
+    file: Path | None = None  # the file of H, once it is read
+    matrix: Array
 
     def axis(self, rank: int) -> int:
         return canonical_axis(self.p.axis, rank)
@@ -139,47 +146,69 @@ class InfogainLoss(_ProbabilityLoss):
         tops = super().shapes(x, y)
         if self.proto.loss_param.HasField("normalize"):
             raise ShapeError("normalize is deprecated here; give normalization")
-        if not h:
-            if not self.p.HasField("source"):
-                raise ShapeError("needs the infogain matrix, as source or as a third bottom")
-            raise UnsupportedError(
-                f"does not read the infogain matrix from infogain_loss_param.source "
-                f"'{self.p.source}'; feed H as a third bottom"
-            )
-        classes = x[self.axis(len(x))]
-        if int(np.prod(h[0])) != classes**2:
-            raise ShapeError(f"H must be {classes}x{classes}, and is {h[0]}")
+        classes, shape = x[self.axis(len(x))], h[0] if h else self._file().shape
+        if prod(shape) != classes**2:
+            source = "" if h else f"source {self.file}: "
+            raise ShapeError(f"{source}H must be {classes}x{classes}, and is {shape}")
         return [*tops, x][: len(self.proto.top) or 1]
 
-    def forward(self, x: Array, y: Array, h: Array) -> Arrays:
+    def read(self, find: Find) -> None:
+        if len(self.proto.bottom) < 3 and self.p.HasField("source"):
+            self.file = find(self.p.source, "source")
+            self.matrix = np.array(read_blob(self.file, "H"), np.float32)
+
+    def _file(self) -> Array:
+        """Return H as it stands in the file.
+
+        Raises:
+            ShapeError: the layer names no file.
+            UnsupportedError: it is not read.
+        """
+        if self.file is not None:
+            return self.matrix
+        if not self.p.HasField("source"):
+            raise ShapeError("needs the infogain matrix, as source or as a third bottom")
+        raise UnsupportedError(
+            f"infogain_loss_param.source '{self.p.source}' is a file that the net names, and is not "
+            "opened here; feed H as a third bottom",
+            remedies=("data", "deploy"),
+            changes=[{"deploy": True}],
+        )
+
+    def forward(self, x: Array, y: Array, *h: Array) -> Arrays:
         axis = self.axis(x.ndim)
         probs = softmax(x, axis)
-        rows, counts = self._rows(x, y, h)
+        rows, counts = self._rows(x, y, *h)
         logs = np.log(np.maximum(probs, _THRESHOLD))
         loss = self._mean(-np.sum(rows * logs, axis=axis, keepdims=True), counts, axis)
         return (loss, probs) if len(self.proto.top) > 1 else loss
 
-    def backward(self, dy: Arrays, x: Array, y: Array, h: Array) -> tuple[Array, None, None]:
+    def backward(self, dy: Arrays, x: Array, y: Array, *h: Array) -> tuple[Array | None, ...]:
         dy = dy[0] if isinstance(dy, tuple) else dy
         axis = self.axis(x.ndim)
-        rows, counts = self._rows(x, y, h)
+        rows, counts = self._rows(x, y, *h)
         dx = softmax(x, axis) * rows.sum(axis=axis, keepdims=True) - rows
-        return self._scaled(dy, dx, counts), None, None
+        return (self._scaled(dy, dx, counts), *(None,) * (1 + len(h)))
 
-    def _rows(self, x: Array, y: Array, h: Array) -> tuple[Array, labels.Mask]:
+    def _rows(self, x: Array, y: Array, *h: Array) -> tuple[Array, labels.Mask]:
         """Return H's row of every label, along the class axis."""
         axis = self.axis(x.ndim)
         label, counts = labels.read(y, x.shape, axis, self.ignore)
-        rows = h.reshape(x.shape[axis], -1)[np.squeeze(label, axis)]
+        matrix = h[0] if h else self.matrix
+        rows = matrix.reshape(x.shape[axis], -1)[np.squeeze(label, axis)]
         return np.moveaxis(rows, -1, axis), counts
 
-    def lower(self, g: Builder, x: str, y: str, h: str) -> Tensors:
+    def lower(self, g: Builder, x: str, y: str, *h: str) -> Tensors:
         rank = len(g.dims(x))
         axis = self.axis(rank)
         classes = g.fixed(x, axis)
         label, counts = labels.lower(g, y, x, axis, self.ignore)
-        square = h if g.dims(h) == (classes,) * 2 else g.Reshape(h, int64(classes, classes))
-        rows = g.Gather(square, g.Squeeze(label, int64(axis)), axis=0)
+        square = (classes, classes)
+        if not h:
+            matrix = g.constant(self.matrix.reshape(square))
+        else:
+            matrix = h[0] if g.dims(h[0]) == square else g.Reshape(h[0], int64(*square))
+        rows = g.Gather(matrix, g.Squeeze(label, int64(axis)), axis=0)
         if axis != rank - 1:
             rows = g.Transpose(rows, perm=[*range(axis), rank - 1, *range(axis, rank - 1)])
         logs = g.Max(g.LogSoftmax(x, axis=axis), np.log(_THRESHOLD))
