@@ -25,6 +25,7 @@ from .feeding import data_layer
 from .python_layer import PythonStep, is_importable
 from .reading import PATHS
 from .steps import Computed, Step
+from .writing import OutputStep
 
 AUTOMATIC = "(automatic)"  # the name of a top that the prototxt does not give
 
@@ -237,7 +238,7 @@ class _Named(Layer):
 
 
 def _step(layer: Layer) -> Step:
-    return data_layer(layer) or Computed(layer)
+    return OutputStep(layer) if layer.type == "HDF5Output" else data_layer(layer) or Computed(layer)
 
 
 def _loss_weights(step: Step) -> list[float]:

@@ -23,6 +23,7 @@ from .feeding import Feeder
 from .large import Early, updating
 from .log import Write
 from .numpy_products import streaming
+from .outputs import Outputs
 
 
 class NumpyEngine:
@@ -41,6 +42,7 @@ class NumpyEngine:
         self._feeder = feeder
         self._needs = needs(graph)
         self._rewritten = rewritten(graph)
+        self._files = Outputs(graph)
         self._streaming, self._products = streaming(self._net, self._places, self._needs)
         self._values: dict[str, Array] = {}
         self.name = graph.net.name
@@ -175,6 +177,7 @@ class NumpyEngine:
         # The last values stay until these are there: freed before, their memory would go back to
         # the system, and come anew page by page.
         self._values = values = self._net.run(feeds, extra, kept)
+        self._files.write(values)
         extra = {i: {**extra.get(i, {}), **kept.get(i, {})} for i in extra.keys() | kept.keys()}
         self._feeder.states = self._net.update(values, extra)
         if debug:

@@ -29,6 +29,7 @@ from .engine import Pass, learnables, loss_weights, owned, owning, rewritten, sh
 from .feeding import Extra, Feeder, Feeds
 from .large import Early, updating
 from .log import Write
+from .outputs import Outputs
 from .torch_blocks import bundle
 from .torch_modules import replace
 from .torch_net import Memory, TorchNet, to_numpy
@@ -71,7 +72,9 @@ class TorchEngine:
             for top, weight in zip(node.tops, node.loss_weights, strict=True)
         )
         self._losses = [(top, weight) for top, weight in weighted if weight]
-        outputs = [*graph.outputs, *(top for top, _ in self._losses)]
+        self._files = Outputs(graph)
+        losses = (top for top, _ in self._losses)
+        outputs = [*graph.outputs, *losses, *self._files.values]
         self._run = self._make(outputs)
         trained = self._places if source is None else ()
         module = self._run.module
@@ -264,6 +267,7 @@ class TorchEngine:
         self._last = {blobs[name]: self.array(array) for name, array in arrays.items()}, extra
         run = self._watched if debug else self._run
         tensors = run(*self._last)
+        self._files.write({v.name: to_numpy(tensors[v.name]) for v in self._files.values})
         self._memory.tensors = tensors
         self._feeder.states = run.states()
         if debug:

@@ -29,7 +29,9 @@ def never():
 
 def test_without_fillers_before_them_no_shape_is_needed():
     words = BoostRng(4).u32(6).tolist()
-    drawn = draw_words(net(DATA % ("a", "x"), DATA % ("b", "y"), FILLED), BoostRng(4), never, Paths())
+    drawn = draw_words(
+        net(DATA % ("a", "x"), DATA % ("b", "y"), FILLED), BoostRng(4), never, Paths()
+    )
     assert drawn == {"a": words[:3], "b": words[3:]}
     assert all(type(word) is int for word in drawn["a"])
 

@@ -153,7 +153,10 @@ class Silence(_Sink):
 
 @layer(param="hdf5_output_param", bottoms=2, tops=0)
 class HDF5Output(_Sink):
-    """No top: no file is written, as Caffe does with its bottoms (hdf5_output_layer.cpp)."""
+    """No top: in training and `import caffe` a file of its bottoms (hdf5_output_layer.cpp).
+
+    Elsewhere it writes none. The file takes one pass, and a second is refused, where Caffe aborts.
+    """
 
     def shapes(self, *x: Shape) -> list[Shape | None]:
         rows = [shape[0] if shape else 1 for shape in x]

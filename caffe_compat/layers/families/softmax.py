@@ -129,8 +129,9 @@ class InfogainLoss(_ProbabilityLoss):
 
     The second top has the probabilities; no gradient comes back from it.
 
-    Refused: the matrix H from the file that `source` names, where the net's files are not opened;
-    training, `import caffe` and `--data net` open them. Elsewhere H is fed as the third bottom.
+    Training, `import caffe` and `--data net` read H from the file that `source` names.
+
+    Refused: `source` elsewhere; feed H as the third bottom.
     """
 
     no_backward = (1, 2)
@@ -169,8 +170,8 @@ class InfogainLoss(_ProbabilityLoss):
         if not self.p.HasField("source"):
             raise ShapeError("needs the infogain matrix, as source or as a third bottom")
         raise UnsupportedError(
-            f"infogain_loss_param.source '{self.p.source}' is a file that the net names, and is not "
-            "opened here; feed H as a third bottom",
+            f"infogain_loss_param.source '{self.p.source}' is a file that the net names, and is "
+            "not opened here; feed H as a third bottom",
             remedies=("data", "deploy"),
             changes=[{"deploy": True}],
         )

@@ -190,7 +190,7 @@ def test_refused(body, shapes, message):
 
 def test_the_infogain_file_is_not_read():
     body = 'type: "InfogainLoss" infogain_loss_param { source: "/etc/passwd" }'
-    with pytest.raises(UnsupportedError, match="'/etc/passwd' .* not opened here; feed H as a third"):
+    with pytest.raises(UnsupportedError, match=r"'/etc/passwd' .* not opened here; feed H"):
         make(one_layer(body, (3, 4), (3,)))
 
 
