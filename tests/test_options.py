@@ -81,5 +81,6 @@ def test_public_keywords_are_the_options_with_their_defaults(function, groups):
         for field in dataclasses.fields(group)
     }
     left_out = set(fields) - set(keywords)
-    assert left_out <= {"splits", "weights_as"}  # of no use where they are left out
+    # Of no use where they are left out; `find` stands for the consent of `--data net` alone.
+    assert left_out <= {"splits", "weights_as", "find"}
     assert keywords == {name: value for name, value in fields.items() if name not in left_out}
