@@ -152,12 +152,13 @@ def _needed(
     stack = list(outputs)
     while stack:
         node = producers.get(stack.pop())
-        new = _reads(node) - used if node is not None else set()
+        new = reads(node) - used if node is not None else set()
         used |= new
         stack += new
     return [node for node in nodes if used.intersection(node.output)], used
 
 
-def _reads(node: onnx.NodeProto) -> set[str]:
-    inner = (_reads(each) for attribute in node.attribute for each in attribute.g.node)
+def reads(node: onnx.NodeProto) -> set[str]:
+    """Return what a node and the graphs within it read."""
+    inner = (reads(each) for attribute in node.attribute for each in attribute.g.node)
     return {*node.input}.union(*inner)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import onnx
 
 from ..errors import CaffeCompatError, DeviceError
 from ..net.net import Net
@@ -13,6 +16,7 @@ from ..onnx.lowering import Lowered
 from ..onnx.passes import gpu, suppression
 from ..onnx.passes.cpu import tune
 from ..weights import mapped
+from .cutting import reads
 from .devices import Device, log_once, runtime
 from .float16 import multiplies_in_float16
 from .models import open_model, resolve
@@ -71,6 +75,8 @@ def _start(
         source = _prepare(source, device.kind)
     if device.on_gpu:
         device = _fit(device, source, fuse)
+    if device.kind == "openvino":
+        source = _read_first(source)
     options = runtime().SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 4  # its exceptions repeat what it would print
@@ -125,6 +131,27 @@ def _prepare(model: Lowered, kind: str) -> Lowered:
     if kind == "cpu":
         return tune(model)
     return suppression.compare_pairs(gpu.fit(model)) if kind == "cuda" else model
+
+
+def _read_first(source: Lowered | str | bytes) -> Lowered | str | bytes:
+    """Return a model whose first inputs are those that it reads.
+
+    OpenVINO's provider takes inputs by their place, and counts those alone that are read.
+    """
+    try:
+        lowered = source if isinstance(source, Lowered) else open_model(source)
+    except CaffeCompatError:  # onnxruntime's own message is the better one
+        return source
+    graph = lowered.model.graph
+    read = {value.name for value in graph.output}.union(*map(reads, graph.node))
+    inputs = sorted(graph.input, key=lambda value: value.name not in read)
+    if inputs == [*graph.input]:
+        return source
+    model = onnx.ModelProto()
+    model.CopyFrom(lowered.model)
+    del model.graph.input[:]
+    model.graph.input.extend(inputs)
+    return replace(lowered, model=model)
 
 
 def _source(model: Lowered | str | bytes, options: Any) -> tuple[str | bytes, list[Any]]:

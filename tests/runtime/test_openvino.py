@@ -11,6 +11,7 @@ import pytest
 from caffe_compat.errors import DeviceError
 from caffe_compat.onnx.lowering import lower
 from caffe_compat.onnx.passes import simplify
+from caffe_compat.pipeline import to_onnx
 from caffe_compat.runtime.session import Session
 
 from ..cases import GOLDEN, assert_close, load, make, one_layer
@@ -50,3 +51,12 @@ def test_caffes_numbers(folder):
     assert outputs.keys() & wanted.keys()
     for name in outputs.keys() & wanted.keys():
         assert_close(outputs[name], wanted[name], 1e-4, name)
+
+
+def test_an_input_that_a_file_does_not_read(tmp_path):
+    """The provider takes inputs by their place, and counts only those that are read."""
+    net, io = load(GOLDEN / "layers" / "eltwise_inplace_sum_0")
+    to_onnx(net, tmp_path / "net.onnx")
+    with Session(tmp_path / "net.onnx", "openvino") as session:
+        outputs = session.run({name: io[f"in:{name}"] for name in session.inputs})
+    assert_close(outputs["out"], io["out:out"], 1e-4)
