@@ -107,9 +107,8 @@ def _fit(device: Device, source: Lowered | str | bytes, fuse: bool) -> Device:
         UnsupportedError: no CUDA graph can record it.
         DeviceError: TensorRT would not draw what it draws.
     """
-    try:
-        lowered = source if isinstance(source, Lowered) else open_model(source)
-    except CaffeCompatError:  # onnxruntime's own message is the better one
+    lowered = _opened(source)
+    if lowered is None:
         return device
     if device.records:
         check_recordable(lowered)
@@ -126,6 +125,14 @@ def _fit(device: Device, source: Lowered | str | bytes, fuse: bool) -> Device:
     return device.with_tensor_cores(channels_last=not indexed, fuse=fuse and fixed)
 
 
+def _opened(source: Lowered | str | bytes) -> Lowered | None:
+    """Return the model, or None where it cannot be read: onnxruntime's own message is better."""
+    try:
+        return source if isinstance(source, Lowered) else open_model(source)
+    except CaffeCompatError:
+        return None
+
+
 def _prepare(model: Lowered, kind: str) -> Lowered:
     """Return a model in memory in the operators that are fast on a kind of device."""
     if kind == "cpu":
@@ -138,9 +145,8 @@ def _read_first(source: Lowered | str | bytes) -> Lowered | str | bytes:
 
     OpenVINO's provider takes inputs by their place, and counts those alone that are read.
     """
-    try:
-        lowered = source if isinstance(source, Lowered) else open_model(source)
-    except CaffeCompatError:  # onnxruntime's own message is the better one
+    lowered = _opened(source)
+    if lowered is None:
         return source
     graph = lowered.model.graph
     read = {value.name for value in graph.output}.union(*map(reads, graph.node))
